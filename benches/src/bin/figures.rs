@@ -1,0 +1,246 @@
+//! Prints how fast mooq is, as ratios measured in one run, and exits 1 if one is short of its
+//! bar.
+//!
+//! `cargo run --release -p mooq-benches --bin figures`; with `MOOQ_URL=amqp://…` also what needs
+//! RabbitMQ, against raw amqprs and lapin.
+
+use std::env;
+use std::error::Error;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use mooq::Endpoint;
+use mooq_benches::{pipeline, rabbit, routing};
+
+/// How often each workload runs, in turn with its baseline: the best counts, since the machine's
+/// other work only ever slows a run down.
+const ROUNDS: usize = 5;
+
+/// Messages of one round in memory, and against RabbitMQ.
+const MESSAGES: u64 = 300_000;
+const RABBIT_MESSAGES: u64 = 40_000;
+
+/// One line of the table.
+struct Row {
+    what: &'static str,
+    figure: String,
+    baseline: String,
+    ratio: String,
+    bar: &'static str,
+    ok: bool,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    // First, while the process's memory holds nothing else.
+    let mut rows: Vec<Row> = queued_messages().await.into_iter().collect();
+    rows.push(publish_callback_ack().await);
+    rows.extend(topic_routing());
+    rows.extend(fresh_brokers().await);
+    if let Ok(url) = env::var("MOOQ_URL") {
+        rows.extend(against_rabbitmq(&url).await?);
+    }
+    print(&rows);
+    let short = rows.iter().any(|row| !row.ok);
+    Ok(ExitCode::from(u8::from(short)))
+}
+
+fn print(rows: &[Row]) {
+    println!(
+        "{:<46} {:>14} {:>26} {:>8} {:>22}",
+        "what", "figure", "baseline", "ratio", "bar"
+    );
+    for row in rows {
+        let verdict = if row.ok { "ok" } else { "short" };
+        println!(
+            "{:<46} {:>14} {:>26} {:>8} {:>22} {verdict}",
+            row.what, row.figure, row.baseline, row.ratio, row.bar
+        );
+    }
+}
+
+async fn queued_messages() -> Option<Row> {
+    const COUNT: u64 = 1_000_000;
+    let bytes = pipeline::queued_overhead(COUNT).await?;
+    Some(Row {
+        what: "memory: 1 M queued messages, beyond the body",
+        figure: format!("{bytes:.0} B each"),
+        baseline: "64 B body".into(),
+        ratio: format!("{:.2}", bytes / 64.0),
+        bar: "at most 250 B",
+        ok: bytes <= 250.0,
+    })
+}
+
+async fn publish_callback_ack() -> Row {
+    let (mut ours, mut mpsc) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        ours = ours.min(pipeline::publish_callback_ack(MESSAGES).await);
+        mpsc = mpsc.min(pipeline::bounded_mpsc(MESSAGES).await);
+    }
+    let rate = MESSAGES as f64 / ours.as_secs_f64();
+    Row {
+        what: "memory: publish, callback, ack",
+        figure: format!("{:.0} k/s", rate / 1e3),
+        baseline: format!("mpsc {:.0} ns", nanos(mpsc, MESSAGES)),
+        ratio: format!("{:.2}", ours.as_secs_f64() / mpsc.as_secs_f64()),
+        bar: "at least 1000 k/s",
+        ok: rate >= 1e6,
+    }
+}
+
+fn topic_routing() -> Vec<Row> {
+    const ROUTES: u64 = 1_000_000;
+    // A scan is so slow that fewer must do.
+    const SCANS: u64 = 200;
+    let mut few = routing::Topic::new(100);
+    let mut many = routing::Topic::new(100_000);
+    let (mut at_few, mut at_many, mut scan) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        at_few = at_few.min(few.route(ROUTES));
+        at_many = at_many.min(many.route(ROUTES));
+        scan = scan.min(many.scan(SCANS));
+    }
+    let (few, many) = (nanos(at_few, ROUTES), nanos(at_many, ROUTES));
+    let scan = nanos(scan, SCANS);
+    vec![
+        Row {
+            what: "topic route, 100,000 bindings",
+            figure: format!("{many:.0} ns"),
+            baseline: format!("glob-match scan {:.0} us", scan / 1e3),
+            ratio: format!("{:.5}", many / scan),
+            bar: "at most 200 ns",
+            ok: many <= 200.0,
+        },
+        Row {
+            what: "topic route, 100,000 bindings against 100",
+            figure: format!("{many:.0} ns"),
+            baseline: format!("{few:.0} ns"),
+            ratio: format!("{:.2}", many / few),
+            bar: "at most 1.5",
+            ok: many <= 1.5 * few,
+        },
+    ]
+}
+
+async fn fresh_brokers() -> Vec<Row> {
+    const BROKERS: usize = 1000;
+    let mut each = Vec::with_capacity(BROKERS);
+    for _ in 0..BROKERS {
+        each.push(pipeline::fresh_broker().await);
+    }
+    let total: Duration = each.iter().sum();
+    each.sort();
+    let median = each[BROKERS / 2];
+    vec![
+        Row {
+            what: "broker, connection and channel, median",
+            figure: format!("{:.1} us", micros(median)),
+            baseline: "100 us".into(),
+            ratio: format!("{:.2}", micros(median) / 100.0),
+            bar: "at most 100 us",
+            ok: median <= Duration::from_micros(100),
+        },
+        Row {
+            what: "1,000 isolated brokers",
+            figure: format!("{:.0} ms", total.as_secs_f64() * 1e3),
+            baseline: "1000 ms".into(),
+            ratio: format!("{:.2}", total.as_secs_f64()),
+            bar: "at most 1000 ms",
+            ok: total <= Duration::from_secs(1),
+        },
+    ]
+}
+
+/// The best times of one workload, by each client.
+struct Best {
+    mooq: Duration,
+    amqprs: Duration,
+    lapin: Duration,
+}
+
+impl Best {
+    fn new() -> Self {
+        Self {
+            mooq: Duration::MAX,
+            amqprs: Duration::MAX,
+            lapin: Duration::MAX,
+        }
+    }
+
+    /// One row against each other client, whose bar is a multiple of that client's rate.
+    fn rows(&self, what: [&'static str; 2], bars: [(&'static str, f64); 2]) -> [Row; 2] {
+        let row = |what, other: Duration, name, (bar, least): (&'static str, f64)| {
+            let ratio = other.as_secs_f64() / self.mooq.as_secs_f64();
+            Row {
+                what,
+                figure: rate(self.mooq),
+                baseline: format!("{name} {}", rate(other)),
+                ratio: format!("{ratio:.2}"),
+                bar,
+                ok: ratio >= least,
+            }
+        };
+        [
+            row(what[0], self.amqprs, "amqprs", bars[0]),
+            row(what[1], self.lapin, "lapin", bars[1]),
+        ]
+    }
+}
+
+async fn against_rabbitmq(url: &str) -> Result<Vec<Row>, Box<dyn Error>> {
+    let endpoint: Endpoint = url.parse()?;
+    let (mut publish, mut consume) = (Best::new(), Best::new());
+    for _ in 0..ROUNDS {
+        let count = RABBIT_MESSAGES;
+        publish.mooq = publish
+            .mooq
+            .min(rabbit::by_mooq::publish(url, count).await?);
+        consume.mooq = consume
+            .mooq
+            .min(rabbit::by_mooq::consume(url, count).await?);
+        publish.amqprs = publish
+            .amqprs
+            .min(rabbit::by_amqprs::publish(&endpoint, count).await?);
+        consume.amqprs = consume
+            .amqprs
+            .min(rabbit::by_amqprs::consume(&endpoint, count).await?);
+        publish.lapin = publish
+            .lapin
+            .min(rabbit::by_lapin::publish(&endpoint, count).await?);
+        consume.lapin = consume
+            .lapin
+            .min(rabbit::by_lapin::consume(&endpoint, count).await?);
+    }
+    let mut rows = Vec::new();
+    rows.extend(publish.rows(
+        [
+            "RabbitMQ: confirmed publish, against amqprs",
+            "RabbitMQ: confirmed publish, against lapin",
+        ],
+        [("at least 0.85", 0.85), ("faster than 1", 1.0)],
+    ));
+    rows.extend(consume.rows(
+        [
+            "RabbitMQ: consume and ack, against amqprs",
+            "RabbitMQ: consume and ack, against lapin",
+        ],
+        [("at least 0.85", 0.85), ("at least 2", 2.0)],
+    ));
+    Ok(rows)
+}
+
+fn rate(taken: Duration) -> String {
+    format!(
+        "{:.1} k/s",
+        RABBIT_MESSAGES as f64 / taken.as_secs_f64() / 1e3
+    )
+}
+
+fn nanos(taken: Duration, count: u64) -> f64 {
+    taken.as_secs_f64() * 1e9 / count as f64
+}
+
+fn micros(taken: Duration) -> f64 {
+    taken.as_secs_f64() * 1e6
+}

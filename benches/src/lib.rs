@@ -1,0 +1,5 @@
+//! Workloads that the Criterion benches and the `figures` command share.
+
+pub mod pipeline;
+pub mod rabbit;
+pub mod routing;

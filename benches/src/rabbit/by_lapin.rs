@@ -1,0 +1,87 @@
+//! By lapin, the client most used.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+    ConfirmSelectOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Result};
+use mooq::Endpoint;
+
+use super::{BODY, PREFETCH, QUEUE, WINDOW};
+
+/// How long `count` confirmed publishes take.
+pub async fn publish(endpoint: &Endpoint, count: u64) -> Result<Duration> {
+    let (connection, channel) = open(endpoint).await?;
+    channel
+        .confirm_select(ConfirmSelectOptions::default())
+        .await?;
+    let begin = Instant::now();
+    let mut window = VecDeque::with_capacity(WINDOW);
+    for _ in 0..count {
+        if window.len() == WINDOW
+            && let Some(oldest) = window.pop_front()
+        {
+            confirmed(oldest).await?;
+        }
+        let options = BasicPublishOptions::default();
+        let properties = BasicProperties::default().with_delivery_mode(1);
+        let sent = channel.basic_publish("".into(), QUEUE.into(), options, &BODY, properties);
+        window.push_back(sent.await?);
+    }
+    for oldest in window {
+        confirmed(oldest).await?;
+    }
+    let taken = begin.elapsed();
+    connection.close(200, "done".into()).await?;
+    Ok(taken)
+}
+
+/// How long consuming and acknowledging `count` messages takes.
+pub async fn consume(endpoint: &Endpoint, count: u64) -> Result<Duration> {
+    let (connection, channel) = open(endpoint).await?;
+    let begin = Instant::now();
+    channel
+        .basic_qos(PREFETCH, BasicQosOptions::default())
+        .await?;
+    let options = BasicConsumeOptions::default();
+    let mut deliveries = channel
+        .basic_consume(
+            QUEUE.into(),
+            "figures".into(),
+            options,
+            FieldTable::default(),
+        )
+        .await?;
+    for _ in 0..count {
+        if let Some(delivery) = deliveries.next().await {
+            delivery?.ack(BasicAckOptions::default()).await?;
+        }
+    }
+    let taken = begin.elapsed();
+    connection.close(200, "done".into()).await?;
+    Ok(taken)
+}
+
+async fn confirmed(sent: lapin::PublisherConfirm) -> Result<()> {
+    let confirmation = sent.await?;
+    assert!(confirmation.is_ack(), "RabbitMQ refused a message");
+    Ok(())
+}
+
+async fn open(endpoint: &Endpoint) -> Result<(Connection, Channel)> {
+    let credentials = &endpoint.credentials;
+    let url = format!(
+        "amqp://{}:{}@{}",
+        credentials.username,
+        credentials.password,
+        endpoint.address()
+    );
+    let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    Ok((connection, channel))
+}

@@ -1,0 +1,58 @@
+//! By mooq, through its facade.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mooq::{Channel, Connection, RawBytes};
+
+use super::{BODY, PREFETCH, QUEUE, WINDOW};
+
+/// How long `count` confirmed publishes take. The messages stay in the queue.
+pub async fn publish(url: &str, count: u64) -> mooq::Result<Duration> {
+    let (conn, chan) = open(url).await?;
+    chan.declare_queue(QUEUE).await?;
+    chan.purge_queue(QUEUE).await?;
+    let begin = Instant::now();
+    let mut window = VecDeque::with_capacity(WINDOW);
+    for _ in 0..count {
+        if window.len() == WINDOW
+            && let Some(oldest) = window.pop_front()
+        {
+            oldest.await?;
+        }
+        let publish = chan.publish("", &BODY).codec(RawBytes).routing_key(QUEUE);
+        window.push_back(publish.transient().send().await?);
+    }
+    for confirmation in window {
+        confirmation.await?;
+    }
+    let taken = begin.elapsed();
+    conn.close().await?;
+    Ok(taken)
+}
+
+/// How long consuming and acknowledging `count` messages takes, which must be in the queue.
+pub async fn consume(url: &str, count: u64) -> mooq::Result<Duration> {
+    let (conn, chan) = open(url).await?;
+    let begin = Instant::now();
+    let mut deliveries = chan
+        .consume::<Bytes>(QUEUE)
+        .codec(RawBytes)
+        .prefetch(PREFETCH)
+        .await?;
+    for _ in 0..count {
+        if let Some(delivery) = deliveries.next().await {
+            delivery?.ack().await?;
+        }
+    }
+    let taken = begin.elapsed();
+    conn.close().await?;
+    Ok(taken)
+}
+
+async fn open(url: &str) -> mooq::Result<(Connection, Channel)> {
+    let conn = mooq::connect(url).await?;
+    let chan = conn.create_channel().await?;
+    Ok((conn, chan))
+}

@@ -1,0 +1,159 @@
+//! The command `mooq-broker-ctl`: the library, from a shell.
+
+use std::error::Error;
+use std::iter;
+use std::num::ParseFloatError;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mooq_broker_ctl::{BrokerStatus, ControlError, ControlMethod, MethodError, RabbitMQBroker};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for status: the broker is running
+  1  the operation failed; for status: the broker is not running
+  2  wrong usage
+  3  the deadline passed";
+
+/// Restarts, stops and watches a RabbitMQ broker. Restart and wait return when it answers an
+/// AMQP handshake, stop when it no longer does.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    broker: BrokerArgs,
+    #[command(subcommand)]
+    operation: Operation,
+}
+
+#[derive(Debug, Args)]
+struct BrokerArgs {
+    /// Where the broker listens
+    #[arg(
+        long,
+        global = true,
+        env = "MOOQ_BROKER_HOST",
+        default_value = "localhost"
+    )]
+    host: String,
+    /// The port that it listens at
+    #[arg(long, global = true, env = "MOOQ_BROKER_PORT", default_value_t = 5672)]
+    port: u16,
+    /// How many seconds the operation may take
+    #[arg(long, global = true, env = "MOOQ_BROKER_DEADLINE", default_value = "60",
+          value_name = "SECONDS", value_parser = seconds)]
+    deadline: Duration,
+}
+
+#[derive(Debug, Subcommand)]
+enum Operation {
+    /// Restart the broker, or start it if it is stopped
+    Restart(ControlArgs),
+    /// Stop the broker
+    Stop(ControlArgs),
+    /// Tell whether the broker is running
+    Status,
+    /// Wait until the broker is running
+    Wait,
+}
+
+#[derive(Debug, Args)]
+struct ControlArgs {
+    /// How the broker is controlled
+    #[arg(long, env = "TEST_DISTRIBUTION")]
+    method: Option<MethodName>,
+    /// The broker's container, for the method docker
+    #[arg(
+        long,
+        env = "MOOQ_BROKER_CONTAINER",
+        value_name = "NAME",
+        required_if_eq("method", "docker")
+    )]
+    container: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum MethodName {
+    /// systemctl restart rabbitmq.service
+    Arch,
+    /// service rabbitmq-server restart
+    Ubuntu,
+    /// docker restart NAME
+    Docker,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let Cli { broker, operation } = Cli::parse();
+    let broker = RabbitMQBroker::new(broker.host, broker.port).deadline(broker.deadline);
+    match carry_out(operation, broker).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("mooq-broker-ctl: {}", with_sources(&error));
+            exit_code(&error)
+        }
+    }
+}
+
+async fn carry_out(operation: Operation, broker: RabbitMQBroker) -> Result<ExitCode, ControlError> {
+    let address = broker.address().clone();
+    match operation {
+        Operation::Restart(control) => {
+            broker.method(control.method()?).run().await?;
+            println!("RabbitMQ at {address} is running");
+        }
+        Operation::Stop(control) => {
+            broker.method(control.method()?).close().await?;
+            println!("RabbitMQ at {address} is stopped");
+        }
+        Operation::Wait => {
+            broker.wait().await?;
+            println!("RabbitMQ at {address} is running");
+        }
+        Operation::Status => match broker.status().await {
+            BrokerStatus::Running => println!("RabbitMQ at {address} is running"),
+            BrokerStatus::NotRunning(reason) => {
+                let reason = with_sources(&reason);
+                println!("RabbitMQ at {address} is not running: {reason}");
+                return Ok(ExitCode::FAILURE);
+            }
+        },
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ControlArgs {
+    fn method(self) -> Result<ControlMethod, MethodError> {
+        match (self.method, self.container) {
+            (Some(MethodName::Arch), _) => Ok(ControlMethod::Arch),
+            (Some(MethodName::Ubuntu), _) => Ok(ControlMethod::Ubuntu),
+            (Some(MethodName::Docker), Some(container)) => Ok(ControlMethod::docker(container)),
+            (Some(MethodName::Docker), None) => Err(MethodError::NoContainer),
+            (None, _) => Err(MethodError::Missing),
+        }
+    }
+}
+
+fn exit_code(error: &ControlError) -> ExitCode {
+    match error {
+        ControlError::Method(_) => ExitCode::from(2),
+        error if error.is_deadline() => ExitCode::from(3),
+        _ => ExitCode::FAILURE,
+    }
+}
+
+/// The error and all that caused it, on one line.
+fn with_sources(error: &(dyn Error + 'static)) -> String {
+    iter::successors(Some(error), |&error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse()
+        .map_err(|error: ParseFloatError| error.to_string())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

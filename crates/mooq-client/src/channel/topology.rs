@@ -1,0 +1,372 @@
+//! Queues, bindings and their removal.
+
+use std::future::IntoFuture;
+
+use futures_util::future::BoxFuture;
+use mooq_core::{
+    Binding, BindingDestination, ExchangeName, FieldTable, FieldValue, IntoChecked, QueueDeclare,
+    QueueDeclared, QueueName, Result, RoutingKey, ShortString,
+};
+
+use super::Channel;
+use crate::deferred::Deferred;
+
+impl Channel {
+    /// Declares a queue, durable and open to every connection unless said otherwise. The empty
+    /// name asks the broker to choose one.
+    pub fn declare_queue(&self, name: impl IntoChecked<QueueName>) -> DeclareQueue {
+        let mut deferred = Deferred::default();
+        let name = deferred.check(name).unwrap_or_default();
+        DeclareQueue {
+            channel: self.clone(),
+            declare: QueueDeclare::new(name),
+            deferred,
+        }
+    }
+
+    /// Deletes a queue with its messages; a missing one is no error.
+    pub fn delete_queue(&self, name: impl IntoChecked<QueueName>) -> DeleteQueue {
+        let mut deferred = Deferred::default();
+        DeleteQueue {
+            channel: self.clone(),
+            name: deferred.check(name).unwrap_or_default(),
+            if_unused: false,
+            if_empty: false,
+            deferred,
+        }
+    }
+
+    /// Deletes an exchange with its bindings; a missing one is no error.
+    pub fn delete_exchange(&self, name: impl IntoChecked<ExchangeName>) -> DeleteExchange {
+        let mut deferred = Deferred::default();
+        DeleteExchange {
+            channel: self.clone(),
+            name: deferred.check(name).unwrap_or_default(),
+            if_unused: false,
+            deferred,
+        }
+    }
+
+    /// Drops the messages that are ready in a queue, and says how many they were. Those
+    /// delivered and not yet acknowledged stay.
+    ///
+    /// # Errors
+    /// `ConsumerQueueNotFound`, `ResourceLocked`; the channel's close if it is closed.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, the queue is purged or not.
+    pub async fn purge_queue(&self, name: impl IntoChecked<QueueName>) -> Result<u32> {
+        let name = name.into_checked()?;
+        self.rpc("purging the queue", |c| c.purge_queue(name)).await
+    }
+
+    /// Binds a queue to an exchange.
+    pub fn bind_queue(
+        &self,
+        queue: impl IntoChecked<QueueName>,
+        exchange: impl IntoChecked<ExchangeName>,
+        routing_key: impl IntoChecked<RoutingKey>,
+    ) -> Bind {
+        Bind::new(
+            self,
+            Change::Add,
+            queue,
+            BindingDestination::Queue,
+            exchange,
+            routing_key,
+        )
+    }
+
+    /// Takes a binding of a queue back; a missing one is no error.
+    pub fn unbind_queue(
+        &self,
+        queue: impl IntoChecked<QueueName>,
+        exchange: impl IntoChecked<ExchangeName>,
+        routing_key: impl IntoChecked<RoutingKey>,
+    ) -> Bind {
+        Bind::new(
+            self,
+            Change::Remove,
+            queue,
+            BindingDestination::Queue,
+            exchange,
+            routing_key,
+        )
+    }
+
+    /// Binds an exchange to another, the source: what the source routes so goes on from the
+    /// destination ([exchange-to-exchange bindings](https://www.rabbitmq.com/docs/e2e)).
+    pub fn bind_exchange(
+        &self,
+        destination: impl IntoChecked<ExchangeName>,
+        source: impl IntoChecked<ExchangeName>,
+        routing_key: impl IntoChecked<RoutingKey>,
+    ) -> Bind {
+        Bind::new(
+            self,
+            Change::Add,
+            destination,
+            BindingDestination::Exchange,
+            source,
+            routing_key,
+        )
+    }
+
+    /// Takes a binding between exchanges back; a missing one is no error.
+    pub fn unbind_exchange(
+        &self,
+        destination: impl IntoChecked<ExchangeName>,
+        source: impl IntoChecked<ExchangeName>,
+        routing_key: impl IntoChecked<RoutingKey>,
+    ) -> Bind {
+        Bind::new(
+            self,
+            Change::Remove,
+            destination,
+            BindingDestination::Exchange,
+            source,
+            routing_key,
+        )
+    }
+}
+
+/// A queue to be declared: made by [`Channel::declare_queue`], declared by awaiting it.
+#[derive(Debug)]
+#[must_use = "the queue is declared when this is awaited"]
+pub struct DeclareQueue {
+    channel: Channel,
+    declare: QueueDeclare,
+    deferred: Deferred,
+}
+
+impl DeclareQueue {
+    /// The queue goes when the broker restarts. RabbitMQ 4.3 refuses such queues unless they
+    /// are exclusive.
+    pub fn transient(mut self) -> Self {
+        self.declare.durable = false;
+        self
+    }
+
+    /// Only this connection may use the queue, and it goes with the connection.
+    pub fn exclusive(mut self) -> Self {
+        self.declare.exclusive = true;
+        self
+    }
+
+    /// The queue goes when its last consumer goes.
+    pub fn auto_delete(mut self) -> Self {
+        self.declare.auto_delete = true;
+        self
+    }
+
+    /// Only asks whether the queue exists, and how much is in it: `ConsumerQueueNotFound` if
+    /// there is none.
+    pub fn passive(mut self) -> Self {
+        self.declare.passive = true;
+        self
+    }
+
+    /// Adds an argument, for example `x-max-length`.
+    pub fn argument(
+        mut self,
+        key: impl IntoChecked<ShortString>,
+        value: impl Into<FieldValue>,
+    ) -> Self {
+        self.deferred
+            .insert(&mut self.declare.arguments, key, value);
+        self
+    }
+}
+
+impl IntoFuture for DeclareQueue {
+    type Output = Result<QueueDeclared>;
+    type IntoFuture = BoxFuture<'static, Result<QueueDeclared>>;
+
+    /// # Errors
+    /// `PreconditionFailed` if the queue exists with other options or an argument is invalid,
+    /// `ResourceLocked` if it is exclusive to another connection, `AccessRefused` for a reserved
+    /// name, `InvalidName`; the channel's close if it is closed.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, the queue is declared or not.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.deferred.finish()?;
+            let declare = self.declare;
+            self.channel
+                .rpc("declaring the queue", |c| c.declare_queue(declare))
+                .await
+        })
+    }
+}
+
+/// A queue to be deleted: made by [`Channel::delete_queue`], deleted by awaiting it, which gives
+/// the number of messages that were ready.
+#[derive(Debug)]
+#[must_use = "the queue is deleted when this is awaited"]
+pub struct DeleteQueue {
+    channel: Channel,
+    name: QueueName,
+    if_unused: bool,
+    if_empty: bool,
+    deferred: Deferred,
+}
+
+impl DeleteQueue {
+    /// Fails with `PreconditionFailed` if the queue has consumers.
+    pub fn if_unused(mut self) -> Self {
+        self.if_unused = true;
+        self
+    }
+
+    /// Fails with `PreconditionFailed` if messages are ready in it.
+    pub fn if_empty(mut self) -> Self {
+        self.if_empty = true;
+        self
+    }
+}
+
+impl IntoFuture for DeleteQueue {
+    type Output = Result<u32>;
+    type IntoFuture = BoxFuture<'static, Result<u32>>;
+
+    /// # Errors
+    /// `PreconditionFailed`, `ResourceLocked`, `InvalidName`; the channel's close if it is closed.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, the queue is deleted or not.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.deferred.finish()?;
+            let Self {
+                channel,
+                name,
+                if_unused,
+                if_empty,
+                ..
+            } = self;
+            channel
+                .rpc("deleting the queue", |c| {
+                    c.delete_queue(name, if_unused, if_empty)
+                })
+                .await
+        })
+    }
+}
+
+/// An exchange to be deleted: made by [`Channel::delete_exchange`], deleted by awaiting it.
+#[derive(Debug)]
+#[must_use = "the exchange is deleted when this is awaited"]
+pub struct DeleteExchange {
+    channel: Channel,
+    name: ExchangeName,
+    if_unused: bool,
+    deferred: Deferred,
+}
+
+impl DeleteExchange {
+    /// Fails with `PreconditionFailed` if it is the source of a binding.
+    pub fn if_unused(mut self) -> Self {
+        self.if_unused = true;
+        self
+    }
+}
+
+impl IntoFuture for DeleteExchange {
+    type Output = Result<()>;
+    type IntoFuture = BoxFuture<'static, Result<()>>;
+
+    /// # Errors
+    /// `PreconditionFailed`, `AccessRefused` for an exchange of the broker's own, `InvalidName`;
+    /// the channel's close if it is closed.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, the exchange is deleted or not.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.deferred.finish()?;
+            let (name, if_unused) = (self.name, self.if_unused);
+            self.channel
+                .rpc("deleting the exchange", |c| {
+                    c.delete_exchange(name, if_unused)
+                })
+                .await
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Add,
+    Remove,
+}
+
+/// A binding to be made or taken back, by awaiting it.
+#[derive(Debug)]
+#[must_use = "nothing is bound or unbound until this is awaited"]
+pub struct Bind {
+    channel: Channel,
+    change: Change,
+    binding: Binding,
+    deferred: Deferred,
+}
+
+impl Bind {
+    fn new<N: Default>(
+        channel: &Channel,
+        change: Change,
+        destination: impl IntoChecked<N>,
+        kind: impl FnOnce(N) -> BindingDestination,
+        source: impl IntoChecked<ExchangeName>,
+        routing_key: impl IntoChecked<RoutingKey>,
+    ) -> Self {
+        let mut deferred = Deferred::default();
+        let destination = kind(deferred.check(destination).unwrap_or_default());
+        Self {
+            channel: channel.clone(),
+            change,
+            binding: Binding {
+                source: deferred.check(source).unwrap_or_default(),
+                destination,
+                routing_key: deferred.check(routing_key).unwrap_or_default(),
+                arguments: FieldTable::new(),
+            },
+            deferred,
+        }
+    }
+
+    /// Adds an argument: for a headers exchange, a header to match, or `x-match`. Arguments are
+    /// part of what tells one binding from another.
+    pub fn argument(
+        mut self,
+        key: impl IntoChecked<ShortString>,
+        value: impl Into<FieldValue>,
+    ) -> Self {
+        self.deferred
+            .insert(&mut self.binding.arguments, key, value);
+        self
+    }
+}
+
+impl IntoFuture for Bind {
+    type Output = Result<()>;
+    type IntoFuture = BoxFuture<'static, Result<()>>;
+
+    /// # Errors
+    /// For binding: `ExchangeNotFound`, `ConsumerQueueNotFound`, `ResourceLocked`,
+    /// `AccessRefused` for the default exchange, `PreconditionFailed` for an invalid `x-match`.
+    /// For both: `InvalidName`; the channel's close if it is closed.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, the binding is changed or not.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.deferred.finish()?;
+            let binding = self.binding;
+            match self.change {
+                Change::Add => self.channel.rpc("binding", |c| c.bind(binding)).await,
+                Change::Remove => self.channel.rpc("unbinding", |c| c.unbind(binding)).await,
+            }
+        })
+    }
+}

@@ -1,0 +1,227 @@
+//! Which callbacks may start.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use foldhash::fast::RandomState;
+use mooq_core::{Deliver, Error, ErrorKind, ErrorScope, Result};
+
+use super::handler::CallbackConsumer;
+
+/// The callback consumers of a connection, and which of them have deliveries waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Dispatch(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    next_id: u64,
+    consumers: HashMap<u64, Entry, RandomState>,
+    /// Consumers that may have a delivery waiting and room to start it. Ids rise, so that the
+    /// order is that of registration.
+    ready: BTreeSet<u64>,
+    /// Consumers that ended by themselves, to be told by `process_events`.
+    failures: VecDeque<Error>,
+    /// Set once the connection is closed: an error unless it was closed from this side.
+    end: Option<Result<()>>,
+    processing: bool,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    consumer: Arc<CallbackConsumer>,
+    running: usize,
+    /// Nothing more will come: it goes when its inbox is empty.
+    ending: bool,
+}
+
+/// A callback to be started.
+pub(super) struct Start {
+    pub(super) id: u64,
+    pub(super) consumer: Arc<CallbackConsumer>,
+    pub(super) deliver: Deliver,
+}
+
+impl Dispatch {
+    /// An id for a consumer about to be added.
+    pub(super) fn reserve(&self) -> u64 {
+        let mut state = self.lock();
+        state.next_id += 1;
+        state.next_id
+    }
+
+    pub(super) fn add(&self, id: u64, consumer: Arc<CallbackConsumer>) {
+        let inbox = Arc::clone(&consumer.inbox);
+        let mut state = self.lock();
+        let entry = Entry {
+            consumer,
+            running: 0,
+            ending: false,
+        };
+        state.consumers.insert(id, entry);
+        // Deliveries may have come before it was added, and its end too.
+        state.ready.insert(id);
+        wake(state);
+        if let Some(err) = inbox.ended() {
+            self.ended(id, err);
+        }
+    }
+
+    pub(super) fn remove(&self, id: u64) -> Option<Arc<CallbackConsumer>> {
+        self.lock()
+            .consumers
+            .remove(&id)
+            .map(|entry| entry.consumer)
+    }
+
+    /// Consumer `id` has a delivery waiting.
+    pub(crate) fn ready(&self, id: u64) {
+        let mut state = self.lock();
+        state.ready.insert(id);
+        wake(state);
+    }
+
+    /// Nothing more will come for consumer `id`, which goes once its callbacks have seen what
+    /// waits.
+    pub(super) fn remove_when_empty(&self, id: u64) {
+        let mut state = self.lock();
+        if let Some(entry) = state.consumers.get_mut(&id) {
+            entry.ending = true;
+            state.ready.insert(id);
+            wake(state);
+        }
+    }
+
+    /// Consumer `id` has ended, not by its own wish. May be told twice.
+    pub(crate) fn ended(&self, id: u64, err: Error) {
+        let mut state = self.lock();
+        let Some(entry) = state.consumers.get_mut(&id).filter(|entry| !entry.ending) else {
+            return;
+        };
+        if err.scope() == ErrorScope::Operation {
+            // Its queue is gone, and these may be the last copies of what waits.
+            entry.ending = true;
+            state.ready.insert(id);
+        } else {
+            state.consumers.remove(&id);
+        }
+        // Closing it oneself is an end, not an error.
+        let own = [ErrorKind::ChannelClosed, ErrorKind::ConnectionClosed];
+        if !own.contains(&err.kind()) {
+            state.failures.push_back(err);
+        }
+        wake(state);
+    }
+
+    /// Nobody is left who could process events: lets go of the consumers, and so of their
+    /// channels.
+    pub(crate) fn abandon(&self) {
+        let consumers = std::mem::take(&mut self.lock().consumers);
+        // Callbacks may hold what locks this again when dropped, so they go after the lock.
+        drop(consumers);
+    }
+
+    /// The connection is closed.
+    pub(crate) fn close(&self, end: Result<()>) {
+        let mut state = self.lock();
+        state.end.get_or_insert(end);
+        wake(state);
+    }
+
+    /// One runner at a time, so that callbacks start in order.
+    pub(super) fn begin(&self) -> Result<()> {
+        let mut state = self.lock();
+        if state.processing {
+            return Err(Error::new(
+                ErrorKind::NotAllowed,
+                "process_events() is running on this connection already",
+            ));
+        }
+        state.processing = true;
+        Ok(())
+    }
+
+    /// The runner has gone, and its running callbacks with it.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        let State {
+            consumers, ready, ..
+        } = &mut *state;
+        for (id, entry) in consumers {
+            entry.running = 0;
+            ready.insert(*id);
+        }
+        state.processing = false;
+    }
+
+    /// Takes one delivery of each consumer that has one and room for it, in the order of
+    /// registration.
+    pub(super) fn sweep(&self, starts: &mut Vec<Start>) {
+        let mut state = self.lock();
+        let State {
+            consumers, ready, ..
+        } = &mut *state;
+        ready.retain(|&id| {
+            let Some(entry) = consumers.get_mut(&id) else {
+                return false;
+            };
+            // One without room is ready again when a callback of it ends.
+            if entry.running >= entry.consumer.settings.concurrency {
+                return false;
+            }
+            let Some((deliver, more)) = entry.consumer.inbox.pop() else {
+                if entry.ending {
+                    consumers.remove(&id);
+                }
+                return false;
+            };
+            entry.running += 1;
+            starts.push(Start {
+                id,
+                consumer: Arc::clone(&entry.consumer),
+                deliver,
+            });
+            more
+        });
+    }
+
+    /// A callback of consumer `id` has ended.
+    pub(super) fn finished(&self, id: u64) {
+        let mut state = self.lock();
+        if let Some(entry) = state.consumers.get_mut(&id) {
+            entry.running -= 1;
+            state.ready.insert(id);
+        }
+    }
+
+    /// Why processing is over, or the next consumer that ended by itself.
+    pub(super) fn over(&self) -> Option<Result<()>> {
+        let mut state = self.lock();
+        // The end of the connection is the reason of all that ended with it.
+        if let Some(end) = &state.end {
+            return Some(end.clone());
+        }
+        state.failures.pop_front().map(Err)
+    }
+
+    /// Has `cx` woken when there is something new. False if there is already.
+    pub(super) fn wait(&self, cx: &Context<'_>) -> bool {
+        let mut state = self.lock();
+        state.waker = Some(cx.waker().clone());
+        state.end.is_none() && state.failures.is_empty() && state.ready.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the runner once the lock is released.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

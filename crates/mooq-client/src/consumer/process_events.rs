@@ -1,0 +1,278 @@
+//! Running callbacks.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use mooq_core::Result;
+use tokio::time::{Sleep, sleep};
+
+use super::dispatch::{Dispatch, Start};
+use crate::connection::ConnectionShared;
+
+/// How long a cycle waits for its first delivery, and how long nothing must arrive for the
+/// connection to count as idle.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// How many sweeps may start callbacks before other tasks get their turn.
+const SWEEPS_PER_TURN: usize = 64;
+
+/// Runs callbacks: made by [`Connection::process_events`](crate::Connection::process_events),
+/// begun by awaiting it.
+///
+/// # Examples
+/// ```
+/// use mooq::Delivery;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> mooq::Result<()> {
+/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # let broker = InMemoryBroker::start();
+/// # let conn = broker.connect().await?;
+/// # let chan = conn.create_channel().await?;
+/// chan.register_consumer("log", "fanout")
+///     .callback(|line: Delivery<String>| async move { println!("{}", line.msg) })
+///     .await?;
+/// chan.publish("log", "one").await?;
+/// chan.publish("log", "two").await?;
+///
+/// // In a test: as many callbacks as it wants to see.
+/// conn.process_events().cycles(1).await?; // one
+///
+/// // In a tool: whatever is there.
+/// conn.process_events().until_idle().await?; // two
+///
+/// // In a service: until it is told to stop, here by dropping `stop`.
+/// let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+/// drop(stop);
+/// conn.process_events()
+///     .with_graceful_shutdown(async { stopped.await.unwrap_or(()) })
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is processed until it is awaited"]
+pub struct ProcessEvents {
+    connection: Arc<ConnectionShared>,
+    mode: Mode,
+    shutdown: Option<BoxFuture<'static, ()>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Mode {
+    Forever,
+    Cycles(usize),
+    UntilIdle,
+}
+
+impl ProcessEvents {
+    pub(crate) fn new(connection: Arc<ConnectionShared>) -> Self {
+        Self {
+            connection,
+            mode: Mode::Forever,
+            shutdown: None,
+        }
+    }
+
+    /// Ends after `n` cycles. A cycle starts at most one callback for each consumer with a
+    /// message waiting, in the order of registration (if none has one, it waits up to 100 ms for
+    /// the first), and ends when those have finished.
+    pub fn cycles(mut self, n: usize) -> Self {
+        self.mode = Mode::Cycles(n);
+        self
+    }
+
+    /// Ends when no callback is running and no message has arrived for 100 ms.
+    pub fn until_idle(mut self) -> Self {
+        self.mode = Mode::UntilIdle;
+        self
+    }
+
+    /// When `signal` is ready, starts no more callbacks, lets those that run finish, and ends.
+    /// Messages that were not begun stay with the consumer; closing the connection gives them
+    /// back to their queues.
+    pub fn with_graceful_shutdown(
+        mut self,
+        signal: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        self.shutdown = Some(Box::pin(signal));
+        self
+    }
+}
+
+impl IntoFuture for ProcessEvents {
+    type Output = Result<()>;
+    type IntoFuture = BoxFuture<'static, Result<()>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            if let Mode::Cycles(0) = self.mode {
+                return Ok(());
+            }
+            let dispatch = Arc::clone(self.connection.dispatch());
+            dispatch.begin()?;
+            Runner {
+                dispatch,
+                _connection: self.connection,
+                mode: self.mode,
+                shutdown: self.shutdown,
+                stopping: false,
+                running: FuturesUnordered::new(),
+                starts: Vec::new(),
+                cycle_begun: false,
+                quiet: None,
+            }
+            .await
+        })
+    }
+}
+
+impl fmt::Debug for ProcessEvents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessEvents")
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A running callback, with the id of its consumer.
+struct Running {
+    id: u64,
+    callback: BoxFuture<'static, ()>,
+}
+
+impl Future for Running {
+    type Output = u64;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u64> {
+        ready!(self.callback.as_mut().poll(cx));
+        Poll::Ready(self.id)
+    }
+}
+
+struct Runner {
+    dispatch: Arc<Dispatch>,
+    /// Keeps the connection open while its events are processed.
+    _connection: Arc<ConnectionShared>,
+    mode: Mode,
+    shutdown: Option<BoxFuture<'static, ()>>,
+    /// The shutdown signal has come.
+    stopping: bool,
+    running: FuturesUnordered<Running>,
+    /// Kept for its buffer.
+    starts: Vec<Start>,
+    /// The current cycle has started callbacks.
+    cycle_begun: bool,
+    /// Runs while nothing happens.
+    quiet: Option<Pin<Box<Sleep>>>,
+}
+
+impl Future for Runner {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = &mut *self;
+        for _ in 0..SWEEPS_PER_TURN {
+            while let Poll::Ready(Some(id)) = this.running.poll_next_unpin(cx) {
+                this.dispatch.finished(id);
+            }
+            if let Some(end) = this.dispatch.over() {
+                return Poll::Ready(end);
+            }
+            if let Some(signal) = &mut this.shutdown
+                && signal.as_mut().poll(cx).is_ready()
+            {
+                this.shutdown = None;
+                this.stopping = true;
+            }
+            // A cycle is over only when all that it started has finished.
+            let in_cycle = matches!(this.mode, Mode::Cycles(_)) && this.cycle_begun;
+            let may_start = !this.stopping && !in_cycle;
+            if may_start && this.sweep(cx) {
+                this.cycle_begun = true;
+                this.quiet = None;
+                continue;
+            }
+            if this.running.is_empty() {
+                if this.stopping {
+                    return Poll::Ready(Ok(()));
+                }
+                match this.pause(cx) {
+                    Pause::Over => return Poll::Ready(Ok(())),
+                    Pause::NextCycle => continue,
+                    Pause::Wait => {}
+                }
+            }
+            if this.dispatch.wait(cx) || !may_start {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// What to do while no callback runs and none can start.
+enum Pause {
+    Wait,
+    NextCycle,
+    Over,
+}
+
+impl Runner {
+    /// Starts a callback for each consumer that is ready. True if there was one.
+    fn sweep(&mut self, cx: &mut Context<'_>) -> bool {
+        self.dispatch.sweep(&mut self.starts);
+        let any = !self.starts.is_empty();
+        for Start {
+            id,
+            consumer,
+            deliver,
+        } in self.starts.drain(..)
+        {
+            let handler = Arc::clone(&consumer.handler);
+            let mut callback = handler.start(deliver, consumer);
+            // Most callbacks end at once, and those need no place among the running.
+            match callback.as_mut().poll(cx) {
+                Poll::Ready(()) => self.dispatch.finished(id),
+                Poll::Pending => self.running.push(Running { id, callback }),
+            }
+        }
+        any
+    }
+
+    fn pause(&mut self, cx: &mut Context<'_>) -> Pause {
+        if let Mode::Forever = self.mode {
+            return Pause::Wait;
+        }
+        if !self.cycle_begun || matches!(self.mode, Mode::UntilIdle) {
+            let quiet = self.quiet.get_or_insert_with(|| Box::pin(sleep(QUIET)));
+            if quiet.as_mut().poll(cx).is_pending() {
+                return Pause::Wait;
+            }
+        }
+        self.quiet = None;
+        self.cycle_begun = false;
+        match &mut self.mode {
+            Mode::Cycles(left) if *left > 1 => {
+                *left -= 1;
+                Pause::NextCycle
+            }
+            _ => Pause::Over,
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // Callbacks that are cut off give their deliveries back, before new ones can start.
+        self.running.clear();
+        self.dispatch.stop();
+    }
+}

@@ -1,0 +1,53 @@
+//! A consumer with a callback, once it is registered.
+
+use mooq_core::{ConsumerTag, QueueName, Result};
+
+use crate::channel::{Channel, give_back};
+
+/// A registered consumer. Dropping this changes nothing: the consumer stays until it is
+/// cancelled or its channel is closed.
+#[derive(Debug)]
+pub struct Consumer {
+    pub(super) channel: Channel,
+    pub(super) id: u64,
+    pub(super) tag: ConsumerTag,
+    pub(super) queue: QueueName,
+    pub(super) no_ack: bool,
+}
+
+impl Consumer {
+    /// The consumer's tag.
+    #[must_use]
+    pub fn tag(&self) -> &ConsumerTag {
+        &self.tag
+    }
+
+    /// The queue that it consumes from: the broker's choice, if it was asked to choose.
+    #[must_use]
+    pub fn queue(&self) -> &QueueName {
+        &self.queue
+    }
+
+    /// Ends the consumer. Callbacks that run finish and are settled; deliveries that were not
+    /// begun go back to their queue, or with automatic acknowledgement are still processed.
+    ///
+    /// # Errors
+    /// The channel's close, if it is closed.
+    ///
+    /// # Cancel safety
+    /// Once polled, the cancellation goes on when this is dropped.
+    pub async fn cancel(self) -> Result<()> {
+        let cancelled = self.channel.unsubscribe(self.tag, self.no_ack).await;
+        let dispatch = self.channel.dispatch();
+        // The broker will not deliver again what it has settled: callbacks must see it.
+        if self.no_ack {
+            dispatch.remove_when_empty(self.id);
+        } else if let Some(consumer) = dispatch.remove(self.id) {
+            // After cancel-ok nothing more comes, so that what waits now is all there is.
+            for deliver in consumer.inbox.drain() {
+                give_back(consumer.channel.transport(), deliver.delivery_tag);
+            }
+        }
+        cancelled
+    }
+}

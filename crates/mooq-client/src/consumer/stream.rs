@@ -1,0 +1,264 @@
+//! Consuming as a stream.
+
+use std::future::IntoFuture;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use mooq_core::{
+    Consume, Deliver, ErrorKind, FieldValue, IntoChecked, QueueName, Result, ShortString,
+};
+
+use super::handler::{settle, typed};
+use super::outcome::FailurePolicy;
+use super::register::DEFAULT_PREFETCH;
+use crate::channel::{Channel, Inbox, Subscription};
+use crate::codec::{Decode, Json};
+use crate::deferred::Deferred;
+use crate::delivery::{Delivery, SettledBy, Unsettled};
+
+/// A stream to be opened: made by [`Channel::consume`](crate::Channel::consume), opened by
+/// awaiting it.
+#[derive(Debug)]
+#[must_use = "nothing is consumed until it is awaited"]
+pub struct ConsumeQueue<T, C = Json> {
+    channel: Channel,
+    consume: Consume,
+    prefetch: u16,
+    codec: C,
+    on_decode_error: FailurePolicy,
+    deferred: Deferred,
+    message: PhantomData<fn(T)>,
+}
+
+impl<T> ConsumeQueue<T> {
+    pub(crate) fn new(channel: &Channel, queue: impl IntoChecked<QueueName>) -> Self {
+        let mut deferred = Deferred::default();
+        let queue = deferred.check(queue).unwrap_or_default();
+        Self {
+            channel: channel.clone(),
+            consume: Consume::new(queue),
+            prefetch: DEFAULT_PREFETCH,
+            codec: Json,
+            on_decode_error: FailurePolicy::Reject,
+            deferred,
+            message: PhantomData,
+        }
+    }
+}
+
+impl<T, C> ConsumeQueue<T, C> {
+    /// Decodes bodies by `codec` instead of as JSON.
+    pub fn codec<D>(self, codec: D) -> ConsumeQueue<T, D> {
+        ConsumeQueue {
+            channel: self.channel,
+            consume: self.consume,
+            prefetch: self.prefetch,
+            codec,
+            on_decode_error: self.on_decode_error,
+            deferred: self.deferred,
+            message: PhantomData,
+        }
+    }
+
+    /// Holds at most `n` deliveries unacknowledged, 1 to 65535; 256 unless said otherwise.
+    pub fn prefetch(mut self, n: u16) -> Self {
+        self.prefetch = self.deferred.prefetch(n);
+        self
+    }
+
+    /// The broker counts each message as done as it sends it. The prefetch has no effect then.
+    pub fn auto_ack(mut self) -> Self {
+        self.consume.no_ack = true;
+        self
+    }
+
+    /// What becomes of a delivery whose body does not decode; rejected unless said otherwise.
+    /// The stream gives the error in its place.
+    pub fn on_decode_error(mut self, policy: FailurePolicy) -> Self {
+        self.on_decode_error = policy;
+        self
+    }
+
+    /// No other consumer may be on the queue.
+    pub fn exclusive(mut self) -> Self {
+        self.consume.exclusive = true;
+        self
+    }
+
+    /// Adds an argument to the consumer, for example `x-priority`.
+    pub fn argument(
+        mut self,
+        key: impl IntoChecked<ShortString>,
+        value: impl Into<FieldValue>,
+    ) -> Self {
+        self.deferred
+            .insert(&mut self.consume.arguments, key, value);
+        self
+    }
+}
+
+impl<T, C> IntoFuture for ConsumeQueue<T, C>
+where
+    T: Send + 'static,
+    C: Send + 'static,
+{
+    type Output = Result<Deliveries<T, C>>;
+    type IntoFuture = BoxFuture<'static, Result<Deliveries<T, C>>>;
+
+    /// # Errors
+    /// `ConsumerQueueNotFound`, `AccessRefused` if the queue is in exclusive use,
+    /// `ResourceLocked` if it is exclusive to another connection; the channel's close if it is
+    /// closed.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, no consumer stays and no message is lost.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move {
+            self.deferred.finish()?;
+            let queue = self.consume.queue.clone();
+            let auto_ack = self.consume.no_ack;
+            let inbox = Arc::new(Inbox::for_stream());
+            let subscription = self
+                .channel
+                .subscribe(self.consume, self.prefetch, Arc::clone(&inbox))
+                .await?;
+            Ok(Deliveries {
+                subscription,
+                inbox,
+                queue,
+                auto_ack,
+                codec: self.codec,
+                on_decode_error: self.on_decode_error,
+                over: false,
+                message: PhantomData,
+            })
+        })
+    }
+}
+
+/// Deliveries, in order, as a [`Stream`] of results.
+///
+/// An error of kind `Decode` concerns one delivery, and the stream goes on. Any other is the
+/// reason why nothing more will come, and the last item. Dropping the stream cancels the
+/// consumer, and what it had not given out goes back to the queue.
+///
+/// # Examples
+/// ```
+/// use mooq::ErrorKind;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> mooq::Result<()> {
+/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # let broker = InMemoryBroker::start();
+/// # let conn = broker.connect().await?;
+/// # let chan = conn.create_channel().await?;
+/// chan.declare_queue("numbers").await?;
+/// chan.publish("", &1).routing_key("numbers").await?;
+/// chan.publish("", "two").routing_key("numbers").await?;
+/// chan.publish("", &3).routing_key("numbers").await?;
+///
+/// let mut numbers = chan.consume::<i32>("numbers").prefetch(10).await?;
+/// let mut seen = Vec::new();
+/// while let Some(next) = numbers.next().await {
+///     match next {
+///         Ok(number) => seen.push(number.ack().await?),
+///         Err(err) if err.kind() == ErrorKind::Decode => seen.push(-1),
+///         Err(err) => return Err(err),
+///     }
+///     if seen.len() == 3 {
+///         break;
+///     }
+/// }
+/// assert_eq!(seen, [1, -1, 3]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct Deliveries<T, C = Json> {
+    subscription: Subscription,
+    inbox: Arc<Inbox>,
+    queue: QueueName,
+    auto_ack: bool,
+    codec: C,
+    on_decode_error: FailurePolicy,
+    over: bool,
+    message: PhantomData<fn(T)>,
+}
+
+// Nothing in it is ever pinned.
+impl<T, C> Unpin for Deliveries<T, C> {}
+
+impl<T, C: Decode<T>> Deliveries<T, C> {
+    /// The next delivery, without `StreamExt`. `None` once the consumer has ended.
+    ///
+    /// # Errors
+    /// As the stream's items.
+    ///
+    /// # Cancel safety
+    /// No delivery is lost when this is dropped.
+    pub async fn next(&mut self) -> Option<Result<Delivery<T>>> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+
+    /// Ends the consumer. What was not given out goes back to the queue.
+    ///
+    /// # Errors
+    /// The channel's close, if it is closed.
+    ///
+    /// # Cancel safety
+    /// Once polled, the cancellation goes on when this is dropped.
+    pub async fn cancel(mut self) -> Result<()> {
+        self.subscription.cancel().await
+    }
+
+    fn decode(&self, deliver: &Deliver) -> Result<Delivery<T>> {
+        let unsettled = || {
+            let channel = Arc::clone(self.subscription.channel().shared());
+            Unsettled::new(channel, deliver.delivery_tag)
+        };
+        match self.codec.decode(&deliver.message.body) {
+            Ok(msg) => {
+                let settled_by = if self.auto_ack {
+                    SettledBy::Broker
+                } else {
+                    SettledBy::Holder(unsettled())
+                };
+                Ok(typed(msg, deliver, &self.queue, settled_by))
+            }
+            Err(err) => {
+                if !self.auto_ack {
+                    settle(
+                        unsettled(),
+                        self.on_decode_error.outcome(deliver.redelivered),
+                    );
+                }
+                Err(err)
+            }
+        }
+    }
+}
+
+impl<T, C: Decode<T>> Stream for Deliveries<T, C> {
+    type Item = Result<Delivery<T>>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let item = match ready!(self.inbox.poll(cx)) {
+            Ok(deliver) => Some(self.decode(&deliver)),
+            Err(end) => {
+                self.over = true;
+                // Closing it oneself is an end, not an error.
+                let own = [ErrorKind::ChannelClosed, ErrorKind::ConnectionClosed];
+                (!own.contains(&end.kind())).then_some(Err(end))
+            }
+        };
+        Poll::Ready(item)
+    }
+}

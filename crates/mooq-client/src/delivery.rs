@@ -1,0 +1,179 @@
+//! A message that was delivered, and its settlement.
+
+use std::sync::Arc;
+
+use mooq_core::{
+    Error, ErrorKind, ExchangeName, Properties, QueueName, Result, RoutingKey, Settle, Settlement,
+};
+
+use crate::channel::{ChannelShared, give_back};
+
+/// A message with its body as a `T`.
+///
+/// In a callback its settlement follows from what the callback returns. From a stream or from
+/// `get` it is settled by [`ack`](Self::ack), [`requeue`](Self::requeue) or
+/// [`reject`](Self::reject); one that is dropped before goes back to its queue.
+///
+/// A test of a callback needs no broker: [`Delivery::new`] makes one.
+///
+/// ```
+/// use mooq::Delivery;
+///
+/// async fn yell_it(resp: Delivery<String>) -> String {
+///     resp.msg.to_uppercase()
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// assert_eq!(yell_it(Delivery::new("hello".to_string())).await, "HELLO");
+/// # });
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Delivery<T> {
+    /// The body.
+    pub msg: T,
+    /// The routing key that it was published with.
+    pub routing_key: RoutingKey,
+    /// The exchange that it was published to.
+    pub exchange: ExchangeName,
+    /// The queue that it came from.
+    pub queue: QueueName,
+    /// It was delivered before, to this or another consumer, and came back.
+    pub redelivered: bool,
+    /// Its number on the channel.
+    pub delivery_tag: u64,
+    /// Its properties, headers among them.
+    pub properties: Arc<Properties>,
+    /// Who settles it.
+    pub(crate) settled_by: SettledBy,
+}
+
+/// Who settles a delivery.
+#[derive(Debug)]
+pub(crate) enum SettledBy {
+    /// Whoever holds it.
+    Holder(Unsettled),
+    /// The callback's outcome.
+    Outcome,
+    /// The broker, as it sent it.
+    Broker,
+    /// Nobody: a test made it.
+    Nobody,
+}
+
+impl<T> Delivery<T> {
+    /// A delivery that no broker sent, for tests of callbacks. Settling it does nothing; its
+    /// fields can be set.
+    #[must_use]
+    pub fn new(msg: T) -> Self {
+        Self {
+            msg,
+            routing_key: RoutingKey::default(),
+            exchange: ExchangeName::default(),
+            queue: QueueName::default(),
+            redelivered: false,
+            delivery_tag: 0,
+            properties: Arc::default(),
+            settled_by: SettledBy::Nobody,
+        }
+    }
+
+    /// `basic.ack`: it is done. Gives the message.
+    ///
+    /// # Errors
+    /// `NotAllowed` if it is settled otherwise: by the callback's outcome, or since the consumer
+    /// acknowledges automatically. The channel's close, if it is closed: the broker delivers it
+    /// again.
+    ///
+    /// # Cancel safety
+    /// Takes effect at its first poll.
+    pub async fn ack(self) -> Result<T> {
+        self.settle(Settlement::Ack)
+    }
+
+    /// `basic.nack`: back to its place in the queue.
+    ///
+    /// # Errors
+    /// As [`ack`](Self::ack).
+    ///
+    /// # Cancel safety
+    /// Takes effect at its first poll.
+    pub async fn requeue(self) -> Result<T> {
+        self.settle(Settlement::Nack { requeue: true })
+    }
+
+    /// `basic.nack` without requeue: to the dead-letter exchange, if the queue has one, else
+    /// dropped.
+    ///
+    /// # Errors
+    /// As [`ack`](Self::ack).
+    ///
+    /// # Cancel safety
+    /// Takes effect at its first poll.
+    pub async fn reject(self) -> Result<T> {
+        self.settle(Settlement::Nack { requeue: false })
+    }
+
+    fn settle(self, settlement: Settlement) -> Result<T> {
+        match self.settled_by {
+            SettledBy::Holder(unsettled) => unsettled.settle(settlement)?,
+            SettledBy::Nobody => {}
+            SettledBy::Outcome => {
+                return Err(not_allowed(
+                    "the callback's outcome settles this delivery; register the consumer with \
+                     manual_ack() to settle it by hand",
+                ));
+            }
+            SettledBy::Broker => {
+                return Err(not_allowed(
+                    "the consumer acknowledges automatically: this delivery is settled",
+                ));
+            }
+        }
+        Ok(self.msg)
+    }
+}
+
+fn not_allowed(message: &str) -> Error {
+    Error::new(ErrorKind::NotAllowed, message)
+}
+
+/// A delivery that is not settled yet. Dropped unsettled, it goes back to its queue.
+#[derive(Debug)]
+pub(crate) struct Unsettled {
+    /// None once settled.
+    channel: Option<Arc<ChannelShared>>,
+    delivery_tag: u64,
+}
+
+impl Unsettled {
+    pub(crate) fn new(channel: Arc<ChannelShared>, delivery_tag: u64) -> Self {
+        Self {
+            channel: Some(channel),
+            delivery_tag,
+        }
+    }
+
+    pub(crate) fn settle(mut self, settlement: Settlement) -> Result<()> {
+        let Some(channel) = self.channel.take() else {
+            return Ok(());
+        };
+        channel.settle(Settle {
+            delivery_tag: self.delivery_tag,
+            multiple: false,
+            settlement,
+        })
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        if let Some(channel) = self.channel.take() {
+            tracing::debug!(
+                delivery_tag = self.delivery_tag,
+                "dropped before it was settled: back to its queue"
+            );
+            give_back(channel.transport(), self.delivery_tag);
+        }
+    }
+}

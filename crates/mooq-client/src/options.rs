@@ -1,0 +1,157 @@
+//! How to connect.
+
+use std::time::Duration;
+
+use mooq_core::{
+    Credentials, Endpoint, Error, IntoChecked, Result, Scheme, ShortString, VirtualHost,
+};
+
+use crate::deferred::Deferred;
+
+/// How to connect: where, as whom, and how long calls may take. The defaults are Python mooq's:
+/// RabbitMQ on `localhost:5672`.
+///
+/// ```
+/// use mooq::{ConnectOptions, Scheme};
+///
+/// let options = ConnectOptions::new().host("rabbit.example").port(5673).broker(Scheme::Amqp);
+/// assert_eq!(options.endpoint()?.to_string(), "amqp://rabbit.example:5673");
+///
+/// let same = ConnectOptions::try_from("amqp://rabbit.example:5673")?;
+/// assert_eq!(same.endpoint()?, options.endpoint()?);
+/// # Ok::<(), mooq::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing until they are connected with"]
+pub struct ConnectOptions {
+    endpoint: Endpoint,
+    deadline: Duration,
+    deferred: Deferred,
+}
+
+impl ConnectOptions {
+    /// How long a call may wait for the broker, unless said otherwise.
+    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+    /// RabbitMQ on this machine.
+    pub fn new() -> Self {
+        Self::from(Endpoint::default())
+    }
+
+    /// The transport: RabbitMQ ([`Scheme::Amqp`]) or memory ([`Scheme::Memory`]). Does not
+    /// change the port.
+    pub fn broker(mut self, scheme: Scheme) -> Self {
+        self.endpoint.scheme = scheme;
+        self
+    }
+
+    /// The broker's host: a name or an address.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.endpoint.host = host.into();
+        self
+    }
+
+    /// The broker's port.
+    pub fn port(mut self, port: u16) -> Self {
+        self.endpoint.port = port;
+        self
+    }
+
+    /// The virtual host; `/` unless said otherwise.
+    pub fn vhost(mut self, vhost: impl IntoChecked<VirtualHost>) -> Self {
+        if let Some(vhost) = self.deferred.check(vhost) {
+            self.endpoint.vhost = vhost;
+        }
+        self
+    }
+
+    /// User and password; `guest` and `guest` unless said otherwise.
+    pub fn credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.endpoint.credentials = Credentials {
+            username: username.into(),
+            password: password.into(),
+        };
+        self
+    }
+
+    /// How often each side lets the other know that it is there, in whole seconds from 2 on; 10 s
+    /// unless said otherwise. A peer is given up after twice this time of silence.
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        self.endpoint.heartbeat = every;
+        self
+    }
+
+    /// What the broker calls the connection in its management UI and logs.
+    pub fn name(mut self, name: impl IntoChecked<ShortString>) -> Self {
+        self.endpoint.connection_name = self.deferred.check(name);
+        self
+    }
+
+    /// How long connecting and logging in may take; 10 s unless said otherwise.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.endpoint.connect_timeout = limit;
+        self
+    }
+
+    /// How long any other call may wait for the broker before it fails with `DeadlineExceeded`;
+    /// 30 s unless said otherwise.
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.deadline = limit;
+        self
+    }
+
+    /// Where this connects to.
+    ///
+    /// # Errors
+    /// The first that a setter found.
+    pub fn endpoint(&self) -> Result<Endpoint> {
+        self.deferred.clone().finish()?;
+        Ok(self.endpoint.clone())
+    }
+
+    pub(crate) fn call_deadline(&self) -> Duration {
+        self.deadline
+    }
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Endpoint> for ConnectOptions {
+    fn from(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            deadline: Self::DEFAULT_DEADLINE,
+            deferred: Deferred::default(),
+        }
+    }
+}
+
+impl TryFrom<&str> for ConnectOptions {
+    type Error = Error;
+
+    /// # Errors
+    /// `InvalidUrl` or `UnsupportedScheme`.
+    fn try_from(url: &str) -> Result<Self> {
+        url.parse::<Endpoint>().map(Self::from)
+    }
+}
+
+impl TryFrom<&String> for ConnectOptions {
+    type Error = Error;
+
+    fn try_from(url: &String) -> Result<Self> {
+        Self::try_from(url.as_str())
+    }
+}
+
+impl TryFrom<String> for ConnectOptions {
+    type Error = Error;
+
+    fn try_from(url: String) -> Result<Self> {
+        Self::try_from(url.as_str())
+    }
+}

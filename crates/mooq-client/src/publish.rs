@@ -1,0 +1,425 @@
+//! Publishing.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::pin::Pin;
+use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use mooq_core::{
+    DeliveryMode, Error, ExchangeName, FieldValue, Handoff, IntoChecked, Message, Properties,
+    Result, RoutingKey, ShortString,
+};
+
+use crate::channel::{Channel, ChannelShared};
+use crate::codec::{BYTES_CONTENT_TYPE, Encode, JSON_CONTENT_TYPE, Json};
+use crate::deadline::within;
+use crate::deferred::Deferred;
+
+/// What most messages carry, by mooq's own codecs, held once for all messages.
+static USUAL: LazyLock<[Arc<Properties>; 2]> = LazyLock::new(|| {
+    [JSON_CONTENT_TYPE, BYTES_CONTENT_TYPE].map(|content_type| Arc::new(persistent(content_type)))
+});
+
+fn persistent(content_type: &'static str) -> Properties {
+    let mut properties = Properties::default();
+    properties.content_type = content_type.try_into().ok();
+    properties.delivery_mode = Some(DeliveryMode::Persistent);
+    properties
+}
+
+/// A message to be published: made by [`Channel::publish`](crate::Channel::publish).
+///
+/// | Ended by | Waits for | `Ok` means |
+/// |---|---|---|
+/// | `.await` | the broker's confirm | the broker has the message |
+/// | [`.send().await`](Self::send) | room to send | it is on its way; the [`Confirmation`] tells the rest |
+/// | [`.unconfirmed().await`](Self::unconfirmed) | room to send | it is on its way, and nobody will tell |
+///
+/// Messages are persistent unless [`transient`](Self::transient) is said.
+///
+/// # Examples
+/// ```
+/// use mooq::ErrorKind;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> mooq::Result<()> {
+/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # let broker = InMemoryBroker::start();
+/// # let conn = broker.connect().await?;
+/// # let chan = conn.create_channel().await?;
+/// chan.register_producer("orders", "direct").await?;
+/// chan.declare_queue("new-orders").await?;
+/// chan.bind_queue("new-orders", "orders", "new").await?;
+///
+/// // One at a time.
+/// chan.publish("orders", &1).routing_key("new").priority(5).await?;
+///
+/// // Many at once.
+/// let mut confirmations = Vec::new();
+/// for order in 2..100 {
+///     confirmations.push(chan.publish("orders", &order).routing_key("new").send().await?);
+/// }
+/// for confirmation in confirmations {
+///     confirmation.await?;
+/// }
+///
+/// // Only if some queue takes it.
+/// let lost = chan.publish("orders", &100).routing_key("old").mandatory();
+/// assert_eq!(lost.await.unwrap_err().kind(), ErrorKind::Returned);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is published until it is awaited"]
+pub struct Publish<'a, T: ?Sized, C = Json> {
+    channel: &'a Channel,
+    exchange: ExchangeName,
+    msg: &'a T,
+    routing_key: RoutingKey,
+    mandatory: bool,
+    /// None while no setter has changed what most messages carry.
+    properties: Option<Box<Properties>>,
+    codec: C,
+    deadline: Duration,
+    deferred: Deferred,
+}
+
+impl<T: ?Sized, C: fmt::Debug> fmt::Debug for Publish<'_, T, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publish")
+            .field("exchange", &self.exchange)
+            .field("routing_key", &self.routing_key)
+            .field("properties", &self.properties)
+            .field("codec", &self.codec)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'a, T: ?Sized> Publish<'a, T> {
+    pub(crate) fn new(
+        channel: &'a Channel,
+        exchange: impl IntoChecked<ExchangeName>,
+        msg: &'a T,
+    ) -> Self {
+        let mut deferred = Deferred::default();
+        Self {
+            channel,
+            exchange: deferred.check(exchange).unwrap_or_default(),
+            msg,
+            routing_key: RoutingKey::default(),
+            mandatory: false,
+            properties: None,
+            codec: Json,
+            deadline: channel.deadline(),
+            deferred,
+        }
+    }
+}
+
+/// Setters of text properties, which differ in their names alone.
+macro_rules! text_properties {
+    ($($(#[$doc:meta])* $name:ident;)+) => {$(
+        $(#[$doc])*
+        pub fn $name(mut self, value: impl IntoChecked<ShortString>) -> Self {
+            if let Some(value) = self.deferred.check(value) {
+                self.properties().$name = Some(value);
+            }
+            self
+        }
+    )+};
+}
+
+impl<'a, T: ?Sized, C> Publish<'a, T, C> {
+    /// Encodes the message by `codec` instead of as JSON.
+    pub fn codec<D>(self, codec: D) -> Publish<'a, T, D> {
+        Publish {
+            channel: self.channel,
+            exchange: self.exchange,
+            msg: self.msg,
+            routing_key: self.routing_key,
+            mandatory: self.mandatory,
+            properties: self.properties,
+            codec,
+            deadline: self.deadline,
+            deferred: self.deferred,
+        }
+    }
+
+    /// The routing key, at most 255 bytes; empty unless said otherwise.
+    pub fn routing_key(mut self, key: impl IntoChecked<RoutingKey>) -> Self {
+        if let Some(key) = self.deferred.check(key) {
+            self.routing_key = key;
+        }
+        self
+    }
+
+    /// Fails with `Returned`, the message inside, if it reaches no queue. Without this a message
+    /// that reaches none is dropped by the broker, and confirmed.
+    pub fn mandatory(mut self) -> Self {
+        self.mandatory = true;
+        self
+    }
+
+    /// The message is lost when the broker restarts.
+    pub fn transient(mut self) -> Self {
+        self.properties().delivery_mode = Some(DeliveryMode::Transient);
+        self
+    }
+
+    /// The message survives a restart of the broker, on a durable queue: the default.
+    pub fn persistent(mut self) -> Self {
+        self.properties().delivery_mode = Some(DeliveryMode::Persistent);
+        self
+    }
+
+    /// Adds a header.
+    pub fn header(
+        mut self,
+        key: impl IntoChecked<ShortString>,
+        value: impl Into<FieldValue>,
+    ) -> Self {
+        if let Some(key) = self.deferred.check(key) {
+            self.properties().headers.insert(key, value);
+        }
+        self
+    }
+
+    /// How long the message may wait in a queue, in whole milliseconds.
+    pub fn expiration(self, after: Duration) -> Self {
+        self.expiration_text(after.as_millis().to_string())
+    }
+
+    fn expiration_text(mut self, text: String) -> Self {
+        if let Some(text) = self.deferred.check(text) {
+            self.properties().expiration = Some(text);
+        }
+        self
+    }
+
+    /// The priority, for queues with `x-max-priority`.
+    pub fn priority(mut self, priority: u8) -> Self {
+        self.properties().priority = Some(priority);
+        self
+    }
+
+    /// When the message was made: seconds since the Unix epoch.
+    pub fn timestamp(mut self, seconds: u64) -> Self {
+        self.properties().timestamp = Some(seconds);
+        self
+    }
+
+    text_properties! {
+        /// Ties a reply to its request.
+        correlation_id;
+        /// The queue that a reply goes to.
+        reply_to;
+        /// The application's id of this message.
+        message_id;
+        /// The application's type of this message (`type` in AMQP).
+        kind;
+        /// The application that publishes it.
+        app_id;
+        /// The user that publishes it: the broker refuses another name than the login's.
+        user_id;
+        /// The MIME type of the body, instead of the codec's.
+        content_type;
+        /// The MIME encoding of the body, for example `gzip`.
+        content_encoding;
+    }
+
+    /// How long to wait for the confirm, instead of the connection's deadline.
+    pub fn deadline(mut self, limit: Duration) -> Self {
+        self.deadline = limit;
+        self
+    }
+
+    fn properties(&mut self) -> &mut Properties {
+        // The content type is the codec's, which may still be changed: it is set at the end.
+        self.properties.get_or_insert_with(|| {
+            let mut properties = Properties::default();
+            properties.delivery_mode = Some(DeliveryMode::Persistent);
+            Box::new(properties)
+        })
+    }
+}
+
+impl<T: ?Sized, C: Encode<T>> Publish<'_, T, C> {
+    /// Publishes without waiting for the confirm: the [`Confirmation`] that this gives is
+    /// awaited later, so that many publishes are on their way at once. Waits only while the
+    /// transport is full.
+    ///
+    /// # Errors
+    /// `Encode`, `InvalidName`; the channel's close, if it is closed; `DeadlineExceeded` if the
+    /// transport stays full.
+    ///
+    /// # Cancel safety
+    /// The message is handed over when this is called; dropping the future takes nothing back.
+    pub fn send(self) -> impl Future<Output = Result<Confirmation>> + Send + 'static {
+        let limit = self.deadline;
+        let sent = self.hand_over();
+        async move {
+            let (confirmation, handoff) = sent?;
+            has_room(handoff, limit).await?;
+            Ok(confirmation)
+        }
+    }
+
+    /// Publishes and never learns the outcome: fire and forget. Waits only while the transport
+    /// is full.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    /// As [`send`](Self::send).
+    pub fn unconfirmed(self) -> impl Future<Output = Result<()>> + Send + 'static {
+        let sent = self.send();
+        async move { sent.await.map(drop) }
+    }
+
+    fn hand_over(mut self) -> Result<(Confirmation, Handoff)> {
+        self.deferred.finish()?;
+        let body = self.codec.encode(self.msg)?;
+        let properties = finish_properties(self.properties.take(), self.codec.content_type());
+        let message = Message {
+            exchange: self.exchange,
+            routing_key: self.routing_key,
+            properties,
+            body,
+        };
+        send_message(self.channel, message, self.mandatory, self.deadline)
+    }
+}
+
+fn finish_properties(set: Option<Box<Properties>>, content_type: &'static str) -> Arc<Properties> {
+    match set {
+        None if content_type == JSON_CONTENT_TYPE => Arc::clone(&USUAL[0]),
+        None if content_type == BYTES_CONTENT_TYPE => Arc::clone(&USUAL[1]),
+        None => Arc::new(persistent(content_type)),
+        Some(mut properties) => {
+            if properties.content_type.is_none() {
+                properties.content_type = content_type.try_into().ok();
+            }
+            Arc::new(*properties)
+        }
+    }
+}
+
+fn send_message(
+    channel: &Channel,
+    message: Message,
+    mandatory: bool,
+    limit: Duration,
+) -> Result<(Confirmation, Handoff)> {
+    let publish = mooq_core::Publish {
+        mandatory,
+        ..mooq_core::Publish::new(message)
+    };
+    let channel = Arc::clone(channel.shared());
+    let (sequence, handoff) = channel.publish(publish, limit)?;
+    let confirmation = Confirmation {
+        pending: Some((channel, sequence)),
+    };
+    Ok((confirmation, handoff))
+}
+
+/// Waits until the transport takes more.
+async fn has_room(handoff: Handoff, limit: Duration) -> Result<()> {
+    match handoff {
+        Handoff::Done => Ok(()),
+        Handoff::Full(room) => {
+            let room = async {
+                room.await;
+                Ok(())
+            };
+            within(limit, "waiting for room to publish", room).await
+        }
+    }
+}
+
+impl<T: ?Sized, C: Encode<T>> IntoFuture for Publish<'_, T, C> {
+    type Output = Result<()>;
+    type IntoFuture = Published;
+
+    /// # Errors
+    /// `ExchangeNotFound`, `AccessRefused` and others as the broker closes the channel; `Nacked`;
+    /// `Returned`, if it was mandatory; `ConnectionLost` before the confirm: the broker may have
+    /// the message; `DeadlineExceeded`: likewise; `Encode`, `InvalidName`.
+    ///
+    /// # Cancel safety
+    /// The message is handed over when the await begins; dropping the future takes nothing back.
+    fn into_future(self) -> Published {
+        match self.hand_over() {
+            Err(err) => Published(State::Failed(Some(err))),
+            // Waiting for room keeps a publisher from running ahead; this one waits for its
+            // confirm, which is longer.
+            Ok((confirmation, _)) => Published(State::Sent(confirmation)),
+        }
+    }
+}
+
+/// The future of a [`Publish`]: ready when the broker has confirmed.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct Published(State);
+
+enum State {
+    Failed(Option<Error>),
+    Sent(Confirmation),
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Failed(_) => "Failed",
+            Self::Sent(_) => "Sent",
+        })
+    }
+}
+
+impl Future for Published {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match &mut self.0 {
+            State::Failed(err) => match err.take() {
+                Some(err) => Poll::Ready(Err(err)),
+                None => Poll::Pending,
+            },
+            State::Sent(confirmation) => Pin::new(confirmation).poll(cx),
+        }
+    }
+}
+
+/// The outcome of a publish, to be awaited. Dropping it changes nothing but that nobody learns
+/// the outcome.
+#[derive(Debug)]
+#[must_use = "a publish that was not confirmed may be lost"]
+pub struct Confirmation {
+    /// None once the outcome was given.
+    pending: Option<(Arc<ChannelShared>, u64)>,
+}
+
+impl Future for Confirmation {
+    type Output = Result<()>;
+
+    /// # Errors
+    /// As awaiting the [`Publish`] itself.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some((channel, sequence)) = &self.pending else {
+            return Poll::Pending;
+        };
+        let outcome = ready!(channel.state().ledger().poll(*sequence, cx));
+        self.pending = None;
+        Poll::Ready(outcome)
+    }
+}
+
+impl Drop for Confirmation {
+    fn drop(&mut self) {
+        if let Some((channel, sequence)) = self.pending.take() {
+            channel.state().ledger().abandon(sequence);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Where a broker is and how to log in.
+
+mod url;
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::name::{ShortString, VirtualHost};
+
+/// Which transport a URL asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Scheme {
+    /// `amqp://`: RabbitMQ over TCP.
+    Amqp,
+    /// `amqps://`: RabbitMQ over TLS.
+    Amqps,
+    /// `memory://`: a broker in this process.
+    Memory,
+}
+
+impl Scheme {
+    /// The scheme as it stands in a URL.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Amqp => "amqp",
+            Self::Amqps => "amqps",
+            Self::Memory => "memory",
+        }
+    }
+
+    /// The port where a URL names none: 5672, or 5671 for TLS.
+    #[must_use]
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Amqp | Self::Memory => 5672,
+            Self::Amqps => 5671,
+        }
+    }
+}
+
+/// Name and password of a user. `guest` and `guest` unless said otherwise.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The user's name.
+    pub username: String,
+    /// The password. `Debug` does not show it.
+    pub password: String,
+}
+
+impl Default for Credentials {
+    fn default() -> Self {
+        Self {
+            username: "guest".into(),
+            password: "guest".into(),
+        }
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials")
+            .field("username", &self.username)
+            .field("password", &"…")
+            .finish()
+    }
+}
+
+/// Where a broker is and how to log in.
+///
+/// Parsed from a URL after the
+/// [RabbitMQ URI specification](https://www.rabbitmq.com/docs/uri-spec):
+/// `amqp://user:password@host:port/vhost?heartbeat=30&connection_timeout=5000&name=billing`.
+/// User, password and virtual host are percent-decoded. Left out are user and password `guest`,
+/// host `localhost`, the scheme's port and the virtual host `/`. (By the letter of the
+/// specification `amqp://host/` names the virtual host `""`, which no broker has: here it is `/`
+/// as well.)
+///
+/// | Query parameter | Unit | Default |
+/// |---|---|---|
+/// | `heartbeat` | seconds, 2 to 65535 | 10 |
+/// | `connection_timeout` | milliseconds, 1 to 600000 | 10000 |
+/// | `name` | text, at most 255 bytes: the connection's name in the management UI | none |
+///
+/// ```
+/// use mooq_core::{Endpoint, ErrorKind, Scheme};
+///
+/// let endpoint: Endpoint = "amqp://app:s%2Fcret@rabbit.example/%2Forders".parse()?;
+/// assert_eq!(endpoint.scheme, Scheme::Amqp);
+/// assert_eq!(endpoint.address(), "rabbit.example:5672");
+/// assert_eq!(endpoint.vhost, "/orders");
+/// assert_eq!(endpoint.credentials.password, "s/cret");
+///
+/// let err = "http://localhost".parse::<Endpoint>().unwrap_err();
+/// assert_eq!(err.kind(), ErrorKind::UnsupportedScheme);
+/// # Ok::<(), mooq_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// Which transport.
+    pub scheme: Scheme,
+    /// The broker's host: a name or an address, IPv6 without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The virtual host.
+    pub vhost: VirtualHost,
+    /// Who logs in.
+    pub credentials: Credentials,
+    /// How often each side lets the other know that it is there. A peer is given up after twice
+    /// this time of silence.
+    pub heartbeat: Duration,
+    /// How long connecting and logging in may take in all.
+    pub connect_timeout: Duration,
+    /// What the broker calls this connection in its management UI and logs.
+    pub connection_name: Option<ShortString>,
+}
+
+impl Endpoint {
+    /// The default heartbeat. A dead peer is noticed within twice this.
+    pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
+    /// The default time to connect and log in.
+    pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+    /// The scheme's default broker: `localhost`, user `guest`, virtual host `/`.
+    #[must_use]
+    pub fn new(scheme: Scheme) -> Self {
+        Self {
+            scheme,
+            host: "localhost".into(),
+            port: scheme.default_port(),
+            vhost: VirtualHost::root(),
+            credentials: Credentials::default(),
+            heartbeat: Self::DEFAULT_HEARTBEAT,
+            connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
+            connection_name: None,
+        }
+    }
+
+    /// `host:port`, with brackets around an IPv6 address.
+    #[must_use]
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Default for Endpoint {
+    /// RabbitMQ on this machine.
+    fn default() -> Self {
+        Self::new(Scheme::Amqp)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    /// As a URL, without credentials.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.as_str(), self.address())?;
+        if self.vhost != VirtualHost::root() {
+            write!(f, "/{}", self.vhost.replace('/', "%2F"))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = Error;
+
+    /// # Errors
+    /// `InvalidUrl` or `UnsupportedScheme`, saying which part is wrong. The password is never
+    /// repeated.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        url::parse(text)
+    }
+}

@@ -1,0 +1,193 @@
+//! An endpoint from its URL.
+
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use url::Url;
+
+use super::{Credentials, Endpoint, Scheme};
+use crate::error::{Error, ErrorKind, Result};
+
+pub(super) fn parse(text: &str) -> Result<Endpoint> {
+    let url = Url::parse(text).map_err(|e| {
+        // The text itself may hold a password, so the error repeats only what the parser says.
+        invalid(format!("not a URL: {e}; expected amqp://host:port/vhost")).with_source(e)
+    })?;
+    let mut endpoint = Endpoint::new(scheme(&url)?);
+    if !url.has_host() && !url.path().is_empty() && !text.contains("://") {
+        return Err(invalid(format!(
+            "'//' is missing after '{}:'; expected {0}://host:port/vhost",
+            url.scheme()
+        )));
+    }
+    match url.host() {
+        None => {}
+        Some(url::Host::Ipv6(address)) => endpoint.host = address.to_string(),
+        Some(host) if host.to_string().is_empty() => {}
+        Some(host) => endpoint.host = decode("host", &host.to_string())?,
+    }
+    match url.port() {
+        Some(0) => return Err(invalid("port 0 cannot be connected to")),
+        Some(port) => endpoint.port = port,
+        None => {}
+    }
+    endpoint.credentials = credentials(&url)?;
+    let path = url.path().strip_prefix('/').unwrap_or(url.path());
+    if path.contains('/') {
+        return Err(invalid(format!(
+            "the virtual host '{path}' holds a '/': write it as %2F"
+        )));
+    }
+    if !path.is_empty() {
+        endpoint.vhost = decode("virtual host", path)?
+            .try_into()
+            .map_err(|e: Error| invalid(e.to_string()))?;
+    }
+    for (key, value) in url.query_pairs() {
+        parameter(&mut endpoint, &key, &value)?;
+    }
+    Ok(endpoint)
+}
+
+fn scheme(url: &Url) -> Result<Scheme> {
+    match url.scheme() {
+        "amqp" => Ok(Scheme::Amqp),
+        "amqps" => Ok(Scheme::Amqps),
+        "memory" => Ok(Scheme::Memory),
+        other => Err(Error::connection(
+            ErrorKind::UnsupportedScheme,
+            format!("unknown scheme '{other}': mooq knows amqp, amqps and memory"),
+        )),
+    }
+}
+
+fn credentials(url: &Url) -> Result<Credentials> {
+    let mut credentials = Credentials::default();
+    if !url.username().is_empty() {
+        credentials.username = decode("user name", url.username())?;
+    }
+    if let Some(password) = url.password() {
+        credentials.password = decode("password", password)?;
+    }
+    Ok(credentials)
+}
+
+fn parameter(endpoint: &mut Endpoint, key: &str, value: &str) -> Result<()> {
+    match key {
+        "heartbeat" => {
+            let seconds = number(key, value, "seconds", 2, u16::MAX.into())?;
+            endpoint.heartbeat = Duration::from_secs(seconds);
+        }
+        "connection_timeout" => {
+            let millis = number(key, value, "milliseconds", 1, 600_000)?;
+            endpoint.connect_timeout = Duration::from_millis(millis);
+        }
+        "name" => {
+            let name = value
+                .try_into()
+                .map_err(|e: Error| invalid(format!("query parameter 'name': {e}")))?;
+            endpoint.connection_name = Some(name);
+        }
+        _ => {
+            return Err(invalid(format!(
+                "unknown query parameter '{key}': mooq knows heartbeat, connection_timeout and \
+                 name"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn number(key: &str, value: &str, unit: &str, least: u64, most: u64) -> Result<u64> {
+    value
+        .parse()
+        .ok()
+        .filter(|n| (least..=most).contains(n))
+        .ok_or_else(|| {
+            invalid(format!(
+                "query parameter '{key}' is '{value}': expected {unit}, {least} to {most}"
+            ))
+        })
+}
+
+fn decode(what: &str, text: &str) -> Result<String> {
+    percent_decode_str(text)
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| invalid(format!("the {what} is not UTF-8 once percent-decoded")))
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::connection(
+        ErrorKind::InvalidUrl,
+        format!("invalid URL: {}", message.into()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_has_rabbitmqs_defaults() {
+        let endpoint = parse("amqp://").unwrap();
+        assert_eq!(endpoint, Endpoint::default());
+        assert_eq!(parse("amqp://localhost/").unwrap(), Endpoint::default());
+        assert_eq!(parse("amqps://h").unwrap().port, 5671);
+        assert_eq!(parse("memory://h").unwrap().address(), "h:5672");
+    }
+
+    #[test]
+    fn every_part_is_read_and_decoded() {
+        let url =
+            "amqp://us%40er:p%3Aw@[::1]:7000/a%2Fb?heartbeat=30&connection_timeout=250&name=me";
+        let endpoint = parse(url).unwrap();
+        assert_eq!(endpoint.credentials.username, "us@er");
+        assert_eq!(endpoint.credentials.password, "p:w");
+        assert_eq!(endpoint.address(), "[::1]:7000");
+        assert_eq!(endpoint.vhost, "a/b");
+        assert_eq!(endpoint.heartbeat, Duration::from_secs(30));
+        assert_eq!(endpoint.connect_timeout, Duration::from_millis(250));
+        assert_eq!(endpoint.connection_name.as_deref(), Some("me"));
+        assert_eq!(endpoint.to_string(), "amqp://[::1]:7000/a%2Fb");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_named_and_no_password_shown() {
+        use ErrorKind::{InvalidUrl, UnsupportedScheme};
+        for (url, kind, words) in [
+            ("", InvalidUrl, "not a URL"),
+            ("localhost", InvalidUrl, "not a URL"),
+            (
+                "localhost:5672",
+                UnsupportedScheme,
+                "unknown scheme 'localhost'",
+            ),
+            (
+                "http://localhost",
+                UnsupportedScheme,
+                "unknown scheme 'http'",
+            ),
+            ("amqp:localhost", InvalidUrl, "'//' is missing"),
+            ("amqp://h:99999", InvalidUrl, "port"),
+            ("amqp://h:0", InvalidUrl, "port 0"),
+            ("amqp://h/a/b", InvalidUrl, "%2F"),
+            ("amqp://h/%FF", InvalidUrl, "virtual host is not UTF-8"),
+            ("amqp://h?heartbeat=1", InvalidUrl, "'heartbeat' is '1'"),
+            ("amqp://h?heartbeat", InvalidUrl, "'heartbeat' is ''"),
+            ("amqp://h?colour=red", InvalidUrl, "'colour'"),
+            ("amqp://u:secret@h:port", InvalidUrl, "port"),
+        ] {
+            let err = parse(url).unwrap_err();
+            assert_eq!(err.kind(), kind, "{url}: {err}");
+            assert!(err.to_string().contains(words), "{url}: {err}");
+            assert!(!format!("{err:?}").contains("secret"), "{err:?}");
+        }
+    }
+
+    #[test]
+    fn debug_hides_the_password() {
+        let endpoint = parse("amqp://u:secret@h").unwrap();
+        assert!(!format!("{endpoint:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,189 @@
+//! What can go wrong, by kind.
+
+use super::CloseReason;
+
+/// What went wrong. The names that Python's mooq had are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A URL that cannot be read as a broker's address.
+    InvalidUrl,
+    /// A URL scheme that mooq does not know, or whose feature is not compiled in.
+    UnsupportedScheme,
+    /// A name that is longer than 255 bytes.
+    InvalidName,
+    /// Options that contradict each other or are out of range.
+    InvalidArgument,
+    /// A message could not be encoded.
+    Encode,
+    /// A body is not of the type that the consumer asked for.
+    Decode,
+
+    /// The broker could not be reached, or it refused the connection.
+    BrokerConnectionError,
+    /// The login was refused.
+    AuthenticationFailed,
+    /// The virtual host does not exist.
+    VirtualHostNotFound,
+    /// The connection was open and is gone.
+    ConnectionLost,
+    /// The connection was closed from this side.
+    ConnectionClosed,
+    /// The channel was closed from this side.
+    ChannelClosed,
+
+    /// There is no such exchange.
+    ExchangeNotFound,
+    /// There is no such queue.
+    ConsumerQueueNotFound,
+    /// There is no such thing, neither exchange nor queue.
+    NotFound,
+    /// An exchange was declared with another type or other options than it has, or with a type
+    /// that the broker does not know.
+    BadExchange,
+    /// The broker's state does not fit the request (406).
+    PreconditionFailed,
+    /// The broker does not permit it (403).
+    AccessRefused,
+    /// The queue is exclusive to another connection (405).
+    ResourceLocked,
+    /// The broker does not allow it (530), or mooq does not in this state.
+    NotAllowed,
+    /// The broker does not do that (540).
+    NotImplemented,
+    /// The broker has run out of something (506), or the content is too large (311).
+    ResourceError,
+    /// The broker read a frame or a method that it did not expect (501 to 505).
+    ProtocolError,
+    /// The broker failed inside (541).
+    BrokerInternalError,
+
+    /// The broker refused to take the message.
+    Nacked,
+    /// The message was mandatory and reached no queue.
+    Returned,
+    /// The consumer was cancelled by the broker, for example since its queue was deleted.
+    ConsumerCancelled,
+    /// The delivery is from before the channel was opened again: the broker has taken it back.
+    StaleDelivery,
+    /// There is no message in the queue.
+    NothingToConsume,
+    /// No message came in the time given.
+    ConsumeTimeout,
+    /// The operation did not end in the time given. What it asked for may still happen.
+    DeadlineExceeded,
+}
+
+impl ErrorKind {
+    /// The kind of a close that the broker sent.
+    pub(super) fn from_reason(reason: &CloseReason) -> Self {
+        // What was not found is only in the text; RabbitMQ has kept these words since 2007.
+        let missing = |what: &str| reason.text.contains(what);
+        let declaring_exchange = (reason.class_id, reason.method_id) == (40, 10);
+        match reason.code {
+            311 | 506 => Self::ResourceError,
+            320 => Self::ConnectionLost,
+            402 => Self::VirtualHostNotFound,
+            403 if reason.text.contains("Login was refused") => Self::AuthenticationFailed,
+            403 => Self::AccessRefused,
+            404 if missing("no exchange ") => Self::ExchangeNotFound,
+            404 if missing("no queue ") => Self::ConsumerQueueNotFound,
+            404 => Self::NotFound,
+            405 => Self::ResourceLocked,
+            // RabbitMQ before 4.0 answers an unknown exchange type with 503.
+            406 | 503 if declaring_exchange => Self::BadExchange,
+            406 => Self::PreconditionFailed,
+            530 if (reason.class_id, reason.method_id) == (10, 40) && missing("not found") => {
+                Self::VirtualHostNotFound
+            }
+            530 => Self::NotAllowed,
+            540 => Self::NotImplemented,
+            541 => Self::BrokerInternalError,
+            _ => Self::ProtocolError,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kind_follows_from_code_method_and_text() {
+        let kind = |code, (class_id, method_id), text: &str| {
+            ErrorKind::from_reason(&CloseReason {
+                code,
+                text: text.into(),
+                class_id,
+                method_id,
+            })
+        };
+        use ErrorKind as K;
+        let cases = [
+            (
+                404,
+                (60, 40),
+                "NOT_FOUND - no exchange 'x' in vhost '/'",
+                K::ExchangeNotFound,
+            ),
+            (
+                404,
+                (60, 20),
+                "NOT_FOUND - no queue 'q' in vhost '/'",
+                K::ConsumerQueueNotFound,
+            ),
+            (
+                404,
+                (60, 20),
+                "NOT_FOUND - no previously declared queue",
+                K::NotFound,
+            ),
+            (
+                406,
+                (40, 10),
+                "PRECONDITION_FAILED - inequivalent arg 'type'",
+                K::BadExchange,
+            ),
+            (
+                503,
+                (40, 10),
+                "COMMAND_INVALID - unknown exchange type 'x'",
+                K::BadExchange,
+            ),
+            (
+                406,
+                (60, 80),
+                "PRECONDITION_FAILED - unknown delivery tag 1",
+                K::PreconditionFailed,
+            ),
+            (
+                403,
+                (0, 0),
+                "ACCESS_REFUSED - Login was refused using …",
+                K::AuthenticationFailed,
+            ),
+            (
+                530,
+                (10, 40),
+                "NOT_ALLOWED - vhost v not found",
+                K::VirtualHostNotFound,
+            ),
+            (
+                530,
+                (60, 20),
+                "NOT_ALLOWED - attempt to reuse consumer tag 't'",
+                K::NotAllowed,
+            ),
+            (
+                320,
+                (0, 0),
+                "CONNECTION_FORCED - broker forced connection closure",
+                K::ConnectionLost,
+            ),
+            (505, (0, 0), "UNEXPECTED_FRAME - …", K::ProtocolError),
+        ];
+        for (code, method, text, expected) in cases {
+            assert_eq!(kind(code, method, text), expected, "{code} {text}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Names, messages, options, errors and the transport traits that every mooq crate shares.
+//!
+//! This crate has no I/O and no async runtime. Services use it through the facade, `mooq`;
+//! it is of direct interest to whoever writes a transport:
+//!
+//! | Module | What it holds |
+//! |---|---|
+//! | [`name`] | names parsed once at the edge: at most 255 bytes, cheap to clone |
+//! | [`value`] | header and argument tables with every AMQP field type |
+//! | [`properties`], [`message`] | what is published and delivered |
+//! | [`topology`] | exchanges, queues and bindings as they are declared |
+//! | [`error`] | one [`Error`] with a kind, a scope and the broker's own words |
+//! | [`endpoint`] | where a broker is and how to log in, parsed from a URL |
+//! | [`transport`], [`event`], [`mailbox`] | what a transport provides to the runtime above it |
+
+pub mod endpoint;
+pub mod error;
+pub mod event;
+pub mod mailbox;
+pub mod message;
+pub mod name;
+pub mod properties;
+pub mod topology;
+pub mod transport;
+pub mod value;
+
+pub use endpoint::{Credentials, Endpoint, Scheme};
+pub use error::{CloseReason, Error, ErrorKind, ErrorScope, Result};
+pub use event::{ChannelEvent, ConnectionEvent, Deliver, Returned};
+pub use message::{Message, Publish};
+pub use name::{
+    ConsumerTag, ExchangeName, IntoChecked, QueueName, RoutingKey, ShortString, VirtualHost,
+};
+pub use properties::{DeliveryMode, Properties};
+pub use topology::{
+    Binding, BindingDestination, ExchangeDeclare, ExchangeKind, QueueDeclare, QueueDeclared,
+};
+pub use transport::{
+    Consume, Fetched, Handoff, OpenedChannel, OpenedConnection, Settle, Settlement, Transport,
+    TransportChannel, TransportConnection,
+};
+pub use value::{Decimal, FieldTable, FieldValue};

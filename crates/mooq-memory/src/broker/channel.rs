@@ -1,0 +1,175 @@
+//! A client's end of a channel.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mooq_core::{
+    Binding, Consume, ConsumerTag, Error, ErrorKind, ExchangeDeclare, ExchangeName, Fetched,
+    Handoff, Publish, QueueDeclare, QueueDeclared, QueueName, Result, Settle, TransportChannel,
+};
+
+use super::connection::Link;
+use super::ports::Closed;
+use crate::engine::{Command, Method, Reply};
+
+#[derive(Debug)]
+pub(super) struct MemoryChannel {
+    link: Arc<Link>,
+    number: u16,
+    closed: Closed,
+}
+
+impl MemoryChannel {
+    pub(super) fn new(link: Arc<Link>, number: u16, closed: Closed) -> Arc<Self> {
+        Arc::new(Self {
+            link,
+            number,
+            closed,
+        })
+    }
+
+    /// Sends a method that has no answer.
+    fn send(&self, method: Method) -> Result<Option<Reply>> {
+        let command = Command {
+            connection: self.link.id,
+            channel: self.number,
+            method,
+        };
+        self.link.broker.handle(&self.closed, command)
+    }
+
+    /// Sends a method and gives the answer; if the broker closes the channel instead, the reason.
+    fn call(&self, method: Method) -> Result<Reply> {
+        self.send(method)?.ok_or_else(|| {
+            self.closed
+                .get()
+                .cloned()
+                .unwrap_or_else(|| self.no_answer("nothing"))
+        })
+    }
+
+    fn done(&self, method: Method) -> Result<()> {
+        self.call(method).map(|_| ())
+    }
+
+    fn no_answer(&self, reply: impl std::fmt::Debug) -> Error {
+        let message = format!("the in-memory broker answered {reply:?}, which does not fit");
+        Error::new(ErrorKind::BrokerInternalError, message)
+    }
+
+    fn message_count(&self, method: Method) -> Result<u32> {
+        match self.call(method)? {
+            Reply::MessageCount(count) => Ok(count),
+            other => Err(self.no_answer(other)),
+        }
+    }
+}
+
+#[async_trait]
+impl TransportChannel for MemoryChannel {
+    async fn close(&self) -> Result<()> {
+        self.link
+            .broker
+            .close_channel(self.link.id, self.number, &self.closed);
+        Ok(())
+    }
+
+    async fn declare_exchange(&self, declare: ExchangeDeclare) -> Result<()> {
+        self.done(Method::ExchangeDeclare(declare))
+    }
+
+    async fn delete_exchange(&self, name: ExchangeName, if_unused: bool) -> Result<()> {
+        self.done(Method::ExchangeDelete { name, if_unused })
+    }
+
+    async fn bind(&self, binding: Binding) -> Result<()> {
+        self.done(Method::Bind(binding))
+    }
+
+    async fn unbind(&self, binding: Binding) -> Result<()> {
+        self.done(Method::Unbind(binding))
+    }
+
+    async fn declare_queue(&self, declare: QueueDeclare) -> Result<QueueDeclared> {
+        match self.call(Method::QueueDeclare(declare))? {
+            Reply::QueueDeclared(declared) => Ok(declared),
+            other => Err(self.no_answer(other)),
+        }
+    }
+
+    async fn purge_queue(&self, name: QueueName) -> Result<u32> {
+        self.message_count(Method::QueuePurge { name })
+    }
+
+    async fn delete_queue(&self, name: QueueName, if_unused: bool, if_empty: bool) -> Result<u32> {
+        self.message_count(Method::QueueDelete {
+            name,
+            if_unused,
+            if_empty,
+        })
+    }
+
+    async fn qos(&self, prefetch_count: u16, global: bool) -> Result<()> {
+        self.done(Method::BasicQos {
+            prefetch_size: 0,
+            prefetch_count,
+            global,
+        })
+    }
+
+    async fn consume(&self, consume: Consume) -> Result<ConsumerTag> {
+        match self.call(Method::BasicConsume(consume))? {
+            Reply::Consuming(tag) => Ok(tag),
+            other => Err(self.no_answer(other)),
+        }
+    }
+
+    async fn cancel(&self, tag: ConsumerTag) -> Result<()> {
+        self.done(Method::BasicCancel { tag })
+    }
+
+    async fn get(&self, queue: QueueName, no_ack: bool) -> Result<Option<Fetched>> {
+        match self.call(Method::BasicGet { queue, no_ack })? {
+            Reply::Fetched(fetched) => Ok(fetched),
+            other => Err(self.no_answer(other)),
+        }
+    }
+
+    async fn recover(&self, requeue: bool) -> Result<()> {
+        self.done(Method::BasicRecover { requeue })
+    }
+
+    async fn confirm_select(&self) -> Result<()> {
+        self.done(Method::ConfirmSelect)
+    }
+
+    async fn tx_select(&self) -> Result<()> {
+        self.done(Method::TxSelect)
+    }
+
+    async fn tx_commit(&self) -> Result<()> {
+        self.done(Method::TxCommit)
+    }
+
+    async fn tx_rollback(&self) -> Result<()> {
+        self.done(Method::TxRollback)
+    }
+
+    fn publish(&self, publish: Publish) -> Result<Handoff> {
+        self.send(Method::BasicPublish(publish))?;
+        Ok(Handoff::Done)
+    }
+
+    fn settle(&self, settle: Settle) -> Result<()> {
+        self.send(Method::BasicSettle(settle))?;
+        Ok(())
+    }
+}
+
+impl Drop for MemoryChannel {
+    fn drop(&mut self) {
+        self.link
+            .broker
+            .close_channel(self.link.id, self.number, &self.closed);
+    }
+}

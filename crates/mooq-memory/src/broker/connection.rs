@@ -1,0 +1,68 @@
+//! A client's end of a connection.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mooq_core::{OpenedChannel, Result, TransportConnection};
+
+use super::channel::MemoryChannel;
+use super::ports::Closed;
+use super::shared::Shared;
+use crate::engine::ConnectionId;
+
+#[derive(Debug)]
+pub(super) struct MemoryConnection {
+    link: Arc<Link>,
+}
+
+/// What a connection and its channels have in common. It ends with the last of them.
+pub(super) struct Link {
+    pub(super) broker: Arc<Shared>,
+    pub(super) id: ConnectionId,
+    closed: Closed,
+}
+
+impl MemoryConnection {
+    pub(super) fn new(broker: Arc<Shared>, id: ConnectionId, closed: Closed) -> Arc<Self> {
+        let link = Link { broker, id, closed };
+        Arc::new(Self { link: link.into() })
+    }
+}
+
+#[async_trait]
+impl TransportConnection for MemoryConnection {
+    async fn open_channel(&self) -> Result<OpenedChannel> {
+        let Link { broker, id, closed } = &*self.link;
+        let opened = broker.open_channel(*id, closed)?;
+        Ok(OpenedChannel {
+            events: opened.events,
+            channel: MemoryChannel::new(Arc::clone(&self.link), opened.id, opened.closed),
+        })
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.link.close();
+        Ok(())
+    }
+}
+
+impl Link {
+    fn close(&self) {
+        self.broker.close_connection(self.id, &self.closed);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("id", &self.id)
+            .field("closed", &self.closed.get())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,191 @@
+//! The shell around the engine: what lets tokio programs use it as a broker.
+//!
+//! The engine is under a plain mutex, which nobody holds across an `await` or while waking
+//! others: [`Shared::handle`] hands a method in, spreads its effects to the mailboxes they are
+//! for, and wakes their receivers once the mutex is free. So every call is done when it returns.
+
+mod channel;
+mod connection;
+mod ports;
+mod registry;
+mod shared;
+mod timer;
+mod transport;
+
+use std::fmt;
+use std::sync::Arc;
+
+use mooq_core::{Error, IntoChecked, VirtualHost};
+
+use crate::engine::{ExchangeInfo, Options, QueueInfo};
+use registry::Registry;
+use shared::Shared;
+pub use transport::MemoryTransport;
+
+/// A RabbitMQ in this process.
+///
+/// Clones are the same broker. It lives as long as one of them, or a connection to it. Messages
+/// that expire and queues that do are timed by tokio's clock, so that
+/// `tokio::time::pause` and `tokio::time::advance` work on the broker as well.
+///
+/// # Examples
+/// A broker of its own for one test, which nothing else can reach:
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use mooq_core::{Endpoint, QueueDeclare, Scheme, Transport};
+/// use mooq_memory::InMemoryBroker;
+///
+/// let broker = InMemoryBroker::start();
+/// let opened = broker.transport().open(&Endpoint::new(Scheme::Memory)).await?;
+/// let channel = opened.connection.open_channel().await?.channel;
+/// channel.declare_queue(QueueDeclare::new("orders-new".try_into()?)).await?;
+///
+/// assert_eq!(broker.queues("orders-*").len(), 1);
+/// # Ok::<(), mooq_core::Error>(())
+/// # }).unwrap();
+/// ```
+///
+/// One that is found by host and port, as in Python's mooq:
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use mooq_core::{Endpoint, ErrorKind, Transport};
+/// use mooq_memory::{InMemoryBroker, MemoryTransport};
+///
+/// let broker = InMemoryBroker::new("rabbit.example", 5672);
+/// broker.run();
+/// let endpoint: Endpoint = "memory://rabbit.example:5672".parse()?;
+/// MemoryTransport::new().open(&endpoint).await?;
+///
+/// broker.close();
+/// let refused = MemoryTransport::new().open(&endpoint).await.unwrap_err();
+/// assert_eq!(refused.kind(), ErrorKind::BrokerConnectionError);
+/// # Ok::<(), mooq_core::Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct InMemoryBroker {
+    shared: Arc<Shared>,
+}
+
+impl InMemoryBroker {
+    /// A broker for `host` and `port`, not running yet.
+    #[must_use]
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self::with_options(host, port, Options::default())
+    }
+
+    /// A broker for `host` and `port` that is set up as `options` say, not running yet.
+    #[must_use]
+    pub fn with_options(host: impl Into<String>, port: u16, options: Options) -> Self {
+        Self {
+            shared: Shared::new(Some((host.into(), port)), options),
+        }
+    }
+
+    /// A running broker that only those reach who have it: for tests, each with its own.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with_options(Options::default())
+    }
+
+    /// The same, set up as `options` say.
+    #[must_use]
+    pub fn start_with_options(options: Options) -> Self {
+        let shared = Shared::new(None, options);
+        shared.start();
+        Self { shared }
+    }
+
+    /// The running broker of this host and port, if there is one.
+    #[must_use]
+    pub fn lookup(host: &str, port: u16) -> Option<Self> {
+        let shared = Registry::global().find(host, port)?;
+        Some(Self { shared })
+    }
+
+    /// Starts the broker, or starts it anew: then connections end as with [`Self::close`], and
+    /// durable exchanges, durable queues and the persistent messages in them are all that is left.
+    /// From here on it is found by its host and port, in place of any other that was.
+    pub fn run(&self) {
+        self.shared.stop();
+        self.shared.start();
+        if let Some((host, port)) = &self.shared.address {
+            Registry::global().insert(host, *port, &self.shared);
+        }
+    }
+
+    /// Stops the broker. Its connections end with the error that a RabbitMQ which shuts down
+    /// gives them, and further ones are refused until [`Self::run`].
+    pub fn close(&self) {
+        if let Some((host, port)) = &self.shared.address {
+            Registry::global().remove(host, *port, &self.shared);
+        }
+        self.shared.stop();
+    }
+
+    /// Whether it takes connections.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.shared.is_running()
+    }
+
+    /// What connects to this very broker, whatever host and port an endpoint names.
+    #[must_use]
+    pub fn transport(&self) -> MemoryTransport {
+        MemoryTransport::to(self.clone())
+    }
+
+    /// Adds a virtual host, if there is none of this name. Every user may do everything in it.
+    ///
+    /// # Errors
+    /// `InvalidName` if the name is longer than 255 bytes.
+    pub fn add_vhost(&self, name: impl IntoChecked<VirtualHost>) -> Result<(), Error> {
+        let name = name.into_checked()?;
+        self.shared.with_engine(|engine| engine.add_vhost(name));
+        Ok(())
+    }
+
+    /// Adds a user, who may do everything in every virtual host, or changes its password. Every
+    /// broker has the user `guest` with the password `guest`.
+    pub fn add_user(&self, username: impl Into<String>, password: impl Into<String>) {
+        let (username, password) = (username.into(), password.into());
+        self.shared
+            .with_engine(|engine| engine.add_user(username, password));
+    }
+
+    /// The queues of the virtual host `/` whose names match a
+    /// [glob](https://docs.rs/glob-match), for example `orders-*`, by name.
+    #[must_use]
+    pub fn queues(&self, glob: &str) -> Vec<QueueInfo> {
+        self.queues_in(&VirtualHost::root(), glob)
+    }
+
+    /// The same for any virtual host. One that does not exist has none.
+    #[must_use]
+    pub fn queues_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<QueueInfo> {
+        self.shared.with_engine(|engine| engine.queues(vhost, glob))
+    }
+
+    /// The exchanges of the virtual host `/` whose names match a
+    /// [glob](https://docs.rs/glob-match), by name.
+    #[must_use]
+    pub fn exchanges(&self, glob: &str) -> Vec<ExchangeInfo> {
+        self.exchanges_in(&VirtualHost::root(), glob)
+    }
+
+    /// The same for any virtual host. One that does not exist has none.
+    #[must_use]
+    pub fn exchanges_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<ExchangeInfo> {
+        self.shared
+            .with_engine(|engine| engine.exchanges(vhost, glob))
+    }
+}
+
+impl fmt::Debug for InMemoryBroker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InMemoryBroker")
+            .field("address", &self.shared.address)
+            .field("running", &self.is_running())
+            .finish()
+    }
+}

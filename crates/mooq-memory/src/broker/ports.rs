@@ -1,0 +1,163 @@
+//! Where effects go: the mailboxes of connections and channels.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+
+use foldhash::fast::RandomState;
+use mooq_core::mailbox::{Receiver, Sender, mailbox};
+use mooq_core::{ChannelEvent, ConnectionEvent, Error};
+
+use crate::engine::ConnectionId;
+
+/// Why a channel or a connection is closed, once it is: set once, seen by all that use it.
+pub(super) type Closed = Arc<OnceLock<Error>>;
+
+/// The mailboxes of all connections.
+#[derive(Debug, Default)]
+pub(super) struct Ports {
+    connections: HashMap<ConnectionId, ConnectionPort, RandomState>,
+}
+
+#[derive(Debug)]
+struct ConnectionPort {
+    events: Sender<ConnectionEvent>,
+    closed: Closed,
+    /// By number.
+    channels: Vec<Option<ChannelPort>>,
+}
+
+#[derive(Debug)]
+struct ChannelPort {
+    events: Sender<ChannelEvent>,
+    closed: Closed,
+}
+
+/// Those to wake once no lock is held.
+#[derive(Debug, Default)]
+#[must_use = "receivers sleep on until they are woken"]
+pub(super) struct Wakers {
+    /// Most often there is one.
+    first: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Ports {
+    pub(super) fn add_connection(
+        &mut self,
+        id: ConnectionId,
+    ) -> (Closed, Receiver<ConnectionEvent>) {
+        let (events, receiver) = mailbox();
+        let closed = Closed::default();
+        let port = ConnectionPort {
+            events,
+            closed: Arc::clone(&closed),
+            channels: vec![None],
+        };
+        self.connections.insert(id, port);
+        (closed, receiver)
+    }
+
+    /// The lowest number that no channel of the connection has.
+    pub(super) fn free_number(&self, id: ConnectionId) -> Option<u16> {
+        let channels = &self.connections.get(&id)?.channels;
+        let free = channels.iter().skip(1).position(Option::is_none);
+        u16::try_from(free.map_or(channels.len(), |at| at + 1)).ok()
+    }
+
+    pub(super) fn add_channel(
+        &mut self,
+        id: ConnectionId,
+        number: u16,
+    ) -> Option<(Closed, Receiver<ChannelEvent>)> {
+        let (events, receiver) = mailbox();
+        let closed = Closed::default();
+        let channels = &mut self.connections.get_mut(&id)?.channels;
+        if channels.len() <= number.into() {
+            channels.resize_with(usize::from(number) + 1, || None);
+        }
+        *channels.get_mut(usize::from(number))? = Some(ChannelPort {
+            events,
+            closed: Arc::clone(&closed),
+        });
+        Some((closed, receiver))
+    }
+
+    pub(super) fn send_to_channel(
+        &self,
+        id: ConnectionId,
+        number: u16,
+        event: ChannelEvent,
+        wakers: &mut Wakers,
+    ) {
+        let connection = self.connections.get(&id);
+        let channel = connection.and_then(|port| port.channels.get(usize::from(number)));
+        if let Some(Some(port)) = channel {
+            wakers.add(port.events.push(event));
+        }
+    }
+
+    pub(super) fn send_to_connection(
+        &self,
+        id: ConnectionId,
+        event: ConnectionEvent,
+        wakers: &mut Wakers,
+    ) {
+        if let Some(port) = self.connections.get(&id) {
+            wakers.add(port.events.push(event));
+        }
+    }
+
+    pub(super) fn close_channel(
+        &mut self,
+        id: ConnectionId,
+        number: u16,
+        why: &Error,
+        wakers: &mut Wakers,
+    ) {
+        let connection = self.connections.get_mut(&id);
+        let channel = connection.and_then(|port| port.channels.get_mut(usize::from(number)));
+        if let Some(port) = channel.and_then(Option::take) {
+            port.close(why, wakers);
+        }
+    }
+
+    /// Closes a connection and all its channels.
+    pub(super) fn close_connection(&mut self, id: ConnectionId, why: &Error, wakers: &mut Wakers) {
+        let Some(port) = self.connections.remove(&id) else {
+            return;
+        };
+        let _ = port.closed.set(why.clone());
+        for channel in port.channels.into_iter().flatten() {
+            channel.close(why, wakers);
+        }
+        wakers.add(port.events.push(ConnectionEvent::Closed(why.clone())));
+    }
+}
+
+impl ChannelPort {
+    fn close(self, why: &Error, wakers: &mut Wakers) {
+        let _ = self.closed.set(why.clone());
+        wakers.add(self.events.push(ChannelEvent::Closed(why.clone())));
+    }
+}
+
+impl Wakers {
+    fn add(&mut self, waker: Option<Waker>) {
+        let Some(waker) = waker else {
+            return;
+        };
+        if self.first.is_none() {
+            self.first = Some(waker);
+        } else {
+            self.others.push(waker);
+        }
+    }
+
+    /// Wakes all of them, in the order in which something was sent to them.
+    pub(super) fn wake(self) {
+        for waker in self.first.into_iter().chain(self.others) {
+            waker.wake();
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! What the broker checks of a message, and what it makes of it, before it is routed.
+
+use std::sync::Arc;
+
+use mooq_core::{FieldValue, Message, Properties, RoutingKey};
+
+use super::arena::Key;
+use super::dead_letter::Annotations;
+use super::exchange::Exchange;
+use super::queue::arguments::check_expiry;
+use super::reply_error::{ReplyError, type_name};
+use super::{Caller, Engine};
+
+/// A message as the broker takes it.
+#[derive(Debug, Clone)]
+pub(crate) struct Accepted {
+    pub(crate) message: Arc<Message>,
+    pub(crate) annotations: Option<Arc<Annotations>>,
+    /// How long it may wait, in milliseconds.
+    pub(crate) ttl: Option<u64>,
+}
+
+impl Engine {
+    /// Checks a message, in RabbitMQ's order.
+    pub(super) fn accept(
+        &mut self,
+        caller: Caller,
+        message: Message,
+        immediate: bool,
+    ) -> Result<(Key<Exchange>, Accepted), ReplyError> {
+        if immediate {
+            return Err(ReplyError::not_implemented("immediate=true"));
+        }
+        let (size, max) = (message.body.len(), self.options.max_message_size);
+        if size > max {
+            return Err(ReplyError::precondition_failed(format!(
+                "message size {size} is larger than configured max size {max}"
+            )));
+        }
+        let (key, exchange) = self.find_exchange(caller, &message.exchange)?;
+        if exchange.internal {
+            let resource = self.vhost(caller.vhost)?.exchange(&message.exchange);
+            return Err(ReplyError::access_refused(format!(
+                "cannot publish to internal {resource}"
+            )));
+        }
+        let properties = &message.properties;
+        if properties.reply_to.as_deref() == Some("amq.rabbitmq.reply-to") {
+            return Err(ReplyError::precondition_failed(
+                "fast reply consumer does not exist",
+            ));
+        }
+        let ttl = expiration(properties)?;
+        let annotations = routing_headers(properties)?;
+        if let Some(user) = &properties.user_id {
+            let login = &self.connection_mut(caller.connection)?.username;
+            if **user != **login {
+                return Err(ReplyError::precondition_failed(format!(
+                    "user_id property set to '{user}' but authenticated user was '{login}'"
+                )));
+            }
+        }
+        let message = as_delivered(message, ttl);
+        self.keeps_time |= ttl.is_some();
+        Ok((
+            key,
+            Accepted {
+                message: message.into(),
+                annotations: annotations.map(Arc::new),
+                ttl,
+            },
+        ))
+    }
+}
+
+/// The message as its consumers will see it: RabbitMQ writes an expiration without leading zeros
+/// and keeps BCC to itself.
+fn as_delivered(mut message: Message, ttl: Option<u64>) -> Message {
+    let expiration = ttl.map(|millis| millis.to_string());
+    let headers = &message.properties.headers;
+    if message.properties.expiration.as_deref() != expiration.as_deref()
+        || (!headers.is_empty() && headers.get("BCC").is_some())
+    {
+        let properties = Arc::make_mut(&mut message.properties);
+        properties.headers.remove("BCC");
+        properties.expiration = expiration.and_then(|text| text.try_into().ok());
+    }
+    message
+}
+
+/// The message's own time to live, in milliseconds.
+fn expiration(properties: &Properties) -> Result<Option<u64>, ReplyError> {
+    let Some(text) = &properties.expiration else {
+        return Ok(None);
+    };
+    parse_expiration(text).map(Some).map_err(|why| {
+        ReplyError::precondition_failed(format!("invalid expiration '{text}': {why}"))
+    })
+}
+
+fn parse_expiration(text: &str) -> Result<u64, String> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 {
+        return Err("no_integer".into());
+    }
+    let (number, leftover) = text.split_at(text.len() - unsigned.len() + digits);
+    if !leftover.is_empty() {
+        return Err(format!("{{leftover_string,{leftover:?}}}"));
+    }
+    match number.parse::<i64>() {
+        Ok(millis) => check_expiry(millis),
+        Err(_) if number.starts_with('-') => Err(format!("{{value_negative,{number}}}")),
+        Err(_) => Err(format!(
+            "{{value_too_large,{}}}",
+            number.trim_start_matches(['+', '0'])
+        )),
+    }
+}
+
+/// The keys in the headers CC and BCC, if there are any.
+fn routing_headers(properties: &Properties) -> Result<Option<Annotations>, ReplyError> {
+    if properties.headers.is_empty() {
+        return Ok(None);
+    }
+    let keys = |header: &str| match properties.headers.get(header) {
+        None => Ok(Vec::new()),
+        Some(FieldValue::Array(keys)) => {
+            // A key too long to be one matches nothing.
+            let keys = keys.iter().filter_map(FieldValue::as_str);
+            Ok(keys
+                .filter_map(|key| RoutingKey::try_from(key).ok())
+                .collect())
+        }
+        Some(other) => Err(ReplyError::precondition_failed(format!(
+            "invalid message: {{unacceptable_type_in_header,\"{header}\",{}}}",
+            type_name(other)
+        ))),
+    };
+    let (mut more_keys, bcc) = (keys("CC")?, keys("BCC")?);
+    more_keys.extend(bcc.iter().cloned());
+    Ok((!more_keys.is_empty()).then(|| Annotations::new(more_keys, bcc)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiration_is_a_whole_number_of_milliseconds() {
+        for (text, expected) in [
+            ("0", Ok(0)),
+            ("+005", Ok(5)),
+            ("foo", Err("no_integer")),
+            ("", Err("no_integer")),
+            (" 5", Err("no_integer")),
+            ("5x", Err("{leftover_string,\"x\"}")),
+            ("1.5", Err("{leftover_string,\".5\"}")),
+            ("-1", Err("{value_negative,-1}")),
+            ("315360000001", Err("{value_too_large,315360000001}")),
+            (
+                "99999999999999999999",
+                Err("{value_too_large,99999999999999999999}"),
+            ),
+        ] {
+            assert_eq!(
+                parse_expiration(text),
+                expected.map_err(str::to_owned),
+                "'{text}'"
+            );
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The index of a headers exchange: binding arguments against the headers of messages
+//! ([RabbitMQ's headers exchange](https://www.rabbitmq.com/docs/exchanges#headers)).
+//!
+//! A scan over all bindings would make each publish pay for every binding there is. So a binding
+//! is filed under one of the headers it asks for (`all`) or under each of them (`any`), and a
+//! publish looks only at the bindings filed under the headers that it has.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hash, Hasher};
+
+use foldhash::fast::RandomState;
+use mooq_core::{FieldTable, FieldValue};
+
+use super::destinations::Destination;
+use crate::engine::reply_error::{ReplyError, type_name, value_text};
+
+#[derive(Debug, Default)]
+pub(crate) struct HeadersIndex {
+    bindings: HashMap<BindingId, HeadersBinding, RandomState>,
+    next_id: BindingId,
+    /// Bindings by the hash of a header's key and value, or of its key alone if any value will
+    /// do. Hashes of different headers may be equal: what is found here is only a candidate.
+    filed: HashMap<u64, Vec<BindingId>, RandomState>,
+    /// Bindings that ask for nothing, and so match everything.
+    unconditional: Vec<BindingId>,
+    hasher: RandomState,
+}
+
+type BindingId = u64;
+
+#[derive(Debug, PartialEq)]
+struct HeadersBinding {
+    matching: HeadersMatch,
+    destination: Destination,
+    arguments: FieldTable,
+}
+
+/// How many of a binding's arguments a message must have: the argument `x-match`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct HeadersMatch {
+    /// One suffices.
+    any: bool,
+    /// Arguments that begin with `x-` count as well.
+    with_x: bool,
+}
+
+impl HeadersMatch {
+    fn of(arguments: &FieldTable) -> Self {
+        let (any, with_x) = match arguments.get("x-match").and_then(text) {
+            Some(b"any") => (true, false),
+            Some(b"any-with-x") => (true, true),
+            Some(b"all-with-x") => (false, true),
+            _ => (false, false),
+        };
+        Self { any, with_x }
+    }
+
+    /// Whether an argument of this name is one to match.
+    fn counts(self, key: &str) -> bool {
+        if self.with_x {
+            key != "x-match"
+        } else {
+            !key.starts_with("x-")
+        }
+    }
+}
+
+/// Checks the arguments of a binding to a headers exchange.
+pub(crate) fn validate(arguments: &FieldTable) -> Result<(), ReplyError> {
+    match arguments.get("x-match") {
+        None => Ok(()),
+        Some(FieldValue::String(how)) => match how.as_str() {
+            "all" | "any" | "all-with-x" | "any-with-x" => Ok(()),
+            other => Err(ReplyError::precondition_failed(format!(
+                "Invalid x-match field value <<\"{other}\">>; expected all, any, all-with-x, or \
+                 any-with-x"
+            ))),
+        },
+        Some(other) => Err(ReplyError::precondition_failed(format!(
+            "Invalid x-match field type {} (value {}); expected longstr",
+            type_name(other),
+            value_text(other)
+        ))),
+    }
+}
+
+impl HeadersIndex {
+    pub(crate) fn add(&mut self, arguments: &FieldTable, destination: Destination) {
+        let binding = HeadersBinding {
+            matching: HeadersMatch::of(arguments),
+            destination,
+            arguments: arguments.clone(),
+        };
+        let mut hashes: Vec<_> = self.hashes(&binding).collect();
+        if binding.matching.any && hashes.is_empty() {
+            return; // It never matches.
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        if !binding.matching.any {
+            // Any one of the headers will do; the rarest so far makes the fewest candidates.
+            let rarest = |hash: &u64| self.filed.get(hash).map_or(0, Vec::len);
+            match hashes.iter().copied().min_by_key(rarest) {
+                Some(hash) => hashes = vec![hash],
+                None => self.unconditional.push(id),
+            }
+        }
+        for hash in hashes {
+            self.filed.entry(hash).or_default().push(id);
+        }
+        self.bindings.insert(id, binding);
+    }
+
+    pub(crate) fn remove(&mut self, arguments: &FieldTable, destination: Destination) {
+        let sought = HeadersBinding {
+            matching: HeadersMatch::of(arguments),
+            destination,
+            arguments: arguments.clone(),
+        };
+        let hashes: Vec<_> = self.hashes(&sought).collect();
+        let filed = hashes
+            .iter()
+            .filter_map(|hash| self.filed.get(hash))
+            .flatten();
+        let found = filed
+            .chain(&self.unconditional)
+            .find(|id| self.bindings.get(*id) == Some(&sought));
+        let Some(&id) = found else {
+            return;
+        };
+        self.bindings.remove(&id);
+        self.unconditional.retain(|other| *other != id);
+        for hash in hashes {
+            if let Some(ids) = self.filed.get_mut(&hash) {
+                ids.retain(|other| *other != id);
+                if ids.is_empty() {
+                    self.filed.remove(&hash);
+                }
+            }
+        }
+    }
+
+    /// Appends the destinations of a message with these headers to `found`; one may be in it
+    /// several times.
+    pub(crate) fn route(&self, headers: &FieldTable, found: &mut Vec<Destination>) {
+        self.take_matching(&self.unconditional, headers, found);
+        for (key, value) in headers {
+            for hash in [
+                self.hash(key, &FieldValue::Void),
+                self.hash_of_header(key, value),
+            ] {
+                if let Some(ids) = self.filed.get(&hash) {
+                    self.take_matching(ids, headers, found);
+                }
+            }
+        }
+    }
+
+    fn take_matching(&self, ids: &[BindingId], headers: &FieldTable, found: &mut Vec<Destination>) {
+        for id in ids {
+            if let Some(binding) = self.bindings.get(id)
+                && binding.matches(headers)
+            {
+                found.push(binding.destination);
+            }
+        }
+    }
+
+    /// The hashes under which a binding may be filed.
+    fn hashes<'a>(&'a self, binding: &'a HeadersBinding) -> impl Iterator<Item = u64> + 'a {
+        binding.wanted().map(|(key, value)| self.hash(key, value))
+    }
+
+    /// The hash of an argument, where void stands for any value.
+    fn hash(&self, key: &str, value: &FieldValue) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        key.hash(&mut hasher);
+        hash_value(value, &mut hasher);
+        hasher.finish()
+    }
+
+    fn hash_of_header(&self, key: &str, value: &FieldValue) -> u64 {
+        match routing_value(value) {
+            Some(seen) => self.hash(key, &seen),
+            None => self.hash(key, value),
+        }
+    }
+}
+
+impl HeadersBinding {
+    /// The arguments to match.
+    fn wanted(&self) -> impl Iterator<Item = (&str, &FieldValue)> {
+        let counting = |(key, _): &(&mooq_core::ShortString, _)| self.matching.counts(key);
+        self.arguments
+            .iter()
+            .filter(counting)
+            .map(|(key, value)| (key.as_str(), value))
+    }
+
+    fn matches(&self, headers: &FieldTable) -> bool {
+        let has = |(key, wanted): (&str, &FieldValue)| match headers.get(key) {
+            None => false,
+            Some(_) if *wanted == FieldValue::Void => true,
+            Some(value) => match routing_value(value) {
+                Some(seen) => same_value(wanted, &seen),
+                None => same_value(wanted, value),
+            },
+        };
+        if self.matching.any {
+            self.wanted().any(has)
+        } else {
+            self.wanted().all(has)
+        }
+    }
+}
+
+/// What RabbitMQ's routing makes of a header's value where that differs: a timestamp becomes
+/// milliseconds, while one in a binding's arguments stays in seconds.
+fn routing_value(value: &FieldValue) -> Option<FieldValue> {
+    match value {
+        FieldValue::Timestamp(seconds) => {
+            let millis = seconds.saturating_mul(1000);
+            Some(FieldValue::I64(i64::try_from(millis).unwrap_or(i64::MAX)))
+        }
+        _ => None,
+    }
+}
+
+/// Values are compared as Erlang compares them: widths and the difference between text and bytes
+/// are of the wire and do not count, the difference between 1 and 1.0 does.
+fn same_value(a: &FieldValue, b: &FieldValue) -> bool {
+    if let (Some(a), Some(b)) = (integer(a), integer(b)) {
+        return a == b;
+    }
+    if let (Some(a), Some(b)) = (text(a), text(b)) {
+        return a == b;
+    }
+    if let (Some(a), Some(b)) = (float(a), float(b)) {
+        return a.to_bits() == b.to_bits();
+    }
+    a == b
+}
+
+/// Equal for values that are the same; arrays and tables are all thrown together, since few
+/// bindings ask for one.
+fn hash_value(value: &FieldValue, hasher: &mut impl Hasher) {
+    if let Some(integer) = integer(value) {
+        integer.hash(hasher);
+    } else if let Some(text) = text(value) {
+        text.hash(hasher);
+    } else if let Some(float) = float(value) {
+        float.to_bits().hash(hasher);
+    } else {
+        std::mem::discriminant(value).hash(hasher);
+    }
+}
+
+fn integer(value: &FieldValue) -> Option<i64> {
+    match value {
+        FieldValue::Timestamp(seconds) => i64::try_from(*seconds).ok(),
+        other => other.as_i64(),
+    }
+}
+
+fn float(value: &FieldValue) -> Option<f64> {
+    match value {
+        FieldValue::F32(v) => Some((*v).into()),
+        FieldValue::F64(v) => Some(*v),
+        _ => None,
+    }
+}
+
+fn text(value: &FieldValue) -> Option<&[u8]> {
+    match value {
+        FieldValue::String(v) => Some(v.as_bytes()),
+        FieldValue::Bytes(v) => Some(v),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

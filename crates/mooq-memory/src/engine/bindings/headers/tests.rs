@@ -1,0 +1,108 @@
+use super::*;
+use crate::engine::arena::Arena;
+use crate::engine::queue::Queue;
+
+fn table<const N: usize>(entries: [(&str, FieldValue); N]) -> FieldTable {
+    let mut table = FieldTable::new();
+    for (key, value) in entries {
+        table.insert(key.try_into().unwrap(), value);
+    }
+    table
+}
+
+fn matches(arguments: &FieldTable, headers: &FieldTable) -> bool {
+    let queue = Destination::Queue(Arena::new().insert(Queue::placeholder()));
+    let mut index = HeadersIndex::default();
+    index.add(arguments, queue);
+    let mut found = Vec::new();
+    index.route(headers, &mut found);
+    index.remove(arguments, queue);
+    assert!(index.bindings.is_empty() && index.filed.is_empty() && index.unconditional.is_empty());
+    !found.is_empty()
+}
+
+#[test]
+fn all_needs_every_argument_and_any_needs_one() {
+    let two = |how: &str| table([("x-match", how.into()), ("a", 1.into()), ("b", 2.into())]);
+    let (both, one, other) = (
+        table([("a", 1.into()), ("b", 2.into()), ("c", 3.into())]),
+        table([("a", 1.into())]),
+        table([("a", 2.into())]),
+    );
+    for (how, expected) in [("all", [true, false, false]), ("any", [true, true, false])] {
+        let seen = [&both, &one, &other].map(|headers| matches(&two(how), headers));
+        assert_eq!(seen, expected, "{how}");
+    }
+}
+
+#[test]
+fn without_arguments_all_matches_everything_and_any_nothing() {
+    let headers = table([("a", 1.into())]);
+    assert!(matches(&FieldTable::new(), &headers));
+    assert!(matches(&FieldTable::new(), &FieldTable::new()));
+    assert!(matches(
+        &table([("x-match", "all".into())]),
+        &FieldTable::new()
+    ));
+    assert!(!matches(&table([("x-match", "any".into())]), &headers));
+    assert!(
+        matches(&table([("x-other", 1.into())]), &headers),
+        "x- arguments are skipped"
+    );
+}
+
+#[test]
+fn x_arguments_count_only_where_asked_for() {
+    let asks = |how: &str| table([("x-match", how.into()), ("x-a", 1.into())]);
+    let (with, without) = (table([("x-a", 1.into())]), table([("b", 1.into())]));
+    assert!(matches(&asks("all"), &without));
+    assert!(!matches(&asks("any"), &with));
+    assert!(matches(&asks("all-with-x"), &with));
+    assert!(!matches(&asks("all-with-x"), &without));
+    assert!(matches(&asks("any-with-x"), &with));
+}
+
+#[test]
+fn values_compare_and_widths_on_the_wire_do_not() {
+    use FieldValue as V;
+    for (wanted, seen, expected) in [
+        (V::I8(1), V::I64(1), true),
+        (V::U32(7), V::I16(7), true),
+        (V::I32(1), V::String("1".into()), false),
+        (V::I32(1), V::F64(1.0), false),
+        (V::F32(1.5), V::F64(1.5), true),
+        (V::String("a".into()), V::Bytes("a".into()), true),
+        (V::Void, V::Bool(false), true),
+        (V::Bool(true), V::Void, false),
+        (V::Timestamp(5), V::Timestamp(5), false),
+        (V::I64(5000), V::Timestamp(5), true),
+        (V::Array(vec![V::I32(1)]), V::Array(vec![V::I32(1)]), true),
+        (V::Array(vec![V::I32(1)]), V::Array(vec![V::I64(1)]), false),
+    ] {
+        for how in ["all", "any"] {
+            let arguments = table([("x-match", how.into()), ("k", wanted.clone())]);
+            let headers = table([("k", seen.clone())]);
+            assert_eq!(
+                matches(&arguments, &headers),
+                expected,
+                "{how} {wanted:?} on {seen:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_unknown_way_to_match_is_refused() {
+    assert_eq!(
+        validate(&table([("x-match", "some".into())])),
+        Err(ReplyError::precondition_failed(
+            "Invalid x-match field value <<\"some\">>; expected all, any, all-with-x, or any-with-x"
+        ))
+    );
+    assert_eq!(
+        validate(&table([("x-match", 1.into())])),
+        Err(ReplyError::precondition_failed(
+            "Invalid x-match field type signedint (value 1); expected longstr"
+        ))
+    );
+}

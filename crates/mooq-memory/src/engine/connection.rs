@@ -1,0 +1,69 @@
+//! A connection: a logged-in client, and what goes with it.
+
+use super::arena::Key;
+use super::channel::Channel;
+use super::command::Capabilities;
+use super::queue::Queue;
+use super::vhost::VirtualHost;
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) vhost: Key<VirtualHost>,
+    pub(crate) username: String,
+    pub(crate) capabilities: Capabilities,
+    /// Its queues that no other connection may use.
+    pub(crate) exclusive_queues: Vec<Key<Queue>>,
+    /// Its channels by their numbers.
+    channels: Vec<Option<Key<Channel>>>,
+    open_channels: u16,
+}
+
+impl Connection {
+    pub(crate) fn new(
+        vhost: Key<VirtualHost>,
+        username: String,
+        capabilities: Capabilities,
+    ) -> Self {
+        Self {
+            vhost,
+            username,
+            capabilities,
+            exclusive_queues: Vec::new(),
+            channels: Vec::new(),
+            open_channels: 0,
+        }
+    }
+
+    pub(crate) fn channel(&self, number: u16) -> Option<Key<Channel>> {
+        *self.channels.get(usize::from(number))?
+    }
+
+    pub(crate) fn channels(&self) -> impl Iterator<Item = Key<Channel>> + '_ {
+        self.channels.iter().copied().flatten()
+    }
+
+    /// How many channels are open.
+    pub(crate) fn open_channels(&self) -> u16 {
+        self.open_channels
+    }
+
+    /// Enters a channel under a number that is free.
+    pub(crate) fn add_channel(&mut self, number: u16, channel: Key<Channel>) {
+        let number = usize::from(number);
+        if self.channels.len() <= number {
+            self.channels.resize(number + 1, None);
+        }
+        if let Some(slot) = self.channels.get_mut(number) {
+            *slot = Some(channel);
+            self.open_channels += 1;
+        }
+    }
+
+    pub(crate) fn remove_channel(&mut self, number: u16) {
+        if let Some(slot) = self.channels.get_mut(usize::from(number))
+            && slot.take().is_some()
+        {
+            self.open_channels -= 1;
+        }
+    }
+}

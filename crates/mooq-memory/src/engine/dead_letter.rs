@@ -1,0 +1,214 @@
+//! Dead letters: what a message that leaves its queue unconsumed becomes
+//! ([dead letter exchanges](https://www.rabbitmq.com/docs/dlx)).
+
+use std::sync::Arc;
+
+use mooq_core::{
+    ExchangeName, FieldTable, FieldValue, Message, QueueName, RoutingKey, ShortString,
+};
+
+/// What the broker knows of a message beyond what its consumers see. Most messages have none.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Annotations {
+    /// The keys that it is routed by besides its own: from CC and BCC.
+    pub(crate) more_keys: Vec<RoutingKey>,
+    /// Those of them that nobody is to see.
+    pub(crate) bcc: Vec<RoutingKey>,
+    /// Its deaths, one per queue and reason, the latest first.
+    deaths: Vec<Death>,
+}
+
+/// Why a message died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    Rejected,
+    Expired,
+    MaxLen,
+}
+
+impl Reason {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::MaxLen => "maxlen",
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Death {
+    queue: QueueName,
+    reason: Reason,
+    count: i64,
+    /// When it first died so, in seconds since the Unix epoch.
+    time: u64,
+    exchange: ExchangeName,
+    routing_keys: Vec<RoutingKey>,
+    /// The expiration that the message had, which it loses by dying.
+    original_expiration: Option<ShortString>,
+}
+
+/// A message about to be published again to a dead-letter exchange.
+#[derive(Debug)]
+pub(crate) struct DeadLetter {
+    pub(crate) message: Arc<Message>,
+    pub(crate) annotations: Arc<Annotations>,
+    pub(crate) reason: Reason,
+}
+
+impl DeadLetter {
+    /// The dead letter that `message` becomes.
+    pub(crate) fn new(
+        message: &Message,
+        annotations: Option<&Annotations>,
+        queue: &QueueName,
+        reason: Reason,
+        time: u64,
+        exchange: &ExchangeName,
+        routing_key: Option<&RoutingKey>,
+    ) -> Self {
+        let mut annotations = annotations.cloned().unwrap_or_default();
+        let first = annotations.deaths.is_empty();
+        annotations.record_death(message, queue, reason, time);
+
+        let mut properties = (*message.properties).clone();
+        properties.expiration = None;
+        let headers = &mut properties.headers;
+        set(headers, "x-death", annotations.deaths_as_header());
+        let mut said = vec!["x-last-death"];
+        if first {
+            said.push("x-first-death");
+        }
+        for prefix in said {
+            set(headers, &format!("{prefix}-reason"), reason.as_str().into());
+            set(headers, &format!("{prefix}-queue"), queue.as_str().into());
+            set(
+                headers,
+                &format!("{prefix}-exchange"),
+                message.exchange.as_str().into(),
+            );
+        }
+
+        let routing_key = match routing_key {
+            Some(key) => {
+                annotations.more_keys.clear();
+                key.clone()
+            }
+            None => message.routing_key.clone(),
+        };
+        Self {
+            message: Arc::new(Message {
+                exchange: exchange.clone(),
+                routing_key,
+                properties: properties.into(),
+                body: message.body.clone(),
+            }),
+            annotations: annotations.into(),
+            reason,
+        }
+    }
+
+    /// Whether delivering it to `queue` would send it round in circles: it has died there before,
+    /// and nobody rejected it since, so that nothing but the broker keeps it going.
+    pub(crate) fn is_cycle(&self, queue: &QueueName) -> bool {
+        if self.reason == Reason::Rejected {
+            return false;
+        }
+        let deaths = &self.annotations.deaths;
+        let Some(at) = deaths.iter().position(|death| death.queue == *queue) else {
+            return false;
+        };
+        deaths
+            .iter()
+            .take(at + 1)
+            .all(|death| death.reason != Reason::Rejected)
+    }
+}
+
+impl Annotations {
+    /// Those of a message that is routed by more keys than its own.
+    pub(crate) fn new(more_keys: Vec<RoutingKey>, bcc: Vec<RoutingKey>) -> Self {
+        Self {
+            more_keys,
+            bcc,
+            deaths: Vec::new(),
+        }
+    }
+
+    fn record_death(&mut self, message: &Message, queue: &QueueName, reason: Reason, time: u64) {
+        let known = self
+            .deaths
+            .iter()
+            .position(|death| death.queue == *queue && death.reason == reason);
+        let death = match known {
+            Some(at) => {
+                let mut death = self.deaths.remove(at);
+                death.count += 1;
+                death
+            }
+            None => Death {
+                queue: queue.clone(),
+                reason,
+                count: 1,
+                time,
+                exchange: message.exchange.clone(),
+                routing_keys: self.seen_keys(message),
+                original_expiration: message.properties.expiration.clone(),
+            },
+        };
+        self.deaths.insert(0, death);
+    }
+
+    /// The keys that it was routed by, without those that nobody is to see.
+    fn seen_keys(&self, message: &Message) -> Vec<RoutingKey> {
+        let mut keys = vec![message.routing_key.clone()];
+        keys.extend(self.more_keys.iter().cloned());
+        for hidden in &self.bcc {
+            if let Some(at) = keys.iter().position(|key| key == hidden) {
+                keys.remove(at);
+            }
+        }
+        keys
+    }
+
+    fn deaths_as_header(&self) -> FieldValue {
+        self.deaths
+            .iter()
+            .map(Death::as_header)
+            .collect::<Vec<_>>()
+            .into()
+    }
+}
+
+impl Death {
+    fn as_header(&self) -> FieldValue {
+        let mut table = FieldTable::new();
+        set(&mut table, "count", self.count.into());
+        set(&mut table, "reason", self.reason.as_str().into());
+        set(&mut table, "queue", self.queue.as_str().into());
+        set(&mut table, "time", FieldValue::Timestamp(self.time));
+        set(&mut table, "exchange", self.exchange.as_str().into());
+        let keys = self.routing_keys.iter().map(|key| key.as_str().into());
+        set(
+            &mut table,
+            "routing-keys",
+            keys.collect::<Vec<FieldValue>>().into(),
+        );
+        if let Some(expiration) = &self.original_expiration {
+            set(
+                &mut table,
+                "original-expiration",
+                expiration.as_str().into(),
+            );
+        }
+        table.into()
+    }
+}
+
+/// Sets one of the broker's own headers, whose names are all short enough.
+fn set(table: &mut FieldTable, key: &str, value: FieldValue) {
+    if let Ok(key) = key.try_into() {
+        table.insert(key, value);
+    }
+}

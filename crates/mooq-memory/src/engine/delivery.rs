@@ -1,0 +1,273 @@
+//! How messages go out: whose turn it is, who can take more, and what settling gives back.
+
+use std::sync::Arc;
+
+use mooq_core::{ChannelEvent, Deliver};
+
+use super::Engine;
+use super::arena::Key;
+use super::channel::{Channel, Fate};
+use super::command::Effect;
+use super::consumer::Consumer;
+use super::ledger::Unacked;
+use super::queue::Queue;
+use super::queue::ready::QueuedMessage;
+
+impl Engine {
+    /// Delivers what is ready for as long as a consumer takes it.
+    pub(super) fn pump(&mut self, key: Key<Queue>) {
+        while self
+            .queues
+            .get(key)
+            .is_some_and(|queue| !queue.ready.is_empty())
+        {
+            let Some(consumer) = self.next_consumer(key) else {
+                return;
+            };
+            let Some(queued) = self.queues.get_mut(key).and_then(|queue| queue.ready.pop()) else {
+                return;
+            };
+            self.deliver(key, consumer, queued);
+            self.drop_expired(key);
+        }
+    }
+
+    /// The consumer that the queue's next message goes to. What it may take is one less then, and
+    /// it has gone to the end of the row.
+    pub(super) fn next_consumer(&mut self, key: Key<Queue>) -> Option<Key<Consumer>> {
+        loop {
+            let queue = self.queues.get_mut(key)?;
+            let single_active = queue.options.single_active_consumer;
+            let candidate = if single_active {
+                queue.consumers.sole?
+            } else {
+                queue.consumers.next()?
+            };
+            let consumer = self.consumers.get_mut(candidate)?;
+            if consumer.parked.is_some() {
+                return None; // Only the single active consumer is asked without being in the row.
+            }
+            let channel = self.channels.get_mut(consumer.channel)?;
+            let priority = consumer.priority;
+            if take_credit(consumer, channel) {
+                if !single_active {
+                    queue.consumers.unpark(candidate, priority);
+                }
+                return Some(candidate);
+            }
+            self.parkings += 1;
+            consumer.parked = Some(self.parkings);
+            if single_active {
+                queue.consumers.park(candidate, priority);
+                return None;
+            }
+        }
+    }
+
+    /// Sends a message to a consumer that takes it.
+    pub(super) fn deliver(&mut self, queue: Key<Queue>, key: Key<Consumer>, queued: QueuedMessage) {
+        let Some(consumer) = self.consumers.get(key) else {
+            return;
+        };
+        let Some(channel) = self.channels.get_mut(consumer.channel) else {
+            return;
+        };
+        let delivery_tag = channel.next_delivery_tag();
+        self.effects.push_back(Effect::Channel {
+            connection: channel.connection,
+            channel: channel.number,
+            event: ChannelEvent::Deliver(Deliver {
+                consumer_tag: consumer.tag.clone(),
+                delivery_tag,
+                redelivered: queued.redelivered,
+                message: Arc::clone(&queued.message),
+            }),
+        });
+        if consumer.no_ack {
+            return;
+        }
+        channel.ledger.enter(Unacked {
+            delivery_tag,
+            queue,
+            consumer: Some(key),
+            queued,
+        });
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.unacked += 1;
+        }
+    }
+
+    /// Settles deliveries that were taken out of a channel's ledger, in the order of their tags.
+    pub(super) fn settle(&mut self, channel: Key<Channel>, mut taken: Vec<Unacked>, fate: Fate) {
+        let to_consumers = taken
+            .iter()
+            .filter(|unacked| unacked.consumer.is_some())
+            .count();
+        if taken.len() > 1 {
+            self.group(&mut taken);
+        }
+        let mut taken = taken.into_iter().peekable();
+        while let Some(unacked) = taken.next() {
+            let (queue, consumer) = (unacked.queue, unacked.consumer);
+            let mut group = vec![unacked];
+            while let Some(next) =
+                taken.next_if(|next| (next.queue, next.consumer) == (queue, consumer))
+            {
+                group.push(next);
+            }
+            self.settle_group(queue, consumer, group, fate);
+        }
+        let resumed = self
+            .channels
+            .get_mut(channel)
+            .map(|channel| channel.limiter.settled(to_consumers));
+        for queue in resumed.unwrap_or_default() {
+            self.resume(queue, channel);
+        }
+    }
+
+    /// Settles one delivery.
+    pub(super) fn settle_one(&mut self, channel: Key<Channel>, unacked: Unacked, fate: Fate) {
+        if fate != Fate::Acked || unacked.consumer.is_none() {
+            self.settle(channel, vec![unacked], fate);
+            return;
+        }
+        // By far the most frequent case, spared every allocation.
+        self.forget(unacked.queue, 1);
+        if self.give_credit(unacked.consumer, 1) {
+            self.pump(unacked.queue);
+        }
+        let Some(channel_state) = self.channels.get_mut(channel) else {
+            return;
+        };
+        for queue in channel_state.limiter.settled(1) {
+            self.resume(queue, channel);
+        }
+    }
+
+    /// As RabbitMQ does it, deliveries are settled queue by queue and consumer by consumer; those
+    /// that were fetched each by itself, and first.
+    fn group(&self, taken: &mut [Unacked]) {
+        let tag = |unacked: &Unacked| {
+            let consumer = unacked
+                .consumer
+                .and_then(|consumer| self.consumers.get(consumer));
+            consumer.map(|consumer| consumer.tag.clone())
+        };
+        taken.sort_by_cached_key(|unacked| {
+            (
+                unacked.queue,
+                tag(unacked),
+                unacked.consumer,
+                unacked.delivery_tag,
+            )
+        });
+    }
+
+    /// Settles deliveries from one queue to one consumer, or one that was fetched.
+    fn settle_group(
+        &mut self,
+        queue: Key<Queue>,
+        consumer: Option<Key<Consumer>>,
+        group: Vec<Unacked>,
+        fate: Fate,
+    ) {
+        let count = group.len();
+        self.forget(queue, count);
+        let unblocked = self.give_credit(consumer, count);
+        match fate {
+            Fate::Acked => {}
+            Fate::Requeued => self.put_back(queue, group),
+            Fate::Rejected => {
+                for Unacked { queued, .. } in group {
+                    let annotations = queued.annotations.as_deref();
+                    let reason = super::dead_letter::Reason::Rejected;
+                    self.bury(queue, &queued.message, annotations, reason);
+                }
+            }
+        }
+        if unblocked || fate == Fate::Requeued {
+            self.pump(queue);
+        }
+    }
+
+    /// Puts deliveries back to their places in the queue.
+    pub(super) fn put_back(&mut self, key: Key<Queue>, group: Vec<Unacked>) {
+        let Some(queue) = self.queues.get_mut(key) else {
+            return;
+        };
+        for Unacked { mut queued, .. } in group {
+            queued.redelivered = true;
+            queue.ready.put_back(queued);
+        }
+        self.drop_over_limit(key);
+        self.drop_expired(key);
+    }
+
+    pub(super) fn forget(&mut self, queue: Key<Queue>, count: usize) {
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.unacked = queue.unacked.saturating_sub(count as u64);
+        }
+    }
+
+    /// Gives a consumer back what it may take. Says whether that puts it back into the row.
+    fn give_credit(&mut self, consumer: Option<Key<Consumer>>, count: usize) -> bool {
+        let Some(key) = consumer else {
+            return false;
+        };
+        let Some(consumer) = self.consumers.get_mut(key) else {
+            return false;
+        };
+        let Some(credit) = &mut consumer.credit else {
+            return false;
+        };
+        let was_exhausted = *credit == 0;
+        *credit = credit.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        was_exhausted && self.unpark(key)
+    }
+
+    /// Puts a consumer back into its queue's row. Says whether it was parked.
+    fn unpark(&mut self, key: Key<Consumer>) -> bool {
+        let Some(consumer) = self.consumers.get_mut(key) else {
+            return false;
+        };
+        if consumer.parked.take().is_none() {
+            return false;
+        }
+        let priority = consumer.priority;
+        if let Some(queue) = self.queues.get_mut(consumer.queue) {
+            queue.consumers.unpark(key, priority);
+        }
+        true
+    }
+
+    /// Asks a queue again to deliver to the consumers of a channel, which has been over its limit.
+    pub(super) fn resume(&mut self, queue: Key<Queue>, channel: Key<Channel>) {
+        let Some(channel) = self.channels.get(channel) else {
+            return;
+        };
+        let mut parked: Vec<_> = channel
+            .consumers
+            .values()
+            .filter_map(|key| Some((self.consumers.get(*key)?, *key)))
+            .filter(|(consumer, _)| consumer.queue == queue && consumer.credit != Some(0))
+            .filter_map(|(consumer, key)| Some((consumer.parked?, key)))
+            .collect();
+        parked.sort_unstable();
+        for (_, consumer) in parked {
+            self.unpark(consumer);
+        }
+        self.pump(queue);
+    }
+}
+
+/// Takes one off what a consumer may get, its own limit first and then the channel's.
+fn take_credit(consumer: &mut Consumer, channel: &mut Channel) -> bool {
+    if consumer.credit == Some(0) || !channel.limiter.may_send(consumer.queue, !consumer.no_ack) {
+        return false;
+    }
+    if let Some(credit) = &mut consumer.credit {
+        *credit -= 1;
+    }
+    true
+}

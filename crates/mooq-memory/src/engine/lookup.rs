@@ -1,0 +1,86 @@
+//! Finding what a command names.
+//!
+//! Whoever sends one is connected, its channel open and its virtual host there: should that ever
+//! not be so, it is a fault of the engine, reported as RabbitMQ reports its own.
+
+use mooq_core::QueueName;
+
+use super::arena::Key;
+use super::channel::Channel;
+use super::command::ConnectionId;
+use super::connection::Connection;
+use super::exchange::Exchange;
+use super::queue::Queue;
+use super::reply_error::ReplyError;
+use super::vhost::VirtualHost;
+use super::{Caller, Engine};
+
+impl Engine {
+    pub(super) fn vhost(&self, key: Key<VirtualHost>) -> Result<&VirtualHost, ReplyError> {
+        self.vhosts
+            .get(key)
+            .ok_or_else(|| ReplyError::internal("virtual host"))
+    }
+
+    pub(super) fn vhost_mut(
+        &mut self,
+        key: Key<VirtualHost>,
+    ) -> Result<&mut VirtualHost, ReplyError> {
+        self.vhosts
+            .get_mut(key)
+            .ok_or_else(|| ReplyError::internal("virtual host"))
+    }
+
+    pub(super) fn connection_mut(
+        &mut self,
+        id: ConnectionId,
+    ) -> Result<&mut Connection, ReplyError> {
+        self.connections
+            .get_mut(id.0)
+            .ok_or_else(|| ReplyError::internal("connection"))
+    }
+
+    pub(super) fn channel_mut(&mut self, caller: Caller) -> Result<&mut Channel, ReplyError> {
+        self.channels
+            .get_mut(caller.channel)
+            .ok_or_else(|| ReplyError::internal("channel"))
+    }
+
+    /// The queue of this name.
+    pub(super) fn find_queue(
+        &self,
+        caller: Caller,
+        name: &QueueName,
+    ) -> Result<(Key<Queue>, &Queue), ReplyError> {
+        let vhost = self.vhost(caller.vhost)?;
+        let found = vhost
+            .queues
+            .get(name)
+            .and_then(|key| Some((*key, self.queues.get(*key)?)));
+        found.ok_or_else(|| ReplyError::missing(vhost.queue(name)))
+    }
+
+    /// The queue of this name, if the caller may use it.
+    pub(super) fn accessible_queue(
+        &self,
+        caller: Caller,
+        name: &QueueName,
+    ) -> Result<(Key<Queue>, &Queue), ReplyError> {
+        let (key, queue) = self.find_queue(caller, name)?;
+        queue.check_access(caller.connection, self.vhost(caller.vhost)?.queue(name))?;
+        Ok((key, queue))
+    }
+
+    pub(super) fn find_exchange(
+        &self,
+        caller: Caller,
+        name: &str,
+    ) -> Result<(Key<Exchange>, &Exchange), ReplyError> {
+        let vhost = self.vhost(caller.vhost)?;
+        let found = vhost
+            .exchanges
+            .get(name)
+            .and_then(|key| Some((*key, self.exchanges.get(*key)?)));
+        found.ok_or_else(|| ReplyError::missing(vhost.exchange(name)))
+    }
+}

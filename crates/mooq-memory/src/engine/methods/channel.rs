@@ -1,0 +1,89 @@
+//! The class `channel`, and `confirm.select`.
+
+use crate::engine::channel::{Channel, PublishingMode};
+use crate::engine::command::{ConnectionId, Method, Reply};
+use crate::engine::reply_error::{ReplyCode, ReplyError};
+use crate::engine::{Caller, Engine};
+
+impl Engine {
+    /// `channel.open`, or whatever else comes on a channel that is not open.
+    pub(in crate::engine) fn open_channel(
+        &mut self,
+        id: ConnectionId,
+        number: u16,
+        method: &Method,
+    ) -> Result<Option<Reply>, ReplyError> {
+        let max = self.options.channel_max;
+        let connection = self.connection_mut(id)?;
+        if connection.open_channels() >= max {
+            let open = connection.open_channels();
+            return Err(ReplyError::not_allowed(format!(
+                "number of channels opened ({open}) has reached the negotiated channel_max ({max})"
+            )));
+        }
+        if !matches!(method, Method::ChannelOpen) {
+            return Err(ReplyError::new(
+                ReplyCode::ChannelError,
+                "expected 'channel.open'",
+            ));
+        }
+        let channel = self.channels.insert(Channel::new(id, number));
+        self.connection_mut(id)?.add_channel(number, channel);
+        Ok(Some(Reply::Done))
+    }
+
+    pub(super) fn channel_open_again(&self) -> ReplyError {
+        ReplyError::new(ReplyCode::ChannelError, "second 'channel.open' seen")
+    }
+
+    pub(super) fn channel_close(&mut self, caller: Caller) {
+        self.end_channel(caller.channel);
+        self.remove_channel(caller);
+    }
+
+    pub(super) fn channel_flow(&mut self, active: bool) -> Result<(), ReplyError> {
+        if active {
+            Ok(())
+        } else {
+            Err(ReplyError::not_implemented("active=false"))
+        }
+    }
+
+    pub(super) fn confirm_select(&mut self, caller: Caller) -> Result<(), ReplyError> {
+        let publishing = &mut self.channel_mut(caller)?.publishing;
+        match publishing {
+            PublishingMode::Plain => *publishing = PublishingMode::Confirm { next: 1 },
+            PublishingMode::Confirm { .. } => {}
+            PublishingMode::Transaction(_) => {
+                return Err(ReplyError::precondition_failed(
+                    "cannot switch from tx to confirm mode",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the broker has closed the channel and waits for the client to know.
+    pub(in crate::engine) fn is_closing(&self, caller: Caller) -> bool {
+        self.channels
+            .get(caller.channel)
+            .is_some_and(|channel| channel.closing)
+    }
+
+    /// On such a channel only the end of the closing counts (AMQP 0-9-1, 1.5.2.5).
+    pub(in crate::engine) fn handle_while_closing(&mut self, caller: Caller, method: &Method) {
+        match method {
+            Method::ChannelCloseOk => self.remove_channel(caller),
+            // Both closed it at once. The client still owes the answer to the broker's close.
+            Method::ChannelClose => self.reply(caller.connection, caller.number, Reply::Done),
+            _ => {}
+        }
+    }
+
+    fn remove_channel(&mut self, caller: Caller) {
+        self.channels.remove(caller.channel);
+        if let Ok(connection) = self.connection_mut(caller.connection) {
+            connection.remove_channel(caller.number);
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! `basic.ack`, `basic.nack`, `basic.reject` and `basic.recover`.
+
+use mooq_core::{Settle, Settlement};
+
+use crate::engine::channel::{Fate, PublishingMode};
+use crate::engine::ledger::Unacked;
+use crate::engine::reply_error::ReplyError;
+use crate::engine::{Caller, Engine};
+
+impl Engine {
+    pub(super) fn basic_settle(
+        &mut self,
+        caller: Caller,
+        settle: Settle,
+    ) -> Result<(), ReplyError> {
+        let Settle {
+            delivery_tag,
+            multiple,
+            settlement,
+        } = settle;
+        let (fate, multiple) = match settlement {
+            Settlement::Ack => (Fate::Acked, multiple),
+            Settlement::Nack { requeue } => (fate(requeue), multiple),
+            Settlement::Reject { requeue } => (fate(requeue), false),
+        };
+        let channel = self.channel_mut(caller)?;
+        let unknown = || ReplyError::unknown_delivery_tag(delivery_tag);
+        let taken = if !multiple {
+            let unacked = channel.ledger.take(delivery_tag).ok_or_else(unknown)?;
+            if !matches!(channel.publishing, PublishingMode::Transaction(_)) {
+                self.settle_one(caller.channel, unacked, fate);
+                return Ok(());
+            }
+            vec![unacked]
+        } else if delivery_tag == 0 {
+            channel.ledger.take_all()
+        } else {
+            channel
+                .ledger
+                .take_up_to(delivery_tag)
+                .ok_or_else(unknown)?
+        };
+        self.settle_or_hold_back(caller, taken, fate)
+    }
+
+    fn settle_or_hold_back(
+        &mut self,
+        caller: Caller,
+        taken: Vec<Unacked>,
+        fate: Fate,
+    ) -> Result<(), ReplyError> {
+        match &mut self.channel_mut(caller)?.publishing {
+            PublishingMode::Transaction(transaction) => transaction.settlements.push((fate, taken)),
+            _ => self.settle(caller.channel, taken, fate),
+        }
+        Ok(())
+    }
+
+    /// Transactions do not hold it back.
+    pub(super) fn basic_recover(
+        &mut self,
+        caller: Caller,
+        requeue: bool,
+    ) -> Result<(), ReplyError> {
+        if !requeue {
+            return Err(ReplyError::not_implemented("requeue=false"));
+        }
+        let taken = self.channel_mut(caller)?.ledger.take_all();
+        self.settle(caller.channel, taken, Fate::Requeued);
+        Ok(())
+    }
+}
+
+fn fate(requeue: bool) -> Fate {
+    if requeue {
+        Fate::Requeued
+    } else {
+        Fate::Rejected
+    }
+}

@@ -1,0 +1,159 @@
+//! How a message comes in: `basic.publish`, its routing, its arrival in queues, its confirm.
+
+use mooq_core::{ChannelEvent, Publish, Returned};
+
+use super::acceptance::Accepted;
+use super::arena::Key;
+use super::channel::PublishingMode;
+use super::command::Effect;
+use super::dead_letter::Reason;
+use super::exchange::Exchange;
+use super::queue::Queue;
+use super::queue::arguments::Overflow;
+use super::reply_error::ReplyError;
+use super::router::{Address, Topology};
+use super::vhost::VirtualHost;
+use super::{Caller, Engine};
+
+/// A publish that has been routed.
+#[derive(Debug)]
+pub(crate) struct Routed {
+    accepted: Accepted,
+    mandatory: bool,
+    queues: Vec<Key<Queue>>,
+}
+
+impl Engine {
+    /// `basic.publish`.
+    pub(super) fn publish(&mut self, caller: Caller, publish: Publish) -> Result<(), ReplyError> {
+        let (exchange, accepted) = self.accept(caller, publish.message, publish.immediate)?;
+        let queues = self.route(caller.vhost, exchange, &accepted)?;
+        let channel = self.channel_mut(caller)?;
+        let sequence = match &mut channel.publishing {
+            PublishingMode::Plain => None,
+            PublishingMode::Confirm { next } => {
+                let sequence = *next;
+                *next += 1;
+                Some(sequence)
+            }
+            PublishingMode::Transaction(transaction) => {
+                transaction.publishes.push(Routed {
+                    accepted,
+                    mandatory: publish.mandatory,
+                    queues,
+                });
+                return Ok(());
+            }
+        };
+        let taken = self.deliver_routed(caller, accepted, publish.mandatory, &queues);
+        self.router.put_back(queues);
+        if let Some(sequence) = sequence {
+            let multiple = false;
+            self.send(
+                caller,
+                if taken {
+                    ChannelEvent::Confirm { sequence, multiple }
+                } else {
+                    ChannelEvent::Nack { sequence, multiple }
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// Publishes what a transaction held back. Says whether every queue took it.
+    pub(super) fn publish_routed(&mut self, caller: Caller, routed: Routed) -> bool {
+        self.deliver_routed(caller, routed.accepted, routed.mandatory, &routed.queues)
+    }
+
+    pub(super) fn route(
+        &mut self,
+        vhost: Key<VirtualHost>,
+        exchange: Key<Exchange>,
+        accepted: &Accepted,
+    ) -> Result<Vec<Key<Queue>>, ReplyError> {
+        let vhost = self
+            .vhosts
+            .get(vhost)
+            .ok_or_else(|| ReplyError::internal("virtual host"))?;
+        let mut topology = Topology {
+            vhost,
+            exchanges: &mut self.exchanges,
+            queues: &mut self.queues,
+        };
+        let address = Address {
+            key: &accepted.message.routing_key,
+            more_keys: accepted.annotations.as_ref().map_or(&[], |a| &a.more_keys),
+            headers: &accepted.message.properties.headers,
+        };
+        Ok(self.router.route(&mut topology, exchange, address))
+    }
+
+    /// Gives a message to its queues, or back if there are none and it is mandatory. Says whether
+    /// every queue took it.
+    fn deliver_routed(
+        &mut self,
+        caller: Caller,
+        accepted: Accepted,
+        mandatory: bool,
+        queues: &[Key<Queue>],
+    ) -> bool {
+        let Some((&last, others)) = queues.split_last() else {
+            if mandatory {
+                let returned = Returned {
+                    reply_code: 312,
+                    reply_text: "NO_ROUTE".into(),
+                    message: accepted.message,
+                };
+                self.send(caller, ChannelEvent::Return(returned));
+            }
+            return true;
+        };
+        let mut taken = true;
+        for &queue in others {
+            taken &= self.arrive(queue, accepted.clone());
+        }
+        taken & self.arrive(last, accepted)
+    }
+
+    /// A message arrives at a queue. Says whether the queue took it; one that has gone in the
+    /// meantime counts as having taken it.
+    pub(super) fn arrive(&mut self, key: Key<Queue>, accepted: Accepted) -> bool {
+        let Some(queue) = self.queues.get_mut(key) else {
+            return true;
+        };
+        let Accepted {
+            message,
+            annotations,
+            ttl,
+        } = accepted;
+        if queue.refuses(message.body.len() as u64) {
+            if queue.options.overflow == Overflow::RejectPublishDlx {
+                self.bury(key, &message, annotations.as_deref(), Reason::MaxLen);
+            }
+            return false;
+        }
+        let queued = queue.receive(self.now, message, annotations, ttl);
+        // A consumer that is ready never leaves anything in the queue.
+        if queue.ready.is_empty()
+            && let Some(consumer) = self.next_consumer(key)
+        {
+            self.deliver(key, consumer, queued);
+            return true;
+        }
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.ready.push(queued);
+        }
+        self.drop_over_limit(key);
+        self.drop_expired(key);
+        true
+    }
+
+    pub(super) fn send(&mut self, caller: Caller, event: ChannelEvent) {
+        self.effects.push_back(Effect::Channel {
+            connection: caller.connection,
+            channel: caller.number,
+            event,
+        });
+    }
+}

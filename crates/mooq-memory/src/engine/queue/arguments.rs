@@ -1,0 +1,355 @@
+//! The arguments of a classic queue ([optional arguments](https://www.rabbitmq.com/docs/queues#optional-arguments)).
+
+use mooq_core::{ExchangeName, FieldTable, FieldValue, RoutingKey};
+
+use crate::engine::arguments::{assert_args_equivalence, name_arg};
+use crate::engine::reply_error::{ReplyError, Resource, type_name};
+
+/// What a queue's arguments ask for.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct QueueArguments {
+    /// How long the queue may be unused, in milliseconds.
+    pub(crate) expires: Option<u64>,
+    /// How long a message may wait, in milliseconds.
+    pub(crate) message_ttl: Option<u64>,
+    pub(crate) dead_letter_exchange: Option<ExchangeName>,
+    pub(crate) dead_letter_routing_key: Option<RoutingKey>,
+    pub(crate) max_length: Option<u64>,
+    pub(crate) max_length_bytes: Option<u64>,
+    pub(crate) max_priority: u8,
+    pub(crate) overflow: Overflow,
+    pub(crate) single_active_consumer: bool,
+}
+
+/// What happens to a message too many ([queue length limits](https://www.rabbitmq.com/docs/maxlength)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// The oldest goes.
+    #[default]
+    DropHead,
+    /// The new one is refused.
+    RejectPublish,
+    /// The new one is refused and goes to the dead-letter exchange.
+    RejectPublishDlx,
+}
+
+/// The arguments that a classic queue knows, in the order in which a redeclare compares them.
+const KNOWN: [&str; 14] = [
+    "x-expires",
+    "x-message-ttl",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-max-priority",
+    "x-overflow",
+    "x-queue-mode",
+    "x-queue-version",
+    "x-single-active-consumer",
+    QUEUE_TYPE,
+    "x-queue-master-locator",
+    "x-queue-leader-locator",
+];
+
+/// Arguments of other queue types: to give one to a classic queue is an error.
+const FOREIGN: [&str; 8] = [
+    "x-dead-letter-strategy",
+    "x-delivery-limit",
+    "x-initial-cluster-size",
+    "x-max-age",
+    "x-max-in-memory-bytes",
+    "x-max-in-memory-length",
+    "x-quorum-initial-group-size",
+    "x-stream-max-segment-size-bytes",
+];
+
+const QUEUE_TYPE: &str = "x-queue-type";
+
+/// Ten years: RabbitMQ takes no longer times.
+const MAX_MILLIS: i64 = 315_360_000_000;
+
+/// The arguments of a declare as RabbitMQ keeps and compares them: with the queue's type.
+pub(crate) fn with_queue_type(mut arguments: FieldTable) -> FieldTable {
+    if arguments.get(QUEUE_TYPE).is_none()
+        && let Ok(key) = QUEUE_TYPE.try_into()
+    {
+        arguments.insert(key, "classic");
+    }
+    arguments
+}
+
+/// Checks that a redeclare has the arguments that the queue has.
+pub(crate) fn assert_equivalence(
+    current: &FieldTable,
+    received: &FieldTable,
+    resource: Resource<'_>,
+) -> Result<(), ReplyError> {
+    assert_args_equivalence(current, received, resource, &KNOWN)
+}
+
+impl QueueArguments {
+    /// Whether what happens in the queue depends on the time: dead letters bear theirs.
+    pub(crate) fn depend_on_time(&self) -> bool {
+        self.expires.is_some() || self.message_ttl.is_some() || self.dead_letter_exchange.is_some()
+    }
+
+    /// Checks the arguments of a new queue.
+    pub(crate) fn parse(
+        arguments: &FieldTable,
+        resource: Resource<'_>,
+    ) -> Result<Self, ReplyError> {
+        let dead_letter_exchange = name_arg(arguments, "x-dead-letter-exchange", resource)?;
+        let arg = Args {
+            arguments,
+            resource,
+        };
+        arg.check_queue_type()?;
+        let expires = arg.check("x-expires", |value| match int(value)? {
+            0 => Err("{value_zero,0}".into()),
+            millis => check_expiry(millis),
+        })?;
+        let message_ttl = arg.check("x-message-ttl", |value| check_expiry(int(value)?))?;
+        let dead_letter_routing_key = arg.check("x-dead-letter-routing-key", |value| {
+            let key = text(value)?;
+            dead_letter_exchange
+                .map(|_| key.to_owned())
+                .ok_or_else(|| "routing_key_but_no_dlx_defined".into())
+        })?;
+        let max_length = arg.check("x-max-length", non_negative)?;
+        let max_length_bytes = arg.check("x-max-length-bytes", non_negative)?;
+        let max_priority = arg.check("x-max-priority", |value| {
+            let levels = non_negative(value)?;
+            u8::try_from(levels).map_err(|_| format!("{{max_value_exceeded,{levels}}}"))
+        })?;
+        let overflow = arg.check("x-overflow", |value| match text(value)? {
+            "drop-head" => Ok(Overflow::DropHead),
+            "reject-publish" => Ok(Overflow::RejectPublish),
+            "reject-publish-dlx" => Ok(Overflow::RejectPublishDlx),
+            _ => Err("invalid_overflow".into()),
+        })?;
+        // How a classic queue stores messages makes no difference that a client could see.
+        arg.check("x-queue-mode", |value| match text(value)? {
+            "default" | "lazy" => Ok(()),
+            mode => Err(format!("\"unsupported queue mode '{mode}'\"")),
+        })?;
+        arg.check("x-queue-version", |value| match non_negative(value)? {
+            1 | 2 => Ok(()),
+            version => Err(format!("\"unsupported queue version '{version}'\"")),
+        })?;
+        let single_active_consumer =
+            arg.check("x-single-active-consumer", |value| match value {
+                FieldValue::Bool(on) => Ok(*on),
+                other => Err(unacceptable_type(other)),
+            })?;
+        arg.check("x-queue-leader-locator", |value| match text(value)? {
+            "client-local" | "balanced" => Ok(()),
+            "random" | "least-leaders" | "min-masters" => Ok(()),
+            _ => Err("invalid_queue_locator_arg".into()),
+        })?;
+        arg.check_foreign()?;
+        Ok(Self {
+            expires,
+            message_ttl,
+            dead_letter_exchange: dead_letter_exchange.and_then(|name| name.try_into().ok()),
+            dead_letter_routing_key: dead_letter_routing_key.and_then(|key| key.try_into().ok()),
+            max_length,
+            max_length_bytes,
+            max_priority: max_priority.unwrap_or(0),
+            overflow: overflow.unwrap_or_default(),
+            single_active_consumer: single_active_consumer.unwrap_or(false),
+        })
+    }
+}
+
+/// The priority of a consumer ([consumer priorities](https://www.rabbitmq.com/docs/consumer-priority)).
+pub(crate) fn consumer_priority(
+    arguments: &FieldTable,
+    resource: Resource<'_>,
+) -> Result<i64, ReplyError> {
+    let arg = Args {
+        arguments,
+        resource,
+    };
+    let priority = arg.check("x-priority", int)?;
+    arg.refuse(&[
+        "x-stream-filter",
+        "x-stream-match-unfiltered",
+        "x-stream-offset",
+    ])?;
+    Ok(priority.unwrap_or(0))
+}
+
+/// The arguments under examination, and whose they are.
+struct Args<'a> {
+    arguments: &'a FieldTable,
+    resource: Resource<'a>,
+}
+
+impl Args<'_> {
+    /// The argument `key`, if it is there, as `parse` reads it.
+    fn check<'v, T>(
+        &'v self,
+        key: &str,
+        parse: impl FnOnce(&'v FieldValue) -> Result<T, String>,
+    ) -> Result<Option<T>, ReplyError> {
+        let value = self.arguments.get(key);
+        value
+            .map(|value| {
+                parse(value).map_err(|why| ReplyError::invalid_arg(self.resource, key, why))
+            })
+            .transpose()
+    }
+
+    fn check_queue_type(&self) -> Result<(), ReplyError> {
+        let kind = self.check(QUEUE_TYPE, |value| match text(value)? {
+            kind @ ("classic" | "quorum" | "stream") => Ok(kind),
+            kind => Err(format!("\"unsupported queue type '{kind}'\"")),
+        })?;
+        match kind {
+            None | Some("classic") => Ok(()),
+            // Better no quorum queue than one that behaves as none does.
+            Some(kind) => Err(ReplyError::precondition_failed(format!(
+                "{} of type '{kind}': the in-memory broker has only classic queues",
+                self.resource
+            ))),
+        }
+    }
+
+    fn check_foreign(&self) -> Result<(), ReplyError> {
+        self.refuse(&FOREIGN)
+    }
+
+    fn refuse(&self, foreign: &[&str]) -> Result<(), ReplyError> {
+        let mut keys = self.arguments.iter().map(|(key, _)| key.as_str());
+        keys.find(|key| foreign.contains(key))
+            .map_or(Ok(()), |key| {
+                Err(ReplyError::precondition_failed(format!(
+                    "invalid arg '{key}' for {} of queue type rabbit_classic_queue",
+                    self.resource
+                )))
+            })
+    }
+}
+
+fn int(value: &FieldValue) -> Result<i64, String> {
+    value
+        .as_i64()
+        .ok_or_else(|| format!("\"expected integer, got {}\"", type_name(value)))
+}
+
+fn non_negative(value: &FieldValue) -> Result<u64, String> {
+    let number = int(value)?;
+    u64::try_from(number).map_err(|_| format!("{{value_negative,{number}}}"))
+}
+
+fn text(value: &FieldValue) -> Result<&str, String> {
+    value.as_str().ok_or_else(|| unacceptable_type(value))
+}
+
+fn unacceptable_type(value: &FieldValue) -> String {
+    format!("{{unacceptable_type,{}}}", type_name(value))
+}
+
+/// A time in milliseconds, within what RabbitMQ takes.
+pub(crate) fn check_expiry(millis: i64) -> Result<u64, String> {
+    if millis > MAX_MILLIS {
+        return Err(format!("{{value_too_large,{millis}}}"));
+    }
+    u64::try_from(millis).map_err(|_| format!("{{value_negative,{millis}}}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const Q: Resource<'static> = Resource {
+        kind: "queue",
+        name: "q",
+        vhost: "/",
+    };
+
+    fn parse<const N: usize>(arguments: [(&str, FieldValue); N]) -> Result<QueueArguments, String> {
+        let mut table = FieldTable::new();
+        for (key, value) in arguments {
+            table.insert(key.try_into().unwrap(), value);
+        }
+        let method = crate::engine::command::MethodId::NONE;
+        QueueArguments::parse(&table, Q).map_err(|e| e.into_reason(method).text)
+    }
+
+    #[test]
+    fn bad_values_are_refused_in_rabbitmqs_words() {
+        let invalid = |key: &str, why: &str| {
+            Err(format!(
+                "PRECONDITION_FAILED - invalid arg '{key}' for queue 'q' in vhost '/': {why}"
+            ))
+        };
+        for (key, value, why) in [
+            ("x-message-ttl", FieldValue::from(-1), "{value_negative,-1}"),
+            (
+                "x-message-ttl",
+                "1".into(),
+                "\"expected integer, got longstr\"",
+            ),
+            (
+                "x-message-ttl",
+                315_360_000_001_i64.into(),
+                "{value_too_large,315360000001}",
+            ),
+            ("x-expires", 0.into(), "{value_zero,0}"),
+            ("x-expires", (-5).into(), "{value_negative,-5}"),
+            (
+                "x-dead-letter-routing-key",
+                "k".into(),
+                "routing_key_but_no_dlx_defined",
+            ),
+            (
+                "x-dead-letter-routing-key",
+                1.into(),
+                "{unacceptable_type,signedint}",
+            ),
+            ("x-max-length", (-1).into(), "{value_negative,-1}"),
+            ("x-max-priority", 256.into(), "{max_value_exceeded,256}"),
+            ("x-overflow", "burst".into(), "invalid_overflow"),
+            (
+                "x-queue-mode",
+                "eager".into(),
+                "\"unsupported queue mode 'eager'\"",
+            ),
+            (
+                "x-queue-type",
+                "ring".into(),
+                "\"unsupported queue type 'ring'\"",
+            ),
+            (
+                "x-single-active-consumer",
+                1.into(),
+                "{unacceptable_type,signedint}",
+            ),
+        ] {
+            assert_eq!(parse([(key, value)]), invalid(key, why));
+        }
+    }
+
+    #[test]
+    fn the_dead_letter_exchange_has_a_text_of_its_own() {
+        assert_eq!(
+            parse([("x-dead-letter-exchange", 1.into())]).unwrap_err(),
+            "PRECONDITION_FAILED - invalid type 'signedint' for arg 'x-dead-letter-exchange' in \
+             queue 'q' in vhost '/'"
+        );
+    }
+
+    #[test]
+    fn another_types_argument_is_refused_and_an_unknown_one_is_not() {
+        assert_eq!(
+            parse([("x-delivery-limit", 3.into())]).unwrap_err(),
+            "PRECONDITION_FAILED - invalid arg 'x-delivery-limit' for queue 'q' in vhost '/' of \
+             queue type rabbit_classic_queue"
+        );
+        assert_eq!(
+            parse([("x-colour", 3.into())]),
+            Ok(QueueArguments::default())
+        );
+    }
+}

@@ -1,0 +1,206 @@
+//! The messages of a queue that are ready for delivery, in the order in which they leave it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use mooq_core::{DeliveryMode, Message};
+
+use crate::engine::dead_letter::Annotations;
+use crate::engine::time::Time;
+
+/// A message in a queue. Kept small: there may be millions.
+#[derive(Debug, Clone)]
+pub(crate) struct QueuedMessage {
+    /// Its place in the order of arrival, to which it comes back if it is requeued.
+    pub(crate) position: u64,
+    pub(crate) message: Arc<Message>,
+    /// What the broker knows of it beyond what its consumers see.
+    pub(crate) annotations: Option<Arc<Annotations>>,
+    /// When it expires. Fixed at arrival and kept through requeues.
+    pub(crate) expires: Option<Time>,
+    /// It was delivered before.
+    pub(crate) redelivered: bool,
+}
+
+impl QueuedMessage {
+    fn bytes(&self) -> u64 {
+        self.message.body.len() as u64
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct ReadyMessages {
+    /// One level per priority, the lowest first; a queue without priorities has one.
+    levels: Vec<Level>,
+    len: usize,
+    bytes: u64,
+}
+
+#[derive(Debug, Default)]
+struct Level {
+    /// Came back. Since messages leave from the head, all of them precede all of `arrived`.
+    returned: BTreeMap<u64, QueuedMessage>,
+    arrived: VecDeque<QueuedMessage>,
+}
+
+impl ReadyMessages {
+    pub(crate) fn new(max_priority: u8) -> Self {
+        Self {
+            levels: (0..=max_priority).map(|_| Level::default()).collect(),
+            len: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The size of all bodies.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds a message that has just arrived, at the end of its priority.
+    pub(crate) fn push(&mut self, queued: QueuedMessage) {
+        let bytes = queued.bytes();
+        if let Some(level) = self.level(&queued) {
+            level.arrived.push_back(queued);
+            self.len += 1;
+            self.bytes += bytes;
+        }
+    }
+
+    /// Puts a message back to where it was.
+    pub(crate) fn put_back(&mut self, queued: QueuedMessage) {
+        let bytes = queued.bytes();
+        if let Some(level) = self.level(&queued) {
+            level.returned.insert(queued.position, queued);
+            self.len += 1;
+            self.bytes += bytes;
+        }
+    }
+
+    /// The message that leaves next.
+    pub(crate) fn front(&self) -> Option<&QueuedMessage> {
+        self.levels.iter().rev().find_map(Level::front)
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<QueuedMessage> {
+        if self.len == 0 {
+            return None;
+        }
+        let queued = self.levels.iter_mut().rev().find_map(Level::pop)?;
+        self.len -= 1;
+        self.bytes -= queued.bytes();
+        Some(queued)
+    }
+
+    /// Drops the messages that are not persistent.
+    pub(crate) fn retain_persistent(&mut self) {
+        let persistent = |queued: &QueuedMessage| {
+            queued.message.properties.delivery_mode == Some(DeliveryMode::Persistent)
+        };
+        for level in &mut self.levels {
+            level.returned.retain(|_, queued| persistent(queued));
+            level.arrived.retain(persistent);
+        }
+        self.len = self.iter().count();
+        self.bytes = self.iter().map(QueuedMessage::bytes).sum();
+    }
+
+    /// All messages, in no order.
+    fn iter(&self) -> impl Iterator<Item = &QueuedMessage> {
+        let levels = self.levels.iter();
+        levels.flat_map(|level| level.returned.values().chain(&level.arrived))
+    }
+
+    /// Removes everything, and says how many messages that were.
+    pub(crate) fn clear(&mut self) -> usize {
+        for level in &mut self.levels {
+            *level = Level::default();
+        }
+        self.bytes = 0;
+        std::mem::take(&mut self.len)
+    }
+
+    /// The level of a message: its priority, or the highest if that is higher.
+    fn level(&mut self, queued: &QueuedMessage) -> Option<&mut Level> {
+        let highest = self.levels.len() - 1;
+        let priority = match highest {
+            0 => 0,
+            _ => usize::from(queued.message.properties.priority.unwrap_or(0)).min(highest),
+        };
+        self.levels.get_mut(priority)
+    }
+}
+
+impl Level {
+    fn front(&self) -> Option<&QueuedMessage> {
+        match self.returned.first_key_value() {
+            Some((_, queued)) => Some(queued),
+            None => self.arrived.front(),
+        }
+    }
+
+    fn pop(&mut self) -> Option<QueuedMessage> {
+        match self.returned.pop_first() {
+            Some((_, queued)) => Some(queued),
+            None => self.arrived.pop_front(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mooq_core::Properties;
+
+    fn message(position: u64, priority: u8) -> QueuedMessage {
+        let mut properties = Properties::default();
+        properties.priority = Some(priority);
+        QueuedMessage {
+            position,
+            message: Arc::new(Message {
+                exchange: Default::default(),
+                routing_key: Default::default(),
+                properties: properties.into(),
+                body: "four".into(),
+            }),
+            annotations: None,
+            expires: None,
+            redelivered: false,
+        }
+    }
+
+    fn drain(ready: &mut ReadyMessages) -> Vec<u64> {
+        std::iter::from_fn(|| ready.pop().map(|queued| queued.position)).collect()
+    }
+
+    #[test]
+    fn what_comes_back_comes_back_to_its_original_place() {
+        let mut ready = ReadyMessages::new(0);
+        (1..=5).for_each(|position| ready.push(message(position, 0)));
+        let out: Vec<_> = (0..4).map(|_| ready.pop().unwrap()).collect();
+        for index in [2, 0, 3] {
+            ready.put_back(out[index].clone());
+        }
+        assert_eq!((ready.len(), ready.bytes()), (4, 16));
+        assert_eq!(drain(&mut ready), [1, 3, 4, 5]);
+        assert_eq!((ready.len(), ready.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn higher_priorities_leave_first_and_too_high_ones_count_as_the_highest() {
+        let mut ready = ReadyMessages::new(2);
+        for (position, priority) in [(1, 0), (2, 2), (3, 1), (4, 9), (5, 0)] {
+            ready.push(message(position, priority));
+        }
+        assert_eq!(ready.front().map(|queued| queued.position), Some(2));
+        assert_eq!(drain(&mut ready), [2, 4, 3, 1, 5]);
+    }
+}

@@ -1,0 +1,124 @@
+//! What leaves a queue without being consumed: too many, too old, or rejected. It is dropped, or
+//! goes to the queue's dead-letter exchange.
+
+use std::sync::Arc;
+
+use mooq_core::Message;
+
+use super::Engine;
+use super::acceptance::Accepted;
+use super::arena::Key;
+use super::dead_letter::{Annotations, DeadLetter, Reason};
+use super::exchange::Exchange;
+use super::queue::Queue;
+use super::queue::arguments::Overflow;
+use super::vhost::VirtualHost;
+
+/// A dead letter on its way to its exchange.
+#[derive(Debug)]
+pub(crate) struct PendingDeadLetter {
+    vhost: Key<VirtualHost>,
+    exchange: Key<Exchange>,
+    letter: DeadLetter,
+}
+
+impl Engine {
+    /// Drops from the head what is too much.
+    pub(super) fn drop_over_limit(&mut self, key: Key<Queue>) {
+        while let Some(queue) = self.queues.get_mut(key) {
+            if queue.options.overflow != Overflow::DropHead || !queue.is_over_limit(0, 0) {
+                return;
+            }
+            let Some(dropped) = queue.ready.pop() else {
+                return;
+            };
+            self.bury(
+                key,
+                &dropped.message,
+                dropped.annotations.as_deref(),
+                Reason::MaxLen,
+            );
+        }
+    }
+
+    /// Drops from the head what has expired, and sees to it that the next one is looked at in
+    /// time.
+    pub(super) fn drop_expired(&mut self, key: Key<Queue>) {
+        while let Some(queue) = self.queues.get_mut(key) {
+            let Some(expires) = queue.ready.front().and_then(|head| head.expires) else {
+                return;
+            };
+            if expires > self.now {
+                self.timers.set(expires, key);
+                return;
+            }
+            let Some(expired) = queue.ready.pop() else {
+                return;
+            };
+            self.bury(
+                key,
+                &expired.message,
+                expired.annotations.as_deref(),
+                Reason::Expired,
+            );
+        }
+    }
+
+    /// Makes a dead letter of a message that has left a queue, if the queue has a dead-letter
+    /// exchange and that exists.
+    pub(super) fn bury(
+        &mut self,
+        queue: Key<Queue>,
+        message: &Message,
+        annotations: Option<&Annotations>,
+        reason: Reason,
+    ) {
+        let Some(queue) = self.queues.get(queue) else {
+            return;
+        };
+        let Some(name) = &queue.options.dead_letter_exchange else {
+            return;
+        };
+        let vhost = self.vhosts.get(queue.vhost);
+        let Some(&exchange) = vhost.and_then(|vhost| vhost.exchanges.get(name)) else {
+            return;
+        };
+        let time = self.options.started + self.now.since_start();
+        let letter = DeadLetter::new(
+            message,
+            annotations,
+            &queue.name,
+            reason,
+            time.as_secs(),
+            name,
+            queue.options.dead_letter_routing_key.as_ref(),
+        );
+        self.dead_letters.push_back(PendingDeadLetter {
+            vhost: queue.vhost,
+            exchange,
+            letter,
+        });
+    }
+
+    /// Publishes the dead letters on their way, and those that come of it.
+    pub(super) fn finish_dead_letters(&mut self) {
+        while let Some(pending) = self.dead_letters.pop_front() {
+            let letter = pending.letter;
+            let accepted = Accepted {
+                message: Arc::clone(&letter.message),
+                annotations: Some(Arc::clone(&letter.annotations)),
+                ttl: None,
+            };
+            let Ok(queues) = self.route(pending.vhost, pending.exchange, &accepted) else {
+                continue;
+            };
+            for &key in &queues {
+                let cycle = |queue: &Queue| letter.is_cycle(&queue.name);
+                if !self.queues.get(key).is_some_and(cycle) {
+                    self.arrive(key, accepted.clone());
+                }
+            }
+            self.router.put_back(queues);
+        }
+    }
+}

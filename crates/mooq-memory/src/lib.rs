@@ -1,0 +1,11 @@
+//! An in-memory RabbitMQ that a unit test can trust, as a mooq transport.
+//!
+//! [`InMemoryBroker`] is a broker in this process, [`MemoryTransport`] connects to one. Underneath
+//! is the [`engine`], a state machine without I/O, clock or randomness, which can also be driven
+//! by itself. It does what RabbitMQ 4.0 does with classic queues, down to reply codes and texts.
+
+mod broker;
+pub mod engine;
+
+pub use broker::{InMemoryBroker, MemoryTransport};
+pub use engine::{ExchangeInfo, Options, Profile, QueueInfo};

@@ -1,0 +1,116 @@
+//! What amqprs calls when the broker says something unasked.
+//!
+//! amqprs runs these in its reader and in each channel's dispatcher. A request made here would
+//! wait for an answer that the waiting task itself is to read; so all they do is to store and to
+//! push. Dropping them is a message too: amqprs drops them when its reader or dispatcher ends, by
+//! agreement, by an error of the socket or by a panic, and says nothing else that could be relied
+//! on: its `listen_network_io_failure` never returns if it is called too late.
+
+use std::sync::Arc;
+
+use amqprs::callbacks::{ChannelCallback, ConnectionCallback};
+use amqprs::channel::Channel;
+use amqprs::connection::Connection;
+use amqprs::error::Error as AmqprsError;
+use amqprs::{Ack, BasicProperties, Cancel, Close, CloseChannel, Nack, Return};
+use async_trait::async_trait;
+use mooq_core::{ChannelEvent, ConnectionEvent, Error};
+
+use crate::convert;
+use crate::session::Session;
+use crate::state::ChannelState;
+
+type Done<T = ()> = Result<T, AmqprsError>;
+
+pub(crate) struct ConnectionHooks(pub(crate) Arc<Session>);
+
+#[async_trait]
+impl ConnectionCallback for ConnectionHooks {
+    async fn close(&mut self, _: &Connection, close: Close) -> Done {
+        let reason = Error::connection_closed(convert::connection_close(&close));
+        self.0.die(reason);
+        Ok(())
+    }
+
+    // Not heard in practice: amqprs does not tell the broker that it listens.
+    async fn blocked(&mut self, _: &Connection, reason: String) {
+        self.0.send(ConnectionEvent::Blocked(reason));
+    }
+
+    async fn unblocked(&mut self, _: &Connection) {
+        self.0.send(ConnectionEvent::Unblocked);
+    }
+
+    async fn secret_updated(&mut self, _: &Connection) {}
+}
+
+impl Drop for ConnectionHooks {
+    fn drop(&mut self) {
+        self.0.reader_ended();
+    }
+}
+
+pub(crate) struct ChannelHooks(pub(crate) Arc<ChannelState>);
+
+#[async_trait]
+impl ChannelCallback for ChannelHooks {
+    async fn close(&mut self, channel: &Channel, close: CloseChannel) -> Done {
+        let reason = Error::channel_closed(convert::channel_close(&close));
+        tracing::debug!(
+            broker = self.0.session.address(),
+            channel = channel.channel_id(),
+            %reason,
+            "channel closed by the broker"
+        );
+        if self.0.closed_by_broker(reason) {
+            // Our own close may be under way, and the broker's close-ok to it would find no
+            // dispatcher, upon which amqprs gives up the connection. So this dispatcher stays to
+            // receive it, and is gone with the connection.
+            let reason = self.0.session.dead().await;
+            return Err(AmqprsError::ChannelCloseError(reason.to_string()));
+        }
+        Ok(())
+    }
+
+    // It must be Ok: only then amqprs ends the queue of the consumer.
+    async fn cancel(&mut self, _: &Channel, cancel: Cancel) -> Done {
+        let tag = convert::name(cancel.consumer_tag());
+        self.0.consumers.cancelled_by_broker(tag);
+        Ok(())
+    }
+
+    async fn flow(&mut self, _: &Channel, active: bool) -> Done<bool> {
+        Ok(active)
+    }
+
+    async fn publish_ack(&mut self, _: &Channel, ack: Ack) {
+        self.0.events.send(ChannelEvent::Confirm {
+            sequence: ack.delivery_tag(),
+            multiple: ack.mutiple(),
+        });
+    }
+
+    async fn publish_nack(&mut self, _: &Channel, nack: Nack) {
+        self.0.events.send(ChannelEvent::Nack {
+            sequence: nack.delivery_tag(),
+            multiple: nack.multiple(),
+        });
+    }
+
+    async fn publish_return(
+        &mut self,
+        _: &Channel,
+        head: Return,
+        properties: BasicProperties,
+        body: Vec<u8>,
+    ) {
+        let returned = convert::returned(&head, &properties, body);
+        self.0.events.send(ChannelEvent::Return(returned));
+    }
+}
+
+impl Drop for ChannelHooks {
+    fn drop(&mut self) {
+        self.0.dispatcher_ended();
+    }
+}

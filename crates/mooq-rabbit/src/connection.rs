@@ -1,0 +1,235 @@
+//! A connection: opening channels on it, and closing it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use amqprs::connection::Connection;
+use async_trait::async_trait;
+use mooq_core::mailbox::mailbox;
+use mooq_core::{Error, ErrorKind, OpenedChannel, Result, TransportConnection};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use crate::callbacks::ChannelHooks;
+use crate::channel::RabbitChannel;
+use crate::pump::Pump;
+use crate::session::Session;
+use crate::state::ChannelState;
+
+/// How long an error of amqprs waits for the reason, which is there already or comes at once.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What the runtime above holds of a connection.
+#[derive(Debug)]
+pub(crate) struct RabbitConnection {
+    link: Arc<Link>,
+}
+
+impl RabbitConnection {
+    pub(crate) fn new(connection: Connection, session: Arc<Session>) -> Self {
+        Self {
+            link: Arc::new(Link {
+                connection: Some(connection),
+                session,
+                runtime: Handle::current(),
+                channels: Mutex::default(),
+                close_begun: AtomicBool::new(false),
+                closed: watch::Sender::new(None),
+            }),
+        }
+    }
+}
+
+#[async_trait]
+impl TransportConnection for RabbitConnection {
+    async fn open_channel(&self) -> Result<OpenedChannel> {
+        let session = &self.link.session;
+        if let Some(reason) = session.reason() {
+            return Err(reason);
+        }
+        if self.link.close_begun.load(Ordering::Acquire) {
+            return Err(session.closed_here());
+        }
+        session.take_number()?;
+        // In a task of its own, since dropping amqprs' future can kill its reader and leave a
+        // connection that says it is open (amqprs issue 198).
+        let (reply, answer) = oneshot::channel();
+        let link = Arc::clone(&self.link);
+        self.link.runtime.spawn(async move {
+            // A channel that nobody waits for any more closes as it is dropped.
+            let _ = reply.send(link.open_channel().await);
+        });
+        tokio::select! {
+            biased;
+            Ok(opened) = answer => opened,
+            // A writer that is stuck in the socket can keep the answer away for ever.
+            reason = session.dead() => Err(reason),
+        }
+    }
+
+    async fn close(&self) -> Result<()> {
+        let mut closed = self.link.closed.subscribe();
+        if !self.link.close_begun.swap(true, Ordering::AcqRel) {
+            let closing = Closing {
+                channels: self.link.close_channels(),
+                link: Arc::clone(&self.link),
+            };
+            // In a task of its own, so that what is begun is also finished.
+            self.link.runtime.spawn(closing.run());
+        }
+        match closed.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(Some(lost))) => Err(lost.clone()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A connection as its handle and its pumps share it. It closes with the last of them.
+pub(crate) struct Link {
+    /// Taken only by the drop.
+    connection: Option<Connection>,
+    session: Arc<Session>,
+    /// Where the connection's tasks run, for calls from outside of it.
+    runtime: Handle,
+    channels: Mutex<Vec<Weak<ChannelState>>>,
+    close_begun: AtomicBool,
+    /// What came of closing, once that is over: the error, if there was one.
+    closed: watch::Sender<Option<Option<Error>>>,
+}
+
+impl Link {
+    async fn open_channel(self: &Arc<Self>) -> Result<OpenedChannel> {
+        let Some(connection) = &self.connection else {
+            return Err(self.session.closed_here());
+        };
+        let channel = match connection.open_channel(None).await {
+            Ok(channel) => channel,
+            Err(error) => return Err(self.failed(error).await),
+        };
+        let (sender, events) = mailbox();
+        let session = Arc::clone(&self.session);
+        let state = Arc::new(ChannelState::new(channel.clone(), session, sender));
+        // It is only queued here, but before anything can come for the channel.
+        if let Err(error) = channel
+            .register_callback(ChannelHooks(Arc::clone(&state)))
+            .await
+        {
+            return Err(self.failed(error).await);
+        }
+        self.remember(&state);
+        let pump = Pump::new(channel, Arc::clone(&state), Arc::clone(self));
+        self.runtime.spawn(pump.run());
+        Ok(OpenedChannel {
+            channel: Arc::new(RabbitChannel::new(state)),
+            events,
+        })
+    }
+
+    fn channels(&self) -> MutexGuard<'_, Vec<Weak<ChannelState>>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, state: &Arc<ChannelState>) {
+        let mut channels = self.channels();
+        channels.retain(|channel| channel.strong_count() > 0);
+        channels.push(Arc::downgrade(state));
+    }
+
+    /// The reason of the connection's death, which is what an error of amqprs means here.
+    async fn failed(&self, error: amqprs::error::Error) -> Error {
+        match tokio::time::timeout(GRACE, self.session.dead()).await {
+            Ok(reason) => reason,
+            Err(_) => Error::connection(
+                ErrorKind::ConnectionLost,
+                format!(
+                    "the connection to {} opens no channel any more",
+                    self.session.address()
+                ),
+            )
+            .with_source(error),
+        }
+    }
+
+    /// Begins to close every channel: from here on calls get the reason.
+    fn close_channels(&self) -> Vec<Arc<ChannelState>> {
+        let channels = std::mem::take(&mut *self.channels());
+        let channels: Vec<_> = channels.iter().filter_map(Weak::upgrade).collect();
+        for channel in &channels {
+            channel.queue.push_close(self.session.closed_here());
+        }
+        channels
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        self.session.set_closing();
+        // amqprs spawns a task when its connection is dropped, and panics where there is no
+        // runtime; this drop may happen anywhere.
+        let _entered = self.runtime.enter();
+        self.runtime.spawn(async move {
+            // The error is the one that is ignored above.
+            let _ = connection.close().await;
+        });
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link")
+            .field("session", &self.session)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The task that closes a connection. Those who wait for it are released even if the task is
+/// dropped, as it is where the runtime has shut down.
+struct Closing {
+    link: Arc<Link>,
+    channels: Vec<Arc<ChannelState>>,
+}
+
+impl Closing {
+    async fn run(self) {
+        let lost = self.close().await;
+        self.link.closed.send_replace(Some(lost));
+    }
+
+    /// Closes the connection once its channels have. Gives the reason if the broker went away
+    /// meanwhile.
+    async fn close(&self) -> Option<Error> {
+        let session = &self.link.session;
+        if session.reason().is_some() {
+            return None;
+        }
+        // The channels first, and to their end: whatever comes for a channel once amqprs has begun
+        // to close the connection makes it leave before close-ok, late confirms unread.
+        for channel in &self.channels {
+            channel.ended().await;
+        }
+        if let Some(reason) = session.reason() {
+            return Some(reason);
+        }
+        session.set_closing();
+        if let Some(connection) = self.link.connection.clone() {
+            // Its error tells nothing: a heartbeat that crosses the close is enough for one.
+            let _ = connection.close().await;
+        }
+        session.dead().await;
+        None
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.link.closed.send_if_modified(|closed| {
+            let unfinished = closed.is_none();
+            closed.get_or_insert(None);
+            unfinished
+        });
+    }
+}

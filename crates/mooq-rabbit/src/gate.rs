@@ -1,0 +1,65 @@
+//! The gate that keeps frames off a channel which the broker has closed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+/// Open until the broker closes the channel.
+///
+/// amqprs goes on taking publishes, acks and requests for a channel that the broker has closed,
+/// says Ok, and then the broker kills the whole connection with 504. What amqprs sends, it sends
+/// inside a poll of one of its futures. So every such poll happens with this lock held, and
+/// amqprs' close callback takes it before it returns, which is before amqprs answers close-ok:
+/// whatever was sent came before close-ok, where the broker ignores it, and nothing comes after.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    shut: Mutex<bool>,
+}
+
+impl Gate {
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.shut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Polls `operation`, or gives none if the gate is shut: then it must not be polled again.
+    pub(crate) fn poll<F: Future + ?Sized>(
+        &self,
+        operation: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<F::Output>> {
+        let shut = self.lock();
+        if *shut {
+            return Poll::Ready(None);
+        }
+        operation.poll(cx).map(Some)
+    }
+
+    /// Returns once no poll is under way, and lets none follow.
+    pub(crate) fn shut(&self) {
+        *self.lock() = true;
+    }
+
+    pub(crate) fn is_shut(&self) -> bool {
+        *self.lock()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_polled_once_it_is_shut() {
+        let gate = Gate::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(gate.poll(pin!(async { 1 }), &mut cx), Poll::Ready(Some(1)));
+        gate.shut();
+        let polled = pin!(async { unreachable!("polled behind a shut gate") });
+        let outcome: Poll<Option<()>> = gate.poll(polled, &mut cx);
+        assert_eq!(outcome, Poll::Ready(None));
+    }
+}

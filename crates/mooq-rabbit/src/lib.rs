@@ -1,0 +1,48 @@
+//! The RabbitMQ transport of mooq, over [amqprs](https://docs.rs/amqprs).
+//!
+//! [`RabbitTransport`] is all there is to see: it opens connections that the runtime above
+//! (mooq-client) drives through the traits of [`mooq_core::transport`].
+//!
+//! amqprs speaks the protocol; this crate gives it the manners that those traits ask for: futures
+//! that may be dropped, one request at a time on a channel, typed reasons, and an end for every
+//! wait. How it is built, from the outside in:
+//!
+//! | Module | Its one job |
+//! |---|---|
+//! | `transport`, `open` | connect and log in, and say what failed |
+//! | `connection` | open channels, close, keep the connection while it is used |
+//! | `channel` | AMQP's methods, each as a command in the channel's queue |
+//! | `command`, `queue`, `pump` | take the commands in order and perform them, one at a time |
+//! | `gate` | nothing is sent on a channel that the broker has closed |
+//! | `callbacks`, `consumer`, `events` | what the broker says unasked, in its order |
+//! | `state`, `session` | a channel's and a connection's end, and the reason of it |
+//! | `convert` | mooq's words in amqprs' types, and back |
+//!
+//! # Limits
+//! - No TLS: `amqps` is refused.
+//! - `connection.blocked` is never announced, since amqprs does not ask for it: while the broker
+//!   blocks, publishes wait without a word.
+//! - Up to 8,192 messages of any size wait in amqprs' own queue on each connection, beyond those
+//!   that a channel's queue holds.
+//! - A connection on which the broker has closed 1,500 channels opens no more: amqprs never uses
+//!   their numbers again. The error's scope is the connection; open another one.
+//! - The order of deliveries is the broker's within each consumer; between consumers of one
+//!   channel it is kept only roughly.
+//! - A message with a header whose text is not UTF-8 ends the connection (amqprs cannot read it).
+
+mod callbacks;
+mod channel;
+mod command;
+mod connection;
+mod consumer;
+mod convert;
+mod events;
+mod gate;
+mod open;
+mod pump;
+mod queue;
+mod session;
+mod state;
+mod transport;
+
+pub use transport::RabbitTransport;

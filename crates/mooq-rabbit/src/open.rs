@@ -1,0 +1,300 @@
+//! Connecting and logging in, and saying which step failed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use amqprs::connection::{Connection, OpenConnectionArguments};
+use amqprs::error::Error as AmqprsError;
+use amqprs::security::SecurityCredentials;
+use mooq_core::mailbox::mailbox;
+use mooq_core::{CloseReason, Endpoint, Error, ErrorKind, OpenedConnection, Result, Scheme};
+use tokio::net::TcpStream;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::{Instant, timeout_at};
+
+use crate::callbacks::ConnectionHooks;
+use crate::connection::RabbitConnection;
+use crate::session::Session;
+
+/// The shortest heartbeat that amqprs can keep. It sends at half the interval in whole seconds,
+/// so that with 1 it sends without a pause, and with 0 it disconnects at once.
+const LEAST_HEARTBEAT_SECONDS: u16 = 2;
+
+/// After how long a close without a word means that the login was refused.
+///
+/// RabbitMQ says why it refuses a login only to clients that announce they understand it, which
+/// amqprs does not. From others it keeps the close back for 3 seconds. A peer that closes earlier
+/// has some other reason.
+const SILENT_REFUSAL: Duration = Duration::from_secs(2);
+
+pub(crate) async fn open(endpoint: &Endpoint) -> Result<OpenedConnection> {
+    let heartbeat = check(endpoint)?;
+    let attempt = Attempt {
+        endpoint,
+        address: endpoint.address(),
+        // A time too long to add is no limit that anyone would see the end of.
+        deadline: Instant::now()
+            .checked_add(endpoint.connect_timeout)
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into())),
+    };
+    let peer = attempt.reach().await?;
+    let connection = attempt.log_in(peer, heartbeat).await?;
+    attempt.set_up(connection).await
+}
+
+/// Refuses what amqprs would stumble over, and gives the heartbeat in seconds.
+fn check(endpoint: &Endpoint) -> Result<u16> {
+    if endpoint.scheme != Scheme::Amqp {
+        return Err(Error::connection(
+            ErrorKind::UnsupportedScheme,
+            format!(
+                "cannot connect to {endpoint}: this version of the RabbitMQ transport speaks amqp \
+                 only, without TLS"
+            ),
+        ));
+    }
+    let invalid = |what: &str| {
+        let message = format!("cannot connect to {endpoint}: {what}");
+        Err(Error::connection(ErrorKind::InvalidArgument, message))
+    };
+    // SASL PLAIN separates name and password by this byte.
+    let credentials = &endpoint.credentials;
+    if credentials.username.contains('\0') || credentials.password.contains('\0') {
+        return invalid("the user name or the password holds a NUL");
+    }
+    match u16::try_from(endpoint.heartbeat.as_secs()) {
+        Ok(seconds) if seconds >= LEAST_HEARTBEAT_SECONDS => Ok(seconds),
+        _ => invalid(&format!(
+            "the heartbeat is {:?}, expected {LEAST_HEARTBEAT_SECONDS} to {} seconds",
+            endpoint.heartbeat,
+            u16::MAX
+        )),
+    }
+}
+
+struct Attempt<'a> {
+    endpoint: &'a Endpoint,
+    address: String,
+    deadline: Instant,
+}
+
+impl Attempt<'_> {
+    /// Finds an address at which something listens.
+    ///
+    /// amqprs would do this itself, but gives one error for a name that does not resolve, a port
+    /// that refuses and a peer that hangs up.
+    async fn reach(&self) -> Result<SocketAddr> {
+        let Endpoint { host, port, .. } = self.endpoint;
+        let connect = async {
+            let found = tokio::net::lookup_host((host.as_str(), *port)).await;
+            let addresses: Vec<SocketAddr> = found
+                .map_err(|e| self.error(&format!("the host name does not resolve: {e}"), e))?
+                .collect();
+            let stream = TcpStream::connect(&addresses[..])
+                .await
+                .map_err(|e| self.error(&e.to_string(), e))?;
+            stream
+                .peer_addr()
+                .map_err(|e| self.error(&e.to_string(), e))
+        };
+        match timeout_at(self.deadline, connect).await {
+            Ok(outcome) => outcome,
+            Err(elapsed) => Err(self.timed_out("accept the connection", elapsed)),
+        }
+    }
+
+    async fn log_in(&self, peer: SocketAddr, heartbeat: u16) -> Result<Connection> {
+        let began = Instant::now();
+        let arguments = self.arguments(peer, heartbeat);
+        // In a task of its own: amqprs panics on some answers that are not AMQP, and the only
+        // moment at which its future may be dropped is before the connection is open, since it
+        // knows no limit of time itself.
+        let opening = AbortOnDrop(tokio::spawn(
+            async move { Connection::open(&arguments).await },
+        ));
+        match timeout_at(self.deadline, opening).await {
+            Ok(Ok(Ok(connection))) => Ok(connection),
+            Ok(Ok(Err(error))) => Err(self.refused(error, began.elapsed())),
+            Ok(Err(panic)) => Err(self.error("its answer is not AMQP 0-9-1", panic)),
+            Err(elapsed) => Err(self.timed_out("finish the handshake", elapsed)),
+        }
+    }
+
+    fn arguments(&self, peer: SocketAddr, heartbeat: u16) -> OpenConnectionArguments {
+        let Endpoint {
+            vhost,
+            credentials,
+            connection_name,
+            ..
+        } = self.endpoint;
+        // amqprs joins host and port to one text, so an IPv6 address needs its brackets.
+        let host = match peer {
+            SocketAddr::V4(v4) => v4.ip().to_string(),
+            SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+        };
+        let mut arguments = OpenConnectionArguments::default();
+        arguments
+            .host(&host)
+            .port(peer.port())
+            .virtual_host(vhost)
+            .connection_name(connection_name.as_deref().unwrap_or("mooq"))
+            .credentials(SecurityCredentials::new_plain(
+                &credentials.username,
+                &credentials.password,
+            ))
+            .heartbeat(heartbeat);
+        arguments
+    }
+
+    async fn set_up(&self, connection: Connection) -> Result<OpenedConnection> {
+        // The broker's own limit wins if it is lower.
+        let heartbeat = connection.heartbeat();
+        if heartbeat < LEAST_HEARTBEAT_SECONDS {
+            let what = format!("it asks for a heartbeat of {heartbeat} s, and 2 s is the least");
+            return Err(self.unreachable(&what));
+        }
+        let (sender, events) = mailbox();
+        let session = Arc::new(Session::new(
+            self.address.clone(),
+            sender,
+            connection.channel_max(),
+        ));
+        // If amqprs' reader is gone already, this drops the hooks, which tell the session.
+        let hooks = ConnectionHooks(Arc::clone(&session));
+        if let Err(error) = connection.register_callback(hooks).await {
+            return Err(self.error("it hung up after the login", error));
+        }
+        tracing::debug!(broker = self.address, "connection opened");
+        Ok(OpenedConnection {
+            connection: Arc::new(RabbitConnection::new(connection, session)),
+            events,
+        })
+    }
+
+    /// What an error of amqprs during the login means.
+    fn refused(&self, error: AmqprsError, after: Duration) -> Error {
+        match &error {
+            AmqprsError::ConnectionOpenError(text) => match close_reason(text) {
+                Some(reason) => Error::connection_refused(&self.address, reason),
+                None => self.error("its answer is not what AMQP 0-9-1 asks for", error),
+            },
+            AmqprsError::NetworkError(_) if after >= SILENT_REFUSAL => Error::connection(
+                ErrorKind::AuthenticationFailed,
+                format!(
+                    "{} hung up {:.1} s into the login without a word, which is what RabbitMQ \
+                     does when the name or the password of user '{}' is wrong",
+                    self.address,
+                    after.as_secs_f32(),
+                    self.endpoint.credentials.username
+                ),
+            )
+            .with_source(error),
+            _ => self.error("it hung up during the handshake", error),
+        }
+    }
+
+    fn timed_out(&self, what: &str, elapsed: tokio::time::error::Elapsed) -> Error {
+        let time = self.endpoint.connect_timeout;
+        self.error(&format!("it did not {what} within {time:?}"), elapsed)
+    }
+
+    fn error(
+        &self,
+        what: &str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        self.unreachable(what).with_source(source)
+    }
+
+    fn unreachable(&self, what: &str) -> Error {
+        Error::connection(
+            ErrorKind::BrokerConnectionError,
+            format!("cannot connect to {}: {what}", self.address),
+        )
+    }
+}
+
+/// The broker's `connection.close` in an error of amqprs, which holds it as debug text only.
+fn close_reason(text: &str) -> Option<CloseReason> {
+    let close = text.split_once("Close { reply_code: ")?.1;
+    let (code, rest) = close.split_once(", reply_text: ShortStr(")?;
+    let (_, rest) = rest.split_once(", \"")?;
+    // The reply text may hold a virtual host's name, and thereby anything: so from the right.
+    let (reply_text, rest) = rest.rsplit_once("\"), class_id: ")?;
+    let (class_id, rest) = rest.split_once(", method_id: ")?;
+    let (method_id, _) = rest.split_once(' ')?;
+    Some(CloseReason {
+        code: code.parse().ok()?,
+        text: reply_text.replace("\\\"", "\"").replace("\\\\", "\\"),
+        class_id: class_id.parse().ok()?,
+        method_id: method_id.parse().ok()?,
+    })
+}
+
+/// A task that ends with the future that waits for it.
+struct AbortOnDrop<T>(JoinHandle<T>);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, JoinError>;
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Self::Output> {
+        std::pin::Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mooq_core::ErrorScope;
+
+    use super::*;
+
+    #[test]
+    fn the_close_is_read_from_amqprs_text() {
+        let text = r#"failed to open connection, reason: Close(MethodHeader(10, 50), Close { reply_code: 530, reply_text: ShortStr(39, "NOT_ALLOWED - vhost a\"), class_id: 1 not found"), class_id: 10, method_id: 40 })"#;
+        let reason = close_reason(text).unwrap();
+        assert_eq!(
+            reason,
+            CloseReason {
+                code: 530,
+                text: "NOT_ALLOWED - vhost a\"), class_id: 1 not found".into(),
+                class_id: 10,
+                method_id: 40,
+            }
+        );
+        assert_eq!(
+            close_reason("failed to negotiate: HeartBeat(HeartBeat)"),
+            None
+        );
+    }
+
+    #[test]
+    fn a_silent_close_is_a_refused_login_only_if_it_was_kept_back() {
+        let mut endpoint = Endpoint::new(Scheme::Amqp);
+        endpoint.credentials.password = "hunter2".into();
+        let attempt = Attempt {
+            endpoint: &endpoint,
+            address: endpoint.address(),
+            deadline: Instant::now(),
+        };
+        let hung_up = || AmqprsError::NetworkError("peer shutdown".into());
+
+        let late = attempt.refused(hung_up(), Duration::from_secs(3));
+        assert_eq!(late.kind(), ErrorKind::AuthenticationFailed);
+        assert_eq!(late.scope(), ErrorScope::Connection);
+        assert!(late.to_string().contains("localhost:5672"), "{late}");
+        assert!(!format!("{late:?}").contains("hunter2"), "{late:?}");
+
+        let early = attempt.refused(hung_up(), Duration::from_millis(5));
+        assert_eq!(early.kind(), ErrorKind::BrokerConnectionError);
+    }
+}

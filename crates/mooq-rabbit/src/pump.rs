@@ -1,0 +1,137 @@
+//! The task that performs a channel's commands, one at a time and in order.
+//!
+//! Only this task waits for amqprs on behalf of its channel, which settles three things at once.
+//! No future of amqprs is dropped because a caller lost interest: dropping one panics amqprs'
+//! dispatcher (amqprs issues 196, 198). No two requests of one method overlap: the second would
+//! take the first one's answer and end the connection (amqprs issue 145). And publishes, acks and
+//! requests go out in the order of their calls. (What needs no wait is sent past this task while
+//! it has nothing to do.)
+
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use amqprs::channel::Channel;
+use mooq_core::{Error, ErrorKind};
+
+use crate::command::Operation;
+use crate::connection::Link;
+use crate::queue::Next;
+use crate::state::ChannelState;
+
+/// How long an error of amqprs waits for its reason. The reason is there already or comes at
+/// once; the time is for the case that amqprs' writer fails and its reader does not notice.
+const GRACE: Duration = Duration::from_secs(1);
+
+pub(crate) struct Pump {
+    channel: Channel,
+    state: Arc<ChannelState>,
+    /// Keeps the connection until the last command is performed.
+    _link: Arc<Link>,
+}
+
+/// The channel has ended.
+struct Ended;
+
+impl Pump {
+    pub(crate) fn new(channel: Channel, state: Arc<ChannelState>, link: Arc<Link>) -> Self {
+        Self {
+            channel,
+            state,
+            _link: link,
+        }
+    }
+
+    pub(crate) async fn run(self) {
+        let queue = &self.state.queue;
+        let mut batch = VecDeque::new();
+        loop {
+            match poll_fn(|cx| queue.poll_next(cx, &mut batch)).await {
+                Next::Perform => {
+                    for command in batch.drain(..) {
+                        let operation = command.begin(self.channel.clone());
+                        if let Err(Ended) = self.send(operation).await {
+                            break;
+                        }
+                    }
+                }
+                Next::Close => self.close().await,
+                Next::End => break,
+            }
+        }
+        self.state.consumers.stop().await;
+        // What is left, the drop does, so that it also happens if this task panics or is aborted.
+    }
+
+    /// Sees one of amqprs' futures through.
+    async fn send(&self, mut operation: Operation) -> Result<(), Ended> {
+        let outcome = poll_fn(|cx| {
+            if let Poll::Ready(outcome) = self.state.gate.poll(operation.as_mut(), cx) {
+                return Poll::Ready(outcome);
+            }
+            // Once the channel has failed the future is dropped: amqprs' dispatcher, which such a
+            // drop would make panic, has ended then or will read no more. To wait on could mean
+            // to wait for ever: a writer that is stuck in the socket keeps what it was given.
+            self.state.queue.poll_failed(cx).map(|()| None)
+        })
+        .await;
+        match outcome {
+            Some(Ok(())) => Ok(()),
+            Some(Err(error)) => {
+                self.fail(error).await;
+                Err(Ended)
+            }
+            None => Err(Ended),
+        }
+    }
+
+    /// Closes the channel by agreement. After that it ends on its own.
+    async fn close(&self) {
+        self.state.set_closing();
+        let mut close = pin!(self.channel.clone().close());
+        let mut died = pin!(self.state.session.dead());
+        let mut is_dead = false;
+        let outcome = poll_fn(|cx| {
+            if let Poll::Ready(outcome) = self.state.gate.poll(close.as_mut(), cx) {
+                return Poll::Ready(outcome);
+            }
+            // Unlike the other futures this one runs on when amqprs' dispatcher ends, which
+            // happens at close-ok: what is left of it frees the channel's number.
+            is_dead = is_dead || died.as_mut().poll(cx).is_ready();
+            let failed = self.state.queue.poll_failed(cx);
+            if is_dead || self.state.gate.is_shut() {
+                return failed.map(|()| None);
+            }
+            Poll::Pending
+        })
+        .await;
+        match outcome {
+            Some(Ok(())) => self.state.session.give_number(),
+            Some(Err(error)) => self.fail(error).await,
+            None => {}
+        }
+    }
+
+    /// Sees to it that the channel has failed, with a better reason than amqprs' error if there
+    /// is one: that error is the same whatever happened.
+    async fn fail(&self, error: amqprs::error::Error) {
+        let failed = poll_fn(|cx| self.state.queue.poll_failed(cx));
+        if tokio::time::timeout(GRACE, failed).await.is_err() {
+            let session = &self.state.session;
+            let lost = Error::connection(
+                ErrorKind::ConnectionLost,
+                format!("the connection to {} takes nothing more", session.address()),
+            );
+            self.state.queue.fail(lost.with_source(error));
+        }
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        self.state.end();
+    }
+}

@@ -1,0 +1,104 @@
+//! What the handle, the pump, the callbacks and the consumers of one channel share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use amqprs::channel::Channel;
+use mooq_core::mailbox::Sender;
+use mooq_core::{ChannelEvent, Error, ErrorKind, Result};
+use tokio::sync::watch;
+
+use crate::command::Command;
+use crate::consumer::Consumers;
+use crate::events::Events;
+use crate::gate::Gate;
+use crate::queue::Queue;
+use crate::session::Session;
+
+/// One channel.
+#[derive(Debug)]
+pub(crate) struct ChannelState {
+    pub(crate) session: Arc<Session>,
+    pub(crate) gate: Gate,
+    pub(crate) queue: Queue,
+    pub(crate) events: Events<ChannelEvent>,
+    pub(crate) consumers: Consumers,
+    /// `channel.close` is being sent, or has been.
+    closing: AtomicBool,
+    /// Why the channel ended, once its last event is sent.
+    ended: watch::Sender<Option<Error>>,
+}
+
+impl ChannelState {
+    pub(crate) fn new(
+        channel: Channel,
+        session: Arc<Session>,
+        events: Sender<ChannelEvent>,
+    ) -> Self {
+        Self {
+            session,
+            gate: Gate::default(),
+            queue: Queue::new(channel),
+            events: Events::new(events),
+            consumers: Consumers::default(),
+            closing: AtomicBool::new(false),
+            ended: watch::Sender::new(None),
+        }
+    }
+
+    /// Takes `command`, and says whether the queue is full now.
+    pub(crate) fn push(&self, command: Command) -> Result<bool> {
+        self.queue.push(command, &self.gate)
+    }
+
+    /// The pump is about to send `channel.close`.
+    pub(crate) fn set_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// The broker has closed the channel. Says whether both sides are closing it.
+    pub(crate) fn closed_by_broker(&self, reason: Error) -> bool {
+        // First the gate: the failing queue wakes the pump, which looks whether it is shut.
+        self.gate.shut();
+        self.queue.fail(reason);
+        self.session.channel_is_lost();
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// amqprs has finished with the channel: nothing comes from it any more.
+    pub(crate) fn dispatcher_ended(&self) {
+        let reason = self.session.reason().or_else(|| self.queue.refusal());
+        self.queue.fail(reason.unwrap_or_else(broke_down));
+    }
+
+    /// Everything that the channel had to say has been said.
+    pub(crate) fn end(&self) {
+        let reason = self.queue.refusal().unwrap_or_else(broke_down);
+        self.queue.fail(reason.clone());
+        self.events.send_last(ChannelEvent::Closed(reason.clone()));
+        self.ended.send_if_modified(|ended| {
+            let first = ended.is_none();
+            ended.get_or_insert(reason);
+            first
+        });
+    }
+
+    /// Waits for the end, and gives its reason.
+    pub(crate) async fn ended(&self) -> Error {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(reason)) => reason.clone(),
+            // Not reached: this state owns the sender.
+            Ok(None) | Err(_) => broke_down(),
+        }
+    }
+}
+
+/// A reason for the case that a task ended without one: a panic inside amqprs, or a runtime that
+/// is shutting down.
+fn broke_down() -> Error {
+    Error::channel(
+        ErrorKind::ConnectionLost,
+        "the channel's task ended without a reason",
+    )
+}

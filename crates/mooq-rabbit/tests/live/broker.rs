@@ -1,0 +1,186 @@
+//! The container, and what the steps need to talk to it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use mooq_core::mailbox::Receiver;
+use mooq_core::{
+    ChannelEvent, ConnectionEvent, Deliver, Endpoint, ExchangeName, Handoff, Message, Properties,
+    Publish, QueueDeclare, QueueName, Settle, Settlement, Transport, TransportChannel,
+    TransportConnection,
+};
+use mooq_rabbit::RabbitTransport;
+use testcontainers::core::{ContainerPort, ExecCommand, WaitFor};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, GenericImage};
+
+/// How long anything may take before a step fails.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Broker {
+    pub(crate) container: ContainerAsync<GenericImage>,
+    pub(crate) endpoint: Endpoint,
+}
+
+impl Broker {
+    pub(crate) async fn start() -> Self {
+        let image = std::env::var("MOOQ_RABBITMQ_IMAGE");
+        let image = image.unwrap_or_else(|_| "rabbitmq:4-management".into());
+        let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
+        let container = GenericImage::new(name, tag)
+            .with_exposed_port(ContainerPort::Tcp(5672))
+            .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
+            .start()
+            .await
+            .unwrap();
+        let mut endpoint = Endpoint::default();
+        endpoint.host = container.get_host().await.unwrap().to_string();
+        endpoint.port = container.get_host_port_ipv4(5672).await.unwrap();
+        Self {
+            container,
+            endpoint,
+        }
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
+        Connection::open(&self.endpoint).await
+    }
+
+    pub(crate) async fn channel(&self) -> (Connection, Channel) {
+        let connection = self.connect().await;
+        let channel = connection.channel().await;
+        (connection, channel)
+    }
+
+    /// Runs `rabbitmqctl` in the container and gives what it prints.
+    pub(crate) async fn rabbitmqctl(&self, args: &[&str]) -> String {
+        let command = ["rabbitmqctl", "--quiet"].iter().chain(args).copied();
+        let command = ExecCommand::new(command.map(str::to_owned));
+        let mut result = self.container.exec(command).await.unwrap();
+        let output = result.stdout_to_vec().await.unwrap();
+        let code = result.exit_code().await.unwrap();
+        assert_eq!(code, Some(0), "rabbitmqctl {args:?}");
+        String::from_utf8(output).unwrap()
+    }
+}
+
+/// Waits for `future`, but not for ever.
+pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(DEADLINE, future)
+        .await
+        .expect("it takes too long")
+}
+
+pub(crate) struct Connection {
+    pub(crate) connection: Arc<dyn TransportConnection>,
+    pub(crate) events: Receiver<ConnectionEvent>,
+}
+
+impl Connection {
+    pub(crate) async fn open(endpoint: &Endpoint) -> Self {
+        let opened = RabbitTransport.open(endpoint).await.unwrap();
+        Self {
+            connection: opened.connection,
+            events: opened.events,
+        }
+    }
+
+    pub(crate) async fn channel(&self) -> Channel {
+        let opened = soon(self.connection.open_channel()).await.unwrap();
+        Channel {
+            channel: opened.channel,
+            events: opened.events,
+        }
+    }
+
+    /// The next event, which has to be the last.
+    pub(crate) async fn closed(&mut self) -> mooq_core::Error {
+        match soon(self.events.next()).await {
+            Some(ConnectionEvent::Closed(reason)) => reason,
+            other => panic!("expected Closed, got {other:?}"),
+        }
+    }
+
+    /// Shows that the connection works, and closes it.
+    pub(crate) async fn check_and_close(self) {
+        let channel = self.channel().await;
+        channel.queue().await;
+        soon(self.connection.close()).await.unwrap();
+    }
+}
+
+pub(crate) struct Channel {
+    pub(crate) channel: Arc<dyn TransportChannel>,
+    pub(crate) events: Receiver<ChannelEvent>,
+}
+
+impl Channel {
+    /// A queue that the broker names and that goes with the connection.
+    pub(crate) async fn queue(&self) -> QueueName {
+        let declared = soon(self.channel.declare_queue(QueueDeclare::server_named())).await;
+        declared.unwrap().name
+    }
+
+    pub(crate) async fn event(&mut self) -> ChannelEvent {
+        soon(self.events.next()).await.expect("a last event")
+    }
+
+    pub(crate) async fn delivery(&mut self) -> Deliver {
+        match self.event().await {
+            ChannelEvent::Deliver(deliver) => deliver,
+            other => panic!("expected Deliver, got {other:?}"),
+        }
+    }
+
+    /// The next event, which has to be the last.
+    pub(crate) async fn closed(&mut self) -> mooq_core::Error {
+        let ChannelEvent::Closed(reason) = self.event().await else {
+            panic!("expected Closed");
+        };
+        assert!(soon(self.events.next()).await.is_none(), "Closed is last");
+        reason
+    }
+
+    /// Publishes to the default exchange, and waits if the transport is full.
+    pub(crate) async fn publish(&self, queue: &QueueName, body: impl Into<Bytes>) {
+        let handoff = self.channel.publish(to_queue(queue, body)).unwrap();
+        if let Handoff::Full(room) = handoff {
+            soon(room).await;
+        }
+    }
+
+    pub(crate) fn ack(&self, delivery_tag: u64) {
+        let settle = Settle {
+            delivery_tag,
+            multiple: false,
+            settlement: Settlement::Ack,
+        };
+        self.channel.settle(settle).unwrap();
+    }
+}
+
+pub(crate) fn to_queue(queue: &QueueName, body: impl Into<Bytes>) -> Publish {
+    Publish::new(Message {
+        exchange: ExchangeName::default(),
+        routing_key: queue.clone().into(),
+        properties: Arc::new(Properties::default()),
+        body: body.into(),
+    })
+}
+
+pub(crate) fn to_exchange(exchange: &str) -> Publish {
+    let mut publish = to_queue(&name(), "");
+    publish.message.exchange = exchange.try_into().unwrap();
+    publish
+}
+
+/// A queue's name that nothing else uses.
+pub(crate) fn name() -> QueueName {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("live-{count}").try_into().unwrap()
+}

@@ -1,0 +1,76 @@
+//! The transport against a real RabbitMQ: each step shows one thing that this crate works around
+//! in amqprs, or promises to the runtime above.
+//!
+//! All steps share one container, so they are one test. The last ones kill it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of this is a test, the functions beside it too"
+)]
+
+mod broker;
+mod closing;
+mod consuming;
+mod loss;
+mod opening;
+mod publishing;
+mod requests;
+
+use std::time::Instant;
+
+use broker::Broker;
+
+/// Runs steps one after another and says how long each took.
+macro_rules! steps {
+    ($broker:expr, $($module:ident::$step:ident,)+) => {$(
+        let began = Instant::now();
+        println!(concat!(stringify!($module), "::", stringify!($step)));
+        $module::$step($broker).await;
+        println!("    ok, {:?}", began.elapsed());
+    )+};
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs RabbitMQ: run integration-tests/run-all"]
+async fn everything_against_rabbitmq() {
+    let broker = Broker::start().await;
+    steps! {
+        &broker,
+        opening::a_connection_opens_and_closes,
+        opening::a_wrong_password_is_told_from_other_failures,
+        opening::a_missing_virtual_host_is_named,
+        opening::credentials_and_virtual_hosts_are_percent_decoded,
+        requests::every_request_is_answered,
+        requests::requests_of_one_method_do_not_mix_up,
+        requests::requests_may_be_dropped_at_any_point,
+        requests::the_reason_of_a_close_reaches_every_caller,
+        requests::a_closed_channel_leaves_the_others_alone,
+        requests::opening_channels_may_be_dropped,
+        publishing::confirms_account_for_every_publish,
+        publishing::a_return_comes_before_its_confirm,
+        publishing::an_unroutable_exchange_closes_the_channel,
+        publishing::publishing_into_a_closing_channel_never_costs_the_connection,
+        publishing::every_property_and_field_type_survives_the_way,
+        publishing::large_and_empty_bodies_arrive,
+        publishing::what_is_taken_is_sent_before_a_close,
+        consuming::deliveries_come_in_order_and_are_settled,
+        consuming::the_broker_names_consumers_and_queues,
+        consuming::nothing_is_lost_between_consume_and_its_answer,
+        consuming::no_delivery_follows_a_cancel,
+        consuming::a_deleted_queue_cancels_its_consumers,
+        consuming::an_unknown_tag_closes_the_channel,
+        consuming::messages_are_fetched_one_by_one,
+        closing::a_closed_channel_says_so,
+        closing::a_connection_closes_under_traffic,
+        closing::the_last_handle_closes_the_connection,
+        closing::handles_may_be_dropped_outside_of_a_runtime,
+        closing::a_runtime_may_end_with_everything_open,
+        closing::closes_from_both_sides_cost_one_channel_only,
+        closing::the_connection_refuses_before_its_channel_numbers_run_out,
+        loss::a_connection_closed_by_the_broker_ends_every_wait,
+        loss::a_frozen_broker_is_given_up_after_two_heartbeats,
+        loss::a_killed_broker_ends_every_wait,
+    }
+}

@@ -1,0 +1,73 @@
+use mooq_core::{Endpoint, ErrorKind, ErrorScope, Transport};
+use mooq_rabbit::RabbitTransport;
+
+use crate::broker::{Broker, Connection, soon};
+
+pub(crate) async fn a_connection_opens_and_closes(broker: &Broker) {
+    let mut endpoint = broker.endpoint.clone();
+    endpoint.connection_name = Some("a name to find".try_into().unwrap());
+    let mut connection = Connection::open(&endpoint).await;
+    let listed = broker
+        .rabbitmqctl(&["list_connections", "client_properties", "timeout"])
+        .await;
+    assert!(listed.contains("a name to find"), "{listed}");
+    assert!(listed.contains("\t10"), "the heartbeat: {listed}");
+
+    soon(connection.connection.close()).await.unwrap();
+    let reason = connection.closed().await;
+    assert_eq!(reason.kind(), ErrorKind::ConnectionClosed);
+    soon(connection.connection.close()).await.unwrap();
+    let err = soon(connection.connection.open_channel())
+        .await
+        .unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConnectionClosed);
+}
+
+pub(crate) async fn a_wrong_password_is_told_from_other_failures(broker: &Broker) {
+    let mut endpoint = broker.endpoint.clone();
+    endpoint.credentials.password = "hunter2".into();
+    let err = soon(RabbitTransport.open(&endpoint)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::AuthenticationFailed, "{err}");
+    assert_eq!(err.scope(), ErrorScope::Connection);
+    assert!(err.to_string().contains(&endpoint.address()), "{err}");
+    assert!(!format!("{err:?}").contains("hunter2"), "{err:?}");
+}
+
+pub(crate) async fn a_missing_virtual_host_is_named(broker: &Broker) {
+    let mut endpoint = broker.endpoint.clone();
+    endpoint.vhost = "no \"such\" host".try_into().unwrap();
+    let err = soon(RabbitTransport.open(&endpoint)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::VirtualHostNotFound, "{err:?}");
+    assert!(err.to_string().contains(&endpoint.address()), "{err}");
+    let reason = err.reason().unwrap();
+    assert_eq!(
+        (reason.code, reason.class_id, reason.method_id),
+        (530, 10, 40)
+    );
+    assert_eq!(
+        reason.text,
+        "NOT_ALLOWED - vhost no \"such\" host not found"
+    );
+}
+
+pub(crate) async fn credentials_and_virtual_hosts_are_percent_decoded(broker: &Broker) {
+    broker.rabbitmqctl(&["add_vhost", "a/b c"]).await;
+    broker.rabbitmqctl(&["add_user", "us@er", "p:w/@"]).await;
+    let rights = ["set_permissions", "-p", "a/b c", "us@er", ".*", ".*", ".*"];
+    broker.rabbitmqctl(&rights).await;
+    let address = broker.endpoint.address();
+    let url = format!("amqp://us%40er:p%3Aw%2F%40@{address}/a%2Fb%20c");
+    let endpoint: Endpoint = url.parse().unwrap();
+    Connection::open(&endpoint).await.check_and_close().await;
+
+    // The same user has no rights on another virtual host, which is not a missing one.
+    let err = RabbitTransport
+        .open(
+            &format!("amqp://us%40er:p%3Aw%2F%40@{address}")
+                .parse()
+                .unwrap(),
+        )
+        .await
+        .unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotAllowed, "{err:?}");
+}

@@ -1,0 +1,53 @@
+//! Connecting to a broker that is at hand.
+
+use std::future::Future;
+
+use mooq_client::{ConnectOptions, Connection};
+use mooq_core::{Result, Scheme};
+use mooq_memory::InMemoryBroker;
+
+/// Connecting straight to an [`InMemoryBroker`], without a URL.
+///
+/// It is the broker's one method that lives here: `mooq-memory` is a transport, and knows nothing
+/// of the [`Connection`] above it.
+///
+/// # Examples
+/// ```
+/// use mooq::{ConnectInMemory, InMemoryBroker};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> mooq::Result<()> {
+/// let broker = InMemoryBroker::start();
+/// let one = broker.connect().await?.create_channel().await?;
+/// let other = broker.connect().await?.create_channel().await?;
+///
+/// one.declare_queue("greetings").await?;
+/// other.publish("", "hello").routing_key("greetings").await?;
+/// assert_eq!(one.get::<String>("greetings").await?.ack().await?, "hello");
+/// # Ok(())
+/// # }
+/// ```
+pub trait ConnectInMemory: sealed::Sealed {
+    /// Connects to this broker with the default options. For others give
+    /// [`Connection::open`] the broker's transport.
+    ///
+    /// # Errors
+    /// `BrokerConnectionError` if the broker is closed.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, no connection stays open.
+    fn connect(&self) -> impl Future<Output = Result<Connection>> + Send;
+}
+
+impl ConnectInMemory for InMemoryBroker {
+    async fn connect(&self) -> Result<Connection> {
+        let options = ConnectOptions::new().broker(Scheme::Memory);
+        Connection::open(&self.transport(), options).await
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for mooq_memory::InMemoryBroker {}
+}

@@ -1,0 +1,200 @@
+//! RabbitMQ for Rust services on tokio, with an in-memory RabbitMQ that a unit test can trust.
+//!
+//! A service [connects](connect), opens a [`Channel`], registers producers and consumers on it,
+//! publishes, and [processes events](Connection::process_events). `amqp://…` leads to RabbitMQ,
+//! `memory://…` to a broker in this process that answers as RabbitMQ does; all else is the same
+//! code.
+//!
+//! # Tutorial
+//!
+//! ## Two services
+//!
+//! One says hello, the other repeats it in capitals. Here both are in one program; nothing changes
+//! when they are two, or when the URL is `amqp://localhost:5672`.
+//!
+//! ```
+//! use mooq::{Delivery, ExchangeKind::Direct, InMemoryBroker};
+//!
+//! #[tokio::main]
+//! async fn main() -> mooq::Result<()> {
+//!     let broker = InMemoryBroker::new("localhost", 5672);
+//!     broker.run();
+//!
+//!     // The loud one: declares an exchange and a queue, binds them by two keys.
+//!     let loud = mooq::connect("memory://localhost:5672").await?;
+//!     let chan = loud.create_channel().await?;
+//!     chan.register_consumer("in2com_log", Direct)
+//!         .routing_keys(["greetings", "goodbyes"])
+//!         .callback(|resp: Delivery<String>| async move {
+//!             println!("{}", resp.msg.to_uppercase());
+//!         })
+//!         .await?;
+//!
+//!     // The one that greets: declares the same exchange, and publishes to it.
+//!     let hello = mooq::connect("memory://localhost:5672").await?;
+//!     let chan = hello.create_channel().await?;
+//!     chan.register_producer("in2com_log", Direct).await?;
+//!     chan.publish("in2com_log", "Hello World!")
+//!         .routing_key("greetings")
+//!         .await?;
+//!
+//!     // Prints HELLO WORLD! A service would say `.with_graceful_shutdown(…)` instead.
+//!     loud.process_events().until_idle().await
+//! }
+//! ```
+//!
+//! Three habits run through the whole of mooq:
+//!
+//! - What is optional is a setter, and `.await` carries it out: nothing happens before.
+//! - Names are text where you write them, and checked when the call is carried out.
+//! - A message is whatever serde can write as JSON; a callback says what it expects by its type.
+//!   Other [codecs](Encode) are a setter away.
+//!
+//! ## Publishing
+//!
+//! Awaiting a [`publish`](Channel::publish) waits for the broker's confirm. What goes wrong comes
+//! back to the call that caused it, by [kind](ErrorKind).
+//!
+//! ```
+//! # use mooq::{ConnectInMemory, InMemoryBroker};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> mooq::Result<()> {
+//! # let broker = InMemoryBroker::start();
+//! # let conn = broker.connect().await?;
+//! # let chan = conn.create_channel().await?;
+//! use mooq::{ErrorKind, ExchangeKind::Topic};
+//!
+//! chan.register_producer("orders", Topic).await?;
+//!
+//! // Nobody has bound a queue yet. A message that has to reach one says so.
+//! let err = chan
+//!     .publish("orders", &["pencil", "paper"])
+//!     .routing_key("order.new")
+//!     .mandatory()
+//!     .await
+//!     .unwrap_err();
+//! assert_eq!(err.kind(), ErrorKind::Returned);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! See [`Publish`] for headers, priorities and other properties, and for publishing many at once.
+//!
+//! ## Consuming
+//!
+//! A [callback](RegisterConsumer::callback) runs for each message while events are processed, and
+//! its outcome settles the message: `()` and `Ok` acknowledge it; after an error or a panic it is
+//! tried once more, and then rejected ([`FailurePolicy`]).
+//!
+//! ```
+//! # use mooq::{ConnectInMemory, InMemoryBroker};
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> mooq::Result<()> {
+//! # let broker = InMemoryBroker::start();
+//! # let conn = broker.connect().await?;
+//! # let chan = conn.create_channel().await?;
+//! use mooq::{Delivery, ExchangeKind::Topic};
+//!
+//! async fn bill(order: Delivery<Vec<String>>) -> Result<(), std::io::Error> {
+//!     println!("{}: {} things", order.routing_key, order.msg.len());
+//!     Ok(())
+//! }
+//!
+//! chan.register_consumer("orders", Topic)
+//!     .queue("orders-to-bill") // Shared, and there while nobody consumes.
+//!     .routing_key("order.*")
+//!     .callback(bill)
+//!     .await?;
+//! # chan.publish("orders", &["pencil"]).routing_key("order.new").await?;
+//! # conn.process_events().cycles(1).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A queue can also be read as a [stream](Channel::consume), or [one message](Channel::get) at a
+//! time.
+//!
+//! ## Unit tests
+//!
+//! A test starts a broker of its own. No other test sees it, and nothing has to be cleaned up.
+//!
+//! ```
+//! use mooq::{ConnectInMemory, Connection, Delivery, InMemoryBroker};
+//!
+//! /// The service under test: adds one to what comes to "in", for "out".
+//! async fn start(conn: &Connection) -> mooq::Result<()> {
+//!     let chan = conn.create_channel().await?;
+//!     chan.declare_queue("out").await?;
+//!     let out = chan.clone();
+//!     chan.register_consumer("in", "direct")
+//!         .callback(move |number: Delivery<i32>| {
+//!             let out = out.clone();
+//!             async move { out.publish("", &(number.msg + 1)).routing_key("out").await }
+//!         })
+//!         .await?;
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> mooq::Result<()> {
+//! // In a #[tokio::test]:
+//! let conn = InMemoryBroker::start().connect().await?;
+//! start(&conn).await?;
+//!
+//! let chan = conn.create_channel().await?;
+//! chan.publish("in", &41).await?;
+//! conn.process_events().cycles(1).await?;
+//!
+//! assert_eq!(chan.get::<i32>("out").await?.ack().await?, 42);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is where
+//!
+//! | To | see |
+//! |---|---|
+//! | connect, close, run callbacks | [`connect`], [`ConnectOptions`], [`Connection`], [`ProcessEvents`] |
+//! | declare, bind, delete | [`Channel`], [`RegisterProducer`], [`DeclareQueue`], [`Bind`] |
+//! | publish | [`Publish`], [`Confirmation`] |
+//! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
+//! | tell what went wrong | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
+//! | test | [`InMemoryBroker`], [`ConnectInMemory`], [`Delivery::new`] |
+//!
+//! # Features
+//!
+//! | Feature | Default | What it adds |
+//! |---|---|---|
+//! | `rabbit` | yes | `amqp://` URLs: RabbitMQ, over amqprs |
+//! | `memory` | yes | `memory://` URLs, [`InMemoryBroker`] and [`ConnectInMemory`] |
+//!
+//! A URL whose feature is off is an error of kind [`UnsupportedScheme`](ErrorKind::UnsupportedScheme).
+
+mod connect;
+#[cfg(feature = "memory")]
+mod in_memory;
+
+pub use connect::connect;
+#[cfg(feature = "memory")]
+pub use in_memory::ConnectInMemory;
+pub use mooq_client::{
+    Bind, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection, ConsumeQueue,
+    Consumer, DeclareQueue, Decode, DeleteExchange, DeleteQueue, Deliveries, Delivery, Encode,
+    FailurePolicy, Get, IntoOutcome, Json, NoCallback, Outcome, ProcessEvents, Publish, Published,
+    RawBytes, RegisterConsumer, RegisterProducer, WithCallback,
+};
+pub use mooq_core::{
+    CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode, Endpoint, Error, ErrorKind,
+    ErrorScope, ExchangeKind, ExchangeName, FieldTable, FieldValue, IntoChecked, Message,
+    Properties, QueueDeclared, QueueName, Result, Returned, RoutingKey, Scheme, ShortString,
+    VirtualHost,
+};
+#[cfg(feature = "memory")]
+pub use mooq_memory::{
+    ExchangeInfo, InMemoryBroker, Options as InMemoryOptions, Profile, QueueInfo,
+};
+
+/// The README's snippets, compiled and run with the doctests.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../README.md")]
+pub struct ReadmeDoctests;

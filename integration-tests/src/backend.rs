@@ -1,0 +1,106 @@
+//! What scenarios run on.
+
+use std::sync::OnceLock;
+
+use mooq_core::{Endpoint, OpenedConnection, Transport};
+use mooq_memory::{InMemoryBroker, MemoryTransport};
+use mooq_rabbit::RabbitTransport;
+
+use crate::container::RabbitContainer;
+
+/// A sort of broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendKind {
+    /// The in-memory broker.
+    Memory,
+    /// RabbitMQ in a container.
+    RabbitMq,
+}
+
+/// The brokers of one test target.
+#[derive(Debug)]
+pub struct Backend {
+    kind: BackendKind,
+    /// Started by the first scenario that runs, and shared by all.
+    container: OnceLock<RabbitContainer>,
+}
+
+/// One scenario's broker.
+#[derive(Debug, Clone)]
+pub struct Broker {
+    kind: BackendKind,
+    url: String,
+    /// Keeps a memory broker running as long as its scenario.
+    _memory: Option<InMemoryBroker>,
+}
+
+impl Backend {
+    /// Nothing is started before a scenario needs it.
+    #[must_use]
+    pub fn new(kind: BackendKind) -> Self {
+        Self {
+            kind,
+            container: OnceLock::new(),
+        }
+    }
+
+    /// Which sort of broker this is.
+    #[must_use]
+    pub fn kind(&self) -> BackendKind {
+        self.kind
+    }
+
+    /// The broker for the scenario of this name.
+    #[must_use]
+    pub fn broker(&self, scenario: &str) -> Broker {
+        match self.kind {
+            BackendKind::Memory => {
+                // The registry is the process's: each scenario's broker has a host of its own.
+                let host = scenario.replace([':', '_'], "-");
+                let memory = InMemoryBroker::new(&host, 5672);
+                memory.run();
+                Broker {
+                    kind: self.kind,
+                    url: format!("memory://{host}:5672"),
+                    _memory: Some(memory),
+                }
+            }
+            BackendKind::RabbitMq => Broker {
+                kind: self.kind,
+                url: self.container.get_or_init(RabbitContainer::start).url(),
+                _memory: None,
+            },
+        }
+    }
+
+    /// Removes the container, if one was started.
+    pub fn stop(self) {
+        if let Some(container) = self.container.into_inner() {
+            container.remove();
+        }
+    }
+}
+
+impl Broker {
+    /// Which sort of broker this is.
+    #[must_use]
+    pub fn kind(&self) -> BackendKind {
+        self.kind
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A connection below the client runtime.
+    pub async fn open_transport(&self) -> OpenedConnection {
+        let endpoint: Endpoint = self.url.parse().expect("the broker's URL is valid");
+        let opened = match self.kind {
+            BackendKind::Memory => MemoryTransport::new().open(&endpoint).await,
+            BackendKind::RabbitMq => RabbitTransport.open(&endpoint).await,
+        };
+        opened.expect("the broker takes connections")
+    }
+}

@@ -1,0 +1,76 @@
+//! What scenarios expect, said once.
+
+use std::future::IntoFuture;
+use std::time::Duration;
+
+use mooq_core::{CloseReason, Error};
+
+/// How long an event may take to come. Reached only when it never comes.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// The longest reply text that AMQP can carry, in bytes.
+const MAX_REPLY_TEXT: usize = 255;
+
+/// A method's class and its number within the class.
+pub type Method = (u16, u16);
+
+/// AMQP's methods by name.
+pub mod method {
+    use super::Method;
+
+    macro_rules! methods {
+        ($($name:ident = $id:expr;)+) => {
+            $(#[allow(missing_docs, reason = "named after the method")]
+            pub const $name: Method = $id;)+
+        };
+    }
+
+    methods! {
+        EXCHANGE_DECLARE = (40, 10);
+        EXCHANGE_DELETE = (40, 20);
+        EXCHANGE_BIND = (40, 30);
+        EXCHANGE_UNBIND = (40, 40);
+        QUEUE_DECLARE = (50, 10);
+        QUEUE_BIND = (50, 20);
+        QUEUE_PURGE = (50, 30);
+        QUEUE_DELETE = (50, 40);
+        QUEUE_UNBIND = (50, 50);
+        BASIC_CONSUME = (60, 20);
+        BASIC_PUBLISH = (60, 40);
+        BASIC_GET = (60, 70);
+        BASIC_ACK = (60, 80);
+        BASIC_REJECT = (60, 90);
+        BASIC_RECOVER = (60, 110);
+        BASIC_NACK = (60, 120);
+        CONFIRM_SELECT = (85, 10);
+        TX_SELECT = (90, 10);
+        TX_COMMIT = (90, 20);
+        TX_ROLLBACK = (90, 30);
+    }
+}
+
+/// `event`, or a panic that names it.
+pub async fn within<T>(what: &str, event: impl IntoFuture<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, event)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not come within {LIMIT:?}"))
+}
+
+/// Asserts that the broker closed a channel or connection with exactly this reason.
+///
+/// A text that is too long for AMQP is expected as RabbitMQ shortens it.
+#[track_caller]
+pub fn expect_reason(err: &Error, code: u16, method: Method, text: &str) {
+    let text = if text.len() > MAX_REPLY_TEXT {
+        format!("{}...", &text[..MAX_REPLY_TEXT - 3])
+    } else {
+        text.into()
+    };
+    let expected = CloseReason {
+        code,
+        text,
+        class_id: method.0,
+        method_id: method.1,
+    };
+    assert_eq!(err.reason(), Some(&expected), "{err}");
+}

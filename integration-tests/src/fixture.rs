@@ -1,0 +1,68 @@
+//! What a scenario is given.
+
+use mooq::{Channel, ConnectOptions, Connection};
+
+use crate::backend::{BackendKind, Broker};
+use crate::raw::Raw;
+
+/// A broker, and names that no other scenario uses.
+#[derive(Debug, Clone)]
+pub struct Fixture {
+    broker: Broker,
+    scenario: &'static str,
+}
+
+impl Fixture {
+    pub(crate) fn new(broker: Broker, scenario: &'static str) -> Self {
+        Self { broker, scenario }
+    }
+
+    /// Where the broker is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        self.broker.url()
+    }
+
+    /// Which sort of broker this is.
+    #[must_use]
+    pub fn kind(&self) -> BackendKind {
+        self.broker.kind()
+    }
+
+    /// A name for a queue or an exchange, this scenario's own: container and broker are fresh
+    /// for each run.
+    #[must_use]
+    pub fn name(&self, what: &str) -> String {
+        format!("{}/{what}", self.scenario)
+    }
+
+    /// How to connect to the broker.
+    pub fn options(&self) -> ConnectOptions {
+        self.url().try_into().expect("the broker's URL is valid")
+    }
+
+    /// A connection.
+    pub async fn connect(&self) -> Connection {
+        mooq::connect(self.url())
+            .await
+            .expect("the broker takes connections")
+    }
+
+    /// A connection with a channel.
+    pub async fn channel(&self) -> (Connection, Channel) {
+        let conn = self.connect().await;
+        let chan = conn.create_channel().await.expect("a channel opens");
+        (conn, chan)
+    }
+
+    /// A connection and a channel below the client runtime, for what is AMQP's alone.
+    pub async fn raw(&self) -> Raw {
+        Raw::open(&self.broker).await
+    }
+    /// A channel in confirm mode on a connection of its own, to publish with.
+    pub async fn publisher(&self) -> Raw {
+        let raw = self.raw().await;
+        raw.confirm_select().await;
+        raw
+    }
+}

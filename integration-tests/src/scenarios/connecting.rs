@@ -1,0 +1,189 @@
+//! Connecting, and what can be wrong about it.
+
+use std::time::Duration;
+
+use mooq::{ConnectOptions, Error, ErrorKind, ErrorScope};
+
+use super::scenarios;
+use crate::Fixture;
+
+async fn connecting_opens_a_connection_to_where_it_was_asked(fixture: Fixture) {
+    let conn = fixture.connect().await;
+    assert!(conn.is_open());
+    let endpoint = fixture.options().endpoint().unwrap();
+    assert_eq!(conn.endpoint().address(), endpoint.address());
+    conn.close().await.unwrap();
+}
+
+async fn a_url_with_credentials_vhost_and_parameters_connects(fixture: Fixture) {
+    let endpoint = fixture.options().endpoint().unwrap();
+    let url = format!(
+        "{}://guest:guest@{}/%2F?heartbeat=30&connection_timeout=20000&name=scenario",
+        endpoint.scheme.as_str(),
+        endpoint.address()
+    );
+    let conn = mooq::connect(&url).await.unwrap();
+    let chan = conn.create_channel().await.unwrap();
+    chan.declare_queue(fixture.name("queue")).await.unwrap();
+}
+
+async fn options_say_the_same_as_a_url(fixture: Fixture) {
+    let endpoint = fixture.options().endpoint().unwrap();
+    let options = ConnectOptions::new()
+        .broker(endpoint.scheme)
+        .host(endpoint.host)
+        .port(endpoint.port)
+        .credentials("guest", "guest")
+        .vhost("/")
+        .heartbeat(Duration::from_secs(30))
+        .name("scenario");
+    let conn = mooq::connect(options).await.unwrap();
+    conn.create_channel().await.unwrap();
+}
+
+async fn a_malformed_url_is_named_so(fixture: Fixture) {
+    let scheme = fixture.options().endpoint().unwrap().scheme.as_str();
+    for (url, what) in [
+        ("localhost".to_owned(), "not a URL"),
+        (String::new(), "not a URL"),
+        (format!("{scheme}://guest:secret@h:port"), "port"),
+        (format!("{scheme}://h:0"), "port 0"),
+        (format!("{scheme}://h/a/b"), "%2F"),
+        (format!("{scheme}://h?heartbeat=never"), "heartbeat"),
+        (format!("{scheme}://h?colour=red"), "colour"),
+    ] {
+        let err = mooq::connect(&url).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidUrl, "{url}");
+        assert_eq!(err.scope(), ErrorScope::Connection, "{url}");
+        assert!(err.to_string().contains(what), "{url}: {err}");
+        assert!(!format!("{err:?}").contains("secret"), "{err:?}");
+    }
+}
+
+async fn an_unknown_scheme_is_unsupported(fixture: Fixture) {
+    let address = fixture.options().endpoint().unwrap().address();
+    for scheme in ["http", "rabbit", "in_memory"] {
+        let url = format!("{scheme}://{address}");
+        let err = mooq::connect(&url).await.unwrap_err();
+        // An underscore is not allowed in a scheme: that is no URL at all.
+        let expected = match scheme {
+            "in_memory" => ErrorKind::InvalidUrl,
+            _ => ErrorKind::UnsupportedScheme,
+        };
+        assert_eq!(err.kind(), expected, "{url}");
+    }
+}
+
+async fn a_refused_port_is_a_connection_error_that_names_it(fixture: Fixture) {
+    // Port 1 is tcpmux's, which nobody runs.
+    let options = fixture.options().port(1);
+    let address = options.endpoint().unwrap().address();
+    expect_no_broker(mooq::connect(options).await.unwrap_err(), &address);
+}
+
+async fn a_port_that_was_free_a_moment_ago_refuses(fixture: Fixture) {
+    // The system gives a port that is free, and nobody listens once this is dropped.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let options = fixture.options().port(port);
+    let address = options.endpoint().unwrap().address();
+    expect_no_broker(mooq::connect(options).await.unwrap_err(), &address);
+}
+
+async fn an_unknown_host_is_a_connection_error_that_names_it(fixture: Fixture) {
+    // RFC 6761 keeps .invalid free of names.
+    let options = fixture.options().host("nowhere.invalid").port(5672);
+    let err = crate::within("the failure", mooq::connect(options)).await;
+    expect_no_broker(err.unwrap_err(), "nowhere.invalid:5672");
+}
+
+async fn a_broker_that_never_answers_is_given_up_in_time(fixture: Fixture) {
+    // Connections are taken by the system, and nobody ever reads from them. In memory there is
+    // nobody at all.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let options = fixture
+        .options()
+        .port(port)
+        .connect_timeout(Duration::from_millis(300));
+    let address = options.endpoint().unwrap().address();
+    let started = std::time::Instant::now();
+    expect_no_broker(mooq::connect(options).await.unwrap_err(), &address);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+async fn a_wrong_password_is_authentication_failed(fixture: Fixture) {
+    let options = fixture.options().credentials("guest", "wrong-pa55");
+    expect_login_refused(&fixture, mooq::connect(options).await.unwrap_err());
+}
+
+async fn an_unknown_user_is_authentication_failed(fixture: Fixture) {
+    let options = fixture.options().credentials("nobody", "wrong-pa55");
+    expect_login_refused(&fixture, mooq::connect(options).await.unwrap_err());
+}
+
+async fn a_missing_vhost_is_named_so(fixture: Fixture) {
+    let options = fixture.options().vhost("no-such-vhost");
+    let address = options.endpoint().unwrap().address();
+    let err = mooq::connect(options).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::VirtualHostNotFound, "{err:?}");
+    assert_eq!(err.scope(), ErrorScope::Connection);
+    let text = err.to_string();
+    assert!(text.contains("no-such-vhost"), "{text}");
+    assert!(text.contains(&address), "{text}");
+}
+
+async fn a_failed_attempt_leaves_the_broker_as_it_was(fixture: Fixture) {
+    let options = fixture.options().vhost("no-such-vhost");
+    mooq::connect(options).await.unwrap_err();
+    let (_conn, chan) = fixture.channel().await;
+    chan.declare_queue(fixture.name("queue")).await.unwrap();
+}
+
+async fn many_channels_of_a_connection_work_side_by_side(fixture: Fixture) {
+    let conn = fixture.connect().await;
+    let mut channels = Vec::new();
+    for _ in 0..50 {
+        channels.push(conn.create_channel().await.unwrap());
+    }
+    let queue = fixture.name("queue");
+    channels[0].declare_queue(&queue).await.unwrap();
+    for chan in &channels {
+        chan.publish("", "body").routing_key(&queue).await.unwrap();
+    }
+    let declared = channels[49].declare_queue(&queue).passive().await.unwrap();
+    assert_eq!(declared.message_count, 50);
+}
+
+fn expect_no_broker(err: Error, address: &str) {
+    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+    assert_eq!(err.scope(), ErrorScope::Connection);
+    assert!(err.to_string().contains(address), "{err}");
+}
+
+fn expect_login_refused(fixture: &Fixture, err: Error) {
+    assert_eq!(err.kind(), ErrorKind::AuthenticationFailed, "{err:?}");
+    assert_eq!(err.scope(), ErrorScope::Connection);
+    let address = fixture.options().endpoint().unwrap().address();
+    assert!(err.to_string().contains(&address), "{err}");
+    assert!(!format!("{err:?}").contains("wrong-pa55"), "{err:?}");
+}
+
+scenarios! { connecting:
+    connecting_opens_a_connection_to_where_it_was_asked,
+    a_url_with_credentials_vhost_and_parameters_connects,
+    options_say_the_same_as_a_url,
+    a_malformed_url_is_named_so,
+    an_unknown_scheme_is_unsupported,
+    a_refused_port_is_a_connection_error_that_names_it,
+    a_port_that_was_free_a_moment_ago_refuses,
+    an_unknown_host_is_a_connection_error_that_names_it,
+    a_broker_that_never_answers_is_given_up_in_time,
+    a_wrong_password_is_authentication_failed,
+    an_unknown_user_is_authentication_failed,
+    a_missing_vhost_is_named_so,
+    a_failed_attempt_leaves_the_broker_as_it_was,
+    many_channels_of_a_connection_work_side_by_side,
+}

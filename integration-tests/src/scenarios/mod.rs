@@ -1,0 +1,93 @@
+//! The scenarios, one file for each part of AMQP that they are about.
+
+mod acks;
+mod bad_input;
+mod callbacks;
+mod closing;
+mod confirms;
+mod connecting;
+mod consumers;
+mod dead_letters;
+mod exchange_bindings;
+mod exchanges;
+mod failures;
+mod getting;
+mod length_limits;
+mod processing;
+mod properties;
+mod publish_checks;
+mod publishing;
+mod queue_exclusive;
+mod queue_options;
+mod queues;
+mod routing;
+mod routing_headers;
+mod routing_topic;
+mod seed;
+mod streams;
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::Fixture;
+
+/// One scenario.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name: file and function, which says in words what must hold.
+    pub name: &'static str,
+    /// What it does. A scenario fails by panicking.
+    pub run: fn(Fixture) -> Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl std::fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Scenario").field(&self.name).finish()
+    }
+}
+
+/// Lists the scenarios of a file: `scenarios! { file: first, second }`.
+macro_rules! scenarios {
+    ($file:ident: $($name:ident),+ $(,)?) => {
+        pub(super) const SCENARIOS: &[$crate::scenarios::Scenario] = &[$(
+            $crate::scenarios::Scenario {
+                name: concat!(stringify!($file), "::", stringify!($name)),
+                run: |fixture| Box::pin($name(fixture)),
+            }
+        ),+];
+    };
+}
+use scenarios;
+
+/// Every scenario, file by file.
+#[must_use]
+pub fn all() -> Vec<Scenario> {
+    [
+        acks::SCENARIOS,
+        bad_input::SCENARIOS,
+        callbacks::SCENARIOS,
+        closing::SCENARIOS,
+        confirms::SCENARIOS,
+        connecting::SCENARIOS,
+        consumers::SCENARIOS,
+        dead_letters::SCENARIOS,
+        exchange_bindings::SCENARIOS,
+        exchanges::SCENARIOS,
+        failures::SCENARIOS,
+        getting::SCENARIOS,
+        length_limits::SCENARIOS,
+        processing::SCENARIOS,
+        properties::SCENARIOS,
+        publish_checks::SCENARIOS,
+        publishing::SCENARIOS,
+        queue_exclusive::SCENARIOS,
+        queue_options::SCENARIOS,
+        queues::SCENARIOS,
+        routing::SCENARIOS,
+        routing_headers::SCENARIOS,
+        routing_topic::SCENARIOS,
+        seed::SCENARIOS,
+        streams::SCENARIOS,
+    ]
+    .concat()
+}

@@ -1,0 +1,105 @@
+//! What the broker checks of a message before it takes it.
+
+use std::sync::Arc;
+
+use mooq_core::{ErrorScope, Message, Properties, Publish};
+
+use super::scenarios;
+use crate::Fixture;
+use crate::expect::method::{BASIC_PUBLISH, BASIC_RECOVER};
+use crate::raw::message;
+
+fn with_properties(message: Message, set: impl FnOnce(&mut Properties)) -> Publish {
+    let mut properties = Properties::default();
+    set(&mut properties);
+    Publish::new(Message {
+        properties: Arc::new(properties),
+        ..message
+    })
+}
+
+async fn an_expiration_must_be_a_number_of_milliseconds(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    raw.declare(&q).await;
+    for (expiration, why) in [
+        ("soon", "no_integer"),
+        ("", "no_integer"),
+        ("5s", "{leftover_string,\"s\"}"),
+        ("-1", "{value_negative,-1}"),
+        ("315360000001", "{value_too_large,315360000001}"),
+    ] {
+        raw.send(with_properties(message("", &q, "m"), |properties| {
+            properties.expiration = Some(expiration.try_into().unwrap());
+        }));
+        let text = format!("PRECONDITION_FAILED - invalid expiration '{expiration}': {why}");
+        raw.closes(406, BASIC_PUBLISH, &text).await;
+    }
+    raw.confirm_select().await;
+    raw.fill(&q, &["after"]).await;
+    assert_eq!(raw.drain(&q).await, ["after"]);
+}
+
+async fn the_user_id_must_be_the_logins(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare(&q).await;
+    let from = |user: &str| {
+        with_properties(message("", &q, user), |properties| {
+            properties.user_id = Some(user.try_into().unwrap());
+        })
+    };
+    raw.put_message(from("guest")).await;
+    raw.send(from("someone"));
+    let text = "PRECONDITION_FAILED - user_id property set to 'someone' but authenticated user was \
+                'guest'";
+    raw.closes(406, BASIC_PUBLISH, text).await;
+    assert_eq!(raw.drain(&q).await, ["guest"]);
+}
+
+async fn a_missing_exchange_is_noticed_before_bad_properties(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let x = fixture.name("x");
+    raw.send(with_properties(message(&x, "", "m"), |properties| {
+        properties.expiration = Some("soon".try_into().unwrap());
+        properties.user_id = Some("someone".try_into().unwrap());
+    }));
+    let text = format!("NOT_FOUND - no exchange '{x}' in vhost '/'");
+    raw.closes(404, BASIC_PUBLISH, &text).await;
+
+    raw.send(with_properties(message("", "", "m"), |properties| {
+        properties.expiration = Some("soon".try_into().unwrap());
+        properties.user_id = Some("someone".try_into().unwrap());
+    }));
+    let text = "PRECONDITION_FAILED - invalid expiration 'soon': no_integer";
+    raw.closes(406, BASIC_PUBLISH, text).await;
+}
+
+async fn an_immediate_message_closes_the_connection(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    raw.declare(&q).await;
+    raw.send(Publish {
+        immediate: true,
+        ..Publish::new(message("", &q, "m"))
+    });
+    raw.closes_connection(540, BASIC_PUBLISH, "NOT_IMPLEMENTED - immediate=true")
+        .await;
+}
+
+async fn recover_without_requeue_closes_the_connection(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let err = raw.channel.recover(false).await.unwrap_err();
+    assert_eq!(err.scope(), ErrorScope::Connection, "{err}");
+    let text = "NOT_IMPLEMENTED - requeue=false";
+    crate::expect_reason(&err, 540, BASIC_RECOVER, text);
+    raw.closes_connection(540, BASIC_RECOVER, text).await;
+}
+
+scenarios! { publish_checks:
+    an_expiration_must_be_a_number_of_milliseconds,
+    the_user_id_must_be_the_logins,
+    a_missing_exchange_is_noticed_before_bad_properties,
+    an_immediate_message_closes_the_connection,
+    recover_without_requeue_closes_the_connection,
+}

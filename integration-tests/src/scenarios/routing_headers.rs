@@ -1,0 +1,228 @@
+//! Headers exchanges: which arguments match which headers.
+
+use mooq_core::{Binding, ExchangeKind, FieldTable, FieldValue, Publish};
+
+use super::scenarios;
+use crate::Fixture;
+use crate::expect::method::QUEUE_BIND;
+use crate::raw::{binding, message_with, table};
+
+/// A binding's arguments by name, and the messages that they match.
+type Expectation<'a> = (&'a str, FieldTable, &'a [&'a str]);
+
+/// Binds a queue with each of the arguments, publishes every message, and compares what each
+/// queue got.
+async fn expect_matches(
+    fixture: Fixture,
+    messages: &[(&str, FieldTable)],
+    expectations: &[Expectation<'_>],
+) {
+    let mut raw = fixture.publisher().await;
+    let x = fixture.name("x");
+    raw.declare_exchange(&x, ExchangeKind::Headers).await;
+    for (what, arguments, _) in expectations {
+        let q = fixture.name(what);
+        raw.declare(&q).await;
+        raw.bind_with(&q, &x, "the key is ignored", arguments.clone())
+            .await;
+    }
+    for (body, headers) in messages {
+        let message = message_with(&x, "k", body, headers.clone());
+        raw.put_message(Publish::new(message)).await;
+    }
+    for (what, _, expected) in expectations {
+        assert_eq!(raw.drain(&fixture.name(what)).await, *expected, "{what}");
+    }
+}
+
+async fn all_needs_every_argument_and_any_needs_one(fixture: Fixture) {
+    let messages = [
+        ("none", table([])),
+        ("a", table([("a", 1.into())])),
+        ("b", table([("b", "x".into())])),
+        ("both", table([("a", 1.into()), ("b", "x".into())])),
+        (
+            "more",
+            table([("a", 1.into()), ("b", "x".into()), ("c", 3.into())]),
+        ),
+        ("other", table([("a", 2.into()), ("b", "y".into())])),
+    ];
+    let pair = || table([("a", 1.into()), ("b", "x".into())]);
+    let with = |x_match: &str| pair().with("x-match", x_match).unwrap();
+    expect_matches(
+        fixture,
+        &messages,
+        &[
+            ("absent", pair(), &["both", "more"]),
+            ("all", with("all"), &["both", "more"]),
+            ("any", with("any"), &["a", "b", "both", "more"]),
+            ("all-with-x", with("all-with-x"), &["both", "more"]),
+            (
+                "any-with-x",
+                with("any-with-x"),
+                &["a", "b", "both", "more"],
+            ),
+        ],
+    )
+    .await;
+}
+
+async fn without_arguments_all_matches_everything_and_any_nothing(fixture: Fixture) {
+    let messages = [("none", table([])), ("a", table([("a", 1.into())]))];
+    let x_match = |x_match: &str| table([("x-match", x_match.into())]);
+    expect_matches(
+        fixture,
+        &messages,
+        &[
+            ("absent", table([]), &["none", "a"]),
+            ("all", x_match("all"), &["none", "a"]),
+            ("any", x_match("any"), &[]),
+            ("all-with-x", x_match("all-with-x"), &["none", "a"]),
+            ("any-with-x", x_match("any-with-x"), &[]),
+        ],
+    )
+    .await;
+}
+
+async fn names_that_begin_with_x_count_only_where_asked(fixture: Fixture) {
+    let messages = [
+        ("none", table([])),
+        ("a", table([("a", 1.into())])),
+        ("x", table([("x-a", 1.into())])),
+        ("both", table([("a", 1.into()), ("x-a", 1.into())])),
+    ];
+    let with = |x_match: &str| {
+        table([
+            ("x-match", x_match.into()),
+            ("a", 1.into()),
+            ("x-a", 1.into()),
+        ])
+    };
+    let only_x = |x_match: &str| table([("x-match", x_match.into()), ("x-a", 1.into())]);
+    expect_matches(
+        fixture,
+        &messages,
+        &[
+            ("all", with("all"), &["a", "both"]),
+            ("any", with("any"), &["a", "both"]),
+            ("all-with-x", with("all-with-x"), &["both"]),
+            ("any-with-x", with("any-with-x"), &["a", "x", "both"]),
+            ("only x, all", only_x("all"), &["none", "a", "x", "both"]),
+            ("only x, any", only_x("any"), &[]),
+            ("only x, any-with-x", only_x("any-with-x"), &["x", "both"]),
+        ],
+    )
+    .await;
+}
+
+async fn a_void_argument_asks_for_the_name_alone(fixture: Fixture) {
+    let messages = [
+        ("none", table([])),
+        ("void", table([("a", FieldValue::Void)])),
+        ("number", table([("a", 1.into())])),
+        ("text", table([("a", "x".into())])),
+        ("other", table([("b", 1.into())])),
+    ];
+    let with = |x_match: &str| table([("x-match", x_match.into()), ("a", FieldValue::Void)]);
+    expect_matches(
+        fixture,
+        &messages,
+        &[
+            ("all", with("all"), &["void", "number", "text"]),
+            ("any", with("any"), &["void", "number", "text"]),
+            // The other way round a void header is a value like others.
+            ("number", table([("a", 1.into())]), &["number"]),
+        ],
+    )
+    .await;
+}
+
+async fn values_are_compared_and_wire_widths_are_not(fixture: Fixture) {
+    let one = |value: FieldValue| table([("a", value)]);
+    let messages = [
+        ("i8", one(1_i8.into())),
+        ("u8", one(1_u8.into())),
+        ("i16", one(1_i16.into())),
+        ("u16", one(1_u16.into())),
+        ("i32", one(1_i32.into())),
+        ("u32", one(1_u32.into())),
+        ("i64", one(1_i64.into())),
+        ("float", one(1.0_f32.into())),
+        ("double", one(1.0_f64.into())),
+        ("text", one("1".into())),
+        ("true", one(true.into())),
+        ("time", one(FieldValue::Timestamp(1))),
+        ("array", one(FieldValue::Array(vec![1_i8.into()]))),
+        (
+            "table",
+            one(FieldValue::Table(table([("b", 1_i64.into())]))),
+        ),
+    ];
+    let integers = ["i8", "u8", "i16", "u16", "i32", "u32", "i64"];
+    expect_matches(
+        fixture,
+        &messages,
+        &[
+            ("integer", one(1_i8.into()), &integers),
+            ("long", one(1_i64.into()), &integers),
+            ("float", one(1.0_f64.into()), &["float", "double"]),
+            ("text", one("1".into()), &["text"]),
+            ("true", one(true.into()), &["true"]),
+            ("false", one(false.into()), &[]),
+            ("upper case", table([("A", 1.into())]), &[]),
+        ],
+    )
+    .await;
+}
+
+async fn x_match_must_be_one_of_its_four_values(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let (x, q) = (fixture.name("x"), fixture.name("q"));
+    raw.declare_exchange(&x, ExchangeKind::Headers).await;
+    raw.declare(&q).await;
+    let with = |value: FieldValue| Binding {
+        arguments: table([("x-match", value)]),
+        ..binding(&q, &x, "")
+    };
+    let outcome = raw.channel.bind(with("some".into())).await;
+    let text = "PRECONDITION_FAILED - Invalid x-match field value <<\"some\">>; expected all, any, \
+                all-with-x, or any-with-x";
+    raw.refused(outcome, 406, QUEUE_BIND, text).await;
+    let outcome = raw.channel.bind(with(1.into())).await;
+    let text = "PRECONDITION_FAILED - Invalid x-match field type signedint (value 1); expected \
+                longstr";
+    raw.refused(outcome, 406, QUEUE_BIND, text).await;
+}
+
+async fn bindings_that_differ_in_arguments_are_removed_one_by_one(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (x, q) = (fixture.name("x"), fixture.name("q"));
+    raw.declare_exchange(&x, ExchangeKind::Headers).await;
+    raw.declare(&q).await;
+    let with = |arguments: FieldTable| Binding {
+        arguments,
+        ..binding(&q, &x, "")
+    };
+    let (a, b) = (table([("a", 1.into())]), table([("b", 1.into())]));
+    raw.add(with(a.clone())).await;
+    raw.add(with(b.clone())).await;
+    let both = table([("a", 1.into()), ("b", 1.into())]);
+    raw.put_message(Publish::new(message_with(&x, "", "one copy", both)))
+        .await;
+    raw.remove(with(a.clone())).await;
+    for (body, headers) in [("a", a), ("b", b)] {
+        raw.put_message(Publish::new(message_with(&x, "", body, headers)))
+            .await;
+    }
+    assert_eq!(raw.drain(&q).await, ["one copy", "b"]);
+}
+
+scenarios! { routing_headers:
+    all_needs_every_argument_and_any_needs_one,
+    without_arguments_all_matches_everything_and_any_nothing,
+    names_that_begin_with_x_count_only_where_asked,
+    a_void_argument_asks_for_the_name_alone,
+    values_are_compared_and_wire_widths_are_not,
+    x_match_must_be_one_of_its_four_values,
+    bindings_that_differ_in_arguments_are_removed_one_by_one,
+}

@@ -1,0 +1,125 @@
+//! Steps that many scenarios take.
+
+use std::future::{Future, Ready, ready};
+
+use mooq::{Channel, Connection, Delivery, ErrorKind};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use crate::expect::within;
+
+/// Processes the connection's events until `event` comes.
+pub async fn processing<T>(conn: &Connection, what: &str, event: impl Future<Output = T>) -> T {
+    let both = async {
+        tokio::select! {
+            biased;
+            end = conn.process_events() => panic!("processing ended before {what}: {end:?}"),
+            event = event => event,
+        }
+    };
+    within(what, both).await
+}
+
+/// Declares a durable queue and publishes `bodies` to it through the default exchange, each
+/// confirmed.
+pub async fn fill(chan: &Channel, queue: &str, bodies: &[&str]) {
+    chan.declare_queue(queue).await.unwrap();
+    for body in bodies {
+        put(chan, queue, body).await;
+    }
+}
+
+/// Publishes `body` to a queue through the default exchange.
+pub async fn put(chan: &Channel, queue: &str, body: &str) {
+    chan.publish("", body).routing_key(queue).await.unwrap();
+}
+
+/// How many messages are ready in a queue.
+///
+/// RabbitMQ's queues answer this before they do what was sent to them earlier and has no answer
+/// (unconfirmed publishes, settlements): wait for an effect of those first, or [`drain`].
+pub async fn ready_in(chan: &Channel, queue: &str) -> u32 {
+    let declared = chan.declare_queue(queue).passive().await;
+    declared.expect("the queue exists").message_count
+}
+
+/// The bodies of all that is ready in a queue, in order. Unlike the count, this sees everything
+/// that the channel has published and settled before.
+pub async fn drain(chan: &Channel, queue: &str) -> Vec<String> {
+    let mut bodies = Vec::new();
+    loop {
+        match chan.get::<String>(queue).await {
+            Ok(got) => bodies.push(got.ack().await.unwrap()),
+            Err(err) if err.kind() == ErrorKind::NothingToConsume => return bodies,
+            Err(err) => panic!("the queue cannot be drained: {err}"),
+        }
+    }
+}
+
+/// Notes what a callback is called with.
+#[derive(Debug)]
+pub struct Recorder<T>(UnboundedSender<Delivery<T>>);
+
+/// What a callback was called with, in order.
+#[derive(Debug)]
+pub struct Calls<T>(UnboundedReceiver<Delivery<T>>);
+
+/// A recorder, and where its calls are read.
+#[must_use]
+pub fn record<T>() -> (Recorder<T>, Calls<T>) {
+    let (noted, calls) = mpsc::unbounded_channel();
+    (Recorder(noted), Calls(calls))
+}
+
+impl<T: Send + 'static> Recorder<T> {
+    /// Notes one call.
+    pub fn note(&self, delivery: Delivery<T>) {
+        // A scenario that has seen enough may be over.
+        let _ = self.0.send(delivery);
+    }
+
+    /// A callback that notes its calls and always succeeds.
+    pub fn callback(self) -> impl Fn(Delivery<T>) -> Ready<()> + Send + Sync + 'static {
+        move |delivery| {
+            self.note(delivery);
+            ready(())
+        }
+    }
+}
+
+impl<T> Clone for Recorder<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Calls<T> {
+    /// The next call, which comes while the connection's events are processed.
+    pub async fn next(&mut self, conn: &Connection) -> Delivery<T> {
+        processing(conn, "a callback", self.noted()).await
+    }
+
+    /// The next `n` calls.
+    pub async fn take(&mut self, conn: &Connection, n: usize) -> Vec<Delivery<T>> {
+        let mut calls = Vec::new();
+        while calls.len() < n {
+            calls.push(self.next(conn).await);
+        }
+        calls
+    }
+
+    /// The next call, while somebody else processes the events.
+    pub async fn noted(&mut self) -> Delivery<T> {
+        self.0.recv().await.expect("the callback is still there")
+    }
+
+    /// The calls that were noted and not yet read.
+    pub fn so_far(&mut self) -> Vec<Delivery<T>> {
+        std::iter::from_fn(|| self.0.try_recv().ok()).collect()
+    }
+}
+
+/// The bodies of deliveries.
+#[must_use]
+pub fn bodies<T>(deliveries: Vec<Delivery<T>>) -> Vec<T> {
+    deliveries.into_iter().map(|d| d.msg).collect()
+}
