@@ -1,7 +1,9 @@
 //! Running every scenario on one backend, each as a test of its own.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
@@ -12,6 +14,9 @@ use crate::scenarios::{self, Scenario};
 
 /// How long a scenario may take. Reached only by one that hangs.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long until one counts as blocked: its thread stands still, and its timers with it.
+const BLOCKED: Duration = Duration::from_secs(90);
 
 /// The `main` of a test target.
 ///
@@ -47,14 +52,29 @@ fn trial(scenario: Scenario, backend: Arc<Backend>) -> Trial {
     }
 }
 
+/// Runs a scenario in a thread of its own, so that one which blocks fails instead of holding up
+/// the suite for ever.
 fn run(scenario: Scenario, backend: &Backend) {
-    let broker = backend.broker(scenario.name);
+    let fixture = Fixture::new(backend.broker(scenario.name), scenario.name);
+    let (ended, end) = mpsc::channel();
+    thread::spawn(move || {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| run_here(scenario, fixture)));
+        // Nobody listens any more if it was taken for blocked.
+        let _ = ended.send(outcome);
+    });
+    match end.recv_timeout(BLOCKED) {
+        Ok(Ok(())) => {}
+        Ok(Err(panic)) => panic::resume_unwind(panic),
+        Err(_) => panic!("{} has been blocked for {BLOCKED:?}", scenario.name),
+    }
+}
+
+fn run_here(scenario: Scenario, fixture: Fixture) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a tokio runtime starts");
     runtime.block_on(async {
-        let fixture = Fixture::new(broker, scenario.name);
         tokio::time::timeout(LIMIT, (scenario.run)(fixture))
             .await
             .unwrap_or_else(|_| panic!("{} still runs after {LIMIT:?}", scenario.name));

@@ -1,14 +1,16 @@
 //! The examples, run as they come: on the in-memory broker.
 
-use std::process::Command;
-
-use mooq_integration_tests::example;
+use mooq_integration_tests::{example, within};
+use tokio::process::Command;
 
 /// Runs an example to its end, and gives the lines that it printed, sorted.
-fn output_of(name: &str, arguments: &[&str]) -> Vec<String> {
-    let output = Command::new(example::build(name))
+async fn output_of(name: &str, arguments: &[&str]) -> Vec<String> {
+    let run = Command::new(example::build(name))
         .args(arguments)
-        .output()
+        .kill_on_drop(true)
+        .output();
+    let output = within(&format!("the end of {name}"), run)
+        .await
         .expect("the example starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} fails: {errors}");
@@ -18,18 +20,18 @@ fn output_of(name: &str, arguments: &[&str]) -> Vec<String> {
     lines
 }
 
-#[test]
-fn in2com_ticks_publishes_and_yells() {
-    let lines = output_of("in2com", &["--seconds", "2"]);
+#[tokio::test]
+async fn in2com_ticks_publishes_and_yells() {
+    let lines = output_of("in2com", &["--seconds", "2"]).await;
     for line in ["tick hello 0", "published!", "tick loud 0", "HELLO WORLD!"] {
         assert!(lines.iter().any(|l| l == line), "'{line}' in {lines:?}");
     }
 }
 
-#[test]
-fn direct_prints_what_has_the_key() {
+#[tokio::test]
+async fn direct_prints_what_has_the_key() {
     assert_eq!(
-        output_of("direct", &[]),
+        output_of("direct", &[]).await,
         [
             "error: the disk is full",
             "warning: the disk is nearly full"
@@ -37,10 +39,10 @@ fn direct_prints_what_has_the_key() {
     );
 }
 
-#[test]
-fn topic_prints_what_matches() {
+#[tokio::test]
+async fn topic_prints_what_matches() {
     assert_eq!(
-        output_of("topic", &[]),
+        output_of("topic", &[]).await,
         [
             "*.red matches apple.red: a red apple",
             "*.red matches ball.red: a red ball",
@@ -51,10 +53,10 @@ fn topic_prints_what_matches() {
     );
 }
 
-#[test]
-fn fanout_gives_to_all() {
+#[tokio::test]
+async fn fanout_gives_to_all() {
     assert_eq!(
-        output_of("fanout", &[]),
+        output_of("fanout", &[]).await,
         [
             "Ada reads: it rains",
             "Edsger reads: it rains",
@@ -63,10 +65,10 @@ fn fanout_gives_to_all() {
     );
 }
 
-#[test]
-fn headers_gives_by_header() {
+#[tokio::test]
+async fn headers_gives_by_header() {
     assert_eq!(
-        output_of("headers", &[]),
+        output_of("headers", &[]).await,
         [
             "the archive gets a colour PDF",
             "the archive gets a grey PDF",
@@ -75,10 +77,10 @@ fn headers_gives_by_header() {
     );
 }
 
-#[test]
-fn unit_test_a_service_bills_an_order() {
+#[tokio::test]
+async fn unit_test_a_service_bills_an_order() {
     assert_eq!(
-        output_of("unit_test_a_service", &[]),
+        output_of("unit_test_a_service", &[]).await,
         ["Invoice { order: 1, cents: 750 }"]
     );
 }

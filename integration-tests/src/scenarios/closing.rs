@@ -1,6 +1,6 @@
 //! Closing connections and channels, and what becomes of what they held.
 
-use mooq::{Channel, Connection, Error, ErrorKind, ErrorScope};
+use mooq::{Channel, Connection, Delivery, Error, ErrorKind, ErrorScope};
 
 use super::scenarios;
 use crate::Fixture;
@@ -111,6 +111,26 @@ async fn every_call_fails(fixture: &Fixture, chan: &Channel, expect: impl Fn(&st
         .register_consumer(&exchange, "direct")
         .callback(recorder.callback());
     expect("register_consumer", register.await.unwrap_err());
+}
+
+async fn a_connection_ends_though_its_own_callback_holds_the_last_handle(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let (held, dropped) = tokio::sync::oneshot::channel::<()>();
+    let held = std::sync::Arc::new((chan.clone(), held));
+    chan.register_consumer(fixture.name("exchange"), "direct")
+        .callback(move |_: Delivery<String>| {
+            let held = std::sync::Arc::clone(&held);
+            async move { drop(held) }
+        })
+        .await
+        .unwrap();
+    let missing = fixture.name("missing");
+    chan.publish(&missing, "lost").unconfirmed().await.unwrap();
+    drop((chan, conn));
+    // The broker closes the channel: the callback goes, and with it the connection.
+    crate::within("the callback's end", dropped)
+        .await
+        .unwrap_err();
 }
 
 async fn exclusive_queues_go_with_their_connection(fixture: Fixture) {
@@ -315,6 +335,7 @@ scenarios! { closing:
     after_the_connections_close_every_call_says_so,
     after_the_channels_close_every_call_says_so,
     after_a_channel_error_every_call_repeats_it,
+    a_connection_ends_though_its_own_callback_holds_the_last_handle,
     exclusive_queues_go_with_their_connection,
     exclusive_queues_outlive_their_channel,
     an_exclusive_queue_is_locked_to_other_connections,

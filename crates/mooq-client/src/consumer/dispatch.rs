@@ -10,6 +10,9 @@ use mooq_core::{Deliver, Error, ErrorKind, ErrorScope, Result};
 use super::handler::CallbackConsumer;
 
 /// The callback consumers of a connection, and which of them have deliveries waiting.
+///
+/// A callback may own the last handle of its connection, whose drop comes back here: so a
+/// consumer is never dropped while the state is locked.
 #[derive(Debug, Default)]
 pub(crate) struct Dispatch(Mutex<State>);
 
@@ -99,12 +102,13 @@ impl Dispatch {
         let Some(entry) = state.consumers.get_mut(&id).filter(|entry| !entry.ending) else {
             return;
         };
+        let mut gone = None;
         if err.scope() == ErrorScope::Operation {
             // Its queue is gone, and these may be the last copies of what waits.
             entry.ending = true;
             state.ready.insert(id);
         } else {
-            state.consumers.remove(&id);
+            gone = state.consumers.remove(&id);
         }
         // Closing it oneself is an end, not an error.
         let own = [ErrorKind::ChannelClosed, ErrorKind::ConnectionClosed];
@@ -112,13 +116,13 @@ impl Dispatch {
             state.failures.push_back(err);
         }
         wake(state);
+        drop(gone);
     }
 
     /// Nobody is left who could process events: lets go of the consumers, and so of their
     /// channels.
     pub(crate) fn abandon(&self) {
         let consumers = std::mem::take(&mut self.lock().consumers);
-        // Callbacks may hold what locks this again when dropped, so they go after the lock.
         drop(consumers);
     }
 
@@ -158,6 +162,7 @@ impl Dispatch {
     /// Takes one delivery of each consumer that has one and room for it, in the order of
     /// registration.
     pub(super) fn sweep(&self, starts: &mut Vec<Start>) {
+        let mut gone = Vec::new();
         let mut state = self.lock();
         let State {
             consumers, ready, ..
@@ -172,7 +177,7 @@ impl Dispatch {
             }
             let Some((deliver, more)) = entry.consumer.inbox.pop() else {
                 if entry.ending {
-                    consumers.remove(&id);
+                    gone.extend(consumers.remove(&id));
                 }
                 return false;
             };
@@ -184,6 +189,8 @@ impl Dispatch {
             });
             more
         });
+        drop(state);
+        drop(gone);
     }
 
     /// A callback of consumer `id` has ended.
