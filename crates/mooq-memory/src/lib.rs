@@ -8,4 +8,4 @@ mod broker;
 pub mod engine;
 
 pub use broker::{InMemoryBroker, MemoryTransport};
-pub use engine::{ExchangeInfo, Options, Profile, QueueInfo};
+pub use engine::{ExchangeInfo, Options, Profile, QueueInfo, QueueTally};

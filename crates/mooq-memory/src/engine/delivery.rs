@@ -84,6 +84,9 @@ impl Engine {
             }),
         });
         if consumer.no_ack {
+            if let Some(queue) = self.queues.get_mut(queue) {
+                queue.tally.acked += 1;
+            }
             return;
         }
         channel.ledger.enter(Unacked {
@@ -133,7 +136,7 @@ impl Engine {
             return;
         }
         // By far the most frequent case, spared every allocation.
-        self.forget(unacked.queue, 1);
+        self.count_settled(unacked.queue, 1, fate);
         if self.give_credit(unacked.consumer, 1) {
             self.pump(unacked.queue);
         }
@@ -173,7 +176,7 @@ impl Engine {
         fate: Fate,
     ) {
         let count = group.len();
-        self.forget(queue, count);
+        self.count_settled(queue, count, fate);
         let unblocked = self.give_credit(consumer, count);
         match fate {
             Fate::Acked => {}
@@ -204,9 +207,17 @@ impl Engine {
         self.drop_expired(key);
     }
 
-    pub(super) fn forget(&mut self, queue: Key<Queue>, count: usize) {
-        if let Some(queue) = self.queues.get_mut(queue) {
-            queue.unacked = queue.unacked.saturating_sub(count as u64);
+    /// Counts deliveries as settled.
+    pub(super) fn count_settled(&mut self, queue: Key<Queue>, count: usize, fate: Fate) {
+        let Some(queue) = self.queues.get_mut(queue) else {
+            return;
+        };
+        let count = count as u64;
+        queue.unacked = queue.unacked.saturating_sub(count);
+        match fate {
+            Fate::Acked => queue.tally.acked += count,
+            Fate::Rejected => queue.tally.rejected += count,
+            Fate::Requeued => {}
         }
     }
 

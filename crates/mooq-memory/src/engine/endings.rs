@@ -6,11 +6,12 @@ use mooq_core::ChannelEvent;
 use super::Engine;
 use super::arena::Key;
 use super::bindings::Destination;
-use super::channel::Channel;
+use super::channel::{Channel, Fate};
 use super::command::{ConnectionId, Effect};
 use super::consumer::Consumer;
 use super::exchange::Exchange;
 use super::queue::Queue;
+use super::queue::tally::QueueTally;
 use super::time::Time;
 
 impl Engine {
@@ -47,7 +48,7 @@ impl Engine {
                 self.delete_queue(queue);
                 continue;
             }
-            self.forget(queue, group.len());
+            self.count_settled(queue, group.len(), Fate::Requeued);
             self.renew_lease(queue);
             self.put_back(queue, group);
             self.pump(queue);
@@ -173,6 +174,10 @@ impl Engine {
                 self.delete_queue(key);
             } else if let Some(queue) = self.queues.get_mut(key) {
                 queue.ready.retain_persistent();
+                queue.tally = QueueTally {
+                    arrived: queue.ready.len() as u64,
+                    ..QueueTally::default()
+                };
             }
         }
         let exchanges = self

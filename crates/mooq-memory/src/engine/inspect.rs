@@ -5,6 +5,7 @@ use mooq_core::{ExchangeKind, ExchangeName, QueueName, VirtualHost};
 
 use super::Engine;
 use super::bindings::Routing;
+use super::queue::tally::QueueTally;
 
 /// A queue as it is at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct QueueInfo {
     pub ready: u64,
     /// How many are delivered and not settled.
     pub unacked: u64,
+    /// How many came, and what has become of those that left.
+    pub tally: QueueTally,
     /// How many consumers it has.
     pub consumers: u32,
     /// It survives a restart.
@@ -59,6 +62,7 @@ impl Engine {
                 name: queue.name.clone(),
                 ready: queue.ready.len() as u64,
                 unacked: queue.unacked,
+                tally: queue.tally,
                 consumers: queue.consumers.count(),
                 durable: queue.durable,
                 exclusive: queue.owner.is_some(),

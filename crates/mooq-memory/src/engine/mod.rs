@@ -82,6 +82,7 @@ use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error};
 pub use command::{Capabilities, Command, ConnectionId, Effect, Login, Method, Reply};
 pub use inspect::{ExchangeInfo, QueueInfo};
 pub use options::{Options, Profile};
+pub use queue::tally::QueueTally;
 pub use time::Time;
 
 use arena::{Arena, Key};

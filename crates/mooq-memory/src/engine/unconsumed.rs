@@ -32,6 +32,7 @@ impl Engine {
             let Some(dropped) = queue.ready.pop() else {
                 return;
             };
+            queue.tally.dropped += 1;
             self.bury(
                 key,
                 &dropped.message,
@@ -55,6 +56,7 @@ impl Engine {
             let Some(expired) = queue.ready.pop() else {
                 return;
             };
+            queue.tally.expired += 1;
             self.bury(
                 key,
                 &expired.message,
@@ -73,7 +75,7 @@ impl Engine {
         annotations: Option<&Annotations>,
         reason: Reason,
     ) {
-        let Some(queue) = self.queues.get(queue) else {
+        let Some(queue) = self.queues.get_mut(queue) else {
             return;
         };
         let Some(name) = &queue.options.dead_letter_exchange else {
@@ -93,6 +95,7 @@ impl Engine {
             name,
             queue.options.dead_letter_routing_key.as_ref(),
         );
+        queue.tally.dead_lettered += 1;
         self.dead_letters.push_back(PendingDeadLetter {
             vhost: queue.vhost,
             exchange,

@@ -19,5 +19,7 @@ mod harness;
 mod invariants;
 mod limits;
 mod publishing;
+mod run;
+mod script;
 mod settling;
 mod time;

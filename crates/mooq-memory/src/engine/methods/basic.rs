@@ -131,6 +131,7 @@ impl Engine {
         if let Some(queue) = self.queues.get_mut(key) {
             message_count = count(queue.ready.len());
             queue.unacked += u64::from(!no_ack);
+            queue.tally.acked += u64::from(no_ack);
         }
         let fetched = Fetched {
             delivery_tag,

@@ -91,10 +91,12 @@ impl Engine {
     ) -> Result<Reply, ReplyError> {
         let name = self.expand_queue_name(caller, name)?;
         let (key, _) = self.accessible_queue(caller, &name)?;
-        let queue = self.queues.get_mut(key);
-        Ok(Reply::MessageCount(count(
-            queue.map_or(0, |queue| queue.ready.clear()),
-        )))
+        let purged = self.queues.get_mut(key).map_or(0, |queue| {
+            let purged = queue.ready.clear();
+            queue.tally.purged += purged as u64;
+            purged
+        });
+        Ok(Reply::MessageCount(count(purged)))
     }
 
     /// Sends its reply itself: the queue's consumers hear of its end after that.

@@ -3,6 +3,7 @@
 pub(crate) mod arguments;
 pub(crate) mod consumers;
 pub(crate) mod ready;
+pub(crate) mod tally;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use super::vhost::VirtualHost;
 use arguments::{Overflow, QueueArguments};
 use consumers::QueueConsumers;
 use ready::{QueuedMessage, ReadyMessages};
+use tally::QueueTally;
 
 #[derive(Debug)]
 pub(crate) struct Queue {
@@ -34,6 +36,7 @@ pub(crate) struct Queue {
     pub(crate) ready: ReadyMessages,
     /// How many messages are delivered and not settled.
     pub(crate) unacked: u64,
+    pub(crate) tally: QueueTally,
     pub(crate) consumers: QueueConsumers,
     /// The source and key of its bindings.
     pub(crate) bound_to: HashSet<(Key<Exchange>, RoutingKey), RandomState>,
@@ -62,6 +65,7 @@ impl Queue {
             ready: ReadyMessages::new(options.max_priority),
             options,
             unacked: 0,
+            tally: QueueTally::default(),
             consumers: QueueConsumers::default(),
             bound_to: HashSet::default(),
             routed: 0,
@@ -80,6 +84,7 @@ impl Queue {
     ) -> QueuedMessage {
         let position = self.next_position;
         self.next_position += 1;
+        self.tally.arrived += 1;
         let ttl = match (self.options.message_ttl, message_ttl) {
             (Some(queue), Some(message)) => Some(queue.min(message)),
             (queue, message) => queue.or(message),
