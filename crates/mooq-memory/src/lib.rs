@@ -2,7 +2,8 @@
 //!
 //! [`InMemoryBroker`] is a broker in this process, [`MemoryTransport`] connects to one. Underneath
 //! is the [`engine`], a state machine without I/O, clock or randomness, which can also be driven
-//! by itself. It does what RabbitMQ 4.0 does with classic queues, down to reply codes and texts.
+//! by itself. It does what RabbitMQ does with classic queues, down to reply codes and texts: by
+//! default what RabbitMQ 4.0 does, and what 3.10 or 4.3 does where a broker has their [`Profile`].
 
 mod broker;
 pub mod engine;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use mooq_core::{Error, IntoChecked, VirtualHost};
 
-use crate::engine::{ExchangeInfo, Options, QueueInfo};
+use crate::engine::{ExchangeInfo, Options, Profile, QueueInfo};
 use registry::Registry;
 use shared::Shared;
 pub use transport::MemoryTransport;
@@ -86,6 +86,35 @@ impl InMemoryBroker {
     #[must_use]
     pub fn start() -> Self {
         Self::start_with_options(Options::default())
+    }
+
+    /// The same, which behaves as another version of RabbitMQ than the default 4.0.
+    ///
+    /// For one with a host and a port give [`Self::with_options`] the options
+    /// [`of`](Options::of) the profile.
+    ///
+    /// # Examples
+    /// What RabbitMQ 4.3 refuses and earlier versions do not:
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use mooq_core::{Endpoint, QueueDeclare, Scheme, Transport};
+    /// use mooq_memory::{InMemoryBroker, Profile};
+    ///
+    /// let mut transient = QueueDeclare::new("orders".try_into()?);
+    /// transient.durable = false;
+    /// for (profile, allowed) in [(Profile::V4_0, true), (Profile::V4_3, false)] {
+    ///     let broker = InMemoryBroker::start_as(profile);
+    ///     let opened = broker.transport().open(&Endpoint::new(Scheme::Memory)).await?;
+    ///     let channel = opened.connection.open_channel().await?.channel;
+    ///     let declared = channel.declare_queue(transient.clone()).await;
+    ///     assert_eq!(declared.is_ok(), allowed);
+    /// }
+    /// # Ok::<(), mooq_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn start_as(profile: Profile) -> Self {
+        Self::start_with_options(Options::of(profile))
     }
 
     /// The same, set up as `options` say.

@@ -7,6 +7,7 @@ use mooq_core::{FieldValue, Message, Properties, RoutingKey};
 use super::arena::Key;
 use super::dead_letter::Annotations;
 use super::exchange::Exchange;
+use super::profile::Profile;
 use super::queue::arguments::check_expiry;
 use super::reply_error::{ReplyError, type_name};
 use super::{Caller, Engine};
@@ -31,7 +32,9 @@ impl Engine {
         if immediate {
             return Err(ReplyError::not_implemented("immediate=true"));
         }
-        let (size, max) = (message.body.len(), self.options.max_message_size);
+        let max = self.options.max_message_size;
+        let max = max.unwrap_or_else(|| self.options.profile.max_message_size());
+        let size = message.body.len();
         if size > max {
             return Err(ReplyError::precondition_failed(format!(
                 "message size {size} is larger than configured max size {max}"
@@ -50,17 +53,16 @@ impl Engine {
                 "fast reply consumer does not exist",
             ));
         }
+        let profile = self.options.profile;
+        if profile.checks_user_id_first() {
+            self.check_user_id(caller, properties)?;
+        }
         let ttl = expiration(properties)?;
         let annotations = routing_headers(properties)?;
-        if let Some(user) = &properties.user_id {
-            let login = &self.connection_mut(caller.connection)?.username;
-            if **user != **login {
-                return Err(ReplyError::precondition_failed(format!(
-                    "user_id property set to '{user}' but authenticated user was '{login}'"
-                )));
-            }
+        if !profile.checks_user_id_first() {
+            self.check_user_id(caller, properties)?;
         }
-        let message = as_delivered(message, ttl);
+        let message = as_delivered(message, ttl, profile);
         self.keeps_time |= ttl.is_some();
         Ok((
             key,
@@ -71,19 +73,34 @@ impl Engine {
             },
         ))
     }
+
+    /// A client may name its user, and no other
+    /// ([validated user-id](https://www.rabbitmq.com/docs/validated-user-id)).
+    fn check_user_id(&self, caller: Caller, properties: &Properties) -> Result<(), ReplyError> {
+        let Some(user) = &properties.user_id else {
+            return Ok(());
+        };
+        let login = &self.connection(caller.connection)?.username;
+        if **user == **login {
+            return Ok(());
+        }
+        Err(ReplyError::precondition_failed(format!(
+            "user_id property set to '{user}' but authenticated user was '{login}'"
+        )))
+    }
 }
 
-/// The message as its consumers will see it: RabbitMQ writes an expiration without leading zeros
-/// and keeps BCC to itself.
-fn as_delivered(mut message: Message, ttl: Option<u64>) -> Message {
-    let expiration = ttl.map(|millis| millis.to_string());
-    let headers = &message.properties.headers;
-    if message.properties.expiration.as_deref() != expiration.as_deref()
-        || (!headers.is_empty() && headers.get("BCC").is_some())
+/// The message as its consumers will see it: RabbitMQ keeps BCC to itself.
+fn as_delivered(mut message: Message, ttl: Option<u64>, profile: Profile) -> Message {
+    let expiration = ttl.filter(|_| profile.rewrites_expiration());
+    if let Some(expiration) = expiration.map(|millis| millis.to_string())
+        && message.properties.expiration.as_deref() != Some(expiration.as_str())
     {
-        let properties = Arc::make_mut(&mut message.properties);
-        properties.headers.remove("BCC");
-        properties.expiration = expiration.and_then(|text| text.try_into().ok());
+        Arc::make_mut(&mut message.properties).expiration = expiration.try_into().ok();
+    }
+    let headers = &message.properties.headers;
+    if !headers.is_empty() && headers.get("BCC").is_some() {
+        Arc::make_mut(&mut message.properties).headers.remove("BCC");
     }
     message
 }

@@ -7,6 +7,9 @@ use mooq_core::{
     ExchangeName, FieldTable, FieldValue, Message, QueueName, RoutingKey, ShortString,
 };
 
+use super::death_header;
+use super::profile::Profile;
+
 /// What the broker knows of a message beyond what its consumers see. Most messages have none.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Annotations {
@@ -49,50 +52,54 @@ struct Death {
     original_expiration: Option<ShortString>,
 }
 
+/// A message about to leave its queue unconsumed.
+#[derive(Debug)]
+pub(crate) struct Dying<'a> {
+    pub(crate) message: &'a Message,
+    pub(crate) annotations: Option<&'a Annotations>,
+    pub(crate) queue: &'a QueueName,
+    pub(crate) reason: Reason,
+    /// When, in seconds since the Unix epoch.
+    pub(crate) time: u64,
+}
+
 /// A message about to be published again to a dead-letter exchange.
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
     pub(crate) message: Arc<Message>,
     pub(crate) annotations: Arc<Annotations>,
     pub(crate) reason: Reason,
+    profile: Profile,
 }
 
 impl DeadLetter {
-    /// The dead letter that `message` becomes.
+    /// The dead letter that a message becomes, for an exchange and with a key of its own or the
+    /// message's.
     pub(crate) fn new(
-        message: &Message,
-        annotations: Option<&Annotations>,
-        queue: &QueueName,
-        reason: Reason,
-        time: u64,
+        dying: &Dying<'_>,
         exchange: &ExchangeName,
         routing_key: Option<&RoutingKey>,
+        profile: Profile,
     ) -> Self {
-        let mut annotations = annotations.cloned().unwrap_or_default();
-        let first = annotations.deaths.is_empty();
-        annotations.record_death(message, queue, reason, time);
-
+        let message = dying.message;
+        let mut annotations = dying.annotations.cloned().unwrap_or_default();
         let mut properties = (*message.properties).clone();
         properties.expiration = None;
         let headers = &mut properties.headers;
-        set(headers, "x-death", annotations.deaths_as_header());
-        let mut said = vec!["x-last-death"];
-        if first {
-            said.push("x-first-death");
-        }
-        for prefix in said {
-            set(headers, &format!("{prefix}-reason"), reason.as_str().into());
-            set(headers, &format!("{prefix}-queue"), queue.as_str().into());
-            set(
-                headers,
-                &format!("{prefix}-exchange"),
-                message.exchange.as_str().into(),
-            );
+        if profile.deaths_are_in_the_header() {
+            let death = Death::new(dying, annotations.seen_keys(message));
+            death_header::record(headers, death.as_table());
+        } else {
+            annotations.record_death(dying);
+            annotations.tell_of_deaths(dying, headers);
         }
 
         let routing_key = match routing_key {
             Some(key) => {
                 annotations.more_keys.clear();
+                if profile.drops_cc_with_dead_letter_key() {
+                    headers.remove("CC");
+                }
                 key.clone()
             }
             None => message.routing_key.clone(),
@@ -105,7 +112,8 @@ impl DeadLetter {
                 body: message.body.clone(),
             }),
             annotations: annotations.into(),
-            reason,
+            reason: dying.reason,
+            profile,
         }
     }
 
@@ -114,6 +122,9 @@ impl DeadLetter {
     pub(crate) fn is_cycle(&self, queue: &QueueName) -> bool {
         if self.reason == Reason::Rejected {
             return false;
+        }
+        if self.profile.deaths_are_in_the_header() {
+            return death_header::is_cycle(&self.message.properties.headers, queue);
         }
         let deaths = &self.annotations.deaths;
         let Some(at) = deaths.iter().position(|death| death.queue == *queue) else {
@@ -136,28 +147,38 @@ impl Annotations {
         }
     }
 
-    fn record_death(&mut self, message: &Message, queue: &QueueName, reason: Reason, time: u64) {
+    fn record_death(&mut self, dying: &Dying<'_>) {
         let known = self
             .deaths
             .iter()
-            .position(|death| death.queue == *queue && death.reason == reason);
+            .position(|death| death.queue == *dying.queue && death.reason == dying.reason);
         let death = match known {
             Some(at) => {
                 let mut death = self.deaths.remove(at);
                 death.count += 1;
                 death
             }
-            None => Death {
-                queue: queue.clone(),
-                reason,
-                count: 1,
-                time,
-                exchange: message.exchange.clone(),
-                routing_keys: self.seen_keys(message),
-                original_expiration: message.properties.expiration.clone(),
-            },
+            None => Death::new(dying, self.seen_keys(dying.message)),
         };
         self.deaths.insert(0, death);
+    }
+
+    /// Writes the deaths into a message's headers, whatever its publisher wrote there.
+    fn tell_of_deaths(&self, dying: &Dying<'_>, headers: &mut FieldTable) {
+        set(headers, "x-death", self.deaths_as_header());
+        let mut said = vec!["x-last-death"];
+        let is_first = matches!(self.deaths.as_slice(), [only] if only.count == 1);
+        if is_first {
+            said.push("x-first-death");
+        }
+        for prefix in said {
+            let reason = dying.reason.as_str();
+            set(headers, &format!("{prefix}-reason"), reason.into());
+            let queue = dying.queue.as_str();
+            set(headers, &format!("{prefix}-queue"), queue.into());
+            let exchange = dying.message.exchange.as_str();
+            set(headers, &format!("{prefix}-exchange"), exchange.into());
+        }
     }
 
     /// The keys that it was routed by, without those that nobody is to see.
@@ -175,14 +196,26 @@ impl Annotations {
     fn deaths_as_header(&self) -> FieldValue {
         self.deaths
             .iter()
-            .map(Death::as_header)
+            .map(|death| FieldValue::from(death.as_table()))
             .collect::<Vec<_>>()
             .into()
     }
 }
 
 impl Death {
-    fn as_header(&self) -> FieldValue {
+    fn new(dying: &Dying<'_>, routing_keys: Vec<RoutingKey>) -> Self {
+        Self {
+            queue: dying.queue.clone(),
+            reason: dying.reason,
+            count: 1,
+            time: dying.time,
+            exchange: dying.message.exchange.clone(),
+            routing_keys,
+            original_expiration: dying.message.properties.expiration.clone(),
+        }
+    }
+
+    fn as_table(&self) -> FieldTable {
         let mut table = FieldTable::new();
         set(&mut table, "count", self.count.into());
         set(&mut table, "reason", self.reason.as_str().into());
@@ -202,7 +235,7 @@ impl Death {
                 expiration.as_str().into(),
             );
         }
-        table.into()
+        table
     }
 }
 

@@ -8,6 +8,7 @@ use mooq_core::{ExchangeDeclare, ExchangeName, FieldTable, RoutingKey};
 use super::arena::Key;
 use super::arguments::assert_args_equivalence;
 use super::bindings::{Bindings, Routing};
+use super::profile::Profile;
 use super::reply_error::{ReplyError, Resource};
 use super::vhost::VirtualHost;
 
@@ -32,7 +33,12 @@ pub(crate) struct Exchange {
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
 impl Exchange {
-    pub(crate) fn new(declare: ExchangeDeclare, kind: Routing, vhost: Key<VirtualHost>) -> Self {
+    pub(crate) fn new(
+        declare: ExchangeDeclare,
+        kind: Routing,
+        vhost: Key<VirtualHost>,
+        profile: Profile,
+    ) -> Self {
         Self {
             name: declare.name,
             vhost,
@@ -41,7 +47,7 @@ impl Exchange {
             auto_delete: declare.auto_delete,
             internal: declare.internal,
             arguments: declare.arguments,
-            bindings: Bindings::new(kind),
+            bindings: Bindings::new(kind, profile),
             bound_to: HashSet::default(),
             routed: 0,
         }

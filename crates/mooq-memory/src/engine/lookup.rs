@@ -31,6 +31,12 @@ impl Engine {
             .ok_or_else(|| ReplyError::internal("virtual host"))
     }
 
+    pub(super) fn connection(&self, id: ConnectionId) -> Result<&Connection, ReplyError> {
+        self.connections
+            .get(id.0)
+            .ok_or_else(|| ReplyError::internal("connection"))
+    }
+
     pub(super) fn connection_mut(
         &mut self,
         id: ConnectionId,

@@ -54,6 +54,7 @@ mod command;
 mod connection;
 mod consumer;
 mod dead_letter;
+mod death_header;
 mod delivery;
 mod endings;
 mod exchange;
@@ -64,6 +65,7 @@ mod lookup;
 mod methods;
 mod names;
 mod options;
+mod profile;
 mod publishing;
 mod queue;
 mod reply_error;
@@ -81,7 +83,8 @@ use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error};
 
 pub use command::{Capabilities, Command, ConnectionId, Effect, Login, Method, Reply};
 pub use inspect::{ExchangeInfo, QueueInfo};
-pub use options::{Options, Profile};
+pub use options::Options;
+pub use profile::Profile;
 pub use queue::tally::QueueTally;
 pub use time::Time;
 

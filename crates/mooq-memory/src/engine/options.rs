@@ -2,14 +2,7 @@
 
 use std::time::Duration;
 
-/// Which RabbitMQ the engine behaves as, where its versions differ.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Profile {
-    /// RabbitMQ 4.0.
-    #[default]
-    V4_0,
-}
+use super::profile::Profile;
 
 /// How a broker is set up.
 #[derive(Debug, Clone)]
@@ -23,18 +16,27 @@ pub struct Options {
     pub started: Duration,
     /// How many channels a connection may have open. RabbitMQ's default is 2047.
     pub channel_max: u16,
-    /// The largest body that may be published, in bytes. RabbitMQ 4's default is 16 MiB.
-    pub max_message_size: usize,
+    /// The largest body that may be published, in bytes. None stands for the default of the
+    /// profile: 128 MiB before RabbitMQ 4.0, 16 MiB since.
+    pub max_message_size: Option<usize>,
+}
+
+impl Options {
+    /// The options of a broker that behaves as `profile` does.
+    #[must_use]
+    pub fn of(profile: Profile) -> Self {
+        Self {
+            profile,
+            seed: 0,
+            started: Duration::ZERO,
+            channel_max: 2047,
+            max_message_size: None,
+        }
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            profile: Profile::default(),
-            seed: 0,
-            started: Duration::ZERO,
-            channel_max: 2047,
-            max_message_size: 16 * 1024 * 1024,
-        }
+        Self::of(Profile::default())
     }
 }

@@ -20,6 +20,7 @@ pub(crate) enum ReplyCode {
     NotFound,
     ResourceLocked,
     PreconditionFailed,
+    CommandInvalid,
     ChannelError,
     NotAllowed,
     NotImplemented,
@@ -34,6 +35,7 @@ impl ReplyCode {
             Self::NotFound => (404, "NOT_FOUND"),
             Self::ResourceLocked => (405, "RESOURCE_LOCKED"),
             Self::PreconditionFailed => (406, "PRECONDITION_FAILED"),
+            Self::CommandInvalid => (503, "COMMAND_INVALID"),
             Self::ChannelError => (504, "CHANNEL_ERROR"),
             Self::NotAllowed => (530, "NOT_ALLOWED"),
             Self::NotImplemented => (540, "NOT_IMPLEMENTED"),
@@ -49,6 +51,7 @@ impl ReplyCode {
             | Self::ResourceLocked
             | Self::PreconditionFailed => false,
             Self::ConnectionForced
+            | Self::CommandInvalid
             | Self::ChannelError
             | Self::NotAllowed
             | Self::NotImplemented
@@ -135,6 +138,18 @@ impl ReplyError {
         Self::precondition_failed(format!(
             "inequivalent arg '{what}' for {resource}: received {received} but current is {current}"
         ))
+    }
+
+    /// A queue that is neither durable nor exclusive, where there are none such. RabbitMQ says
+    /// more, which the limit of a reply text cuts off.
+    pub(crate) fn transient_shared_queue() -> Self {
+        Self::new(
+            ReplyCode::InternalError,
+            "Feature `transient_nonexcl_queues` is deprecated.\nBy default, this feature is not \
+             permitted anymore.\nThe feature will be removed from a future major RabbitMQ \
+             version, regardless of the configuration; actual version to be determined.\nTo \
+             continue using this feature",
+        )
     }
 
     pub(crate) fn invalid_arg(

@@ -8,7 +8,7 @@ use mooq_core::Message;
 use super::Engine;
 use super::acceptance::Accepted;
 use super::arena::Key;
-use super::dead_letter::{Annotations, DeadLetter, Reason};
+use super::dead_letter::{Annotations, DeadLetter, Dying, Reason};
 use super::exchange::Exchange;
 use super::queue::Queue;
 use super::queue::arguments::Overflow;
@@ -86,15 +86,15 @@ impl Engine {
             return;
         };
         let time = self.options.started + self.now.since_start();
-        let letter = DeadLetter::new(
+        let dying = Dying {
             message,
             annotations,
-            &queue.name,
+            queue: &queue.name,
             reason,
-            time.as_secs(),
-            name,
-            queue.options.dead_letter_routing_key.as_ref(),
-        );
+            time: time.as_secs(),
+        };
+        let key = queue.options.dead_letter_routing_key.as_ref();
+        let letter = DeadLetter::new(&dying, name, key, self.options.profile);
         queue.tally.dead_lettered += 1;
         self.dead_letters.push_back(PendingDeadLetter {
             vhost: queue.vhost,

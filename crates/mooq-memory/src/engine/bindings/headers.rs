@@ -12,10 +12,13 @@ use foldhash::fast::RandomState;
 use mooq_core::{FieldTable, FieldValue};
 
 use super::destinations::Destination;
+use crate::engine::profile::Profile;
 use crate::engine::reply_error::{ReplyError, type_name, value_text};
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HeadersIndex {
+    /// By whose rules values are compared.
+    profile: Profile,
     bindings: HashMap<BindingId, HeadersBinding, RandomState>,
     next_id: BindingId,
     /// Bindings by the hash of a header's key and value, or of its key alone if any value will
@@ -85,6 +88,17 @@ pub(crate) fn validate(arguments: &FieldTable) -> Result<(), ReplyError> {
 }
 
 impl HeadersIndex {
+    pub(crate) fn new(profile: Profile) -> Self {
+        Self {
+            profile,
+            bindings: HashMap::default(),
+            next_id: 0,
+            filed: HashMap::default(),
+            unconditional: Vec::new(),
+            hasher: RandomState::default(),
+        }
+    }
+
     pub(crate) fn add(&mut self, arguments: &FieldTable, destination: Destination) {
         let binding = HeadersBinding {
             matching: HeadersMatch::of(arguments),
@@ -159,7 +173,7 @@ impl HeadersIndex {
     fn take_matching(&self, ids: &[BindingId], headers: &FieldTable, found: &mut Vec<Destination>) {
         for id in ids {
             if let Some(binding) = self.bindings.get(id)
-                && binding.matches(headers)
+                && binding.matches(headers, self.profile)
             {
                 found.push(binding.destination);
             }
@@ -175,12 +189,12 @@ impl HeadersIndex {
     fn hash(&self, key: &str, value: &FieldValue) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         key.hash(&mut hasher);
-        hash_value(value, &mut hasher);
+        hash_value(value, self.profile, &mut hasher);
         hasher.finish()
     }
 
     fn hash_of_header(&self, key: &str, value: &FieldValue) -> u64 {
-        match routing_value(value) {
+        match routing_value(value, self.profile) {
             Some(seen) => self.hash(key, &seen),
             None => self.hash(key, value),
         }
@@ -197,13 +211,13 @@ impl HeadersBinding {
             .map(|(key, value)| (key.as_str(), value))
     }
 
-    fn matches(&self, headers: &FieldTable) -> bool {
+    fn matches(&self, headers: &FieldTable, profile: Profile) -> bool {
         let has = |(key, wanted): (&str, &FieldValue)| match headers.get(key) {
             None => false,
             Some(_) if *wanted == FieldValue::Void => true,
-            Some(value) => match routing_value(value) {
-                Some(seen) => same_value(wanted, &seen),
-                None => same_value(wanted, value),
+            Some(value) => match routing_value(value, profile) {
+                Some(seen) => same_value(wanted, &seen, profile),
+                None => same_value(wanted, value, profile),
             },
         };
         if self.matching.any {
@@ -214,11 +228,10 @@ impl HeadersBinding {
     }
 }
 
-/// What RabbitMQ's routing makes of a header's value where that differs: a timestamp becomes
-/// milliseconds, while one in a binding's arguments stays in seconds.
-fn routing_value(value: &FieldValue) -> Option<FieldValue> {
+/// What RabbitMQ's routing makes of a header's value where that differs.
+fn routing_value(value: &FieldValue, profile: Profile) -> Option<FieldValue> {
     match value {
-        FieldValue::Timestamp(seconds) => {
+        FieldValue::Timestamp(seconds) if profile.routes_by_milliseconds() => {
             let millis = seconds.saturating_mul(1000);
             Some(FieldValue::I64(i64::try_from(millis).unwrap_or(i64::MAX)))
         }
@@ -227,13 +240,18 @@ fn routing_value(value: &FieldValue) -> Option<FieldValue> {
 }
 
 /// Values are compared as Erlang compares them: widths and the difference between text and bytes
-/// are of the wire and do not count, the difference between 1 and 1.0 does.
-fn same_value(a: &FieldValue, b: &FieldValue) -> bool {
+/// are of the wire and do not count, the difference between 1 and 1.0 does in most versions.
+fn same_value(a: &FieldValue, b: &FieldValue, profile: Profile) -> bool {
     if let (Some(a), Some(b)) = (integer(a), integer(b)) {
         return a == b;
     }
     if let (Some(a), Some(b)) = (text(a), text(b)) {
         return a == b;
+    }
+    if profile.integers_match_floats()
+        && let (Some(a), Some(b)) = (number(a), number(b))
+    {
+        return a.to_bits() == b.to_bits();
     }
     if let (Some(a), Some(b)) = (float(a), float(b)) {
         return a.to_bits() == b.to_bits();
@@ -243,8 +261,12 @@ fn same_value(a: &FieldValue, b: &FieldValue) -> bool {
 
 /// Equal for values that are the same; arrays and tables are all thrown together, since few
 /// bindings ask for one.
-fn hash_value(value: &FieldValue, hasher: &mut impl Hasher) {
-    if let Some(integer) = integer(value) {
+fn hash_value(value: &FieldValue, profile: Profile, hasher: &mut impl Hasher) {
+    if profile.integers_match_floats()
+        && let Some(number) = number(value)
+    {
+        number.to_bits().hash(hasher);
+    } else if let Some(integer) = integer(value) {
         integer.hash(hasher);
     } else if let Some(text) = text(value) {
         text.hash(hasher);
@@ -268,6 +290,16 @@ fn float(value: &FieldValue) -> Option<f64> {
         FieldValue::F64(v) => Some(*v),
         _ => None,
     }
+}
+
+/// An integer or a float as a float. Integers beyond 2^53 are not all told apart, but two of
+/// them are compared as integers.
+fn number(value: &FieldValue) -> Option<f64> {
+    // Erlang's comparison does not tell the zeros apart.
+    let unsigned_zero = |number: f64| if number == 0.0 { 0.0 } else { number };
+    #[allow(clippy::cast_precision_loss, reason = "see above")]
+    let integer = integer(value).map(|integer| integer as f64);
+    integer.or_else(|| float(value)).map(unsigned_zero)
 }
 
 fn text(value: &FieldValue) -> Option<&[u8]> {

@@ -16,6 +16,7 @@ use direct::DirectIndex;
 use headers::HeadersIndex;
 use topic::TopicIndex;
 
+use super::profile::Profile;
 use super::reply_error::ReplyError;
 
 /// The bindings of which one exchange is the source.
@@ -44,12 +45,12 @@ enum Index {
 }
 
 impl Bindings {
-    pub(crate) fn new(kind: Routing) -> Self {
+    pub(crate) fn new(kind: Routing, profile: Profile) -> Self {
         let index = match kind {
             Routing::Direct => Index::Direct(DirectIndex::default()),
             Routing::Topic => Index::Topic(TopicIndex::default()),
             Routing::Fanout => Index::Fanout(Destinations::default()),
-            Routing::Headers => Index::Headers(HeadersIndex::default()),
+            Routing::Headers => Index::Headers(HeadersIndex::new(profile)),
         };
         Self {
             known: HashMap::default(),
@@ -62,9 +63,15 @@ impl Bindings {
     }
 
     /// Checks what the exchange's kind asks of a binding.
-    pub(crate) fn validate(&self, arguments: &FieldTable) -> Result<(), ReplyError> {
+    pub(crate) fn validate(
+        &self,
+        key: &RoutingKey,
+        arguments: &FieldTable,
+        profile: Profile,
+    ) -> Result<(), ReplyError> {
         match self.index {
             Index::Headers(_) => headers::validate(arguments),
+            Index::Topic(_) => topic::validate(key, profile),
             _ => Ok(()),
         }
     }

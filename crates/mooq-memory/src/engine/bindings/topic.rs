@@ -14,6 +14,8 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 
 use super::destinations::{Destination, Destinations};
+use crate::engine::profile::Profile;
+use crate::engine::reply_error::ReplyError;
 
 #[derive(Debug)]
 pub(crate) struct TopicIndex {
@@ -66,6 +68,20 @@ enum Segment {
     Literal(Box<str>),
     Star,
     Hash,
+}
+
+/// Checks the key of a binding to a topic exchange.
+pub(crate) fn validate(key: &str, profile: Profile) -> Result<(), ReplyError> {
+    let Some(max) = profile.max_hash_wildcards() else {
+        return Ok(());
+    };
+    let hashes = words(key).filter(|word| *word == "#").count();
+    if hashes > max {
+        return Err(ReplyError::precondition_failed(format!(
+            "Topic binding key '{key}' uses {hashes} '#' wildcards, at most {max} are allowed"
+        )));
+    }
+    Ok(())
 }
 
 impl Default for TopicIndex {

@@ -26,6 +26,7 @@ impl Engine {
                 "prefetch_size!=0 ({prefetch_size})"
             )));
         }
+        let global = global && self.options.profile.permits_global_qos();
         let channel = self.channel_mut(caller)?;
         let resumed = if global && prefetch_count != 0 {
             channel.limiter.limit(prefetch_count, channel.ledger.len())
@@ -65,7 +66,7 @@ impl Engine {
         }
         let (key, queue) = self.accessible_queue(caller, &name)?;
         let resource = self.vhost(caller.vhost)?.queue(&name);
-        let priority = consumer_priority(&consume.arguments, resource)?;
+        let priority = consumer_priority(&consume.arguments, resource, self.options.profile)?;
         check_exclusive_consume(queue, consume.exclusive, resource)?;
 
         let tag = self.consumer_tag(consume.tag)?;

@@ -16,7 +16,10 @@ impl Engine {
         // If both ends are missing, it is the exchange that is named.
         let (source, exchange) = self.find_exchange(caller, &binding.source)?;
         let destination = self.destination(caller, &binding.destination)?;
-        exchange.bindings.validate(&binding.arguments)?;
+        let profile = self.options.profile;
+        exchange
+            .bindings
+            .validate(&binding.routing_key, &binding.arguments, profile)?;
         self.check_destination_access(caller, &binding.destination)?;
         let note = (source, binding.routing_key.clone());
         match destination {

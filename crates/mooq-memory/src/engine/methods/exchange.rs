@@ -6,7 +6,7 @@ use super::stripped;
 use crate::engine::arena::Key;
 use crate::engine::bindings::Routing;
 use crate::engine::exchange::Exchange;
-use crate::engine::reply_error::ReplyError;
+use crate::engine::reply_error::{ReplyCode, ReplyError};
 use crate::engine::vhost::{PREDECLARED, VirtualHost};
 use crate::engine::{Caller, Engine};
 
@@ -21,7 +21,9 @@ impl Engine {
             check_not_default(&declare.name)?;
             return self.find_exchange(caller, &declare.name).map(|_| ());
         }
-        let kind = Routing::of(&declare.kind).ok_or_else(|| unknown_type(&declare.kind))?;
+        let profile = self.options.profile;
+        let kind = Routing::of(&declare.kind)
+            .ok_or_else(|| unknown_type(&declare.kind, profile.unknown_exchange_type()))?;
         check_not_default(&declare.name)?;
         let resource = self.vhost(caller.vhost)?.exchange(&declare.name);
         if let Ok((_, exchange)) = self.find_exchange(caller, &declare.name) {
@@ -31,7 +33,7 @@ impl Engine {
             return Err(ReplyError::reserved_prefix("exchange", &declare.name));
         }
         Exchange::validate_args(&declare.arguments, resource)?;
-        self.create_exchange(Exchange::new(declare, kind, caller.vhost));
+        self.create_exchange(Exchange::new(declare, kind, caller.vhost, profile));
         Ok(())
     }
 
@@ -74,7 +76,8 @@ impl Engine {
                 internal,
                 arguments: FieldTable::new(),
             };
-            self.create_exchange(Exchange::new(declare, kind, vhost));
+            let profile = self.options.profile;
+            self.create_exchange(Exchange::new(declare, kind, vhost, profile));
         }
     }
 
@@ -87,14 +90,14 @@ impl Engine {
     }
 }
 
-fn unknown_type(kind: &ExchangeKind) -> ReplyError {
+fn unknown_type(kind: &ExchangeKind, code: ReplyCode) -> ReplyError {
     // The empty name is one that RabbitMQ knows, though not as that of an exchange type.
     let word = if kind.as_str().is_empty() {
         "invalid"
     } else {
         "unknown"
     };
-    ReplyError::precondition_failed(format!("{word} exchange type '{kind}'"))
+    ReplyError::new(code, format!("{word} exchange type '{kind}'"))
 }
 
 pub(super) fn check_not_default(name: &str) -> Result<(), ReplyError> {

@@ -47,7 +47,10 @@ impl Engine {
             // Unlike an exchange's, a queue's name is checked even if there is such a queue.
             return Err(ReplyError::reserved_prefix("queue", &declare.name));
         }
-        declare.arguments = with_queue_type(declare.arguments);
+        let profile = self.options.profile;
+        if profile.completes_queue_type() {
+            declare.arguments = with_queue_type(declare.arguments);
+        }
         let owner = declare.exclusive.then_some(caller.connection);
         // An exclusive queue is never durable, whatever its client says.
         declare.durable &= !declare.exclusive;
@@ -55,10 +58,13 @@ impl Engine {
         let vhost = self.vhost(caller.vhost)?;
         let resource = vhost.queue(&declare.name);
         if let Ok((key, queue)) = self.find_queue(caller, &declare.name) {
-            queue.assert_equivalence(&declare, owner, resource)?;
+            queue.assert_equivalence(&declare, owner, resource, profile)?;
             return Ok(key);
         }
-        let options = QueueArguments::parse(&declare.arguments, resource)?;
+        let options = QueueArguments::parse(&declare.arguments, resource, profile)?;
+        if !declare.durable && owner.is_none() && !profile.permits_transient_shared_queues() {
+            return Err(ReplyError::transient_shared_queue());
+        }
         self.keeps_time |= options.depend_on_time();
         let name = declare.name.clone();
         let key = self

@@ -3,6 +3,7 @@
 use mooq_core::{ExchangeName, FieldTable, FieldValue, RoutingKey};
 
 use crate::engine::arguments::{assert_args_equivalence, name_arg};
+use crate::engine::profile::Profile;
 use crate::engine::reply_error::{ReplyError, Resource, type_name};
 
 /// What a queue's arguments ask for.
@@ -34,7 +35,7 @@ pub(crate) enum Overflow {
 }
 
 /// The arguments that a classic queue knows, in the order in which a redeclare compares them.
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 13] = [
     "x-expires",
     "x-message-ttl",
     "x-dead-letter-exchange",
@@ -48,20 +49,10 @@ const KNOWN: [&str; 14] = [
     "x-single-active-consumer",
     QUEUE_TYPE,
     "x-queue-master-locator",
-    "x-queue-leader-locator",
 ];
 
-/// Arguments of other queue types: to give one to a classic queue is an error.
-const FOREIGN: [&str; 8] = [
-    "x-dead-letter-strategy",
-    "x-delivery-limit",
-    "x-initial-cluster-size",
-    "x-max-age",
-    "x-max-in-memory-bytes",
-    "x-max-in-memory-length",
-    "x-quorum-initial-group-size",
-    "x-stream-max-segment-size-bytes",
-];
+/// One that it knows or leaves to other types, depending on the version.
+const LEADER_LOCATOR: &str = "x-queue-leader-locator";
 
 const QUEUE_TYPE: &str = "x-queue-type";
 
@@ -83,8 +74,13 @@ pub(crate) fn assert_equivalence(
     current: &FieldTable,
     received: &FieldTable,
     resource: Resource<'_>,
+    profile: Profile,
 ) -> Result<(), ReplyError> {
-    assert_args_equivalence(current, received, resource, &KNOWN)
+    assert_args_equivalence(current, received, resource, &KNOWN)?;
+    if profile.classic_queues_have_leader_locator() {
+        assert_args_equivalence(current, received, resource, &[LEADER_LOCATOR])?;
+    }
+    Ok(())
 }
 
 impl QueueArguments {
@@ -97,6 +93,7 @@ impl QueueArguments {
     pub(crate) fn parse(
         arguments: &FieldTable,
         resource: Resource<'_>,
+        profile: Profile,
     ) -> Result<Self, ReplyError> {
         let dead_letter_exchange = name_arg(arguments, "x-dead-letter-exchange", resource)?;
         let arg = Args {
@@ -128,12 +125,14 @@ impl QueueArguments {
             _ => Err("invalid_overflow".into()),
         })?;
         // How a classic queue stores messages makes no difference that a client could see.
-        arg.check("x-queue-mode", |value| match text(value)? {
-            "default" | "lazy" => Ok(()),
-            mode => Err(format!("\"unsupported queue mode '{mode}'\"")),
-        })?;
+        if profile.checks_queue_mode() {
+            arg.check("x-queue-mode", |value| match text(value)? {
+                "default" | "lazy" => Ok(()),
+                mode => Err(format!("\"unsupported queue mode '{mode}'\"")),
+            })?;
+        }
         arg.check("x-queue-version", |value| match non_negative(value)? {
-            1 | 2 => Ok(()),
+            version if (profile.lowest_queue_version()..=2).contains(&version) => Ok(()),
             version => Err(format!("\"unsupported queue version '{version}'\"")),
         })?;
         let single_active_consumer =
@@ -141,12 +140,14 @@ impl QueueArguments {
                 FieldValue::Bool(on) => Ok(*on),
                 other => Err(unacceptable_type(other)),
             })?;
-        arg.check("x-queue-leader-locator", |value| match text(value)? {
-            "client-local" | "balanced" => Ok(()),
-            "random" | "least-leaders" | "min-masters" => Ok(()),
-            _ => Err("invalid_queue_locator_arg".into()),
-        })?;
-        arg.check_foreign()?;
+        if profile.classic_queues_have_leader_locator() {
+            arg.check(LEADER_LOCATOR, |value| match text(value)? {
+                "client-local" | "balanced" => Ok(()),
+                "random" | "least-leaders" | "min-masters" => Ok(()),
+                _ => Err("invalid_queue_locator_arg".into()),
+            })?;
+        }
+        arg.refuse(|key| profile.leaves_queue_argument_to_others(key))?;
         Ok(Self {
             expires,
             message_ttl,
@@ -165,17 +166,14 @@ impl QueueArguments {
 pub(crate) fn consumer_priority(
     arguments: &FieldTable,
     resource: Resource<'_>,
+    profile: Profile,
 ) -> Result<i64, ReplyError> {
     let arg = Args {
         arguments,
         resource,
     };
     let priority = arg.check("x-priority", int)?;
-    arg.refuse(&[
-        "x-stream-filter",
-        "x-stream-match-unfiltered",
-        "x-stream-offset",
-    ])?;
+    arg.refuse(|key| profile.leaves_consumer_argument_to_others(key))?;
     Ok(priority.unwrap_or(0))
 }
 
@@ -215,19 +213,15 @@ impl Args<'_> {
         }
     }
 
-    fn check_foreign(&self) -> Result<(), ReplyError> {
-        self.refuse(&FOREIGN)
-    }
-
-    fn refuse(&self, foreign: &[&str]) -> Result<(), ReplyError> {
+    /// Checks that none is there that is only for queues of other types.
+    fn refuse(&self, foreign: impl Fn(&str) -> bool) -> Result<(), ReplyError> {
         let mut keys = self.arguments.iter().map(|(key, _)| key.as_str());
-        keys.find(|key| foreign.contains(key))
-            .map_or(Ok(()), |key| {
-                Err(ReplyError::precondition_failed(format!(
-                    "invalid arg '{key}' for {} of queue type rabbit_classic_queue",
-                    self.resource
-                )))
-            })
+        keys.find(|key| foreign(key)).map_or(Ok(()), |key| {
+            Err(ReplyError::precondition_failed(format!(
+                "invalid arg '{key}' for {} of queue type rabbit_classic_queue",
+                self.resource
+            )))
+        })
     }
 }
 
@@ -274,7 +268,7 @@ mod tests {
             table.insert(key.try_into().unwrap(), value);
         }
         let method = crate::engine::command::MethodId::NONE;
-        QueueArguments::parse(&table, Q).map_err(|e| e.into_reason(method).text)
+        QueueArguments::parse(&table, Q, Profile::V4_0).map_err(|e| e.into_reason(method).text)
     }
 
     #[test]

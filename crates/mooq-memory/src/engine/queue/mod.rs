@@ -15,6 +15,7 @@ use super::arena::Key;
 use super::command::ConnectionId;
 use super::dead_letter::Annotations;
 use super::exchange::Exchange;
+use super::profile::Profile;
 use super::reply_error::{ReplyError, Resource};
 use super::time::Time;
 use super::vhost::VirtualHost;
@@ -133,6 +134,7 @@ impl Queue {
         declare: &QueueDeclare,
         owner: Option<ConnectionId>,
         resource: Resource<'_>,
+        profile: Profile,
     ) -> Result<(), ReplyError> {
         if self.owner != owner {
             return Err(ReplyError::locked(resource));
@@ -151,7 +153,7 @@ impl Queue {
                 ));
             }
         }
-        arguments::assert_equivalence(&self.arguments, &declare.arguments, resource)
+        arguments::assert_equivalence(&self.arguments, &declare.arguments, resource, profile)
     }
 
     /// Any queue, for tests of what only needs the keys of some.

@@ -11,8 +11,12 @@ fn table<const N: usize>(entries: [(&str, FieldValue); N]) -> FieldTable {
 }
 
 fn matches(arguments: &FieldTable, headers: &FieldTable) -> bool {
+    matches_in(Profile::V4_0, arguments, headers)
+}
+
+fn matches_in(profile: Profile, arguments: &FieldTable, headers: &FieldTable) -> bool {
     let queue = Destination::Queue(Arena::new().insert(Queue::placeholder()));
-    let mut index = HeadersIndex::default();
+    let mut index = HeadersIndex::new(profile);
     index.add(arguments, queue);
     let mut found = Vec::new();
     index.route(headers, &mut found);
@@ -105,4 +109,26 @@ fn an_unknown_way_to_match_is_refused() {
             "Invalid x-match field type signedint (value 1); expected longstr"
         ))
     );
+}
+
+#[test]
+fn before_4_0_one_is_one_point_zero_and_timestamps_are_seconds() {
+    use FieldValue::{F64, I32, I64, Timestamp};
+    for (wanted, value, in_3_10, in_4_0) in [
+        (I32(1), F64(1.0), true, false),
+        (F64(1.0), I64(1), true, false),
+        (I32(0), F64(-0.0), true, false),
+        (F64(1.5), I32(1), false, false),
+        (Timestamp(7), Timestamp(7), true, false),
+        (I64(7000), Timestamp(7), false, true),
+    ] {
+        let (arguments, headers) = (table([("a", wanted)]), table([("a", value)]));
+        for (profile, expected) in [(Profile::V3_10, in_3_10), (Profile::V4_0, in_4_0)] {
+            assert_eq!(
+                matches_in(profile, &arguments, &headers),
+                expected,
+                "{profile:?}: {arguments:?} and {headers:?}"
+            );
+        }
+    }
 }

@@ -1,0 +1,152 @@
+//! What differs between the versions of RabbitMQ: one method for each rule, and no comparison of
+//! versions anywhere else.
+
+use super::reply_error::ReplyCode;
+
+/// Which RabbitMQ a broker behaves as, where versions differ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Profile {
+    /// RabbitMQ 3.10.
+    V3_10,
+    /// RabbitMQ 4.0.
+    #[default]
+    V4_0,
+    /// RabbitMQ 4.3.
+    V4_3,
+}
+
+const MIB: usize = 1024 * 1024;
+
+/// Declaring and binding.
+impl Profile {
+    /// How a declare of an exchange type that nobody knows is refused: since 4.0 at the cost of
+    /// the channel alone.
+    pub(crate) fn unknown_exchange_type(self) -> ReplyCode {
+        if self >= Self::V4_0 {
+            ReplyCode::PreconditionFailed
+        } else {
+            ReplyCode::CommandInvalid
+        }
+    }
+
+    /// Whether a queue may be neither durable nor exclusive
+    /// ([deprecated features](https://www.rabbitmq.com/docs/deprecated-features)).
+    pub(crate) fn permits_transient_shared_queues(self) -> bool {
+        self < Self::V4_3
+    }
+
+    /// Whether a queue that is declared without a type is as one that is declared as classic;
+    /// before, the one is not equivalent to the other.
+    pub(crate) fn completes_queue_type(self) -> bool {
+        self >= Self::V4_0
+    }
+
+    /// Whether an argument is only for queues of other types than classic: to give it to a classic
+    /// queue is an error, while one that no type knows is ignored.
+    pub(crate) fn leaves_queue_argument_to_others(self, key: &str) -> bool {
+        match key {
+            "x-dead-letter-strategy"
+            | "x-delivery-limit"
+            | "x-initial-cluster-size"
+            | "x-max-age"
+            | "x-max-in-memory-bytes"
+            | "x-max-in-memory-length"
+            | "x-quorum-initial-group-size"
+            | "x-stream-max-segment-size-bytes" => true,
+            "x-queue-leader-locator" => !self.classic_queues_have_leader_locator(),
+            "x-consumer-disconnected-timeout"
+            | "x-consumer-timeout"
+            | "x-delayed-retry-max"
+            | "x-delayed-retry-min"
+            | "x-delayed-retry-type"
+            | "x-stream-filter-size-bytes" => self >= Self::V4_3,
+            _ => false,
+        }
+    }
+
+    /// The same for the arguments of consumers.
+    pub(crate) fn leaves_consumer_argument_to_others(self, key: &str) -> bool {
+        match key {
+            "x-stream-offset" => true,
+            "x-stream-filter" | "x-stream-match-unfiltered" => self >= Self::V4_0,
+            "x-consumer-timeout" => self >= Self::V4_3,
+            _ => false,
+        }
+    }
+
+    /// Whether a classic queue knows `x-queue-leader-locator`, or leaves it to other types.
+    pub(crate) fn classic_queues_have_leader_locator(self) -> bool {
+        self >= Self::V4_0
+    }
+
+    /// Whether `x-queue-mode`, which has had no effect since 3.12, is checked.
+    pub(crate) fn checks_queue_mode(self) -> bool {
+        self < Self::V4_3
+    }
+
+    /// The lowest `x-queue-version`. 4.3 has no version 1 any more.
+    pub(crate) fn lowest_queue_version(self) -> u64 {
+        if self >= Self::V4_3 { 2 } else { 1 }
+    }
+
+    /// The most `#` that a topic binding's key may have (4.3.5).
+    pub(crate) fn max_hash_wildcards(self) -> Option<usize> {
+        (self >= Self::V4_3).then_some(2)
+    }
+}
+
+/// Publishing and routing.
+impl Profile {
+    /// The largest body that may be published unless the broker's options name another, in bytes.
+    pub(crate) fn max_message_size(self) -> usize {
+        if self >= Self::V4_0 {
+            16 * MIB
+        } else {
+            128 * MIB
+        }
+    }
+
+    /// Whether a publish's user-id is checked before all else in its properties, and not last.
+    pub(crate) fn checks_user_id_first(self) -> bool {
+        self < Self::V4_0
+    }
+
+    /// Whether an expiration is delivered as RabbitMQ writes it, without leading zeros, and not
+    /// as its publisher wrote it.
+    pub(crate) fn rewrites_expiration(self) -> bool {
+        self >= Self::V4_0
+    }
+
+    /// Whether a headers exchange takes the integer 1 and the float 1.0 for the same.
+    pub(crate) fn integers_match_floats(self) -> bool {
+        self < Self::V4_0
+    }
+
+    /// Whether a headers exchange sees the timestamps of messages in milliseconds, while those in
+    /// bindings stay in seconds.
+    pub(crate) fn routes_by_milliseconds(self) -> bool {
+        self >= Self::V4_0
+    }
+}
+
+/// Delivering and dead-lettering.
+impl Profile {
+    /// Whether `basic.qos` with `global` limits the channel, and not each later consumer by
+    /// itself as without it ([deprecated features](https://www.rabbitmq.com/docs/deprecated-features)).
+    pub(crate) fn permits_global_qos(self) -> bool {
+        self < Self::V4_3
+    }
+
+    /// Whether a dead letter that gets a routing key of its queue's choice loses the header CC, by
+    /// which it is not routed any more.
+    pub(crate) fn drops_cc_with_dead_letter_key(self) -> bool {
+        self < Self::V4_0
+    }
+
+    /// Whether the header `x-death` is all that is known of a message's deaths: then a client
+    /// that sends one has its deaths counted on. Since 3.13 the header only tells of them.
+    pub(crate) fn deaths_are_in_the_header(self) -> bool {
+        self < Self::V4_0
+    }
+}
