@@ -150,6 +150,8 @@ impl TransportChannel for RabbitChannel {
             // broker delivers before amqprs knows the consumer, amqprs keeps for it.
             let (tag, deliveries) = channel.basic_consume_rx(args).await?;
             let tag: ConsumerTag = convert::name(&tag);
+            // The broker may have cancelled a consumer with this tag just before: that comes first.
+            state.consumers.finished(&tag).await;
             Consumers::start(&state, tag.clone(), deliveries);
             Ok(tag)
         })

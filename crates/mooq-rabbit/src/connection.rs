@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::callbacks::ChannelHooks;
 use crate::channel::RabbitChannel;
 use crate::pump::Pump;
+use crate::queue::Queue;
 use crate::session::Session;
 use crate::state::ChannelState;
 
@@ -109,7 +110,8 @@ impl Link {
         };
         let (sender, events) = mailbox();
         let session = Arc::clone(&self.session);
-        let state = Arc::new(ChannelState::new(channel.clone(), session, sender));
+        let queue = Queue::new(channel.clone());
+        let state = Arc::new(ChannelState::new(queue, session, sender));
         // It is only queued here, but before anything can come for the channel.
         if let Err(error) = channel
             .register_callback(ChannelHooks(Arc::clone(&state)))
@@ -118,6 +120,10 @@ impl Link {
             return Err(self.failed(error).await);
         }
         self.remember(&state);
+        if self.close_begun.load(Ordering::Acquire) {
+            // The close may have missed this channel. It must not take what would never be sent.
+            state.queue.push_close(self.session.closed_here());
+        }
         let pump = Pump::new(channel, Arc::clone(&state), Arc::clone(self));
         self.runtime.spawn(pump.run());
         Ok(OpenedChannel {
@@ -216,8 +222,12 @@ impl Closing {
         }
         session.set_closing();
         if let Some(connection) = self.link.connection.clone() {
-            // Its error tells nothing: a heartbeat that crosses the close is enough for one.
-            let _ = connection.close().await;
+            tokio::select! {
+                // Its error tells nothing: a heartbeat that crosses the close is enough for one.
+                _ = connection.close() => {}
+                // A writer that is stuck in the socket can keep it waiting for ever.
+                _ = session.dead() => {}
+            }
         }
         session.dead().await;
         None

@@ -17,22 +17,25 @@ const BATCH: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Consumers {
-    state: Mutex<State>,
-    /// True once the forwarders are to end.
-    stop: watch::Sender<bool>,
+    /// A task for each consumer, some of which may have ended.
+    forwarders: Mutex<HashMap<ConsumerTag, JoinHandle<()>>>,
+    ends: watch::Sender<Ends>,
 }
 
+/// Which forwarders are to end, once what has come is in the mailbox.
 #[derive(Debug, Default)]
-struct State {
-    /// A task for each consumer, some of which may have ended.
-    forwarders: HashMap<ConsumerTag, JoinHandle<()>>,
-    /// The tags of consumers that the broker cancelled, until their forwarders have said so.
+struct Ends {
+    /// All of them.
+    all: bool,
+    /// Those whose consumers the broker cancelled, until they have said so.
     cancelled: HashSet<ConsumerTag>,
 }
 
 impl Consumers {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn forwarders(&self) -> MutexGuard<'_, HashMap<ConsumerTag, JoinHandle<()>>> {
+        self.forwarders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forwards what comes for the new consumer `tag`, in a task of its own.
@@ -50,26 +53,24 @@ impl Consumers {
             tag: tag.clone(),
             channel: Arc::clone(channel),
             deliveries,
-            stop: consumers.stop.subscribe(),
+            ends: consumers.ends.subscribe(),
         };
-        let mut state = consumers.lock();
-        state.forwarders.retain(|_, task| !task.is_finished());
-        state.forwarders.insert(tag, tokio::spawn(forwarder.run()));
+        let mut forwarders = consumers.forwarders();
+        forwarders.retain(|_, task| !task.is_finished());
+        forwarders.insert(tag, tokio::spawn(forwarder.run()));
     }
 
-    /// The broker has cancelled the consumer `tag`. The event waits for the deliveries that came
-    /// before, so the forwarder sends it.
+    /// The broker has cancelled the consumer `tag`, which may not be known here yet. The event
+    /// waits for the deliveries that came before, so the forwarder sends it.
     pub(crate) fn cancelled_by_broker(&self, tag: ConsumerTag) {
-        self.lock().cancelled.insert(tag);
-    }
-
-    fn is_cancelled(&self, tag: &ConsumerTag) -> bool {
-        self.lock().cancelled.contains(tag)
+        self.ends.send_modify(|ends| {
+            ends.cancelled.insert(tag);
+        });
     }
 
     /// Waits until all that came for `tag`, which has been cancelled, is in the mailbox.
     pub(crate) async fn finished(&self, tag: &ConsumerTag) {
-        let task = self.lock().forwarders.remove(tag);
+        let task = self.forwarders().remove(tag);
         if let Some(task) = task {
             // A forwarder that panicked has finished as well.
             let _ = task.await;
@@ -78,8 +79,8 @@ impl Consumers {
 
     /// Ends all forwarders, once what has come is in the mailbox.
     pub(crate) async fn stop(&self) {
-        self.stop.send_replace(true);
-        let tasks = std::mem::take(&mut self.lock().forwarders);
+        self.ends.send_modify(|ends| ends.all = true);
+        let tasks = std::mem::take(&mut *self.forwarders());
         for task in tasks.into_values() {
             let _ = task.await;
         }
@@ -91,31 +92,36 @@ struct Forwarder {
     channel: Arc<ChannelState>,
     deliveries: UnboundedReceiver<ConsumerMessage>,
     reader: DeliverReader,
-    stop: watch::Receiver<bool>,
+    ends: watch::Receiver<Ends>,
 }
 
 impl Forwarder {
     async fn run(mut self) {
         let mut batch = Vec::with_capacity(BATCH);
-        // A cancel that came before amqprs knew this consumer's queue never ends that queue.
-        if !self.channel.consumers.is_cancelled(&self.tag) {
-            loop {
-                tokio::select! {
-                    biased;
-                    count = self.deliveries.recv_many(&mut batch, BATCH) => {
-                        if count == 0 {
-                            break;
-                        }
-                        self.forward(batch.drain(..));
+        loop {
+            tokio::select! {
+                biased;
+                count = self.deliveries.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        break;
                     }
-                    () = stopped(&mut self.stop) => break,
+                    self.forward(batch.drain(..));
                 }
+                // A cancel by the broker ends the queue too, but only if amqprs knew the queue
+                // when the cancel came.
+                () = ended(&mut self.ends, &self.tag) => break,
             }
         }
         while let Ok(delivery) = self.deliveries.try_recv() {
             self.forward([delivery]);
         }
-        if self.channel.consumers.lock().cancelled.remove(&self.tag) {
+        let mut is_cancelled = false;
+        self.channel.consumers.ends.send_if_modified(|ends| {
+            is_cancelled = ends.cancelled.remove(&self.tag);
+            // Nobody waits for this.
+            false
+        });
+        if is_cancelled {
             let event = ChannelEvent::ConsumerCancelled(self.tag.clone());
             self.channel.events.send(event);
         }
@@ -132,7 +138,76 @@ impl Forwarder {
     }
 }
 
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+/// Waits until the forwarder for `tag` is to end.
+async fn ended(ends: &mut watch::Receiver<Ends>, tag: &ConsumerTag) {
     // An error means that there is nobody left to say so.
-    let _ = stop.wait_for(|stop| *stop).await;
+    let _ = ends
+        .wait_for(|ends| ends.all || ends.cancelled.contains(tag))
+        .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::{FutureExt, StreamExt};
+    use mooq_core::mailbox::{Receiver, mailbox};
+    use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+    use super::*;
+    use crate::queue::Queue;
+    use crate::session::Session;
+
+    fn channel() -> (Arc<ChannelState>, Receiver<ChannelEvent>) {
+        let session = Session::new("rabbit:5672".into(), mailbox().0, 0);
+        let (sender, events) = mailbox();
+        let state = ChannelState::new(Queue::default(), Arc::new(session), sender);
+        (Arc::new(state), events)
+    }
+
+    /// Starts a consumer, and gives the end of its queue that amqprs holds.
+    fn start(channel: &Arc<ChannelState>, tag: &ConsumerTag) -> UnboundedSender<ConsumerMessage> {
+        let (sender, deliveries) = unbounded_channel();
+        Consumers::start(channel, tag.clone(), deliveries);
+        sender
+    }
+
+    async fn expect_cancel(events: &mut Receiver<ChannelEvent>, expected: &ConsumerTag) {
+        let event = events.next().await.unwrap();
+        assert!(
+            matches!(&event, ChannelEvent::ConsumerCancelled(tag) if tag == expected),
+            "{event:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_cancel_before_amqprs_knows_the_queue_ends_the_consumer() {
+        let (channel, mut events) = channel();
+        let tag: ConsumerTag = "overtaken".try_into().unwrap();
+        // Whether it comes before the forwarder first runs or after: amqprs never ends the queue.
+        for runs_before in [false, true] {
+            let _queue = start(&channel, &tag);
+            if runs_before {
+                tokio::task::yield_now().await;
+            }
+            channel.consumers.cancelled_by_broker(tag.clone());
+            expect_cancel(&mut events, &tag).await;
+            channel.consumers.finished(&tag).await;
+        }
+        assert!(events.next().now_or_never().is_none(), "announced once");
+    }
+
+    #[tokio::test]
+    async fn a_cancel_is_not_taken_for_that_of_the_next_consumer_with_the_tag() {
+        let (channel, mut events) = channel();
+        let tag: ConsumerTag = "again".try_into().unwrap();
+        let _first = start(&channel, &tag);
+        channel.consumers.cancelled_by_broker(tag.clone());
+        channel.consumers.finished(&tag).await;
+        expect_cancel(&mut events, &tag).await;
+
+        let _second = start(&channel, &tag);
+        tokio::task::yield_now().await;
+        assert!(events.next().now_or_never().is_none(), "the second lives");
+        channel.consumers.cancelled_by_broker(tag.clone());
+        expect_cancel(&mut events, &tag).await;
+    }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use amqprs::channel::Channel;
 use mooq_core::mailbox::Sender;
 use mooq_core::{ChannelEvent, Error, ErrorKind, Result};
 use tokio::sync::watch;
@@ -30,15 +29,11 @@ pub(crate) struct ChannelState {
 }
 
 impl ChannelState {
-    pub(crate) fn new(
-        channel: Channel,
-        session: Arc<Session>,
-        events: Sender<ChannelEvent>,
-    ) -> Self {
+    pub(crate) fn new(queue: Queue, session: Arc<Session>, events: Sender<ChannelEvent>) -> Self {
         Self {
             session,
             gate: Gate::default(),
-            queue: Queue::new(channel),
+            queue,
             events: Events::new(events),
             consumers: Consumers::default(),
             closing: AtomicBool::new(false),

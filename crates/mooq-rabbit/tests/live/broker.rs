@@ -16,7 +16,7 @@ use mooq_core::{
 use mooq_rabbit::RabbitTransport;
 use testcontainers::core::{ContainerPort, ExecCommand, WaitFor};
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerAsync, GenericImage};
+use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 
 /// How long anything may take before a step fails.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -31,14 +31,18 @@ impl Broker {
         let image = std::env::var("MOOQ_RABBITMQ_IMAGE");
         let image = image.unwrap_or_else(|_| "rabbitmq:4-management".into());
         let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
+        // run-all finds by it what an interrupted run leaves behind.
+        let run = std::env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into());
         let container = GenericImage::new(name, tag)
             .with_exposed_port(ContainerPort::Tcp(5672))
             .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
+            .with_label("rs.mooq.test-run", run)
             .start()
             .await
             .unwrap();
         let mut endpoint = Endpoint::default();
-        endpoint.host = container.get_host().await.unwrap().to_string();
+        // Not "localhost": on IPv6 Docker may have given the same port to another container.
+        endpoint.host = "127.0.0.1".into();
         endpoint.port = container.get_host_port_ipv4(5672).await.unwrap();
         Self {
             container,

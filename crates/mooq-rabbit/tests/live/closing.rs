@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use mooq_core::{ChannelEvent, ConnectionEvent, Consume, ErrorKind, ErrorScope};
+use mooq_core::{ChannelEvent, ConnectionEvent, Consume, ErrorKind, ErrorScope, OpenedChannel};
 use tokio::runtime::Builder;
 
-use crate::broker::{Broker, Connection, name, soon, to_exchange, to_queue};
+use crate::broker::{Broker, Channel, Connection, name, soon, to_exchange, to_queue};
 
 pub(crate) async fn a_closed_channel_says_so(broker: &Broker) {
     let (connection, mut channel) = broker.channel().await;
@@ -55,6 +55,30 @@ pub(crate) async fn a_connection_closes_under_traffic(broker: &Broker) {
             ErrorKind::ConnectionClosed
         );
     }
+}
+
+pub(crate) async fn channels_opened_during_a_close_end_with_it(broker: &Broker) {
+    let mut opened_late = 0;
+    for _ in 0..50 {
+        let (connection, _channel) = broker.channel().await;
+        let opening = join_all((0..5).map(|_| connection.connection.open_channel()));
+        let closing = connection.connection.close();
+        let (opened, closed) = soon(async { tokio::join!(opening, closing) }).await;
+        closed.unwrap();
+        for opened in opened {
+            match opened {
+                Ok(OpenedChannel { channel, events }) => {
+                    opened_late += 1;
+                    let mut channel = Channel { channel, events };
+                    let err = channel.channel.publish(to_queue(&name(), "")).unwrap_err();
+                    assert_eq!(err.kind(), ErrorKind::ConnectionClosed, "{err:?}");
+                    assert_eq!(channel.closed().await.kind(), ErrorKind::ConnectionClosed);
+                }
+                Err(err) => assert_eq!(err.kind(), ErrorKind::ConnectionClosed, "{err:?}"),
+            }
+        }
+    }
+    println!("    {opened_late} of 250 channels were opened, and closed");
 }
 
 async fn connections(broker: &Broker) -> usize {

@@ -1,7 +1,7 @@
 //! The transport against a real RabbitMQ: each step shows one thing that this crate works around
 //! in amqprs, or promises to the runtime above.
 //!
-//! All steps share one container, so they are one test. The last ones kill it.
+//! All steps share one container, so they are one test. The last one kills it.
 
 #![allow(
     clippy::unwrap_used,
@@ -55,6 +55,7 @@ async fn everything_against_rabbitmq() {
         publishing::every_property_and_field_type_survives_the_way,
         publishing::large_and_empty_bodies_arrive,
         publishing::what_is_taken_is_sent_before_a_close,
+        publishing::an_alarm_is_silence_that_passes,
         consuming::deliveries_come_in_order_and_are_settled,
         consuming::the_broker_names_consumers_and_queues,
         consuming::nothing_is_lost_between_consume_and_its_answer,
@@ -64,6 +65,7 @@ async fn everything_against_rabbitmq() {
         consuming::messages_are_fetched_one_by_one,
         closing::a_closed_channel_says_so,
         closing::a_connection_closes_under_traffic,
+        closing::channels_opened_during_a_close_end_with_it,
         closing::the_last_handle_closes_the_connection,
         closing::handles_may_be_dropped_outside_of_a_runtime,
         closing::a_runtime_may_end_with_everything_open,
@@ -71,6 +73,9 @@ async fn everything_against_rabbitmq() {
         closing::the_connection_refuses_before_its_channel_numbers_run_out,
         loss::a_connection_closed_by_the_broker_ends_every_wait,
         loss::a_frozen_broker_is_given_up_after_two_heartbeats,
+    }
+    steps! {
+        broker,
         loss::a_killed_broker_ends_every_wait,
     }
 }

@@ -118,6 +118,41 @@ pub(crate) async fn publishing_into_a_closing_channel_never_costs_the_connection
     connection.check_and_close().await;
 }
 
+/// The broker stops reading from a connection that publishes during an alarm. It would say so, but
+/// only to clients that announce they understand it, which amqprs does not.
+pub(crate) async fn an_alarm_is_silence_that_passes(broker: &Broker) {
+    let (connection, mut channel) = broker.channel().await;
+    let queue = channel.queue().await;
+    soon(channel.channel.confirm_select()).await.unwrap();
+    let watermark = ["set_vm_memory_high_watermark", "0"];
+    broker.rabbitmqctl(&watermark).await;
+    channel.publish(&queue, "in the alarm").await;
+    let states = ["list_connections", "state"];
+    soon(async { while !broker.rabbitmqctl(&states).await.contains("blocked") {} }).await;
+
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut opening = connection.connection.open_channel();
+    assert!(opening.as_mut().poll(&mut cx).is_pending());
+    // Who waits with a deadline gives up. That costs nothing.
+    let given_up = connection.connection.open_channel();
+    assert!(pin!(given_up).poll(&mut cx).is_pending());
+    let given_up = channel.channel.purge_queue(queue.clone());
+    assert!(pin!(given_up).poll(&mut cx).is_pending());
+    broker.rabbitmqctl(&["status"]).await;
+    assert!(opening.as_mut().poll(&mut cx).is_pending(), "no answer");
+    assert!(channel.events.try_recv().is_none(), "no confirm");
+
+    let watermark = ["set_vm_memory_high_watermark", "0.6"];
+    broker.rabbitmqctl(&watermark).await;
+    soon(opening).await.unwrap();
+    let confirm = channel.event().await;
+    assert!(
+        matches!(confirm, ChannelEvent::Confirm { sequence: 1, .. }),
+        "{confirm:?}"
+    );
+    connection.check_and_close().await;
+}
+
 fn every_property() -> Properties {
     let text = |text: &str| -> Option<ShortString> { Some(text.try_into().unwrap()) };
     let nested = FieldTable::new().with("deep", "down").unwrap();
