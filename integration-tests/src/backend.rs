@@ -21,8 +21,9 @@ pub enum BackendKind {
 #[derive(Debug)]
 pub struct Backend {
     kind: BackendKind,
-    /// Started by the first scenario that runs, and shared by all.
-    container: OnceLock<RabbitContainer>,
+    /// Started by the first scenario that runs, and shared by all. One that does not start is not
+    /// tried again, or every scenario would wait for it in turn.
+    container: OnceLock<Result<RabbitContainer, String>>,
 }
 
 /// One scenario's broker.
@@ -51,6 +52,9 @@ impl Backend {
     }
 
     /// The broker for the scenario of this name.
+    ///
+    /// # Panics
+    /// If its container cannot be started: the scenario cannot do without it.
     #[must_use]
     pub fn broker(&self, scenario: &str) -> Broker {
         match self.kind {
@@ -65,17 +69,20 @@ impl Backend {
                     _memory: Some(memory),
                 }
             }
-            BackendKind::RabbitMq => Broker {
-                kind: self.kind,
-                url: self.container.get_or_init(RabbitContainer::start).url(),
-                _memory: None,
+            BackendKind::RabbitMq => match self.container.get_or_init(RabbitContainer::start) {
+                Ok(container) => Broker {
+                    kind: self.kind,
+                    url: container.url(),
+                    _memory: None,
+                },
+                Err(reason) => panic!("{reason}"),
             },
         }
     }
 
     /// Removes the container, if one was started.
     pub fn stop(self) {
-        if let Some(container) = self.container.into_inner() {
+        if let Some(Ok(container)) = self.container.into_inner() {
             container.remove();
         }
     }

@@ -4,11 +4,21 @@ use std::env;
 
 use testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerAsync, GenericImage};
+use testcontainers::{ContainerAsync, GenericImage, ImageExt, TestcontainersError};
 use tokio::runtime::Runtime;
 
 /// The image where `MOOQ_RABBITMQ_IMAGE` names none.
 const DEFAULT_IMAGE: &str = "rabbitmq:4-management";
+
+/// The label of every container that the tests start, by which [`run`] they belong to: what is
+/// left of a run that was interrupted can be found by it.
+pub const RUN_LABEL: &str = "rs.mooq.test-run";
+
+/// The run of the tests that this is, as `run-all` names it.
+#[must_use]
+pub fn run() -> String {
+    env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into())
+}
 
 /// A container that runs RabbitMQ.
 #[derive(Debug)]
@@ -22,27 +32,29 @@ pub struct RabbitContainer {
 impl RabbitContainer {
     /// Starts RabbitMQ and waits until it takes connections.
     ///
-    /// # Panics
-    /// If it cannot be started: the tests cannot do without it.
-    #[must_use]
-    pub fn start() -> Self {
+    /// # Errors
+    /// Why it cannot be started, and from which image.
+    pub fn start() -> Result<Self, String> {
         let image = env::var("MOOQ_RABBITMQ_IMAGE").unwrap_or_else(|_| DEFAULT_IMAGE.into());
         let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
         let runtime = Runtime::new().expect("a tokio runtime starts");
-        let (container, port) = runtime.block_on(async {
+        let started = runtime.block_on(async {
             let container = GenericImage::new(name, tag)
                 .with_exposed_port(5672.tcp())
                 .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
+                .with_label(RUN_LABEL, run())
                 .start()
-                .await
-                .unwrap_or_else(|e| panic!("RabbitMQ does not start from image '{image}': {e}"));
-            let port = container.get_host_port_ipv4(5672).await;
-            (container, port.expect("port 5672 is published"))
+                .await?;
+            let port = container.get_host_port_ipv4(5672).await?;
+            Ok::<_, TestcontainersError>((container, port))
         });
-        Self {
-            runtime,
-            container,
-            port,
+        match started {
+            Ok((container, port)) => Ok(Self {
+                runtime,
+                container,
+                port,
+            }),
+            Err(e) => Err(format!("RabbitMQ does not start from image '{image}': {e}")),
         }
     }
 
@@ -50,12 +62,6 @@ impl RabbitContainer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("amqp://127.0.0.1:{}", self.port)
-    }
-
-    /// The container's id, for Docker's own commands.
-    #[must_use]
-    pub fn id(&self) -> &str {
-        self.container.id()
     }
 
     /// Stops and removes the container.

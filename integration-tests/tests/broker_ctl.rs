@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use mooq_broker_ctl::{ControlError, ControlMethod, RabbitMQBroker};
+use mooq_integration_tests::container::{self, RUN_LABEL};
 
 const SERVICE_IMAGE: &str = "mooq-rabbitmq:trixie-service";
 
@@ -17,6 +18,9 @@ const SERVICE_IMAGE: &str = "mooq-rabbitmq:trixie-service";
 /// a private namespace, of version 2 whatever the host has, since systemd no longer takes 1.
 const BOOT_SYSTEMD: &str = "umount --recursive /sys/fs/cgroup; \
     mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec /sbin/init";
+
+/// How many ports are tried for a container.
+const MOST_PORTS: usize = 100;
 
 const DONE: i32 = 0;
 const FAILED: i32 = 1;
@@ -164,20 +168,23 @@ impl Container {
         // A port of the test's choice: one that Docker chooses may be another after a restart.
         // Below the range from which systems hand out ports, so that only tests compete.
         static NEXT: AtomicU16 = AtomicU16::new(0);
-        loop {
+        for _ in 0..MOST_PORTS {
             let next = NEXT.fetch_add(1, Ordering::Relaxed);
             let port = 20_000 + (id() % 10_000) as u16 + next;
-            let container = Self {
+            let candidate = Self {
                 name: format!("mooq-broker-ctl-{}-{next}", id()),
                 port,
             };
             let publish = format!("127.0.0.1:{port}:5672");
+            let label = format!("{RUN_LABEL}={}", container::run());
             let output = Command::new("docker")
                 .args([
                     "run",
                     "--detach",
                     "--name",
-                    &container.name,
+                    &candidate.name,
+                    "--label",
+                    &label,
                     "--publish",
                     &publish,
                 ])
@@ -187,12 +194,13 @@ impl Container {
                 .output()
                 .expect("docker runs");
             if output.status.success() {
-                return container;
+                return candidate;
             }
             let reason = String::from_utf8_lossy(&output.stderr);
             let taken = reason.contains("already allocated") || reason.contains("already in use");
             assert!(taken, "{image} does not start: {reason}");
         }
+        panic!("none of {MOST_PORTS} ports is free");
     }
 
     /// The broker in this container, controlled as a container.

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 fn hello_and_loud_talk_as_two_processes() {
     let hello = example::build("hello");
     let loud = example::build("loud");
-    let rabbit = RabbitContainer::start();
+    let rabbit = RabbitContainer::start().expect("RabbitMQ starts");
     let runtime = Runtime::new().expect("a tokio runtime starts");
     let url = rabbit.url();
     // As a task, so that the container is removed even if it panics.
