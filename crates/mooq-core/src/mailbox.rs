@@ -172,9 +172,10 @@ impl<T> Drop for Receiver<T> {
         let mut state = lock(&self.shared);
         state.receiver_gone = true;
         let unread = std::mem::take(&mut state.waiting);
+        let waker = state.receiver.take();
         drop(state);
-        // Items may run code of their own when dropped, so they go after the lock.
-        drop(unread);
+        // Both may run code of their own when dropped, so they go after the lock.
+        drop((unread, waker));
     }
 }
 

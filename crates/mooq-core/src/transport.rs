@@ -116,8 +116,8 @@ pub trait TransportChannel: fmt::Debug + Send + Sync {
     /// returns.
     async fn consume(&self, consume: Consume) -> Result<ConsumerTag>;
 
-    /// `basic.cancel`. What was delivered stays to be settled. No error if there is no such
-    /// consumer.
+    /// `basic.cancel`. What was delivered stays to be settled, and is in the mailbox when this
+    /// returns: nothing more comes. No error if there is no such consumer.
     async fn cancel(&self, tag: ConsumerTag) -> Result<()>;
 
     /// `basic.get`: the first message that is ready, or none.

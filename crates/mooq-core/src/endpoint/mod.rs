@@ -74,7 +74,8 @@ impl fmt::Debug for Credentials {
 /// Parsed from a URL after the
 /// [RabbitMQ URI specification](https://www.rabbitmq.com/docs/uri-spec):
 /// `amqp://user:password@host:port/vhost?heartbeat=30&connection_timeout=5000&name=billing`.
-/// User, password and virtual host are percent-decoded. Left out are user and password `guest`,
+/// User, password and virtual host are percent-decoded: in them `/`, `?`, `#`, `@`, `:` and `%`
+/// have to be encoded, for example `#` as `%23`. Left out are user and password `guest`,
 /// host `localhost`, the scheme's port and the virtual host `/`. (By the letter of the
 /// specification `amqp://host/` names the virtual host `""`, which no broker has: here it is `/`
 /// as well.)
@@ -160,11 +161,11 @@ impl Default for Endpoint {
 }
 
 impl fmt::Display for Endpoint {
-    /// As a URL, without credentials.
+    /// As a URL that can be parsed again, without credentials and parameters.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.scheme.as_str(), self.address())?;
         if self.vhost != VirtualHost::root() {
-            write!(f, "/{}", self.vhost.replace('/', "%2F"))?;
+            write!(f, "/{}", url::encode(&self.vhost))?;
         }
         Ok(())
     }

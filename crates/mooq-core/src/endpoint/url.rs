@@ -2,11 +2,23 @@
 
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
 use super::{Credentials, Endpoint, Scheme};
 use crate::error::{Error, ErrorKind, Result};
+
+/// What stands in a URL without being encoded: RFC 3986's unreserved characters.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// `text` as it stands in a part of a URL.
+pub(super) fn encode(text: &str) -> impl std::fmt::Display {
+    utf8_percent_encode(text, PLAIN)
+}
 
 pub(super) fn parse(text: &str) -> Result<Endpoint> {
     let url = Url::parse(text).map_err(|e| {
@@ -14,11 +26,18 @@ pub(super) fn parse(text: &str) -> Result<Endpoint> {
         invalid(format!("not a URL: {e}; expected amqp://host:port/vhost")).with_source(e)
     })?;
     let mut endpoint = Endpoint::new(scheme(&url)?);
-    if !url.has_host() && !url.path().is_empty() && !text.contains("://") {
+    if !url.has_authority() {
         return Err(invalid(format!(
             "'//' is missing after '{}:'; expected {0}://host:port/vhost",
             url.scheme()
         )));
+    }
+    // What follows a '#' is nothing of ours: most likely it is half of a password, and what
+    // stands before it no host.
+    if url.fragment().is_some() {
+        return Err(invalid(
+            "a '#' in it: in a password or name, write it as %23",
+        ));
     }
     match url.host() {
         None => {}
@@ -35,7 +54,8 @@ pub(super) fn parse(text: &str) -> Result<Endpoint> {
     let path = url.path().strip_prefix('/').unwrap_or(url.path());
     if path.contains('/') {
         return Err(invalid(format!(
-            "the virtual host '{path}' holds a '/': write it as %2F"
+            "the virtual host '{}' holds a '/': write it as %2F",
+            unless_secret(path)
         )));
     }
     if !path.is_empty() {
@@ -90,8 +110,8 @@ fn parameter(endpoint: &mut Endpoint, key: &str, value: &str) -> Result<()> {
         }
         _ => {
             return Err(invalid(format!(
-                "unknown query parameter '{key}': mooq knows heartbeat, connection_timeout and \
-                 name"
+                "unknown query parameter '{}': mooq knows heartbeat, connection_timeout and name",
+                unless_secret(key)
             )));
         }
     }
@@ -115,6 +135,12 @@ fn decode(what: &str, text: &str) -> Result<String> {
         .decode_utf8()
         .map(std::borrow::Cow::into_owned)
         .map_err(|_| invalid(format!("the {what} is not UTF-8 once percent-decoded")))
+}
+
+/// `text`, unless an '@' in it tells that it may be the rest of a password, which began before a
+/// '/' or '?' that was not encoded.
+fn unless_secret(text: &str) -> &str {
+    if text.contains('@') { "…" } else { text }
 }
 
 fn invalid(message: impl Into<String>) -> Error {
@@ -169,6 +195,9 @@ mod tests {
                 "unknown scheme 'http'",
             ),
             ("amqp:localhost", InvalidUrl, "'//' is missing"),
+            ("amqp:", InvalidUrl, "'//' is missing"),
+            ("amqp:/localhost", InvalidUrl, "'//' is missing"),
+            ("amqp:h?name=a://b", InvalidUrl, "'//' is missing"),
             ("amqp://h:99999", InvalidUrl, "port"),
             ("amqp://h:0", InvalidUrl, "port 0"),
             ("amqp://h/a/b", InvalidUrl, "%2F"),
@@ -177,11 +206,23 @@ mod tests {
             ("amqp://h?heartbeat", InvalidUrl, "'heartbeat' is ''"),
             ("amqp://h?colour=red", InvalidUrl, "'colour'"),
             ("amqp://u:secret@h:port", InvalidUrl, "port"),
+            ("amqp://u:1#secret@h", InvalidUrl, "%23"),
+            ("amqp://u:1?secret@h", InvalidUrl, "parameter '…'"),
+            ("amqp://u:1/secret/2@h", InvalidUrl, "virtual host '…'"),
         ] {
             let err = parse(url).unwrap_err();
             assert_eq!(err.kind(), kind, "{url}: {err}");
             assert!(err.to_string().contains(words), "{url}: {err}");
             assert!(!format!("{err:?}").contains("secret"), "{err:?}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_is_shown_as_a_url_that_leads_there() {
+        for vhost in ["/", "orders", "a/b", "50%2F?#@ é"] {
+            let mut endpoint = Endpoint::new(Scheme::Amqp);
+            endpoint.vhost = vhost.try_into().unwrap();
+            assert_eq!(parse(&endpoint.to_string()).unwrap(), endpoint, "{vhost}");
         }
     }
 

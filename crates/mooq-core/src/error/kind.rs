@@ -77,23 +77,24 @@ pub enum ErrorKind {
 impl ErrorKind {
     /// The kind of a close that the broker sent.
     pub(super) fn from_reason(reason: &CloseReason) -> Self {
-        // What was not found is only in the text; RabbitMQ has kept these words since 2007.
-        let missing = |what: &str| reason.text.contains(what);
+        // What was not found is only in the text; RabbitMQ has kept these words since 2007. Names
+        // stand in the text too, and may say anything: only its beginning and end are RabbitMQ's.
+        let begins = |words: &str| reason.text.starts_with(words);
         let declaring_exchange = (reason.class_id, reason.method_id) == (40, 10);
         match reason.code {
             311 | 506 => Self::ResourceError,
             320 => Self::ConnectionLost,
             402 => Self::VirtualHostNotFound,
-            403 if reason.text.contains("Login was refused") => Self::AuthenticationFailed,
+            403 if begins("ACCESS_REFUSED - Login was refused") => Self::AuthenticationFailed,
             403 => Self::AccessRefused,
-            404 if missing("no exchange ") => Self::ExchangeNotFound,
-            404 if missing("no queue ") => Self::ConsumerQueueNotFound,
+            404 if begins("NOT_FOUND - no exchange ") => Self::ExchangeNotFound,
+            404 if begins("NOT_FOUND - no queue ") => Self::ConsumerQueueNotFound,
             404 => Self::NotFound,
             405 => Self::ResourceLocked,
             // RabbitMQ before 4.0 answers an unknown exchange type with 503.
             406 | 503 if declaring_exchange => Self::BadExchange,
             406 => Self::PreconditionFailed,
-            530 if (reason.class_id, reason.method_id) == (10, 40) && missing("not found") => {
+            530 if begins("NOT_ALLOWED - vhost ") && reason.text.ends_with(" not found") => {
                 Self::VirtualHostNotFound
             }
             530 => Self::NotAllowed,
@@ -135,6 +136,12 @@ mod tests {
             (
                 404,
                 (60, 20),
+                "NOT_FOUND - no queue 'no exchange ' in vhost '/'",
+                K::ConsumerQueueNotFound,
+            ),
+            (
+                404,
+                (60, 20),
                 "NOT_FOUND - no previously declared queue",
                 K::NotFound,
             ),
@@ -167,6 +174,12 @@ mod tests {
                 (10, 40),
                 "NOT_ALLOWED - vhost v not found",
                 K::VirtualHostNotFound,
+            ),
+            (
+                530,
+                (10, 40),
+                "NOT_ALLOWED - access to vhost 'not found' refused for user 'guest'",
+                K::NotAllowed,
             ),
             (
                 530,
