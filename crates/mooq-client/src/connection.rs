@@ -20,8 +20,11 @@ use crate::deadline::within;
 use crate::options::ConnectOptions;
 
 /// A connection to a broker. Cloning it is cheap; all clones are the same connection, which
-/// closes when the last of them, of its channels and of [`ProcessEvents`] is dropped. A callback
-/// that owns one of these counts as well, and then only [`close`](Self::close) ends it.
+/// closes when the last of them, of its channels with their streams and unsettled deliveries, and
+/// of [`ProcessEvents`] is dropped. A callback that owns one of these counts as well, and then
+/// only [`close`](Self::close) ends it.
+///
+/// It lives on the tokio runtime that it was opened on: when that ends, the connection is lost.
 ///
 /// # Examples
 /// ```
@@ -78,7 +81,12 @@ impl Connection {
         let dispatch = Arc::new(Dispatch::default());
         let (close, closed) = watch::channel(None);
         let runtime = Handle::current();
-        runtime.spawn(drive(events, Arc::clone(&dispatch), close));
+        // Made here, for a runtime that ends may never have polled the driver.
+        let closing = CloseOnDrop {
+            dispatch: Arc::clone(&dispatch),
+            close,
+        };
+        runtime.spawn(drive(events, closing));
         Ok(Self {
             shared: Arc::new(ConnectionShared {
                 transport: connection,
@@ -100,6 +108,7 @@ impl Connection {
     /// # Cancel safety
     /// Dropped midway, no channel stays open.
     pub async fn create_channel(&self) -> Result<Channel> {
+        self.shared.check_open()?;
         Channel::open(&self.shared).await
     }
 
@@ -108,7 +117,10 @@ impl Connection {
     /// the task that awaits it, and one call at a time.
     ///
     /// Ends with `Ok` when the connection is closed from this side, and with an error when it is
-    /// lost, or when a consumer ends since the broker closed its channel or deleted its queue.
+    /// lost: at once in both cases, and callbacks that run are dropped. Ends with an error as well
+    /// when consumers end since the broker closed their channel or deleted their queue: then it
+    /// starts no more callbacks, and lets those that run finish. The error is given once for each
+    /// channel or queue; called again, this goes on with the other consumers.
     ///
     /// # Cancel safety
     /// Callbacks that run are dropped with it, and their deliveries go back to their queues. To
@@ -119,7 +131,8 @@ impl Connection {
     }
 
     /// Closes the connection and its channels. What was not acknowledged goes back to the
-    /// queues, exclusive queues go. Closing it twice is no error.
+    /// queues, exclusive queues go, and callbacks that run are dropped: to let them finish, end
+    /// [`process_events`](Self::process_events) first. Closing it twice is no error.
     ///
     /// # Errors
     /// `ConnectionLost` if the broker went away before it answered; `DeadlineExceeded`.
@@ -128,11 +141,14 @@ impl Connection {
     /// Once polled, the closing goes on when this is dropped.
     pub async fn close(&self) -> Result<()> {
         let transport = Arc::clone(&self.shared.transport);
+        let mut closed = self.shared.closed.clone();
         self.shared
-            .run_to_end(
-                "closing the connection",
-                async move { transport.close().await },
-            )
+            .run_to_end("closing the connection", async move {
+                transport.close().await?;
+                // Nobody finds it open after this. An error means that nobody could tell.
+                let _ = closed.wait_for(Option::is_some).await;
+                Ok(())
+            })
             .await
     }
 
@@ -179,6 +195,10 @@ impl ConnectionShared {
         &self.runtime
     }
 
+    fn check_open(&self) -> Result<()> {
+        self.closed.borrow().clone().map_or(Ok(()), Err)
+    }
+
     /// `call` within the deadline, in a task of its own: it goes on when this is dropped.
     pub(crate) async fn run_to_end<T: Send + 'static>(
         &self,
@@ -215,11 +235,7 @@ impl Drop for ConnectionShared {
 }
 
 /// Reads the connection's events until it is closed. Holds nothing that would keep it open.
-async fn drive(
-    mut events: Receiver<ConnectionEvent>,
-    dispatch: Arc<Dispatch>,
-    close: watch::Sender<Option<Error>>,
-) {
+async fn drive(mut events: Receiver<ConnectionEvent>, closing: CloseOnDrop) {
     let reason = loop {
         match events.next().await {
             Some(ConnectionEvent::Blocked(reason)) => {
@@ -232,11 +248,38 @@ async fn drive(
             None => break ended_without_reason(),
         }
     };
-    dispatch.close(match reason.kind() {
-        ErrorKind::ConnectionClosed => Ok(()),
-        _ => Err(reason.clone()),
-    });
-    close.send_replace(Some(reason));
+    closing.close(reason);
+}
+
+/// Tells those who wait that the connection is closed, also if its driver is dropped, as it is
+/// when its runtime ends.
+struct CloseOnDrop {
+    dispatch: Arc<Dispatch>,
+    close: watch::Sender<Option<Error>>,
+}
+
+impl CloseOnDrop {
+    /// Only the first reason counts.
+    fn close(&self, reason: Error) {
+        self.dispatch.close(match reason.kind() {
+            ErrorKind::ConnectionClosed => Ok(()),
+            _ => Err(reason.clone()),
+        });
+        self.close.send_if_modified(|closed| {
+            let first = closed.is_none();
+            closed.get_or_insert(reason);
+            first
+        });
+    }
+}
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.close(Error::connection(
+            ErrorKind::ConnectionLost,
+            "the runtime that the connection was opened on has ended",
+        ));
+    }
 }
 
 fn ended_without_reason() -> Error {

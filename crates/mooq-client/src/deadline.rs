@@ -4,6 +4,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use mooq_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
+
+/// What stands for a time that the clock cannot tell.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// `call`, given up after `limit`. Dropping a transport's call is safe by contract.
 pub(crate) async fn within<T>(
@@ -15,6 +19,12 @@ pub(crate) async fn within<T>(
         Ok(result) => result,
         Err(_) => Err(exceeded(what, limit)),
     }
+}
+
+/// The time `limit` from now.
+pub(crate) fn after(limit: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(limit).unwrap_or_else(|| now + FAR)
 }
 
 /// The error of a call named `what` that did not end within `limit`.

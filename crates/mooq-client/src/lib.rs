@@ -16,6 +16,7 @@
 
 mod channel;
 mod codec;
+mod confirmation;
 mod connection;
 mod consumer;
 mod deadline;
@@ -26,6 +27,7 @@ mod publish;
 
 pub use channel::{Bind, Channel, DeclareQueue, DeleteExchange, DeleteQueue, RegisterProducer};
 pub use codec::{Decode, Encode, Json, RawBytes};
+pub use confirmation::{Confirmation, Published};
 pub use connection::Connection;
 pub use consumer::{
     Callback, CallbackError, ConsumeQueue, Consumer, Deliveries, FailurePolicy, Get, IntoOutcome,
@@ -33,4 +35,4 @@ pub use consumer::{
 };
 pub use delivery::Delivery;
 pub use options::ConnectOptions;
-pub use publish::{Confirmation, Publish, Published};
+pub use publish::Publish;

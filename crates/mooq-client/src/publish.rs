@@ -1,19 +1,18 @@
-//! Publishing.
+//! Saying what to publish, and handing it over.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::pin::Pin;
 use std::sync::{Arc, LazyLock};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use mooq_core::{
-    DeliveryMode, Error, ExchangeName, FieldValue, Handoff, IntoChecked, Message, Properties,
-    Result, RoutingKey, ShortString,
+    DeliveryMode, ExchangeName, FieldValue, Handoff, IntoChecked, Message, Properties, Result,
+    RoutingKey, ShortString,
 };
 
-use crate::channel::{Channel, ChannelShared};
+use crate::channel::Channel;
 use crate::codec::{BYTES_CONTENT_TYPE, Encode, JSON_CONTENT_TYPE, Json};
+use crate::confirmation::{Confirmation, Published};
 use crate::deadline::within;
 use crate::deferred::Deferred;
 
@@ -156,6 +155,10 @@ impl<'a, T: ?Sized, C> Publish<'a, T, C> {
 
     /// Fails with `Returned`, the message inside, if it reaches no queue. Without this a message
     /// that reaches none is dropped by the broker, and confirmed.
+    ///
+    /// A broker returns the message, not its number. Of several in flight on one channel with the
+    /// same exchange, key, properties and body, the oldest is taken for the one that came back:
+    /// a [`message_id`](Self::message_id) tells them apart.
     pub fn mandatory(mut self) -> Self {
         self.mandatory = true;
         self
@@ -185,7 +188,8 @@ impl<'a, T: ?Sized, C> Publish<'a, T, C> {
         self
     }
 
-    /// How long the message may wait in a queue, in whole milliseconds.
+    /// How long the message may wait in a queue, in whole milliseconds. With less than one it
+    /// only reaches a consumer that is ready.
     pub fn expiration(self, after: Duration) -> Self {
         self.expiration_text(after.as_millis().to_string())
     }
@@ -251,7 +255,7 @@ impl<T: ?Sized, C: Encode<T>> Publish<'_, T, C> {
     ///
     /// # Errors
     /// `Encode`, `InvalidName`; the channel's close, if it is closed; `DeadlineExceeded` if the
-    /// transport stays full.
+    /// transport stays full: the broker may still get the message.
     ///
     /// # Cancel safety
     /// The message is handed over when this is called; dropping the future takes nothing back.
@@ -318,10 +322,7 @@ fn send_message(
     };
     let channel = Arc::clone(channel.shared());
     let (sequence, handoff) = channel.publish(publish, limit)?;
-    let confirmation = Confirmation {
-        pending: Some((channel, sequence)),
-    };
-    Ok((confirmation, handoff))
+    Ok((Confirmation::new(channel, sequence), handoff))
 }
 
 /// Waits until the transport takes more.
@@ -351,75 +352,10 @@ impl<T: ?Sized, C: Encode<T>> IntoFuture for Publish<'_, T, C> {
     /// The message is handed over when the await begins; dropping the future takes nothing back.
     fn into_future(self) -> Published {
         match self.hand_over() {
-            Err(err) => Published(State::Failed(Some(err))),
+            Err(err) => Published::failed(err),
             // Waiting for room keeps a publisher from running ahead; this one waits for its
             // confirm, which is longer.
-            Ok((confirmation, _)) => Published(State::Sent(confirmation)),
-        }
-    }
-}
-
-/// The future of a [`Publish`]: ready when the broker has confirmed.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless they are awaited"]
-pub struct Published(State);
-
-enum State {
-    Failed(Option<Error>),
-    Sent(Confirmation),
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Failed(_) => "Failed",
-            Self::Sent(_) => "Sent",
-        })
-    }
-}
-
-impl Future for Published {
-    type Output = Result<()>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match &mut self.0 {
-            State::Failed(err) => match err.take() {
-                Some(err) => Poll::Ready(Err(err)),
-                None => Poll::Pending,
-            },
-            State::Sent(confirmation) => Pin::new(confirmation).poll(cx),
-        }
-    }
-}
-
-/// The outcome of a publish, to be awaited. Dropping it changes nothing but that nobody learns
-/// the outcome.
-#[derive(Debug)]
-#[must_use = "a publish that was not confirmed may be lost"]
-pub struct Confirmation {
-    /// None once the outcome was given.
-    pending: Option<(Arc<ChannelShared>, u64)>,
-}
-
-impl Future for Confirmation {
-    type Output = Result<()>;
-
-    /// # Errors
-    /// As awaiting the [`Publish`] itself.
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Some((channel, sequence)) = &self.pending else {
-            return Poll::Pending;
-        };
-        let outcome = ready!(channel.state().ledger().poll(*sequence, cx));
-        self.pending = None;
-        Poll::Ready(outcome)
-    }
-}
-
-impl Drop for Confirmation {
-    fn drop(&mut self) {
-        if let Some((channel, sequence)) = self.pending.take() {
-            channel.state().ledger().abandon(sequence);
+            Ok((confirmation, _)) => Published::sent(confirmation),
         }
     }
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Barrier, Notify, mpsc};
 
 use super::scenarios;
 use crate::Fixture;
+use crate::expect::LIMIT;
 use crate::steps::{bodies, drain, fill, processing, ready_in, record};
 
 async fn callbacks_run_in_the_order_of_the_queue(fixture: Fixture) {
@@ -325,6 +326,48 @@ async fn a_cancelled_auto_ack_consumer_still_processes_what_it_was_sent(fixture:
     assert_eq!(seen, expected[..3 - rest], "none is lost");
 }
 
+async fn a_cancellation_that_is_dropped_goes_on(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    fill(&chan, &queue, &["waiting", "waiting too"]).await;
+    let (recorder, mut calls) = record::<String>();
+    let consumer = chan
+        .register_consumer(fixture.name("exchange"), "fanout")
+        .queue(&queue)
+        .callback(recorder.callback())
+        .await
+        .unwrap();
+    let mut cancel = Box::pin(consumer.cancel());
+    assert!(futures_util::poll!(&mut cancel).is_pending());
+    drop(cancel);
+    // Nobody tells of the consumer's end but the queue.
+    let got = chan.get::<String>(&queue).timeout(LIMIT).await.unwrap();
+    assert_eq!(got.msg, "waiting");
+    conn.process_events().until_idle().await.unwrap();
+    assert!(calls.so_far().is_empty(), "no callback was begun");
+    got.requeue().await.unwrap();
+    assert_eq!(drain(&chan, &queue).await, ["waiting", "waiting too"]);
+}
+
+async fn a_cancelled_auto_ack_consumer_loses_nothing_that_was_on_its_way(fixture: Fixture) {
+    const MESSAGES: usize = 300;
+    let (conn, chan) = fixture.channel().await;
+    let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
+    let (recorder, mut calls) = record::<String>();
+    fill(&chan, &queue, &["body"; MESSAGES]).await;
+    let consumer = chan
+        .register_consumer(&exchange, "fanout")
+        .queue(&queue)
+        .auto_ack()
+        .callback(recorder.callback())
+        .await
+        .unwrap();
+    consumer.cancel().await.unwrap();
+    conn.process_events().until_idle().await.unwrap();
+    let seen = calls.so_far().len();
+    assert_eq!(seen + drain(&chan, &queue).await.len(), MESSAGES);
+}
+
 async fn the_other_consumers_go_on_when_one_is_cancelled(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let exchange = fixture.name("exchange");
@@ -343,27 +386,6 @@ async fn the_other_consumers_go_on_when_one_is_cancelled(fixture: Fixture) {
     chan.publish(&exchange, "body").await.unwrap();
     assert_eq!(calls.next(&conn).await.msg, "body");
     assert!(silent.so_far().is_empty());
-}
-
-async fn a_consumers_tag_is_the_one_asked_for_and_only_once(fixture: Fixture) {
-    let (_conn, chan) = fixture.channel().await;
-    let register = |tag: &str| {
-        let (recorder, _) = record::<String>();
-        chan.register_consumer(fixture.name("exchange"), "fanout")
-            .queue(fixture.name("queue"))
-            .tag(tag)
-            .callback(recorder.callback())
-    };
-    assert_eq!(register("mine").await.unwrap().tag(), &"mine");
-    assert_eq!(register("other").await.unwrap().tag(), &"other");
-    let err = register("mine").await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::NotAllowed);
-    crate::expect_reason(
-        &err,
-        530,
-        (60, 20),
-        "NOT_ALLOWED - attempt to reuse consumer tag 'mine'",
-    );
 }
 
 async fn a_message_published_from_a_callback_is_processed_too(fixture: Fixture) {
@@ -412,7 +434,8 @@ scenarios! { callbacks:
     two_consumers_of_a_queue_take_turns,
     cancelling_gives_back_what_was_not_begun,
     a_cancelled_auto_ack_consumer_still_processes_what_it_was_sent,
+    a_cancellation_that_is_dropped_goes_on,
+    a_cancelled_auto_ack_consumer_loses_nothing_that_was_on_its_way,
     the_other_consumers_go_on_when_one_is_cancelled,
-    a_consumers_tag_is_the_one_asked_for_and_only_once,
     a_message_published_from_a_callback_is_processed_too,
 }

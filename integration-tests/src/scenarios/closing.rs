@@ -133,6 +133,31 @@ async fn a_connection_ends_though_its_own_callback_holds_the_last_handle(fixture
         .unwrap_err();
 }
 
+async fn a_connection_whose_runtime_has_ended_is_lost(fixture: Fixture) {
+    let url = fixture.url().to_owned();
+    let open = move || {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let conn = mooq::connect(&url).await.unwrap();
+            let chan = conn.create_channel().await.unwrap();
+            (conn, chan)
+        })
+    };
+    let (conn, chan) = tokio::task::spawn_blocking(open).await.unwrap();
+    let publish = crate::within("the publish's end", chan.publish("", "late"));
+    let err = publish.await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConnectionLost);
+    assert_eq!(err.scope(), ErrorScope::Connection);
+    assert!(!conn.is_open());
+    let err = crate::within("the end of processing", conn.process_events())
+        .await
+        .unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConnectionLost);
+    let err = crate::within("the failure", conn.create_channel()).await;
+    err.unwrap_err();
+}
+
 async fn exclusive_queues_go_with_their_connection(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
@@ -336,6 +361,7 @@ scenarios! { closing:
     after_the_channels_close_every_call_says_so,
     after_a_channel_error_every_call_repeats_it,
     a_connection_ends_though_its_own_callback_holds_the_last_handle,
+    a_connection_whose_runtime_has_ended_is_lost,
     exclusive_queues_go_with_their_connection,
     exclusive_queues_outlive_their_channel,
     an_exclusive_queue_is_locked_to_other_connections,

@@ -129,6 +129,29 @@ async fn a_body_that_does_not_decode_is_rejected_and_the_next_one_processed(fixt
     expect_empty_once_closed(&fixture, &conn, &queue).await;
 }
 
+async fn a_decoder_that_panics_is_a_body_that_does_not_decode(fixture: Fixture) {
+    struct Touchy;
+
+    impl mooq::Decode<String> for Touchy {
+        fn decode(&self, body: &bytes::Bytes) -> mooq::Result<String> {
+            assert_ne!(body, "\"bad\"", "this panic is meant to be");
+            mooq::Json.decode(body)
+        }
+    }
+
+    let (conn, chan, queue) = bad_queue(&fixture).await;
+    put(&chan, &queue, "good").await;
+    let (recorder, mut calls) = record::<String>();
+    chan.register_consumer(fixture.name("exchange"), "fanout")
+        .queue(&queue)
+        .codec(Touchy)
+        .callback(recorder.callback())
+        .await
+        .unwrap();
+    assert_eq!(calls.next(&conn).await.msg, "good");
+    expect_empty_once_closed(&fixture, &conn, &queue).await;
+}
+
 async fn requeue_keeps_a_body_that_does_not_decode_in_the_queue(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
@@ -230,6 +253,7 @@ scenarios! { failures:
     reject_drops_a_failed_message_at_once,
     ack_takes_a_failed_message_as_done,
     a_body_that_does_not_decode_is_rejected_and_the_next_one_processed,
+    a_decoder_that_panics_is_a_body_that_does_not_decode,
     requeue_keeps_a_body_that_does_not_decode_in_the_queue,
     a_rejected_message_goes_to_the_dead_letter_exchange,
     a_get_of_another_type_is_a_decode_error_and_the_message_rejected,

@@ -127,6 +127,21 @@ async fn a_queue_deleted_while_get_waits_ends_the_wait(fixture: Fixture) {
     assert_eq!(err.kind(), ErrorKind::ConsumerCancelled);
 }
 
+async fn a_get_that_waits_is_a_consumer_and_an_auto_delete_queue_goes_with_it(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    let declare = || chan.declare_queue(&queue).auto_delete();
+    declare().await.unwrap();
+    // Without a wait there is no consumer, and the queue stays.
+    chan.get::<String>(&queue).await.unwrap_err();
+    declare().passive().await.unwrap();
+    let get = chan.get::<String>(&queue);
+    let err = get.timeout(Duration::from_millis(10)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumeTimeout);
+    let err = declare().passive().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+}
+
 async fn an_auto_ack_get_leaves_nothing_to_settle(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
@@ -207,6 +222,7 @@ scenarios! { getting:
     a_get_that_is_dropped_while_it_waits_takes_nothing,
     getting_from_a_missing_queue_fails,
     a_queue_deleted_while_get_waits_ends_the_wait,
+    a_get_that_waits_is_a_consumer_and_an_auto_delete_queue_goes_with_it,
     an_auto_ack_get_leaves_nothing_to_settle,
     a_message_that_was_requeued_is_redelivered,
     delivery_tags_are_counted_per_channel,

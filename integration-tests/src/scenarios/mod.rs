@@ -14,12 +14,14 @@ mod failures;
 mod getting;
 mod length_limits;
 mod processing;
+mod processing_ends;
 mod properties;
 mod publish_checks;
 mod publishing;
 mod queue_exclusive;
 mod queue_options;
 mod queues;
+mod registering;
 mod routing;
 mod routing_headers;
 mod routing_topic;
@@ -77,12 +79,14 @@ pub fn all() -> Vec<Scenario> {
         getting::SCENARIOS,
         length_limits::SCENARIOS,
         processing::SCENARIOS,
+        processing_ends::SCENARIOS,
         properties::SCENARIOS,
         publish_checks::SCENARIOS,
         publishing::SCENARIOS,
         queue_exclusive::SCENARIOS,
         queue_options::SCENARIOS,
         queues::SCENARIOS,
+        registering::SCENARIOS,
         routing::SCENARIOS,
         routing_headers::SCENARIOS,
         routing_topic::SCENARIOS,

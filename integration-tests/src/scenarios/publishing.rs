@@ -308,6 +308,30 @@ async fn a_dropped_confirmation_changes_nothing_for_the_others(fixture: Fixture)
     publish.await.unwrap();
 }
 
+async fn an_outcome_is_given_once_and_asking_again_does_not_wait(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    chan.declare_queue(&queue).await.unwrap();
+    let mut confirmation = chan
+        .publish("", "x")
+        .routing_key(&queue)
+        .send()
+        .await
+        .unwrap();
+    crate::within("the confirm", &mut confirmation)
+        .await
+        .unwrap();
+    let mut refused = chan.publish("x".repeat(256), "x").into_future();
+    let err = crate::within("the refusal", &mut refused).await;
+    assert_eq!(err.unwrap_err().kind(), ErrorKind::InvalidName);
+    for again in [
+        crate::within("an answer", &mut confirmation).await,
+        crate::within("an answer", &mut refused).await,
+    ] {
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::InvalidArgument);
+    }
+}
+
 async fn a_body_of_a_mebibyte_arrives_whole(fixture: Fixture) {
     // Nine frames and a bit, with bytes that tell where they belong.
     let body: Vec<u8> = (0u32..1 << 18).flat_map(u32::to_be_bytes).collect();
@@ -361,6 +385,7 @@ scenarios! { publishing:
     a_publish_dropped_as_soon_as_it_is_begun_arrives,
     a_publish_that_is_never_begun_sends_nothing,
     a_dropped_confirmation_changes_nothing_for_the_others,
+    an_outcome_is_given_once_and_asking_again_does_not_wait,
     a_body_of_a_mebibyte_arrives_whole,
     a_body_that_just_fills_its_frames_arrives_whole,
     an_empty_body_arrives_empty,

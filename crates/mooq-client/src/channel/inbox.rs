@@ -88,7 +88,9 @@ impl Inbox {
         if let Some(end) = &state.end {
             return Poll::Ready(Err(end.clone()));
         }
-        state.stream = Some(cx.waker().clone());
+        let old = state.stream.replace(cx.waker().clone());
+        drop(state);
+        drop(old);
         Poll::Pending
     }
 

@@ -1,23 +1,24 @@
 //! The publishes of a channel that wait for their confirms.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use mooq_core::{Error, ErrorKind, Message, Result, Returned};
 use tokio::time::Instant;
 
-use crate::deadline::exceeded;
+use crate::deadline::{after, exceeded};
 
 /// One slot for each publish, by sequence number, without an allocation of its own.
+///
+/// Wakers are handed out and never woken here, where the ledger is locked.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     slots: VecDeque<Slot>,
     /// The sequence number of the first slot.
     first: u64,
-    /// Every publish before this one has its outcome: where a `multiple` begins.
-    settled_to: u64,
+    /// Every publish before this one is answered: where a `multiple` begins.
+    answered_to: u64,
     /// When the driver will look for overdue publishes next.
     armed: Option<Instant>,
 }
@@ -25,6 +26,10 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 struct Slot {
     state: State,
+    /// The broker has confirmed or refused it, or can no more. Until then the slot stays, even if
+    /// its publisher has given up: a return that comes late is this publish's, and not that of
+    /// the next one like it.
+    answered: bool,
     deadline: Instant,
     limit: Duration,
     /// Kept for mandatory messages only: a return names no sequence number, so that it is
@@ -33,16 +38,15 @@ struct Slot {
     returned: Option<Returned>,
 }
 
+/// What a publish's publisher knows.
 #[derive(Debug)]
 enum State {
     /// No outcome yet; somebody may wait.
     Waiting(Option<Waker>),
-    /// No outcome yet, and nobody will ask for it.
-    Abandoned,
     /// The outcome, not yet asked for.
     Settled(Result<()>),
-    /// The outcome was given.
-    Taken,
+    /// The outcome was given, or nobody will ask for it.
+    Gone,
 }
 
 impl Default for Ledger {
@@ -50,7 +54,7 @@ impl Default for Ledger {
         Self {
             slots: VecDeque::new(),
             first: 1,
-            settled_to: 1,
+            answered_to: 1,
             armed: None,
         }
     }
@@ -60,9 +64,10 @@ impl Ledger {
     /// Makes room for the next publish. Says too whether its deadline is the earliest, so that
     /// the driver must be told.
     pub(crate) fn open(&mut self, limit: Duration, mandatory: Option<Box<Message>>) -> (u64, bool) {
-        let deadline = Instant::now() + limit;
+        let deadline = after(limit);
         self.slots.push_back(Slot {
             state: State::Waiting(None),
+            answered: false,
             deadline,
             limit,
             mandatory,
@@ -72,7 +77,7 @@ impl Ledger {
         if earliest {
             self.armed = Some(deadline);
         }
-        (self.first + self.slots.len() as u64 - 1, earliest)
+        (self.end() - 1, earliest)
     }
 
     /// Takes back the room for the publish just opened, which the transport did not take.
@@ -85,7 +90,7 @@ impl Ledger {
         let Some(slot) = self.slot(sequence) else {
             return Poll::Ready(Err(asked_twice()));
         };
-        match std::mem::replace(&mut slot.state, State::Taken) {
+        match std::mem::replace(&mut slot.state, State::Gone) {
             State::Settled(outcome) => {
                 self.shrink();
                 Poll::Ready(outcome)
@@ -94,69 +99,67 @@ impl Ledger {
                 slot.state = State::Waiting(Some(cx.waker().clone()));
                 Poll::Pending
             }
-            State::Abandoned | State::Taken => Poll::Ready(Err(asked_twice())),
+            State::Gone => Poll::Ready(Err(asked_twice())),
         }
     }
 
     /// Nobody waits for `sequence` any more.
     pub(crate) fn abandon(&mut self, sequence: u64) {
-        let Some(slot) = self.slot(sequence) else {
-            return;
-        };
-        slot.state = match slot.state {
-            State::Waiting(_) => State::Abandoned,
-            _ => State::Taken,
-        };
-        self.shrink();
+        if let Some(slot) = self.slot(sequence) {
+            slot.state = State::Gone;
+            self.shrink();
+        }
     }
 
     /// The broker's answer to one publish, or to all up to it.
-    pub(crate) fn settle(&mut self, sequence: u64, multiple: bool, outcome: &Result<()>) {
-        let end = sequence.saturating_add(1);
-        let begin = if multiple { self.settled_to } else { sequence };
-        if begin <= self.settled_to {
-            self.settled_to = self.settled_to.max(end);
+    pub(crate) fn settle(
+        &mut self,
+        sequence: u64,
+        multiple: bool,
+        outcome: &Result<()>,
+        woken: &mut Vec<Waker>,
+    ) {
+        let end = sequence.saturating_add(1).min(self.end());
+        let begin = if multiple { self.answered_to } else { sequence };
+        if begin <= self.answered_to {
+            self.answered_to = self.answered_to.max(end);
         }
-        for sequence in begin..end.min(self.first + self.slots.len() as u64) {
+        for sequence in begin..end {
             if let Some(slot) = self.slot(sequence) {
-                // A return comes before its confirm: a later one is of another publish, however
-                // equal their messages are.
-                slot.mandatory = None;
-                slot.settle(outcome.clone());
+                slot.answer(outcome, woken);
             }
         }
         self.shrink();
     }
 
-    /// Notes that a message came back; its publish ends so when its confirm comes. False if no
-    /// publish in flight had this content.
+    /// Notes that a message came back; its publish ends so when its confirm comes. False if
+    /// nobody waits for a publish of this content.
     pub(crate) fn returned(&mut self, returned: Returned) -> bool {
-        let publish = self.slots.iter_mut().find(|slot| {
-            slot.returned.is_none()
-                && slot
-                    .mandatory
-                    .as_deref()
-                    .is_some_and(|sent| same(sent, &returned.message))
-        });
-        match publish {
-            Some(slot) if !matches!(slot.state, State::Abandoned) => {
-                slot.returned = Some(returned);
-                true
-            }
-            Some(slot) => {
-                slot.mandatory = None;
-                false
-            }
-            None => false,
+        let message = &returned.message;
+        // The headers may have changed on the way, but of several that are alike otherwise the
+        // right one has them all.
+        let found = self
+            .matching(|sent| alike(sent, message) && equal_properties(sent, message))
+            .or_else(|| self.matching(|sent| alike(sent, message)));
+        let Some(slot) = found.and_then(|index| self.slots.get_mut(index)) else {
+            return false;
+        };
+        if let State::Waiting(_) = slot.state {
+            slot.returned = Some(returned);
+            true
+        } else {
+            slot.mandatory = None;
+            false
         }
     }
 
     /// Ends all that is in flight with `err`.
-    pub(crate) fn fail_all(&mut self, err: &Error) {
+    pub(crate) fn fail_all(&mut self, err: &Error, woken: &mut Vec<Waker>) {
+        let outcome = Err(err.clone());
         for slot in &mut self.slots {
-            slot.settle(Err(err.clone()));
+            slot.answer(&outcome, woken);
         }
-        self.settled_to = self.first + self.slots.len() as u64;
+        self.answered_to = self.end();
         self.shrink();
     }
 
@@ -166,15 +169,16 @@ impl Ledger {
     }
 
     /// Ends what is overdue at `now`, and finds the next deadline.
-    pub(crate) fn expire(&mut self, now: Instant) {
+    pub(crate) fn expire(&mut self, now: Instant, woken: &mut Vec<Waker>) {
         let mut next: Option<Instant> = None;
         for slot in &mut self.slots {
-            if !matches!(slot.state, State::Waiting(_)) {
+            let State::Waiting(waker) = &mut slot.state else {
                 continue;
-            }
+            };
             if slot.deadline <= now {
+                woken.extend(waker.take());
                 let err = exceeded("the publish's confirm", slot.limit);
-                slot.settle(Err(err));
+                slot.state = State::Settled(Err(err));
             } else {
                 next = Some(next.map_or(slot.deadline, |next| next.min(slot.deadline)));
             }
@@ -182,10 +186,14 @@ impl Ledger {
         self.armed = next;
     }
 
-    /// How many publishes have no outcome yet.
+    /// How many publishes the broker has not answered yet.
     pub(crate) fn in_flight(&self) -> usize {
-        let open = |slot: &&Slot| matches!(slot.state, State::Waiting(_) | State::Abandoned);
-        self.slots.iter().filter(open).count()
+        self.slots.iter().filter(|slot| !slot.answered).count()
+    }
+
+    /// The sequence number of the next publish.
+    fn end(&self) -> u64 {
+        self.first + self.slots.len() as u64
     }
 
     fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {
@@ -193,40 +201,50 @@ impl Ledger {
         self.slots.get_mut(usize::try_from(index).ok()?)
     }
 
+    /// The first unanswered publish whose message `matches` and has not come back.
+    fn matching(&self, matches: impl Fn(&Message) -> bool) -> Option<usize> {
+        self.slots.iter().position(|slot| {
+            slot.returned.is_none() && slot.mandatory.as_deref().is_some_and(&matches)
+        })
+    }
+
     fn shrink(&mut self) {
         while let Some(Slot {
-            state: State::Taken,
+            state: State::Gone,
+            answered: true,
             ..
         }) = self.slots.front()
         {
             self.slots.pop_front();
             self.first += 1;
         }
-        self.settled_to = self.settled_to.max(self.first);
+        self.answered_to = self.answered_to.max(self.first);
     }
 }
 
 impl Slot {
-    fn settle(&mut self, outcome: Result<()>) {
-        match std::mem::replace(&mut self.state, State::Taken) {
-            State::Waiting(waker) => {
-                let outcome = match self.returned.take() {
-                    Some(returned) if outcome.is_ok() => Err(Error::returned(returned)),
-                    _ => outcome,
-                };
-                self.state = State::Settled(outcome);
-                if let Some(waker) = waker {
-                    waker.wake();
-                }
-            }
-            State::Abandoned => {}
-            settled => self.state = settled,
+    /// Takes the broker's answer, unless there was one before.
+    fn answer(&mut self, outcome: &Result<()>, woken: &mut Vec<Waker>) {
+        if self.answered {
+            return;
+        }
+        self.answered = true;
+        // A return comes before its confirm: a later one is of another publish, however equal
+        // their messages are.
+        self.mandatory = None;
+        let returned = self.returned.take();
+        if let State::Waiting(waker) = &mut self.state {
+            woken.extend(waker.take());
+            self.state = State::Settled(match returned {
+                Some(returned) if outcome.is_ok() => Err(Error::returned(returned)),
+                _ => outcome.clone(),
+            });
         }
     }
 }
 
-/// Whether the broker returned what was sent. `BCC` is stripped on the way.
-fn same(sent: &Message, returned: &Arc<Message>) -> bool {
+/// Whether the broker may have returned what was sent.
+fn alike(sent: &Message, returned: &Message) -> bool {
     sent.exchange == returned.exchange
         && sent.routing_key == returned.routing_key
         && sent.properties.message_id == returned.properties.message_id
@@ -234,7 +252,15 @@ fn same(sent: &Message, returned: &Arc<Message>) -> bool {
         && sent.body == returned.body
 }
 
-fn asked_twice() -> Error {
+/// Whether what was returned has the properties of what was sent. `BCC` is stripped on the way.
+fn equal_properties(sent: &Message, returned: &Message) -> bool {
+    let mut expected = (*sent.properties).clone();
+    expected.headers.remove("BCC");
+    expected == *returned.properties
+}
+
+/// The error of whoever asks for the outcome of a publish a second time.
+pub(crate) fn asked_twice() -> Error {
     Error::new(
         ErrorKind::InvalidArgument,
         "this publish's outcome has been given already",
@@ -243,7 +269,9 @@ fn asked_twice() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
+    use std::sync::Arc;
+
+    use mooq_core::{FieldTable, Properties};
 
     use super::*;
 
@@ -257,6 +285,42 @@ mod tests {
         ledger
     }
 
+    fn mandatory(messages: &[&Message]) -> Ledger {
+        let mut ledger = Ledger::default();
+        for &message in messages {
+            ledger.open(LIMIT, Some(Box::new(message.clone())));
+        }
+        ledger
+    }
+
+    /// A message that differs from others in its header alone.
+    fn message(header: &str) -> Message {
+        let mut properties = Properties::default();
+        properties.headers = FieldTable::new().with("colour", header).unwrap();
+        Message {
+            exchange: "x".try_into().unwrap(),
+            routing_key: "k".try_into().unwrap(),
+            properties: Arc::new(properties),
+            body: "same".into(),
+        }
+    }
+
+    fn returned(message: &Message) -> Returned {
+        Returned {
+            reply_code: 312,
+            reply_text: "NO_ROUTE".into(),
+            message: Arc::new(message.clone()),
+        }
+    }
+
+    fn confirm(ledger: &mut Ledger, sequence: u64) {
+        ledger.settle(sequence, false, &Ok(()), &mut Vec::new());
+    }
+
+    fn confirm_up_to(ledger: &mut Ledger, sequence: u64) {
+        ledger.settle(sequence, true, &Ok(()), &mut Vec::new());
+    }
+
     fn outcome(ledger: &mut Ledger, sequence: u64) -> Poll<Result<()>> {
         ledger.poll(sequence, &Context::from_waker(Waker::noop()))
     }
@@ -265,11 +329,18 @@ mod tests {
         matches!(outcome(ledger, sequence), Poll::Ready(Ok(())))
     }
 
+    fn failure(ledger: &mut Ledger, sequence: u64) -> ErrorKind {
+        match outcome(ledger, sequence) {
+            Poll::Ready(Err(err)) => err.kind(),
+            other => panic!("publish {sequence} has not failed: {other:?}"),
+        }
+    }
+
     #[tokio::test]
     async fn a_multiple_confirms_all_up_to_it_and_no_more() {
         let mut ledger = ledger(5);
-        ledger.settle(2, false, &Ok(()));
-        ledger.settle(4, true, &Ok(()));
+        confirm(&mut ledger, 2);
+        confirm_up_to(&mut ledger, 4);
         for sequence in 1..=4 {
             assert!(settled_ok(&mut ledger, sequence), "{sequence}");
         }
@@ -279,23 +350,37 @@ mod tests {
     #[tokio::test]
     async fn an_answer_out_of_order_does_not_hide_those_before_it() {
         let mut ledger = ledger(3);
-        ledger.settle(3, false, &Ok(()));
+        confirm(&mut ledger, 3);
         assert!(outcome(&mut ledger, 1).is_pending());
-        ledger.settle(2, true, &Ok(()));
+        confirm_up_to(&mut ledger, 2);
         assert!(settled_ok(&mut ledger, 1));
         assert!(settled_ok(&mut ledger, 2));
         assert!(settled_ok(&mut ledger, 3));
     }
 
     #[tokio::test]
-    async fn a_slot_goes_once_it_was_asked_for_or_abandoned() {
+    async fn a_slot_goes_once_it_is_answered_and_was_asked_for_or_abandoned() {
         let mut ledger = ledger(3);
         ledger.abandon(2);
-        ledger.settle(3, true, &Ok(()));
+        confirm_up_to(&mut ledger, 3);
         assert!(settled_ok(&mut ledger, 1));
         assert!(settled_ok(&mut ledger, 3));
         assert!(ledger.slots.is_empty());
         assert_eq!(ledger.open(LIMIT, None).0, 4, "numbers never start again");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_woken_by_the_answer() {
+        let mut ledger = ledger(3);
+        for sequence in 1..=3 {
+            assert!(outcome(&mut ledger, sequence).is_pending());
+        }
+        let mut woken = Vec::new();
+        ledger.settle(2, true, &Ok(()), &mut woken);
+        assert_eq!(woken.len(), 2);
+        let lost = Error::new(ErrorKind::ConnectionLost, "lost");
+        ledger.fail_all(&lost, &mut woken);
+        assert_eq!(woken.len(), 3);
     }
 
     #[tokio::test(start_paused = true)]
@@ -303,53 +388,86 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.open(Duration::from_secs(1), None);
         ledger.open(LIMIT, None);
+        assert!(outcome(&mut ledger, 1).is_pending());
         tokio::time::advance(Duration::from_secs(2)).await;
-        ledger.expire(Instant::now());
-        let Poll::Ready(Err(err)) = outcome(&mut ledger, 1) else {
-            panic!("the first is overdue");
-        };
-        assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
+        let mut woken = Vec::new();
+        ledger.expire(Instant::now(), &mut woken);
+        assert_eq!(woken.len(), 1);
+        assert_eq!(failure(&mut ledger, 1), ErrorKind::DeadlineExceeded);
         assert!(outcome(&mut ledger, 2).is_pending());
         assert!(ledger.armed().is_some());
+        // The broker's answers go on counting from the first.
+        confirm(&mut ledger, 1);
+        confirm_up_to(&mut ledger, 2);
+        assert!(settled_ok(&mut ledger, 2));
+        assert!(ledger.slots.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_return_after_the_deadline_is_not_the_next_attempts() {
+        let message = message("red");
+        let mut ledger = mandatory(&[&message]);
+        tokio::time::advance(LIMIT).await;
+        ledger.expire(Instant::now(), &mut Vec::new());
+        assert_eq!(failure(&mut ledger, 1), ErrorKind::DeadlineExceeded);
+        // Now there is a queue, and the same message is published again.
+        ledger.open(LIMIT, Some(Box::new(message.clone())));
+        assert!(!ledger.returned(returned(&message)), "nobody waits for it");
+        confirm_up_to(&mut ledger, 2);
+        assert!(settled_ok(&mut ledger, 2));
     }
 
     #[tokio::test]
     async fn equal_messages_that_come_back_one_by_one_each_end_their_own_publish() {
-        let message = Message {
-            exchange: "x".try_into().unwrap(),
-            routing_key: "k".try_into().unwrap(),
-            properties: Arc::default(),
-            body: "same".into(),
-        };
-        let mut ledger = Ledger::default();
-        for _ in 0..2 {
-            ledger.open(LIMIT, Some(Box::new(message.clone())));
-        }
+        let message = message("red");
+        let mut ledger = mandatory(&[&message, &message]);
         for sequence in 1..=2 {
-            assert!(ledger.returned(Returned {
-                reply_code: 312,
-                reply_text: "NO_ROUTE".into(),
-                message: Arc::new(message.clone()),
-            }));
-            ledger.settle(sequence, false, &Ok(()));
+            assert!(ledger.returned(returned(&message)));
+            confirm(&mut ledger, sequence);
         }
         // Nobody asks before both are settled.
         for sequence in 1..=2 {
-            let Poll::Ready(Err(err)) = outcome(&mut ledger, sequence) else {
-                panic!("{sequence} came back");
-            };
-            assert_eq!(err.kind(), ErrorKind::Returned);
+            assert_eq!(failure(&mut ledger, sequence), ErrorKind::Returned);
         }
+    }
+
+    #[tokio::test]
+    async fn of_messages_that_differ_in_a_header_the_right_one_comes_back() {
+        let (red, green) = (message("red"), message("green"));
+        let mut ledger = mandatory(&[&red, &green]);
+        assert!(ledger.returned(returned(&green)));
+        confirm_up_to(&mut ledger, 2);
+        assert!(settled_ok(&mut ledger, 1));
+        assert_eq!(failure(&mut ledger, 2), ErrorKind::Returned);
+    }
+
+    #[tokio::test]
+    async fn a_message_whose_headers_changed_on_the_way_comes_back_all_the_same() {
+        let mut ledger = mandatory(&[&message("red")]);
+        assert!(ledger.returned(returned(&message("crimson"))));
+        confirm(&mut ledger, 1);
+        assert_eq!(failure(&mut ledger, 1), ErrorKind::Returned);
     }
 
     #[tokio::test]
     async fn an_unknown_or_repeated_answer_changes_nothing() {
         let mut ledger = ledger(1);
-        ledger.settle(9, false, &Ok(()));
+        confirm(&mut ledger, 9);
         assert!(outcome(&mut ledger, 1).is_pending());
-        ledger.settle(1, false, &Ok(()));
-        let refused = Error::new(ErrorKind::Nacked, "late");
-        ledger.settle(1, false, &Err(refused));
+        confirm_up_to(&mut ledger, 9);
+        let refused = Err(Error::new(ErrorKind::Nacked, "late"));
+        ledger.settle(1, false, &refused, &mut Vec::new());
         assert!(settled_ok(&mut ledger, 1));
+        ledger.open(LIMIT, None);
+        confirm_up_to(&mut ledger, 2);
+        assert!(settled_ok(&mut ledger, 2));
+    }
+
+    #[tokio::test]
+    async fn a_limit_beyond_the_clock_is_no_limit() {
+        let mut ledger = Ledger::default();
+        ledger.open(Duration::MAX, None);
+        ledger.expire(Instant::now(), &mut Vec::new());
+        assert!(outcome(&mut ledger, 1).is_pending());
     }
 }

@@ -27,6 +27,7 @@ use crate::delivery::Unsettled;
 use crate::publish::Publish;
 
 pub(crate) use inbox::Inbox;
+pub(crate) use ledger::asked_twice;
 pub use producer::RegisterProducer;
 pub(crate) use shared::ChannelShared;
 pub(crate) use state::give_back;
@@ -237,7 +238,8 @@ impl Channel {
         Get::new(self, queue)
     }
 
-    /// How many publishes have no outcome yet.
+    /// How many publishes the broker has neither confirmed nor refused yet. Those count as well
+    /// that nobody waits for any more.
     #[must_use]
     pub fn unconfirmed(&self) -> usize {
         self.shared.state().ledger().in_flight()
@@ -271,7 +273,7 @@ impl Channel {
     }
 
     /// One call to the broker that goes on when its future is dropped.
-    async fn run_to_end<T: Send + 'static>(
+    pub(crate) async fn run_to_end<T: Send + 'static>(
         &self,
         what: &str,
         call: impl Future<Output = Result<T>> + Send + 'static,

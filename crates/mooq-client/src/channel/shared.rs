@@ -59,7 +59,7 @@ impl ChannelShared {
         };
         drop(ledger);
         if earliest {
-            self.state.rearm.notify_one();
+            self.state.nudge.notify_one();
         }
         Ok((sequence, handoff))
     }
@@ -71,8 +71,21 @@ impl ChannelShared {
 
     /// A consumer tag that no other consumer of this channel has.
     pub(super) fn new_tag(&self) -> Result<ConsumerTag> {
-        let number = self.tags.fetch_add(1, Ordering::Relaxed) + 1;
-        format!("mooq-{number}").into_checked()
+        loop {
+            let number = self.tags.fetch_add(1, Ordering::Relaxed) + 1;
+            let tag = format!("mooq-{number}").into_checked()?;
+            if !self.state.has_consumer(&tag) {
+                return Ok(tag);
+            }
+        }
+    }
+
+    /// `basic.cancel`, and forgets the consumer once that is answered. All that came for it is in
+    /// its inbox then.
+    pub(crate) async fn unsubscribe(&self, tag: ConsumerTag) -> Result<()> {
+        let cancelled = self.transport.cancel(tag.clone()).await;
+        self.state.remove_consumer(&tag).await;
+        cancelled
     }
 
     pub(crate) fn transport(&self) -> &dyn TransportChannel {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mooq_core::{Consume, ConsumerTag, Result};
 
 use super::{Channel, Inbox, give_back};
+use crate::deadline::within;
 
 /// A consumer's life with the broker. Dropped, it is cancelled, and the deliveries that wait in
 /// its inbox go back to the queue.
@@ -39,11 +40,13 @@ impl Channel {
         if consume.tag.is_empty() {
             consume.tag = shared.new_tag()?;
         }
-        let _one_at_a_time = shared.subscribing.lock().await;
+        let turn = async { Ok(shared.subscribing.lock().await) };
+        let what = "waiting for another consumer's registration";
+        let _one_at_a_time = within(self.deadline(), what, turn).await?;
         self.rpc("basic.qos", |c| c.qos(prefetch, false)).await?;
         shared
             .state()
-            .add_consumer(consume.tag.clone(), Arc::clone(&inbox));
+            .add_consumer(consume.tag.clone(), Arc::clone(&inbox))?;
         let mut subscription = Subscription {
             channel: self.clone(),
             tag: consume.tag.clone(),
@@ -60,17 +63,6 @@ impl Channel {
         }
         Ok(subscription)
     }
-
-    /// `basic.cancel`, and forgets the consumer once that is answered.
-    pub(crate) async fn unsubscribe(&self, tag: ConsumerTag, no_ack: bool) -> Result<()> {
-        let shared = Arc::clone(self.shared());
-        self.run_to_end("basic.cancel", async move {
-            let cancelled = shared.transport().cancel(tag.clone()).await;
-            shared.state().remove_consumer(&tag, no_ack);
-            cancelled
-        })
-        .await
-    }
 }
 
 impl Subscription {
@@ -86,8 +78,9 @@ impl Subscription {
 
     /// Ends the consumer. What waits can still be taken from the inbox.
     pub(crate) async fn cancel(&mut self) -> Result<()> {
+        let (shared, tag) = (Arc::clone(self.channel.shared()), self.tag.clone());
         self.channel
-            .unsubscribe(self.tag.clone(), self.no_ack)
+            .run_to_end("basic.cancel", async move { shared.unsubscribe(tag).await })
             .await?;
         self.state = State::Cancelled;
         Ok(())
@@ -111,7 +104,7 @@ impl Drop for Subscription {
             State::Consuming => {
                 let (channel, tag) = (self.channel.clone(), self.tag.clone());
                 self.channel.connection.runtime().spawn(async move {
-                    if let Err(err) = channel.unsubscribe(tag, no_ack).await {
+                    if let Err(err) = channel.shared().unsubscribe(tag).await {
                         tracing::debug!(%err, "the consumer is gone already");
                     }
                     // Only after cancel-ok: what goes back earlier may come again.

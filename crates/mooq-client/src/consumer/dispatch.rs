@@ -39,6 +39,15 @@ struct Entry {
     ending: bool,
 }
 
+/// Whether processing can go on.
+pub(super) enum Standing {
+    Good,
+    /// A consumer has ended by itself, of which nobody was told yet.
+    Failed,
+    /// The connection is closed: how processing ends.
+    Over(Result<()>),
+}
+
 /// A callback to be started.
 pub(super) struct Start {
     pub(super) id: u64,
@@ -103,16 +112,19 @@ impl Dispatch {
             return;
         };
         let mut gone = None;
+        // Closing it oneself is an end, not an error.
+        let own = [ErrorKind::ChannelClosed, ErrorKind::ConnectionClosed];
+        let mut failed = !own.contains(&err.kind());
         if err.scope() == ErrorScope::Operation {
             // Its queue is gone, and these may be the last copies of what waits.
             entry.ending = true;
             state.ready.insert(id);
         } else {
+            // One close ends all consumers of the channel, and is told once.
+            failed = failed && entry.consumer.channel.state().first_to_tell();
             gone = state.consumers.remove(&id);
         }
-        // Closing it oneself is an end, not an error.
-        let own = [ErrorKind::ChannelClosed, ErrorKind::ConnectionClosed];
-        if !own.contains(&err.kind()) {
+        if failed {
             state.failures.push_back(err);
         }
         wake(state);
@@ -202,21 +214,33 @@ impl Dispatch {
         }
     }
 
-    /// Why processing is over, or the next consumer that ended by itself.
-    pub(super) fn over(&self) -> Option<Result<()>> {
-        let mut state = self.lock();
+    /// Whether processing can go on.
+    pub(super) fn standing(&self) -> Standing {
+        let state = self.lock();
         // The end of the connection is the reason of all that ended with it.
-        if let Some(end) = &state.end {
-            return Some(end.clone());
+        match &state.end {
+            Some(end) => Standing::Over(end.clone()),
+            None if state.failures.is_empty() => Standing::Good,
+            None => Standing::Failed,
         }
-        state.failures.pop_front().map(Err)
     }
 
-    /// Has `cx` woken when there is something new. False if there is already.
-    pub(super) fn wait(&self, cx: &Context<'_>) -> bool {
+    /// Why a consumer ended by itself: the oldest reason that was not told yet.
+    pub(super) fn take_failure(&self) -> Option<Error> {
+        self.lock().failures.pop_front()
+    }
+
+    /// Has `cx` woken when there is something new for a runner that found things `failed` or not
+    /// and that may start callbacks or not. False if there is already.
+    pub(super) fn wait(&self, cx: &Context<'_>, failed: bool, may_start: bool) -> bool {
         let mut state = self.lock();
-        state.waker = Some(cx.waker().clone());
-        state.end.is_none() && state.failures.is_empty() && state.ready.is_empty()
+        let old = state.waker.replace(cx.waker().clone());
+        let nothing_new = state.end.is_none()
+            && (failed || state.failures.is_empty())
+            && (!may_start || state.ready.is_empty());
+        drop(state);
+        drop(old);
+        nothing_new
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -3,9 +3,10 @@
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mooq_core::{Deliver, QueueName, Settlement};
@@ -92,24 +93,31 @@ where
         deliver: Deliver,
         consumer: Arc<CallbackConsumer>,
     ) -> BoxFuture<'static, ()> {
+        let Settings {
+            ack_mode,
+            on_error,
+            on_decode_error,
+            ..
+        } = consumer.settings;
+        let unsettled = (ack_mode != AckMode::Auto)
+            .then(|| Unsettled::new(Arc::clone(&consumer.channel), deliver.delivery_tag));
         Box::pin(async move {
             let redelivered = deliver.redelivered;
-            let unsettled = || Unsettled::new(Arc::clone(&consumer.channel), deliver.delivery_tag);
-            let msg = match self.codec.decode(&deliver.message.body) {
+            let msg = match decode(&self.codec, &deliver.message.body) {
                 Ok(msg) => msg,
-                Err(err) => {
-                    let outcome = consumer.settings.on_decode_error.outcome(redelivered);
-                    tracing::error!(queue = %consumer.queue, %err, ?outcome, "a body did not decode");
-                    if consumer.settings.ack_mode != AckMode::Auto {
-                        settle(unsettled(), outcome);
+                Err(failure) => {
+                    let outcome = on_decode_error.outcome(redelivered);
+                    tracing::error!(queue = %consumer.queue, failure, ?outcome, "a body did not decode");
+                    if let Some(unsettled) = unsettled {
+                        settle(unsettled, outcome);
                     }
                     return;
                 }
             };
-            let (held, settled_by) = match consumer.settings.ack_mode {
-                AckMode::ByOutcome => (Some(unsettled()), SettledBy::Outcome),
-                AckMode::Manual => (None, SettledBy::Holder(unsettled())),
-                AckMode::Auto => (None, SettledBy::Broker),
+            let (held, settled_by) = match (unsettled, ack_mode) {
+                (None, _) => (None, SettledBy::Broker),
+                (Some(unsettled), AckMode::Manual) => (None, SettledBy::Holder(unsettled)),
+                (unsettled, _) => (unsettled, SettledBy::Outcome),
             };
             let delivery = typed(msg, &deliver, &consumer.queue, settled_by);
             let call = AssertUnwindSafe(async { self.callback.call(delivery).await });
@@ -123,12 +131,21 @@ where
                 Ok(Err(err)) => format!("it returned an error: {err}"),
                 Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
             };
-            let outcome = consumer.settings.on_error.outcome(redelivered);
+            let outcome = on_error.outcome(redelivered);
             tracing::error!(queue = %consumer.queue, failure, ?outcome, "a callback failed");
             if let Some(held) = held {
                 settle(held, outcome);
             }
         })
+    }
+}
+
+/// The value in `body`, or why there is none. Decoders are the user's code, as callbacks are.
+fn decode<T>(codec: &impl Decode<T>, body: &Bytes) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(|| codec.decode(body))) {
+        Ok(Ok(msg)) => Ok(msg),
+        Ok(Err(err)) => Err(err.to_string()),
+        Err(panic) => Err(format!("its decoder panicked: {}", panic_text(&*panic))),
     }
 }
 

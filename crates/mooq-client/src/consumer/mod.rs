@@ -7,6 +7,7 @@ mod outcome;
 mod process_events;
 mod register;
 mod registered;
+mod registration;
 mod stream;
 
 pub(crate) use dispatch::Dispatch;

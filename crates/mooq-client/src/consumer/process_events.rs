@@ -13,7 +13,7 @@ use futures_util::stream::FuturesUnordered;
 use mooq_core::Result;
 use tokio::time::{Sleep, sleep};
 
-use super::dispatch::{Dispatch, Start};
+use super::dispatch::{Dispatch, Standing, Start};
 use crate::connection::ConnectionShared;
 
 /// How long a cycle waits for its first delivery, and how long nothing must arrive for the
@@ -182,9 +182,11 @@ impl Future for Runner {
             while let Poll::Ready(Some(id)) = this.running.poll_next_unpin(cx) {
                 this.dispatch.finished(id);
             }
-            if let Some(end) = this.dispatch.over() {
-                return Poll::Ready(end);
-            }
+            let failed = match this.dispatch.standing() {
+                Standing::Good => false,
+                Standing::Failed => true,
+                Standing::Over(end) => return Poll::Ready(end),
+            };
             if let Some(signal) = &mut this.shutdown
                 && signal.as_mut().poll(cx).is_ready()
             {
@@ -193,13 +195,16 @@ impl Future for Runner {
             }
             // A cycle is over only when all that it started has finished.
             let in_cycle = matches!(this.mode, Mode::Cycles(_)) && this.cycle_begun;
-            let may_start = !this.stopping && !in_cycle;
+            let may_start = !this.stopping && !failed && !in_cycle;
             if may_start && this.sweep(cx) {
                 this.cycle_begun = true;
                 this.quiet = None;
                 continue;
             }
             if this.running.is_empty() {
+                if let Some(err) = this.dispatch.take_failure() {
+                    return Poll::Ready(Err(err));
+                }
                 if this.stopping {
                     return Poll::Ready(Ok(()));
                 }
@@ -209,7 +214,7 @@ impl Future for Runner {
                     Pause::Wait => {}
                 }
             }
-            if this.dispatch.wait(cx) || !may_start {
+            if this.dispatch.wait(cx, failed, may_start) {
                 return Poll::Pending;
             }
         }

@@ -1,4 +1,4 @@
-//! Registering a consumer with a callback.
+//! Saying what consumer to register.
 
 use std::fmt;
 use std::future::IntoFuture;
@@ -6,38 +6,25 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use mooq_core::{
-    Binding, BindingDestination, Consume, ConsumerTag, Error, ErrorKind, ExchangeKind,
-    ExchangeName, FieldTable, FieldValue, IntoChecked, QueueDeclare, QueueName, Result, RoutingKey,
-    ShortString,
+    ConsumerTag, Error, ErrorKind, ExchangeKind, ExchangeName, FieldValue, IntoChecked, QueueName,
+    Result, RoutingKey, ShortString,
 };
 
-use super::handler::{AckMode, CallbackConsumer, Handler, Settings, TypedHandler};
+use super::handler::{AckMode, Handler, TypedHandler};
 use super::outcome::{Callback, FailurePolicy};
 use super::registered::Consumer;
-use crate::channel::{Channel, Inbox, RegisterProducer};
+use super::registration::Registration;
+use crate::channel::{Channel, RegisterProducer};
 use crate::codec::{Decode, Json};
-use crate::deferred::Deferred;
-
-/// How many deliveries a consumer may hold unacknowledged, unless said otherwise.
-pub(crate) const DEFAULT_PREFETCH: u16 = 256;
 
 /// A consumer to be registered: made by
 /// [`Channel::register_consumer`](crate::Channel::register_consumer). Give it a
 /// [`callback`](Self::callback), and await it.
 #[must_use = "the consumer is registered when this is awaited"]
 pub struct RegisterConsumer<C = Json, K = NoCallback> {
-    channel: Channel,
-    exchange: RegisterProducer,
-    queue: QueueDeclare,
-    routing_keys: Vec<RoutingKey>,
-    binding_arguments: FieldTable,
-    consume: Consume,
-    prefetch: u16,
-    settings: Settings,
-    concurrency: Option<usize>,
+    registration: Registration,
     codec: C,
     callback: K,
-    deferred: Deferred,
 }
 
 /// The state of a [`RegisterConsumer`] that has no callback yet.
@@ -56,12 +43,10 @@ impl fmt::Debug for WithCallback {
 impl<C: fmt::Debug, K: fmt::Debug> fmt::Debug for RegisterConsumer<C, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RegisterConsumer")
-            .field("exchange", &self.exchange)
-            .field("queue", &self.queue)
-            .field("routing_keys", &self.routing_keys)
+            .field("registration", &self.registration)
             .field("codec", &self.codec)
             .field("callback", &self.callback)
-            .finish_non_exhaustive()
+            .finish()
     }
 }
 
@@ -71,24 +56,11 @@ impl RegisterConsumer {
         exchange: impl IntoChecked<ExchangeName>,
         kind: impl IntoChecked<ExchangeKind>,
     ) -> Self {
+        let exchange = RegisterProducer::new(channel, exchange, kind);
         Self {
-            channel: channel.clone(),
-            exchange: RegisterProducer::new(channel, exchange, kind),
-            queue: QueueDeclare::server_named(),
-            routing_keys: Vec::new(),
-            binding_arguments: FieldTable::new(),
-            consume: Consume::new(QueueName::default()),
-            prefetch: DEFAULT_PREFETCH,
-            settings: Settings {
-                ack_mode: AckMode::ByOutcome,
-                concurrency: DEFAULT_PREFETCH.into(),
-                on_error: FailurePolicy::RequeueOnce,
-                on_decode_error: FailurePolicy::Reject,
-            },
-            concurrency: None,
+            registration: Registration::new(channel, exchange),
             codec: Json,
             callback: NoCallback(()),
-            deferred: Deferred::default(),
         }
     }
 }
@@ -96,7 +68,11 @@ impl RegisterConsumer {
 impl<C> RegisterConsumer<C> {
     /// Decodes bodies by `codec` instead of as JSON.
     pub fn codec<D>(self, codec: D) -> RegisterConsumer<D> {
-        self.with(codec, NoCallback(()))
+        RegisterConsumer {
+            registration: self.registration,
+            codec,
+            callback: self.callback,
+        }
     }
 
     /// Runs `callback` for each delivery, while
@@ -148,72 +124,21 @@ impl<C> RegisterConsumer<C> {
         C: Decode<T> + Send + Sync + 'static,
         F: Callback<T>,
     {
-        let (codec, builder) = self.split();
-        let handler = Arc::new(TypedHandler::new(codec, callback));
-        builder.with((), WithCallback(handler))
-    }
-
-    fn split(self) -> (C, RegisterConsumer<()>) {
-        let Self {
-            channel,
-            exchange,
-            queue,
-            routing_keys,
-            binding_arguments,
-            consume,
-            prefetch,
-            settings,
-            concurrency,
-            codec,
-            callback,
-            deferred,
-        } = self;
-        let rest = RegisterConsumer {
-            channel,
-            exchange,
-            queue,
-            routing_keys,
-            binding_arguments,
-            consume,
-            prefetch,
-            settings,
-            concurrency,
+        RegisterConsumer {
+            registration: self.registration,
             codec: (),
-            callback,
-            deferred,
-        };
-        (codec, rest)
+            callback: WithCallback(Arc::new(TypedHandler::new(self.codec, callback))),
+        }
     }
 }
 
 impl<C, K> RegisterConsumer<C, K> {
-    fn with<D, L>(self, codec: D, callback: L) -> RegisterConsumer<D, L> {
-        RegisterConsumer {
-            channel: self.channel,
-            exchange: self.exchange,
-            queue: self.queue,
-            routing_keys: self.routing_keys,
-            binding_arguments: self.binding_arguments,
-            consume: self.consume,
-            prefetch: self.prefetch,
-            settings: self.settings,
-            concurrency: self.concurrency,
-            codec,
-            callback,
-            deferred: self.deferred,
-        }
-    }
-
     /// Consumes from the queue of this name, declared durable and open to every connection.
-    /// Without a name the broker chooses one, for a queue that is only this connection's and
-    /// gone with it.
+    /// Without a name, or with the empty one, the broker chooses it, for a queue that is only
+    /// this connection's and gone with it.
     pub fn queue(mut self, name: impl IntoChecked<QueueName>) -> Self {
-        if let Some(name) = self.deferred.check(name) {
-            let arguments = std::mem::take(&mut self.queue.arguments);
-            self.queue = QueueDeclare {
-                arguments,
-                ..QueueDeclare::new(name)
-            };
+        if let Some(name) = self.registration.deferred.check(name) {
+            self.registration.queue.name = name;
         }
         self
     }
@@ -221,7 +146,9 @@ impl<C, K> RegisterConsumer<C, K> {
     /// Binds the queue with one more key, or pattern for a topic exchange. With none, it is
     /// bound with the empty key.
     pub fn routing_key(mut self, key: impl IntoChecked<RoutingKey>) -> Self {
-        self.routing_keys.extend(self.deferred.check(key));
+        self.registration
+            .routing_keys
+            .extend(self.registration.deferred.check(key));
         self
     }
 
@@ -243,28 +170,36 @@ impl<C, K> RegisterConsumer<C, K> {
         key: impl IntoChecked<ShortString>,
         value: impl Into<FieldValue>,
     ) -> Self {
-        self.deferred
-            .insert(&mut self.binding_arguments, key, value);
+        self.registration
+            .deferred
+            .insert(&mut self.registration.binding_arguments, key, value);
         self
     }
 
-    /// Declares the exchange and a named queue so that they go at a restart of the broker.
-    /// RabbitMQ 4.3 refuses such queues unless they are exclusive.
-    pub fn transient(mut self) -> Self {
-        self.exchange = self.exchange.transient();
-        self.queue.durable = false;
+    /// Sets options of the exchange, which must be those that it has, for example
+    /// `.exchange(|exchange| exchange.alternate_exchange("unrouted"))`; with
+    /// [`passive`](RegisterProducer::passive) it must only be there.
+    pub fn exchange(mut self, set: impl FnOnce(RegisterProducer) -> RegisterProducer) -> Self {
+        self.registration.exchange = set(self.registration.exchange);
         self
+    }
+
+    /// Declares the exchange and the queue so that they go at a restart of the broker. RabbitMQ
+    /// 4.3 refuses such queues unless they are exclusive.
+    pub fn transient(mut self) -> Self {
+        self.registration.queue.transient = true;
+        self.exchange(RegisterProducer::transient)
     }
 
     /// Only this connection may use the queue, and it goes with the connection.
     pub fn exclusive(mut self) -> Self {
-        self.queue.exclusive = true;
+        self.registration.queue.exclusive = true;
         self
     }
 
     /// The queue goes when its last consumer goes.
     pub fn auto_delete(mut self) -> Self {
-        self.queue.auto_delete = true;
+        self.registration.queue.auto_delete = true;
         self
     }
 
@@ -274,13 +209,15 @@ impl<C, K> RegisterConsumer<C, K> {
         key: impl IntoChecked<ShortString>,
         value: impl Into<FieldValue>,
     ) -> Self {
-        self.deferred.insert(&mut self.queue.arguments, key, value);
+        self.registration
+            .deferred
+            .insert(&mut self.registration.queue.arguments, key, value);
         self
     }
 
     /// Holds at most `n` deliveries unacknowledged, 1 to 65535; 256 unless said otherwise.
     pub fn prefetch(mut self, n: u16) -> Self {
-        self.prefetch = self.deferred.prefetch(n);
+        self.registration.prefetch = self.registration.deferred.prefetch(n);
         self
     }
 
@@ -288,53 +225,53 @@ impl<C, K> RegisterConsumer<C, K> {
     /// otherwise. With 1, each callback ends before the next starts.
     pub fn concurrency(mut self, n: usize) -> Self {
         if n == 0 {
-            self.deferred.fail(Error::new(
+            self.registration.deferred.fail(Error::new(
                 ErrorKind::InvalidArgument,
                 "a concurrency of 0 would never run a callback",
             ));
         }
-        self.concurrency = Some(n);
+        self.registration.concurrency = Some(n);
         self
     }
 
     /// The broker counts each message as done as it sends it: fast, and lost if the callback
     /// fails or the process ends. The prefetch has no effect then.
     pub fn auto_ack(mut self) -> Self {
-        self.settings.ack_mode = AckMode::Auto;
+        self.registration.settings.ack_mode = AckMode::Auto;
         self
     }
 
     /// The callback settles each delivery itself, by [`Delivery::ack`](crate::Delivery::ack) and
     /// its siblings. One that it drops unsettled goes back to its queue.
     pub fn manual_ack(mut self) -> Self {
-        self.settings.ack_mode = AckMode::Manual;
+        self.registration.settings.ack_mode = AckMode::Manual;
         self
     }
 
     /// What becomes of a delivery whose callback failed or panicked; requeued once, then
     /// rejected, unless said otherwise. Has no effect with automatic or manual acknowledgement.
     pub fn on_error(mut self, policy: FailurePolicy) -> Self {
-        self.settings.on_error = policy;
+        self.registration.settings.on_error = policy;
         self
     }
 
     /// What becomes of a delivery whose body does not decode; rejected unless said otherwise.
     pub fn on_decode_error(mut self, policy: FailurePolicy) -> Self {
-        self.settings.on_decode_error = policy;
+        self.registration.settings.on_decode_error = policy;
         self
     }
 
     /// The consumer's tag. Without one mooq chooses it.
     pub fn tag(mut self, tag: impl IntoChecked<ConsumerTag>) -> Self {
-        if let Some(tag) = self.deferred.check(tag) {
-            self.consume.tag = tag;
+        if let Some(tag) = self.registration.deferred.check(tag) {
+            self.registration.consume.tag = tag;
         }
         self
     }
 
     /// No other consumer may be on the queue.
     pub fn exclusive_consumer(mut self) -> Self {
-        self.consume.exclusive = true;
+        self.registration.consume.exclusive = true;
         self
     }
 
@@ -344,8 +281,9 @@ impl<C, K> RegisterConsumer<C, K> {
         key: impl IntoChecked<ShortString>,
         value: impl Into<FieldValue>,
     ) -> Self {
-        self.deferred
-            .insert(&mut self.consume.arguments, key, value);
+        self.registration
+            .deferred
+            .insert(&mut self.registration.consume.arguments, key, value);
         self
     }
 }
@@ -362,74 +300,7 @@ impl IntoFuture for RegisterConsumer<(), WithCallback> {
     /// # Cancel safety
     /// Dropped midway, exchange, queue and bindings may have been declared; no consumer stays.
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.register())
-    }
-}
-
-impl RegisterConsumer<(), WithCallback> {
-    async fn register(self) -> Result<Consumer> {
-        let Self {
-            channel,
-            exchange,
-            queue,
-            mut routing_keys,
-            binding_arguments,
-            mut consume,
-            prefetch,
-            mut settings,
-            concurrency,
-            codec: (),
-            callback: WithCallback(handler),
-            deferred,
-        } = self;
-        deferred.finish()?;
-        settings.concurrency = concurrency.unwrap_or_else(|| prefetch.into());
-        let source = exchange.name().clone();
-        exchange.await?;
-        let queue = channel
-            .rpc("declaring the queue", |c| c.declare_queue(queue))
-            .await?
-            .name;
-        if routing_keys.is_empty() {
-            routing_keys.push(RoutingKey::default());
-        }
-        for routing_key in routing_keys {
-            let binding = Binding {
-                source: source.clone(),
-                destination: BindingDestination::Queue(queue.clone()),
-                routing_key,
-                arguments: binding_arguments.clone(),
-            };
-            channel
-                .rpc("binding the queue", |c| c.bind(binding))
-                .await?;
-        }
-        consume.queue = queue.clone();
-        consume.no_ack = settings.ack_mode == AckMode::Auto;
-
-        let dispatch = channel.dispatch();
-        let id = dispatch.reserve();
-        let inbox = Arc::new(Inbox::for_callback(Arc::downgrade(dispatch), id));
-        let subscription = channel
-            .subscribe(consume, prefetch, Arc::clone(&inbox))
-            .await?;
-        let shared = Arc::clone(channel.shared());
-        dispatch.add(
-            id,
-            Arc::new(CallbackConsumer {
-                channel: shared,
-                queue: queue.clone(),
-                inbox,
-                settings,
-                handler,
-            }),
-        );
-        Ok(Consumer {
-            tag: subscription.keep(),
-            channel,
-            id,
-            queue,
-            no_ack: settings.ack_mode == AckMode::Auto,
-        })
+        let WithCallback(handler) = self.callback;
+        Box::pin(self.registration.carry_out(handler))
     }
 }

@@ -37,17 +37,28 @@ impl Consumer {
     /// # Cancel safety
     /// Once polled, the cancellation goes on when this is dropped.
     pub async fn cancel(self) -> Result<()> {
-        let cancelled = self.channel.unsubscribe(self.tag, self.no_ack).await;
-        let dispatch = self.channel.dispatch();
-        // The broker will not deliver again what it has settled: callbacks must see it.
-        if self.no_ack {
-            dispatch.remove_when_empty(self.id);
-        } else if let Some(consumer) = dispatch.remove(self.id) {
-            // After cancel-ok nothing more comes, so that what waits now is all there is.
-            for deliver in consumer.inbox.drain() {
-                give_back(consumer.channel.transport(), deliver.delivery_tag);
-            }
-        }
-        cancelled
+        let Self {
+            channel,
+            id,
+            tag,
+            no_ack,
+            ..
+        } = self;
+        let whole = channel.clone();
+        channel
+            .run_to_end("basic.cancel", async move {
+                let cancelled = whole.shared().unsubscribe(tag).await;
+                // The broker will not deliver again what it has settled: callbacks must see it.
+                if no_ack {
+                    whole.dispatch().remove_when_empty(id);
+                } else if let Some(consumer) = whole.dispatch().remove(id) {
+                    // Nothing more comes, so that what waits now is all there is.
+                    for deliver in consumer.inbox.drain() {
+                        give_back(consumer.channel.transport(), deliver.delivery_tag);
+                    }
+                }
+                cancelled
+            })
+            .await
     }
 }

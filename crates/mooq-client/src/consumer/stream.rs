@@ -14,7 +14,7 @@ use mooq_core::{
 
 use super::handler::{settle, typed};
 use super::outcome::FailurePolicy;
-use super::register::DEFAULT_PREFETCH;
+use super::registration::DEFAULT_PREFETCH;
 use crate::channel::{Channel, Inbox, Subscription};
 use crate::codec::{Decode, Json};
 use crate::deferred::Deferred;
@@ -217,25 +217,18 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
     }
 
     fn decode(&self, deliver: &Deliver) -> Result<Delivery<T>> {
-        let unsettled = || {
+        let unsettled = (!self.auto_ack).then(|| {
             let channel = Arc::clone(self.subscription.channel().shared());
             Unsettled::new(channel, deliver.delivery_tag)
-        };
+        });
         match self.codec.decode(&deliver.message.body) {
             Ok(msg) => {
-                let settled_by = if self.auto_ack {
-                    SettledBy::Broker
-                } else {
-                    SettledBy::Holder(unsettled())
-                };
+                let settled_by = unsettled.map_or(SettledBy::Broker, SettledBy::Holder);
                 Ok(typed(msg, deliver, &self.queue, settled_by))
             }
             Err(err) => {
-                if !self.auto_ack {
-                    settle(
-                        unsettled(),
-                        self.on_decode_error.outcome(deliver.redelivered),
-                    );
+                if let Some(unsettled) = unsettled {
+                    settle(unsettled, self.on_decode_error.outcome(deliver.redelivered));
                 }
                 Err(err)
             }

@@ -1,0 +1,135 @@
+//! Registering consumers: what is declared for them, and their tags.
+
+use mooq::{Delivery, ErrorKind, ErrorScope};
+
+use super::scenarios;
+use crate::Fixture;
+use crate::steps::record;
+
+async fn a_consumers_tag_is_the_one_asked_for_and_only_once(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    let (recorder, mut calls) = record::<String>();
+    let register = |tag: &str| {
+        chan.register_consumer(fixture.name("exchange"), "fanout")
+            .queue(&queue)
+            .tag(tag)
+            .callback(recorder.clone().callback())
+    };
+    let mine = register("mine").await.unwrap();
+    assert_eq!(mine.tag(), &"mine");
+    assert_eq!(register("other").await.unwrap().tag(), &"other");
+    // RabbitMQ would close the connection for this, so it is not asked.
+    let err = register("mine").await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotAllowed);
+    assert_eq!(err.scope(), ErrorScope::Operation);
+    assert!(err.to_string().contains("'mine'"), "{err}");
+    // The first goes on, and its tag is free once it is cancelled.
+    for body in ["to one", "to the other"] {
+        chan.publish("", body).routing_key(&queue).await.unwrap();
+        assert_eq!(calls.next(&conn).await.msg, body);
+    }
+    mine.cancel().await.unwrap();
+    register("mine").await.unwrap();
+}
+
+async fn a_tag_of_ones_own_does_not_disturb_those_that_mooq_chooses(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    chan.declare_queue(&queue).await.unwrap();
+    let (recorder, _calls) = record::<String>();
+    for number in 1..4 {
+        chan.register_consumer(fixture.name("exchange"), "fanout")
+            .tag(format!("mooq-{number}"))
+            .callback(recorder.clone().callback())
+            .await
+            .unwrap();
+    }
+    let stream = chan.consume::<String>(&queue).await.unwrap();
+    stream.cancel().await.unwrap();
+}
+
+async fn the_order_of_setters_does_not_matter(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let exchange = fixture.name("exchange");
+    let register = || chan.register_consumer(&exchange, "direct");
+    let ignore = |_: Delivery<String>| async {};
+    let (before, after) = (fixture.name("before"), fixture.name("after"));
+    register()
+        .exclusive()
+        .auto_delete()
+        .queue_argument("x-max-length", 5)
+        .queue(&before)
+        .callback(ignore)
+        .await
+        .unwrap();
+    register()
+        .queue(&after)
+        .queue_argument("x-max-length", 5)
+        .auto_delete()
+        .exclusive()
+        .callback(ignore)
+        .await
+        .unwrap();
+    for queue in [&before, &after] {
+        let declare = chan.declare_queue(queue).exclusive().auto_delete();
+        let same = declare.argument("x-max-length", 5).await.unwrap();
+        assert_eq!(same.consumer_count, 1);
+        let (_conn, other) = fixture.channel().await;
+        let err = other.declare_queue(queue).passive().await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::ResourceLocked, "{queue}");
+    }
+}
+
+async fn an_empty_queue_name_is_no_name(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let consumer = chan
+        .register_consumer(fixture.name("exchange"), "fanout")
+        .queue("")
+        .callback(|_: Delivery<String>| async {})
+        .await
+        .unwrap();
+    let queue = consumer.queue().clone();
+    assert!(queue.starts_with("amq.gen-"), "{queue}");
+    conn.close().await.unwrap();
+    let (_conn, chan) = fixture.channel().await;
+    let err = chan.declare_queue(&queue).passive().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+}
+
+async fn a_consumer_of_an_exchange_with_options_names_them(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let (exchange, unrouted) = (fixture.name("exchange"), fixture.name("unrouted"));
+    chan.register_producer(&exchange, "direct")
+        .alternate_exchange(&unrouted)
+        .await
+        .unwrap();
+    let (recorder, mut calls) = record::<String>();
+    for passive in [false, true] {
+        chan.register_consumer(&exchange, "direct")
+            .exchange(|exchange| match passive {
+                true => exchange.passive(),
+                false => exchange.alternate_exchange(&unrouted),
+            })
+            .callback(recorder.clone().callback())
+            .await
+            .unwrap();
+    }
+    chan.publish(&exchange, "to both").await.unwrap();
+    assert_eq!(calls.take(&conn, 2).await.len(), 2);
+
+    let err = chan
+        .register_consumer(&exchange, "direct")
+        .callback(recorder.callback())
+        .await
+        .unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::BadExchange);
+}
+
+scenarios! { registering:
+    a_consumers_tag_is_the_one_asked_for_and_only_once,
+    a_tag_of_ones_own_does_not_disturb_those_that_mooq_chooses,
+    the_order_of_setters_does_not_matter,
+    an_empty_queue_name_is_no_name,
+    a_consumer_of_an_exchange_with_options_names_them,
+}
