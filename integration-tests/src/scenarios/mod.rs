@@ -8,6 +8,7 @@ mod confirms;
 mod connecting;
 mod consumers;
 mod dead_letters;
+mod direct_reply_to;
 mod exchange_bindings;
 mod exchanges;
 mod failures;
@@ -73,6 +74,7 @@ pub fn all() -> Vec<Scenario> {
         connecting::SCENARIOS,
         consumers::SCENARIOS,
         dead_letters::SCENARIOS,
+        direct_reply_to::SCENARIOS,
         exchange_bindings::SCENARIOS,
         exchanges::SCENARIOS,
         failures::SCENARIOS,

@@ -4,6 +4,7 @@
 //! others: [`Shared::handle`] hands a method in, spreads its effects to the mailboxes they are
 //! for, and wakes their receivers once the mutex is free. So every call is done when it returns.
 
+mod administration;
 mod channel;
 mod connection;
 mod ports;
@@ -15,7 +16,7 @@ mod transport;
 use std::fmt;
 use std::sync::Arc;
 
-use mooq_core::{Error, IntoChecked, VirtualHost};
+use mooq_core::VirtualHost;
 
 use crate::engine::{ExchangeInfo, Options, Profile, QueueInfo};
 use registry::Registry;
@@ -164,24 +165,6 @@ impl InMemoryBroker {
         MemoryTransport::to(self.clone())
     }
 
-    /// Adds a virtual host, if there is none of this name. Every user may do everything in it.
-    ///
-    /// # Errors
-    /// `InvalidName` if the name is longer than 255 bytes.
-    pub fn add_vhost(&self, name: impl IntoChecked<VirtualHost>) -> Result<(), Error> {
-        let name = name.into_checked()?;
-        self.shared.with_engine(|engine| engine.add_vhost(name));
-        Ok(())
-    }
-
-    /// Adds a user, who may do everything in every virtual host, or changes its password. Every
-    /// broker has the user `guest` with the password `guest`.
-    pub fn add_user(&self, username: impl Into<String>, password: impl Into<String>) {
-        let (username, password) = (username.into(), password.into());
-        self.shared
-            .with_engine(|engine| engine.add_user(username, password));
-    }
-
     /// The queues of the virtual host `/` whose names match a
     /// [glob](https://docs.rs/glob-match), for example `orders-*`, by name.
     #[must_use]
@@ -192,7 +175,7 @@ impl InMemoryBroker {
     /// The same for any virtual host. One that does not exist has none.
     #[must_use]
     pub fn queues_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<QueueInfo> {
-        self.shared.with_engine(|engine| engine.queues(vhost, glob))
+        self.shared.look(|engine| engine.queues(vhost, glob))
     }
 
     /// The exchanges of the virtual host `/` whose names match a
@@ -205,8 +188,7 @@ impl InMemoryBroker {
     /// The same for any virtual host. One that does not exist has none.
     #[must_use]
     pub fn exchanges_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<ExchangeInfo> {
-        self.shared
-            .with_engine(|engine| engine.exchanges(vhost, glob))
+        self.shared.look(|engine| engine.exchanges(vhost, glob))
     }
 }
 

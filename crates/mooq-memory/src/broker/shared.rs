@@ -63,9 +63,18 @@ impl Shared {
         self.finish(state);
     }
 
-    /// Runs `f` on the engine.
-    pub(super) fn with_engine<T>(&self, f: impl FnOnce(&mut Engine) -> T) -> T {
-        f(&mut self.lock().engine)
+    /// Looks at the engine.
+    pub(super) fn look<T>(&self, f: impl FnOnce(&Engine) -> T) -> T {
+        f(&self.lock().engine)
+    }
+
+    /// Changes something in the engine from outside of AMQP.
+    pub(super) fn administer<T>(&self, f: impl FnOnce(&mut Engine, Time) -> T) -> T {
+        let mut state = self.lock();
+        let now = state.now();
+        let outcome = f(&mut state.engine, now);
+        self.finish(state);
+        outcome
     }
 
     /// Logs a client in.

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use mooq_core::{FieldValue, Message, Properties, RoutingKey};
+use mooq_core::{FieldValue, Message, Properties, RoutingKey, ShortString};
 
 use super::arena::Key;
 use super::dead_letter::Annotations;
+use super::direct_reply::REPLY_TO;
 use super::exchange::Exchange;
+use super::permissions::Access;
 use super::profile::Profile;
 use super::queue::arguments::check_expiry;
 use super::reply_error::{ReplyError, type_name};
@@ -19,6 +21,23 @@ pub(crate) struct Accepted {
     pub(crate) annotations: Option<Arc<Annotations>>,
     /// How long it may wait, in milliseconds.
     pub(crate) ttl: Option<u64>,
+}
+
+impl Accepted {
+    /// All keys that it is routed by.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &str> {
+        all_keys(&self.message.routing_key, self.annotations.as_deref())
+    }
+}
+
+fn all_keys<'a>(
+    key: &'a RoutingKey,
+    annotations: Option<&'a Annotations>,
+) -> impl Iterator<Item = &'a str> {
+    let more_keys = annotations.map_or(&[][..], |a| &a.more_keys);
+    std::iter::once(key)
+        .chain(more_keys)
+        .map(RoutingKey::as_str)
 }
 
 impl Engine {
@@ -40,6 +59,7 @@ impl Engine {
                 "message size {size} is larger than configured max size {max}"
             )));
         }
+        self.permit_exchange(caller, Access::Write, &message.exchange)?;
         let (key, exchange) = self.find_exchange(caller, &message.exchange)?;
         if exchange.internal {
             let resource = self.vhost(caller.vhost)?.exchange(&message.exchange);
@@ -48,21 +68,22 @@ impl Engine {
             )));
         }
         let properties = &message.properties;
-        if properties.reply_to.as_deref() == Some("amq.rabbitmq.reply-to") {
-            return Err(ReplyError::precondition_failed(
-                "fast reply consumer does not exist",
-            ));
-        }
+        let reply_to = match &properties.reply_to {
+            Some(name) if name == REPLY_TO => Some(self.reply_address(caller)?),
+            _ => None,
+        };
         let profile = self.options.profile;
         if profile.checks_user_id_first() {
             self.check_user_id(caller, properties)?;
         }
         let ttl = expiration(properties)?;
         let annotations = routing_headers(properties)?;
+        let keys = all_keys(&message.routing_key, annotations.as_ref());
+        self.permit_topic(caller, Access::Write, key, keys)?;
         if !profile.checks_user_id_first() {
             self.check_user_id(caller, properties)?;
         }
-        let message = as_delivered(message, ttl, profile);
+        let message = as_delivered(message, ttl, reply_to, profile);
         self.keeps_time |= ttl.is_some();
         Ok((
             key,
@@ -90,8 +111,17 @@ impl Engine {
     }
 }
 
-/// The message as its consumers will see it: RabbitMQ keeps BCC to itself.
-fn as_delivered(mut message: Message, ttl: Option<u64>, profile: Profile) -> Message {
+/// The message as its consumers will see it: RabbitMQ keeps BCC to itself, and puts a requester's
+/// own address into its requests.
+fn as_delivered(
+    mut message: Message,
+    ttl: Option<u64>,
+    reply_to: Option<ShortString>,
+    profile: Profile,
+) -> Message {
+    if reply_to.is_some() {
+        Arc::make_mut(&mut message.properties).reply_to = reply_to;
+    }
     let expiration = ttl.filter(|_| profile.rewrites_expiration());
     if let Some(expiration) = expiration.map(|millis| millis.to_string())
         && message.properties.expiration.as_deref() != Some(expiration.as_str())

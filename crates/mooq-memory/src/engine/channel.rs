@@ -7,6 +7,7 @@ use mooq_core::{ConsumerTag, QueueName};
 use super::arena::Key;
 use super::command::ConnectionId;
 use super::consumer::Consumer;
+use super::direct_reply::ReplyConsumer;
 use super::ledger::{Ledger, Unacked};
 use super::limiter::Limiter;
 use super::publishing::Routed;
@@ -21,6 +22,8 @@ pub(crate) struct Channel {
     /// What was delivered and not settled.
     pub(crate) ledger: Ledger,
     pub(crate) consumers: BTreeMap<ConsumerTag, Key<Consumer>>,
+    /// Its consumer of direct replies, which is on no queue.
+    pub(crate) reply_consumer: Option<ReplyConsumer>,
     /// How many unsettled deliveries each later consumer may have; 0 for no limit.
     pub(crate) prefetch: u16,
     /// The limit for all consumers of the channel together.
@@ -71,11 +74,17 @@ impl Channel {
             next_delivery_tag: 1,
             ledger: Ledger::default(),
             consumers: BTreeMap::new(),
+            reply_consumer: None,
             prefetch: 0,
             limiter: Limiter::default(),
             last_queue: QueueName::default(),
             publishing: PublishingMode::Plain,
         }
+    }
+
+    /// The number of the next delivery.
+    pub(crate) fn peek_delivery_tag(&self) -> u64 {
+        self.next_delivery_tag
     }
 
     /// Numbers a delivery.

@@ -1,8 +1,11 @@
 //! A connection: a logged-in client, and what goes with it.
 
+use std::sync::Arc;
+
 use super::arena::Key;
 use super::channel::Channel;
 use super::command::Capabilities;
+use super::permissions::Permissions;
 use super::queue::Queue;
 use super::vhost::VirtualHost;
 
@@ -10,6 +13,8 @@ use super::vhost::VirtualHost;
 pub(crate) struct Connection {
     pub(crate) vhost: Key<VirtualHost>,
     pub(crate) username: String,
+    /// What the user may do; none if that has been taken away since the login.
+    pub(crate) permissions: Option<Arc<Permissions>>,
     pub(crate) capabilities: Capabilities,
     /// Its queues that no other connection may use.
     pub(crate) exclusive_queues: Vec<Key<Queue>>,
@@ -22,11 +27,13 @@ impl Connection {
     pub(crate) fn new(
         vhost: Key<VirtualHost>,
         username: String,
+        permissions: Arc<Permissions>,
         capabilities: Capabilities,
     ) -> Self {
         Self {
             vhost,
             username,
+            permissions: Some(permissions),
             capabilities,
             exclusive_queues: Vec::new(),
             channels: Vec::new(),

@@ -18,6 +18,7 @@ impl Engine {
     /// Takes a channel's part in everything away: its consumers go, its deliveries return to
     /// their queues. The channel itself stays for whoever closes it to remove.
     pub(super) fn end_channel(&mut self, key: Key<Channel>) {
+        self.cancel_replies(key, None);
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };

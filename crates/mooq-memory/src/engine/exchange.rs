@@ -64,12 +64,12 @@ impl Exchange {
         self.auto_delete && self.bindings.is_empty()
     }
 
-    /// Checks the arguments of a new exchange.
-    pub(crate) fn validate_args(
-        arguments: &FieldTable,
+    /// The alternate exchange that a new exchange's arguments name.
+    pub(crate) fn alternate_of<'a>(
+        arguments: &'a FieldTable,
         resource: Resource<'_>,
-    ) -> Result<(), ReplyError> {
-        super::arguments::name_arg(arguments, ALTERNATE_EXCHANGE, resource).map(|_| ())
+    ) -> Result<Option<&'a str>, ReplyError> {
+        super::arguments::name_arg(arguments, ALTERNATE_EXCHANGE, resource)
     }
 
     /// Checks that a declare asks for nothing else than what is here already.

@@ -39,13 +39,17 @@
 //! # Ok::<(), mooq_core::Error>(())
 //! ```
 //!
+//! What an administrator does comes by methods of its own: [`Engine::set_permissions`] and others.
+//!
 //! Where things are: a file per noun (`exchange`, `queue`, `consumer`, `channel`, `connection`,
 //! `ledger`, …) holds what one of them is and checks, `bindings` how each exchange kind matches,
-//! `router` how a message finds its queues, `acceptance`, `publishing` and `delivery` how it comes
+//! `router` how a message finds its queues, `direct_reply` how it
+//! finds none and a channel instead, `acceptance`, `publishing` and `delivery` how it comes
 //! in and goes out, `unconsumed` and `endings` what becomes of the rest, `methods` what each AMQP
 //! method does with all of these.
 
 mod acceptance;
+mod administration;
 mod arena;
 mod arguments;
 mod bindings;
@@ -56,6 +60,7 @@ mod consumer;
 mod dead_letter;
 mod death_header;
 mod delivery;
+mod direct_reply;
 mod endings;
 mod exchange;
 mod inspect;
@@ -65,6 +70,7 @@ mod lookup;
 mod methods;
 mod names;
 mod options;
+mod permissions;
 mod profile;
 mod publishing;
 mod queue;
@@ -84,6 +90,7 @@ use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error};
 pub use command::{Capabilities, Command, ConnectionId, Effect, Login, Method, Reply};
 pub use inspect::{ExchangeInfo, QueueInfo};
 pub use options::Options;
+pub use permissions::Permissions;
 pub use profile::Profile;
 pub use queue::tally::QueueTally;
 pub use time::Time;
@@ -93,10 +100,11 @@ use channel::Channel;
 use command::MethodId;
 use connection::Connection;
 use consumer::Consumer;
+use direct_reply::ReplyConsumers;
 use exchange::Exchange;
 use names::NameGenerator;
 use queue::Queue;
-use reply_error::{ReplyCode, ReplyError};
+use reply_error::ReplyError;
 use router::Router;
 use timers::Timers;
 use unconsumed::PendingDeadLetter;
@@ -119,6 +127,7 @@ pub struct Engine {
     exchanges: Arena<Exchange>,
     queues: Arena<Queue>,
     consumers: Arena<Consumer>,
+    reply_consumers: ReplyConsumers,
     router: Router,
     timers: Timers,
     /// Dead letters on their way. They are published after what killed them is done.
@@ -154,6 +163,7 @@ impl Engine {
             exchanges: Arena::new(),
             queues: Arena::new(),
             consumers: Arena::new(),
+            reply_consumers: HashMap::default(),
             router: Router::default(),
             timers: Timers::default(),
             dead_letters: VecDeque::new(),
@@ -168,7 +178,7 @@ impl Engine {
     ///
     /// # Errors
     /// The reason with which the broker closes the connection: 403 for a user or password that it
-    /// does not know, 530 for a virtual host that does not exist.
+    /// does not know, 530 for a virtual host that does not exist or is closed to the user.
     pub fn open_connection(
         &mut self,
         now: Time,
@@ -184,7 +194,13 @@ impl Engine {
             return Err(refusal.into_reason(MethodId::CONNECTION_OPEN));
         };
         let username = login.credentials.username;
-        let connection = Connection::new(vhost, username, login.capabilities);
+        let Some(permissions) = self.users.permissions(&username, &name) else {
+            let refusal = ReplyError::not_allowed(format!(
+                "access to vhost '{name}' refused for user '{username}'"
+            ));
+            return Err(refusal.into_reason(MethodId::CONNECTION_OPEN));
+        };
+        let connection = Connection::new(vhost, username, permissions, login.capabilities);
         Ok(ConnectionId(self.connections.insert(connection)))
     }
 
@@ -267,32 +283,13 @@ impl Engine {
         }
     }
 
-    /// Adds a virtual host, if there is none of this name.
-    pub fn add_vhost(&mut self, name: mooq_core::VirtualHost) {
-        if self.vhosts_by_name.contains_key(&name) {
-            return;
-        }
-        let vhost = self.vhosts.insert(VirtualHost::new(name.clone()));
-        self.vhosts_by_name.insert(name, vhost);
-        self.predeclare_exchanges(vhost);
-    }
-
-    /// Adds a user, who may do everything in every virtual host, or changes its password.
-    pub fn add_user(&mut self, username: impl Into<String>, password: impl Into<String>) {
-        self.users.add(username.into(), password.into());
-    }
-
     /// Closes every connection, as a broker that shuts down does.
     pub fn shut_down(&mut self, now: Time) {
         self.advance(now);
-        let all: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
-        for connection in all {
-            let reason = ReplyError::new(
-                ReplyCode::ConnectionForced,
-                "broker forced connection closure with reason 'shutdown'",
-            );
-            self.fail(ConnectionId(connection), None, reason, MethodId::NONE);
-        }
+        self.close_connections(
+            |_| true,
+            |_| "broker forced connection closure with reason 'shutdown'".into(),
+        );
         self.finish_dead_letters();
     }
 

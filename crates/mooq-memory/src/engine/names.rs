@@ -22,12 +22,27 @@ impl NameGenerator {
         let mut name = String::with_capacity(prefix.len() + 1 + LENGTH);
         name.push_str(prefix);
         name.push('-');
+        self.push_random(&mut name);
+        name
+    }
+
+    /// `prefix` and two words of 22 characters, parted by a dot: RabbitMQ has a process's id and
+    /// a key there.
+    pub(crate) fn reply_address(&mut self, prefix: &str) -> String {
+        let mut address = String::with_capacity(prefix.len() + 1 + 2 * LENGTH);
+        address.push_str(prefix);
+        self.push_random(&mut address);
+        address.push('.');
+        self.push_random(&mut address);
+        address
+    }
+
+    fn push_random(&mut self, name: &mut String) {
         let mut bits = (u128::from(self.next()) << 64) | u128::from(self.next());
         for _ in 0..LENGTH {
             name.extend(ALPHABET.get((bits & 63) as usize).map(|c| char::from(*c)));
             bits >>= 6;
         }
-        name
     }
 
     /// SplitMix64: every state leads to another number, so no two names of a run are equal.

@@ -1,5 +1,7 @@
 //! How a message comes in: `basic.publish`, its routing, its arrival in queues, its confirm.
 
+use std::sync::Arc;
+
 use mooq_core::{ChannelEvent, Publish, Returned};
 
 use super::acceptance::Accepted;
@@ -27,6 +29,24 @@ impl Engine {
     /// `basic.publish`.
     pub(super) fn publish(&mut self, caller: Caller, publish: Publish) -> Result<(), ReplyError> {
         let (exchange, accepted) = self.accept(caller, publish.message, publish.immediate)?;
+        let requesters = self.requesters(&accepted);
+        if requesters.is_empty() {
+            return self.publish_accepted(caller, exchange, accepted, publish.mandatory);
+        }
+        // Not even a transaction holds a reply back.
+        let reply = Arc::clone(&accepted.message);
+        self.publish_accepted(caller, exchange, accepted, publish.mandatory)?;
+        self.send_replies(requesters, &reply);
+        Ok(())
+    }
+
+    fn publish_accepted(
+        &mut self,
+        caller: Caller,
+        exchange: Key<Exchange>,
+        accepted: Accepted,
+        mandatory: bool,
+    ) -> Result<(), ReplyError> {
         let queues = self.route(caller.vhost, exchange, &accepted)?;
         let channel = self.channel_mut(caller)?;
         let sequence = match &mut channel.publishing {
@@ -39,13 +59,13 @@ impl Engine {
             PublishingMode::Transaction(transaction) => {
                 transaction.publishes.push(Routed {
                     accepted,
-                    mandatory: publish.mandatory,
+                    mandatory,
                     queues,
                 });
                 return Ok(());
             }
         };
-        let taken = self.deliver_routed(caller, accepted, publish.mandatory, &queues);
+        let taken = self.deliver_routed(caller, accepted, mandatory, &queues);
         self.router.put_back(queues);
         if let Some(sequence) = sequence {
             let multiple = false;

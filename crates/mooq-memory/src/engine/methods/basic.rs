@@ -7,7 +7,9 @@ use mooq_core::{Consume, ConsumerTag, Fetched, QueueName};
 use super::queue::count;
 use crate::engine::command::Reply;
 use crate::engine::consumer::Consumer;
+use crate::engine::direct_reply::REPLY_TO;
 use crate::engine::ledger::Unacked;
+use crate::engine::permissions::Access;
 use crate::engine::queue::Queue;
 use crate::engine::queue::arguments::consumer_priority;
 use crate::engine::reply_error::{ReplyError, Resource};
@@ -49,7 +51,7 @@ impl Engine {
         caller: Caller,
         consume: Consume,
     ) -> Result<(), ReplyError> {
-        let name = self.expand_queue_name(caller, consume.queue)?;
+        let name = self.expand_queue_name(caller, consume.queue.clone())?;
         let channel = self.channel_mut(caller)?;
         let prefetch = channel.prefetch;
         if channel.consumers.contains_key(&consume.tag) {
@@ -58,12 +60,10 @@ impl Engine {
                 consume.tag
             )));
         }
-        if name == "amq.rabbitmq.reply-to" {
-            // Better than to say that there is no such queue, since RabbitMQ has one.
-            return Err(ReplyError::precondition_failed(
-                "the in-memory broker has no direct reply-to",
-            ));
+        if name == REPLY_TO {
+            return self.consume_replies(caller, consume);
         }
+        self.permit_queue(caller, Access::Read, &name)?;
         let (key, queue) = self.accessible_queue(caller, &name)?;
         let resource = self.vhost(caller.vhost)?.queue(&name);
         let priority = consumer_priority(&consume.arguments, resource, self.options.profile)?;
@@ -100,6 +100,10 @@ impl Engine {
         caller: Caller,
         tag: &ConsumerTag,
     ) -> Result<(), ReplyError> {
+        if self.cancel_replies(caller.channel, Some(tag)) {
+            self.reply(caller.connection, caller.number, Reply::Done);
+            return Ok(());
+        }
         let consumer = self.channel_mut(caller)?.consumers.remove(tag);
         self.reply(caller.connection, caller.number, Reply::Done);
         let Some(queue) = consumer.and_then(|consumer| self.detach_consumer(consumer)) else {
@@ -121,6 +125,7 @@ impl Engine {
         no_ack: bool,
     ) -> Result<Reply, ReplyError> {
         let name = self.expand_queue_name(caller, name)?;
+        self.permit_queue(caller, Access::Read, &name)?;
         let (key, _) = self.accessible_queue(caller, &name)?;
         self.renew_lease(key);
         let Some(queued) = self.queues.get_mut(key).and_then(|queue| queue.ready.pop()) else {
@@ -152,7 +157,10 @@ impl Engine {
     }
 
     /// The tag that the client chose, or one of the broker's choice.
-    fn consumer_tag(&mut self, chosen: ConsumerTag) -> Result<ConsumerTag, ReplyError> {
+    pub(in crate::engine) fn consumer_tag(
+        &mut self,
+        chosen: ConsumerTag,
+    ) -> Result<ConsumerTag, ReplyError> {
         if !chosen.is_empty() {
             return Ok(chosen);
         }

@@ -7,6 +7,7 @@ use super::stripped;
 use crate::engine::arena::Key;
 use crate::engine::bindings::Destination;
 use crate::engine::exchange::Exchange;
+use crate::engine::permissions::Access;
 use crate::engine::reply_error::ReplyError;
 use crate::engine::{Caller, Engine};
 
@@ -83,7 +84,8 @@ impl Engine {
         self.delete_exchange_if_abandoned(source);
     }
 
-    /// Puts names in for empty ones and checks that neither end is the default exchange.
+    /// Puts names in for empty ones and checks that neither end is the default exchange or closed
+    /// to the caller.
     fn resolve(&mut self, caller: Caller, mut binding: Binding) -> Result<Binding, ReplyError> {
         if let BindingDestination::Queue(name) = binding.destination {
             let was_empty = name.is_empty();
@@ -95,14 +97,24 @@ impl Engine {
         }
         binding.source = stripped(binding.source);
         binding.destination = match binding.destination {
-            BindingDestination::Queue(name) => BindingDestination::Queue(stripped(name)),
+            BindingDestination::Queue(name) => {
+                let name = stripped(name);
+                self.permit_queue(caller, Access::Write, &name)?;
+                BindingDestination::Queue(name)
+            }
             BindingDestination::Exchange(name) => {
                 let name = stripped(name);
+                self.permit_exchange(caller, Access::Write, &name)?;
                 check_not_default(&name)?;
                 BindingDestination::Exchange(name)
             }
         };
         check_not_default(&binding.source)?;
+        self.permit_exchange(caller, Access::Read, &binding.source)?;
+        if let Ok((source, _)) = self.find_exchange(caller, &binding.source) {
+            let key = std::iter::once(binding.routing_key.as_str());
+            self.permit_topic(caller, Access::Read, source, key)?;
+        }
         Ok(binding)
     }
 

@@ -6,6 +6,7 @@ use super::stripped;
 use crate::engine::arena::Key;
 use crate::engine::bindings::Routing;
 use crate::engine::exchange::Exchange;
+use crate::engine::permissions::Access;
 use crate::engine::reply_error::{ReplyCode, ReplyError};
 use crate::engine::vhost::{PREDECLARED, VirtualHost};
 use crate::engine::{Caller, Engine};
@@ -25,6 +26,7 @@ impl Engine {
         let kind = Routing::of(&declare.kind)
             .ok_or_else(|| unknown_type(&declare.kind, profile.unknown_exchange_type()))?;
         check_not_default(&declare.name)?;
+        self.permit_exchange(caller, Access::Configure, &declare.name)?;
         let resource = self.vhost(caller.vhost)?.exchange(&declare.name);
         if let Ok((_, exchange)) = self.find_exchange(caller, &declare.name) {
             return exchange.assert_equivalence(&declare, kind, resource);
@@ -32,7 +34,10 @@ impl Engine {
         if declare.name.starts_with("amq.") {
             return Err(ReplyError::reserved_prefix("exchange", &declare.name));
         }
-        Exchange::validate_args(&declare.arguments, resource)?;
+        if let Some(alternate) = Exchange::alternate_of(&declare.arguments, resource)? {
+            self.permit_exchange(caller, Access::Read, &declare.name)?;
+            self.permit_exchange(caller, Access::Write, alternate)?;
+        }
         self.create_exchange(Exchange::new(declare, kind, caller.vhost, profile));
         Ok(())
     }
@@ -51,6 +56,7 @@ impl Engine {
                 "deletion of system {resource} not allowed"
             )));
         }
+        self.permit_exchange(caller, Access::Configure, &name)?;
         let Ok((key, exchange)) = self.find_exchange(caller, &name) else {
             return Ok(());
         };

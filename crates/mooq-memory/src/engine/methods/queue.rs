@@ -4,7 +4,10 @@ use mooq_core::{QueueDeclare, QueueDeclared, QueueName};
 
 use super::stripped;
 use crate::engine::arena::Key;
+use crate::engine::arguments::name_arg;
 use crate::engine::command::Reply;
+use crate::engine::direct_reply::is_pseudo_queue;
+use crate::engine::permissions::Access;
 use crate::engine::queue::Queue;
 use crate::engine::queue::arguments::{QueueArguments, with_queue_type};
 use crate::engine::reply_error::ReplyError;
@@ -17,6 +20,11 @@ impl Engine {
         mut declare: QueueDeclare,
     ) -> Result<Reply, ReplyError> {
         declare.name = stripped(declare.name);
+        if is_pseudo_queue(&declare.name) {
+            let declared = self.declare_pseudo_queue(caller, declare.name)?;
+            self.channel_mut(caller)?.last_queue = declared.name.clone();
+            return Ok(Reply::QueueDeclared(declared));
+        }
         let key = if declare.passive {
             self.accessible_queue(caller, &declare.name)?.0
         } else {
@@ -47,6 +55,7 @@ impl Engine {
             // Unlike an exchange's, a queue's name is checked even if there is such a queue.
             return Err(ReplyError::reserved_prefix("queue", &declare.name));
         }
+        self.permit_queue(caller, Access::Configure, &declare.name)?;
         let profile = self.options.profile;
         if profile.completes_queue_type() {
             declare.arguments = with_queue_type(declare.arguments);
@@ -60,6 +69,10 @@ impl Engine {
         if let Ok((key, queue)) = self.find_queue(caller, &declare.name) {
             queue.assert_equivalence(&declare, owner, resource, profile)?;
             return Ok(key);
+        }
+        if let Some(exchange) = name_arg(&declare.arguments, "x-dead-letter-exchange", resource)? {
+            self.permit_queue(caller, Access::Read, &declare.name)?;
+            self.permit_exchange(caller, Access::Write, exchange)?;
         }
         let options = QueueArguments::parse(&declare.arguments, resource, profile)?;
         if !declare.durable && owner.is_none() && !profile.permits_transient_shared_queues() {
@@ -96,6 +109,7 @@ impl Engine {
         name: QueueName,
     ) -> Result<Reply, ReplyError> {
         let name = self.expand_queue_name(caller, name)?;
+        self.permit_queue(caller, Access::Read, &name)?;
         let (key, _) = self.accessible_queue(caller, &name)?;
         let purged = self.queues.get_mut(key).map_or(0, |queue| {
             let purged = queue.ready.clear();
@@ -114,6 +128,7 @@ impl Engine {
         if_empty: bool,
     ) -> Result<(), ReplyError> {
         let name = stripped(self.expand_queue_name(caller, name)?);
+        self.permit_queue(caller, Access::Configure, &name)?;
         let resource = self.vhost(caller.vhost)?.queue(&name);
         let Ok((key, queue)) = self.find_queue(caller, &name) else {
             self.reply(caller.connection, caller.number, Reply::MessageCount(0));

@@ -1,0 +1,155 @@
+//! What is done with a broker from outside of AMQP, in rabbitmqctl's words: virtual hosts, users
+//! and their permissions.
+
+use std::sync::Arc;
+
+use mooq_core::{Error, ErrorKind, ExchangeName, VirtualHost};
+
+use super::Engine;
+use super::arena::Key;
+use super::command::{ConnectionId, MethodId};
+use super::connection::Connection;
+use super::permissions::Permissions;
+use super::reply_error::{ReplyCode, ReplyError};
+use super::time::Time;
+use super::vhost;
+
+impl Engine {
+    /// Adds a virtual host, if there is none of this name.
+    pub fn add_vhost(&mut self, name: VirtualHost) {
+        if self.vhosts_by_name.contains_key(&name) {
+            return;
+        }
+        let vhost = self.vhosts.insert(vhost::VirtualHost::new(name.clone()));
+        self.vhosts_by_name.insert(name, vhost);
+        self.predeclare_exchanges(vhost);
+    }
+
+    /// Removes a virtual host with all that is in it, and closes the connections to it. Nothing
+    /// happens if there is none of this name.
+    pub fn delete_vhost(&mut self, now: Time, name: &VirtualHost) {
+        self.advance(now);
+        let Some(key) = self.vhosts_by_name.remove(name) else {
+            return;
+        };
+        let vhost = self.vhosts.get(key);
+        let queues: Vec<_> = vhost.map_or_else(Vec::new, |v| v.queues.values().copied().collect());
+        for queue in queues {
+            self.delete_queue(queue);
+        }
+        self.close_connections(
+            |connection| connection.vhost == key,
+            |_| format!("vhost '{name}' is deleted"),
+        );
+        let vhost = self.vhosts.remove(key);
+        for exchange in vhost.into_iter().flat_map(|v| v.exchanges.into_values()) {
+            self.exchanges.remove(exchange);
+        }
+        self.users.forget_vhost(name);
+        self.finish_dead_letters();
+    }
+
+    /// Adds a user, who may do everything in every virtual host where nothing else is said, or
+    /// changes its password.
+    pub fn add_user(&mut self, username: impl Into<String>, password: impl Into<String>) {
+        self.users.add(username.into(), password.into());
+    }
+
+    /// Removes a user and closes its connections. Nothing happens if there is none of this name.
+    pub fn delete_user(&mut self, now: Time, username: &str) {
+        self.advance(now);
+        if !self.users.remove(username) {
+            return;
+        }
+        self.close_connections(
+            |connection| connection.username == username,
+            |connection| format!("user '{}' is deleted", connection.username),
+        );
+        self.finish_dead_letters();
+    }
+
+    /// Sets what a user may do in a virtual host, or with none, that it may not even log in. It
+    /// holds at once, for connections that are open too.
+    ///
+    /// # Errors
+    /// `VirtualHostNotFound` if there is no such virtual host, `InvalidArgument` if there is no
+    /// such user.
+    pub fn set_permissions(
+        &mut self,
+        username: &str,
+        vhost: &VirtualHost,
+        permissions: Option<Permissions>,
+    ) -> Result<(), Error> {
+        let before = self.users.permissions(username, vhost);
+        let permissions = permissions.map(|mut permissions| {
+            if let Some(before) = before {
+                permissions.keep_topics(&before);
+            }
+            permissions
+        });
+        self.permit_user(username, vhost, permissions)
+    }
+
+    /// Limits the routing keys that a user may publish to a topic exchange, and bind from it, or
+    /// with none ends that.
+    ///
+    /// # Errors
+    /// Those of [`Self::set_permissions`], and `InvalidArgument` if a pattern is not a regular
+    /// expression.
+    pub fn set_topic_permissions(
+        &mut self,
+        username: &str,
+        vhost: &VirtualHost,
+        exchange: ExchangeName,
+        write_and_read: Option<(&str, &str)>,
+    ) -> Result<(), Error> {
+        let before = self.users.permissions(username, vhost);
+        let mut permissions = before.map(|before| Permissions::clone(&before));
+        if let Some(permissions) = &mut permissions {
+            permissions.limit_topic(exchange, write_and_read)?;
+        }
+        self.permit_user(username, vhost, permissions)
+    }
+
+    fn permit_user(
+        &mut self,
+        username: &str,
+        vhost: &VirtualHost,
+        permissions: Option<Permissions>,
+    ) -> Result<(), Error> {
+        let Some(&key) = self.vhosts_by_name.get(vhost) else {
+            let message = format!("there is no virtual host '{vhost}'");
+            return Err(Error::new(ErrorKind::VirtualHostNotFound, message));
+        };
+        self.users.permit(username, vhost.clone(), permissions)?;
+        let permissions = self.users.permissions(username, vhost);
+        for connection in self.connections_where(|c| c.vhost == key && c.username == username) {
+            if let Some(connection) = self.connections.get_mut(connection) {
+                connection.permissions = permissions.as_ref().map(Arc::clone);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes connections, as an administrator does.
+    pub(super) fn close_connections(
+        &mut self,
+        which: impl Fn(&Connection) -> bool,
+        why: impl Fn(&Connection) -> String,
+    ) {
+        for key in self.connections_where(which) {
+            let Some(connection) = self.connections.get(key) else {
+                continue;
+            };
+            let reason = ReplyError::new(ReplyCode::ConnectionForced, why(connection));
+            self.fail(ConnectionId(key), None, reason, MethodId::NONE);
+        }
+    }
+
+    fn connections_where(&self, which: impl Fn(&Connection) -> bool) -> Vec<Key<Connection>> {
+        let all = self.connections.iter();
+        all.filter(|(_, connection)| which(connection))
+            .map(|(key, _)| key)
+            .collect()
+    }
+}

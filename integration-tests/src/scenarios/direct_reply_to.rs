@@ -1,0 +1,322 @@
+//! Direct reply-to: answers that go straight to the channel that asked.
+
+use std::sync::Arc;
+
+use mooq_core::{Consume, ErrorKind, Message, Properties, Publish, QueueDeclare};
+
+use super::scenarios;
+use crate::expect::method;
+use crate::raw::{
+    Raw, binding, consumer, exchange_binding, mandatory, message, message_with, passive_queue,
+    queue, table, text,
+};
+use crate::{Fixture, expect_reason};
+
+/// The pseudo-queue.
+const REPLY_TO: &str = "amq.rabbitmq.reply-to";
+
+/// An address that no channel has.
+const NOBODY: &str = "amq.rabbitmq.reply-to.nobody";
+
+fn replies() -> Consume {
+    Consume {
+        no_ack: true,
+        ..consumer(REPLY_TO)
+    }
+}
+
+/// A request to the queue `to`.
+fn request(to: &str) -> Publish {
+    let mut properties = Properties::default();
+    properties.reply_to = Some(REPLY_TO.try_into().unwrap());
+    Publish::new(Message {
+        properties: Arc::new(properties),
+        ..message("", to, "request")
+    })
+}
+
+/// Has `raw` ask something, and gives the address that its replies go to.
+async fn ask(fixture: &Fixture, raw: &mut Raw) -> String {
+    let requests = fixture.name("requests");
+    raw.declare(&requests).await;
+    raw.send(request(&requests));
+    raw.settled().await;
+    let fetched = raw.fetch(&requests).await;
+    raw.ack(fetched.delivery_tag);
+    let reply_to = &fetched.message.properties.reply_to;
+    reply_to.as_ref().expect("a request says so").to_string()
+}
+
+/// A channel that gets replies, and its address.
+async fn requester(fixture: &Fixture) -> (Raw, String) {
+    let mut raw = fixture.raw().await;
+    raw.consume_with(replies()).await;
+    let address = ask(fixture, &mut raw).await;
+    (raw, address)
+}
+
+async fn a_reply_goes_straight_to_the_channel_that_asked(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let mut server = fixture.publisher().await;
+    server.put("", &address, "reply").await;
+    let reply = requester.delivery().await;
+    assert_eq!(text(&reply), "reply");
+    assert_eq!(reply.message.exchange, "");
+    assert_eq!(reply.message.routing_key, *address);
+    assert!(!reply.redelivered);
+    requester.nothing_more().await;
+}
+
+async fn the_broker_writes_the_channels_own_address_into_a_request(fixture: Fixture) {
+    let (mut first, address) = requester(&fixture).await;
+    assert!(address.starts_with("amq.rabbitmq.reply-to."), "{address}");
+    assert_eq!(ask(&fixture, &mut first).await, address);
+    let (_second, other) = requester(&fixture).await;
+    assert_ne!(address, other);
+}
+
+async fn any_other_reply_to_is_left_as_it_is(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let queue = fixture.name("queue");
+    raw.declare(&queue).await;
+    for other in ["replies", "amq.rabbitmq.reply-to.somebody", ""] {
+        let mut publish = request(&queue);
+        Arc::make_mut(&mut publish.message.properties).reply_to = Some(other.try_into().unwrap());
+        raw.put_message(publish).await;
+        let fetched = raw.fetch(&queue).await;
+        assert_eq!(fetched.message.properties.reply_to.as_deref(), Some(other));
+    }
+}
+
+async fn a_reply_consumer_cannot_acknowledge(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let outcome = raw.channel.consume(consumer(REPLY_TO)).await;
+    let text = "PRECONDITION_FAILED - reply consumer cannot acknowledge";
+    raw.refused(outcome, 406, method::BASIC_CONSUME, text).await;
+}
+
+async fn a_channel_has_one_reply_consumer(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    raw.consume_with(replies()).await;
+    let outcome = raw.channel.consume(replies()).await;
+    let text = "PRECONDITION_FAILED - reply consumer already set";
+    raw.refused(outcome, 406, method::BASIC_CONSUME, text).await;
+}
+
+async fn a_request_needs_a_reply_consumer_on_its_own_channel(fixture: Fixture) {
+    let (other, _address) = requester(&fixture).await;
+    let mut raw = other.sibling().await;
+    raw.send(request(&fixture.name("requests")));
+    let text = "PRECONDITION_FAILED - fast reply consumer does not exist";
+    raw.closes(406, method::BASIC_PUBLISH, text).await;
+}
+
+async fn a_reply_consumer_cannot_take_the_tag_of_another_consumer(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let queue = fixture.name("queue");
+    raw.declare(&queue).await;
+    let tag = raw.consume(&queue).await;
+    let text = format!("NOT_ALLOWED - attempt to reuse consumer tag '{tag}'");
+    let outcome = raw.channel.consume(Consume { tag, ..replies() }).await;
+    expect_reason(&outcome.unwrap_err(), 530, method::BASIC_CONSUME, &text);
+    raw.closes_connection(530, method::BASIC_CONSUME, &text)
+        .await;
+}
+
+async fn a_live_address_is_declared_as_a_queue_with_one_consumer(fixture: Fixture) {
+    let (_requester, address) = requester(&fixture).await;
+    let server = fixture.raw().await;
+    let transient = QueueDeclare {
+        durable: false,
+        auto_delete: true,
+        ..queue(&address)
+    };
+    for declare in [
+        queue(&address),
+        passive_queue(&address),
+        transient,
+        queue(REPLY_TO),
+    ] {
+        let name = declare.name.clone();
+        let declared = server.channel.declare_queue(declare).await.unwrap();
+        assert_eq!(declared.name, name);
+        assert_eq!((declared.message_count, declared.consumer_count), (0, 1));
+    }
+}
+
+async fn an_address_that_nobody_has_is_not_found(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    for declare in [queue(NOBODY), passive_queue(NOBODY)] {
+        let outcome = raw.channel.declare_queue(declare).await;
+        let text = format!("NOT_FOUND - no queue '{NOBODY}' in vhost '/'");
+        raw.refused(outcome, 404, method::QUEUE_DECLARE, &text)
+            .await;
+    }
+}
+
+async fn an_address_is_gone_once_its_consumer_is_cancelled(fixture: Fixture) {
+    let mut requester = fixture.raw().await;
+    let tag = requester.consume_with(replies()).await;
+    let address = ask(&fixture, &mut requester).await;
+    requester.cancel(&tag).await;
+
+    let mut server = fixture.raw().await;
+    let outcome = server.channel.declare_queue(queue(&address)).await;
+    let text = format!("NOT_FOUND - no queue '{address}' in vhost '/'");
+    server
+        .refused(outcome, 404, method::QUEUE_DECLARE, &text)
+        .await;
+
+    requester.consume_with(replies()).await;
+    assert_ne!(ask(&fixture, &mut requester).await, address);
+}
+
+async fn a_reply_to_a_closed_channel_vanishes_and_is_confirmed(fixture: Fixture) {
+    let (requester, address) = requester(&fixture).await;
+    let mut server = fixture.publisher().await;
+    requester.channel.close().await.unwrap();
+    server.put("", &address, "too late").await;
+    server.nothing_more().await;
+
+    let outcome = server.channel.declare_queue(queue(&address)).await;
+    let text = format!("NOT_FOUND - no queue '{address}' in vhost '/'");
+    server
+        .refused(outcome, 404, method::QUEUE_DECLARE, &text)
+        .await;
+}
+
+async fn a_mandatory_reply_comes_back_although_it_arrives(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let mut server = fixture.publisher().await;
+    server.send(mandatory(message("", &address, "reply")));
+    let returned = server.returned().await;
+    assert_eq!(
+        (returned.reply_code, &*returned.reply_text),
+        (312, "NO_ROUTE")
+    );
+    assert_eq!(server.confirmed().await, 1);
+    assert_eq!(requester.delivered(1).await, ["reply"]);
+}
+
+async fn replies_take_the_next_delivery_tag_and_do_not_use_it_up(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let mut server = fixture.publisher().await;
+    // The request itself was fetched with tag 1.
+    for body in ["first", "second"] {
+        server.put("", &address, body).await;
+        let reply = requester.delivery().await;
+        assert_eq!((text(&reply), reply.delivery_tag), (body, 2));
+    }
+    let queue = fixture.name("queue");
+    server.declare(&queue).await;
+    server.put("", &queue, "fetched").await;
+    assert_eq!(requester.fetch(&queue).await.delivery_tag, 2);
+}
+
+async fn a_reply_goes_to_the_addresses_in_cc_and_bcc_as_well(fixture: Fixture) {
+    let (mut first, address) = requester(&fixture).await;
+    let (mut second, other) = requester(&fixture).await;
+    let mut server = fixture.publisher().await;
+    let queue = fixture.name("queue");
+    server.declare(&queue).await;
+    let headers = table([
+        (
+            "CC",
+            vec![address.as_str().into(), address.as_str().into()].into(),
+        ),
+        ("BCC", vec![other.as_str().into()].into()),
+    ]);
+    server
+        .put_message(Publish::new(message_with("", &queue, "reply", headers)))
+        .await;
+    for requester in [&mut first, &mut second] {
+        let reply = requester.delivery().await;
+        assert_eq!(reply.message.routing_key, *queue);
+        assert!(reply.message.properties.headers.get("CC").is_some());
+        assert!(reply.message.properties.headers.get("BCC").is_none());
+        requester.nothing_more().await;
+    }
+    assert_eq!(server.drain(&queue).await, ["reply"]);
+}
+
+async fn a_transaction_does_not_hold_a_reply_back(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let server = fixture.raw().await;
+    server.channel.tx_select().await.unwrap();
+    server.publish("", &address, "reply");
+    assert_eq!(requester.delivered(1).await, ["reply"]);
+    server.channel.tx_rollback().await.unwrap();
+}
+
+async fn only_the_default_exchange_leads_to_an_address(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let mut server = fixture.publisher().await;
+    server.send(mandatory(message("amq.direct", &address, "reply")));
+    server.returned().await;
+    server.confirmed().await;
+    requester.nothing_more().await;
+}
+
+async fn the_pseudo_queue_is_no_queue_to_bind(fixture: Fixture) {
+    let (mut raw, address) = requester(&fixture).await;
+    let mut other = raw.sibling().await;
+    for name in [REPLY_TO, &address] {
+        let outcome = other.channel.bind(binding(name, "amq.direct", "key")).await;
+        let text = format!("NOT_FOUND - no queue '{name}' in vhost '/'");
+        other.refused(outcome, 404, method::QUEUE_BIND, &text).await;
+    }
+    other.remove(binding(REPLY_TO, "amq.direct", "key")).await;
+    let outcome = raw
+        .channel
+        .bind(exchange_binding(REPLY_TO, "amq.direct", "key"))
+        .await;
+    let text = format!("NOT_FOUND - no exchange '{REPLY_TO}' in vhost '/'");
+    raw.refused(outcome, 404, method::EXCHANGE_BIND, &text)
+        .await;
+}
+
+async fn the_pseudo_queue_is_no_queue_to_get_from_or_purge(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let text = format!("NOT_FOUND - no queue '{REPLY_TO}' in vhost '/'");
+    let name: mooq_core::QueueName = REPLY_TO.try_into().unwrap();
+    let outcome = raw.channel.get(name.clone(), true).await;
+    raw.refused(outcome, 404, method::BASIC_GET, &text).await;
+    let outcome = raw.channel.purge_queue(name).await;
+    raw.refused(outcome, 404, method::QUEUE_PURGE, &text).await;
+    assert_eq!(raw.delete(REPLY_TO).await, 0);
+}
+
+async fn an_address_cannot_be_consumed(fixture: Fixture) {
+    let (raw, address) = requester(&fixture).await;
+    let mut other = raw.sibling().await;
+    let outcome = other.channel.consume(consumer(&address)).await;
+    let err = outcome.as_ref().unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    let text = format!("NOT_FOUND - no queue '{address}' in vhost '/'");
+    expect_reason(err, 404, method::BASIC_CONSUME, &text);
+    other
+        .refused(outcome, 404, method::BASIC_CONSUME, &text)
+        .await;
+}
+
+scenarios! { direct_reply_to:
+    a_reply_goes_straight_to_the_channel_that_asked,
+    the_broker_writes_the_channels_own_address_into_a_request,
+    any_other_reply_to_is_left_as_it_is,
+    a_reply_consumer_cannot_acknowledge,
+    a_channel_has_one_reply_consumer,
+    a_request_needs_a_reply_consumer_on_its_own_channel,
+    a_reply_consumer_cannot_take_the_tag_of_another_consumer,
+    a_live_address_is_declared_as_a_queue_with_one_consumer,
+    an_address_that_nobody_has_is_not_found,
+    an_address_is_gone_once_its_consumer_is_cancelled,
+    a_reply_to_a_closed_channel_vanishes_and_is_confirmed,
+    a_mandatory_reply_comes_back_although_it_arrives,
+    replies_take_the_next_delivery_tag_and_do_not_use_it_up,
+    a_reply_goes_to_the_addresses_in_cc_and_bcc_as_well,
+    a_transaction_does_not_hold_a_reply_back,
+    only_the_default_exchange_leads_to_an_address,
+    the_pseudo_queue_is_no_queue_to_bind,
+    the_pseudo_queue_is_no_queue_to_get_from_or_purge,
+    an_address_cannot_be_consumed,
+}
