@@ -7,6 +7,7 @@ use mooq_memory::{InMemoryBroker, MemoryTransport};
 use mooq_rabbit::RabbitTransport;
 
 use crate::container::RabbitContainer;
+use crate::control::Control;
 
 /// A sort of broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +33,7 @@ pub struct Broker {
     kind: BackendKind,
     url: String,
     /// Keeps a memory broker running as long as its scenario.
-    _memory: Option<InMemoryBroker>,
+    control: Control,
 }
 
 impl Backend {
@@ -66,14 +67,14 @@ impl Backend {
                 Broker {
                     kind: self.kind,
                     url: format!("memory://{host}:5672"),
-                    _memory: Some(memory),
+                    control: Control::Memory(memory),
                 }
             }
             BackendKind::RabbitMq => match self.container.get_or_init(RabbitContainer::start) {
                 Ok(container) => Broker {
                     kind: self.kind,
                     url: container.url(),
-                    _memory: None,
+                    control: container.control(),
                 },
                 Err(reason) => panic!("{reason}"),
             },
@@ -101,12 +102,17 @@ impl Broker {
         &self.url
     }
 
+    /// What can be done to it from outside of AMQP.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
     /// A connection below the client runtime.
-    pub async fn open_transport(&self) -> OpenedConnection {
-        let endpoint: Endpoint = self.url.parse().expect("the broker's URL is valid");
+    pub async fn open_transport(&self, endpoint: &Endpoint) -> OpenedConnection {
         let opened = match self.kind {
-            BackendKind::Memory => MemoryTransport::new().open(&endpoint).await,
-            BackendKind::RabbitMq => RabbitTransport.open(&endpoint).await,
+            BackendKind::Memory => MemoryTransport::new().open(endpoint).await,
+            BackendKind::RabbitMq => RabbitTransport.open(endpoint).await,
         };
         opened.expect("the broker takes connections")
     }

@@ -7,6 +7,8 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt, TestcontainersError};
 use tokio::runtime::Runtime;
 
+use crate::control::{Control, Management};
+
 /// The image where `MOOQ_RABBITMQ_IMAGE` names none.
 const DEFAULT_IMAGE: &str = "rabbitmq:4-management";
 
@@ -27,6 +29,7 @@ pub struct RabbitContainer {
     runtime: Runtime,
     container: ContainerAsync<GenericImage>,
     port: u16,
+    management: u16,
 }
 
 impl RabbitContainer {
@@ -41,18 +44,21 @@ impl RabbitContainer {
         let started = runtime.block_on(async {
             let container = GenericImage::new(name, tag)
                 .with_exposed_port(5672.tcp())
+                .with_exposed_port(15672.tcp())
                 .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
                 .with_label(RUN_LABEL, run())
                 .start()
                 .await?;
             let port = container.get_host_port_ipv4(5672).await?;
-            Ok::<_, TestcontainersError>((container, port))
+            let management = container.get_host_port_ipv4(15672).await?;
+            Ok::<_, TestcontainersError>((container, port, management))
         });
         match started {
-            Ok((container, port)) => Ok(Self {
+            Ok((container, port, management)) => Ok(Self {
                 runtime,
                 container,
                 port,
+                management,
             }),
             Err(e) => Err(format!("RabbitMQ does not start from image '{image}': {e}")),
         }
@@ -62,6 +68,12 @@ impl RabbitContainer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("amqp://127.0.0.1:{}", self.port)
+    }
+
+    /// Control of the broker in it.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        Control::RabbitMq(Management::on(self.management))
     }
 
     /// Stops and removes the container.

@@ -26,6 +26,7 @@ pub mod method {
     }
 
     methods! {
+        CONNECTION_OPEN = (10, 40);
         EXCHANGE_DECLARE = (40, 10);
         EXCHANGE_DELETE = (40, 20);
         EXCHANGE_BIND = (40, 30);

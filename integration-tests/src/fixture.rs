@@ -3,6 +3,7 @@
 use mooq::{Channel, ConnectOptions, Connection};
 
 use crate::backend::{BackendKind, Broker};
+use crate::control::Control;
 use crate::raw::Raw;
 
 /// A broker, and names that no other scenario uses.
@@ -57,8 +58,21 @@ impl Fixture {
 
     /// A connection and a channel below the client runtime, for what is AMQP's alone.
     pub async fn raw(&self) -> Raw {
-        Raw::open(&self.broker).await
+        self.raw_with(&self.options()).await
     }
+
+    /// The same for a connection that is opened with other options.
+    pub async fn raw_with(&self, options: &ConnectOptions) -> Raw {
+        let endpoint = options.endpoint().expect("the options are valid");
+        Raw::open(&self.broker, &endpoint).await
+    }
+
+    /// What can be done to the broker from outside of AMQP.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        self.broker.control()
+    }
+
     /// A channel in confirm mode on a connection of its own, to publish with.
     pub async fn publisher(&self) -> Raw {
         let raw = self.raw().await;

@@ -9,6 +9,7 @@
 
 pub mod backend;
 pub mod container;
+pub mod control;
 pub mod example;
 pub mod expect;
 pub mod fixture;

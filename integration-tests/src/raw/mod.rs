@@ -9,8 +9,8 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use mooq_core::mailbox::Receiver;
 use mooq_core::{
-    ChannelEvent, ConnectionEvent, ConsumerTag, Deliver, Error, ErrorScope, OpenedConnection,
-    QueueDeclare, Result, Returned, TransportChannel, TransportConnection,
+    ChannelEvent, ConnectionEvent, ConsumerTag, Deliver, Endpoint, Error, ErrorScope,
+    OpenedConnection, QueueDeclare, Result, Returned, TransportChannel, TransportConnection,
 };
 use tokio::sync::Mutex;
 
@@ -34,8 +34,8 @@ pub struct Raw {
 }
 
 impl Raw {
-    pub(crate) async fn open(broker: &Broker) -> Self {
-        let OpenedConnection { connection, events } = broker.open_transport().await;
+    pub(crate) async fn open(broker: &Broker, endpoint: &Endpoint) -> Self {
+        let OpenedConnection { connection, events } = broker.open_transport(endpoint).await;
         Self::on(connection, Arc::new(Mutex::new(events))).await
     }
 

@@ -14,6 +14,7 @@ mod exchanges;
 mod failures;
 mod getting;
 mod length_limits;
+mod permissions;
 mod processing;
 mod processing_ends;
 mod properties;
@@ -80,6 +81,7 @@ pub fn all() -> Vec<Scenario> {
         failures::SCENARIOS,
         getting::SCENARIOS,
         length_limits::SCENARIOS,
+        permissions::SCENARIOS,
         processing::SCENARIOS,
         processing_ends::SCENARIOS,
         properties::SCENARIOS,

@@ -89,7 +89,7 @@ impl InMemoryBroker {
         read: &str,
     ) -> Result<(), Error> {
         let permissions = Permissions::new(configure, write, read)?;
-        self.permit(username, vhost.into_checked()?, Some(permissions))
+        self.permit(username, &vhost.into_checked()?, Some(permissions))
     }
 
     /// Takes every permission in a virtual host from a user, which cannot log in there any more.
@@ -102,17 +102,17 @@ impl InMemoryBroker {
         username: &str,
         vhost: impl IntoChecked<VirtualHost>,
     ) -> Result<(), Error> {
-        self.permit(username, vhost.into_checked()?, None)
+        self.permit(username, &vhost.into_checked()?, None)
     }
 
     fn permit(
         &self,
         username: &str,
-        vhost: VirtualHost,
+        vhost: &VirtualHost,
         permissions: Option<Permissions>,
     ) -> Result<(), Error> {
         self.shared
-            .administer(|engine, _| engine.set_permissions(username, &vhost, permissions))
+            .administer(|engine, _| engine.set_permissions(username, vhost, permissions))
     }
 
     /// Limits the routing keys that a user may publish to a topic exchange (`write`) and bind

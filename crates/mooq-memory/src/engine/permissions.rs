@@ -177,9 +177,7 @@ impl Engine {
         }
         let resource = resource(self.vhost(caller.vhost)?, name);
         let user = &connection.username;
-        Err(ReplyError::access_refused(format!(
-            "{access} access to {resource} refused for user '{user}'"
-        )))
+        Err(self.refused(access, &resource, user))
     }
 
     /// Checks that the caller may publish to this routing key of an exchange, or bind it. Only
@@ -209,13 +207,19 @@ impl Engine {
             Some(key) if is_topic => {
                 let vhost = &self.vhost(caller.vhost)?.name;
                 let (name, user) = (&exchange.name, &connection.username);
-                Err(ReplyError::access_refused(format!(
-                    "{access} access to topic '{key}' in exchange '{name}' in vhost '{vhost}' \
-                     refused for user '{user}'"
-                )))
+                let topic = format_args!("topic '{key}' in exchange '{name}' in vhost '{vhost}'");
+                Err(self.refused(access, &topic, user))
             }
             _ => Ok(()),
         }
+    }
+
+    fn refused(&self, access: Access, to: &dyn fmt::Display, user: &str) -> ReplyError {
+        let mut text = format!("access to {to} refused for user '{user}'");
+        if self.options.profile.names_refused_access() {
+            text = format!("{access} {text}");
+        }
+        ReplyError::access_refused(text)
     }
 }
 

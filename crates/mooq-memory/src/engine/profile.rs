@@ -30,6 +30,11 @@ impl Profile {
         }
     }
 
+    /// Whether a refusal says which access it is about: configure, write or read.
+    pub(crate) fn names_refused_access(self) -> bool {
+        self >= Self::V4_0
+    }
+
     /// Whether a queue may be neither durable nor exclusive
     /// ([deprecated features](https://www.rabbitmq.com/docs/deprecated-features)).
     pub(crate) fn permits_transient_shared_queues(self) -> bool {

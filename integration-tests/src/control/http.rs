@@ -1,0 +1,66 @@
+//! The few requests to RabbitMQ's management plugin that scenarios make.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::within;
+
+/// `guest:guest` for HTTP's basic authentication.
+const GUEST: &str = "Z3Vlc3Q6Z3Vlc3Q=";
+
+/// RabbitMQ's management plugin.
+#[derive(Debug, Clone)]
+pub struct Management {
+    port: u16,
+}
+
+impl Management {
+    /// The one behind this port of this machine.
+    #[must_use]
+    pub fn on(port: u16) -> Self {
+        Self { port }
+    }
+
+    /// Puts something, which must be taken.
+    pub async fn put(&self, path: &[&str], value: serde_json::Value) {
+        self.request("PUT", path, &value.to_string()).await;
+    }
+
+    /// Deletes something, which must be there.
+    pub async fn delete(&self, path: &[&str]) {
+        self.request("DELETE", path, "").await;
+    }
+
+    async fn request(&self, method: &str, path: &[&str], body: &str) {
+        let path: Vec<_> = path.iter().map(|part| escaped(part)).collect();
+        let (path, length) = (path.join("/"), body.len());
+        let request = format!(
+            "{method} /api/{path} HTTP/1.0\r\nAuthorization: Basic {GUEST}\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
+        let answer = within("the management plugin's answer", async {
+            let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        })
+        .await
+        .expect("the management plugin answers");
+        let status = answer.split(' ').nth(1).unwrap_or_default();
+        assert!(status.starts_with('2'), "{method} {path} {body}: {answer}");
+    }
+}
+
+/// A part of a path, with everything escaped that means something in URLs.
+fn escaped(part: &str) -> String {
+    let mut escaped = String::new();
+    for byte in part.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
