@@ -97,7 +97,7 @@ macro_rules! from {
 from! {
     bool => Bool, i8 => I8, u8 => U8, i16 => I16, u16 => U16, i32 => I32, u32 => U32, i64 => I64,
     f32 => F32, f64 => F64, Decimal => Decimal, &str => String, &String => String,
-    String => String, Bytes => Bytes, Vec<u8> => Bytes, Vec<FieldValue> => Array,
+    String => String, Bytes => Bytes, Vec<FieldValue> => Array,
     FieldTable => Table,
 }
 
