@@ -2,6 +2,7 @@
 
 mod build;
 mod call;
+mod quorum;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use self::build::{
     binding, body, consumer, exchange, exchange_binding, mandatory, message, message_with,
     passive_exchange, passive_queue, queue, table, text,
 };
+pub use self::quorum::{quorum_queue, quorum_queue_with};
 use crate::backend::Broker;
 use crate::expect::{Method, expect_reason, within};
 

@@ -26,7 +26,7 @@ async fn declare_pair(raw: &Raw, fixture: &Fixture, more: FieldTable) -> (String
 }
 
 /// The entries of `x-death`, without their time.
-fn deaths(headers: &FieldTable) -> Vec<FieldTable> {
+pub(super) fn deaths(headers: &FieldTable) -> Vec<FieldTable> {
     let Some(FieldValue::Array(entries)) = headers.get("x-death") else {
         panic!("expected x-death in {headers:?}");
     };
@@ -43,7 +43,13 @@ fn deaths(headers: &FieldTable) -> Vec<FieldTable> {
     entries.collect()
 }
 
-fn death(count: i64, reason: &str, queue: &str, exchange: &str, key: &str) -> FieldTable {
+pub(super) fn death(
+    count: i64,
+    reason: &str,
+    queue: &str,
+    exchange: &str,
+    key: &str,
+) -> FieldTable {
     table([
         ("count", count.into()),
         ("reason", reason.into()),

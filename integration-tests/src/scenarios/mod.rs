@@ -23,6 +23,13 @@ mod publishing;
 mod queue_exclusive;
 mod queue_options;
 mod queues;
+mod quorum_consumers;
+mod quorum_dead_letters;
+mod quorum_declaring;
+mod quorum_limits;
+mod quorum_priorities;
+mod quorum_redelivery;
+mod quorum_single_active;
 mod registering;
 mod routing;
 mod routing_headers;
@@ -90,6 +97,13 @@ pub fn all() -> Vec<Scenario> {
         queue_exclusive::SCENARIOS,
         queue_options::SCENARIOS,
         queues::SCENARIOS,
+        quorum_consumers::SCENARIOS,
+        quorum_dead_letters::SCENARIOS,
+        quorum_declaring::SCENARIOS,
+        quorum_limits::SCENARIOS,
+        quorum_priorities::SCENARIOS,
+        quorum_redelivery::SCENARIOS,
+        quorum_single_active::SCENARIOS,
         registering::SCENARIOS,
         routing::SCENARIOS,
         routing_headers::SCENARIOS,

@@ -15,7 +15,7 @@ fn with_arguments(name: &str, arguments: FieldTable) -> QueueDeclare {
     }
 }
 
-fn inequivalent(arg: &str, queue: &str, received: &str, current: &str) -> String {
+pub(super) fn inequivalent(arg: &str, queue: &str, received: &str, current: &str) -> String {
     format!(
         "PRECONDITION_FAILED - inequivalent arg '{arg}' for queue '{queue}' in vhost '/': received \
          {received} but current is {current}"

@@ -60,9 +60,15 @@ pub(crate) enum Fate {
     /// Done with.
     Acked,
     /// Back to the queue.
-    Requeued,
+    Requeued {
+        /// As one whose delivery has failed, which a quorum queue counts.
+        failed: bool,
+    },
     /// To the dead-letter exchange, if the queue has one.
-    Rejected,
+    Rejected {
+        /// The same.
+        failed: bool,
+    },
 }
 
 impl Channel {

@@ -19,4 +19,21 @@ pub(crate) struct Consumer {
     pub(crate) credit: Option<u32>,
     /// Set while it waits for credit, out of its queue's row: when it began to wait.
     pub(crate) parked: Option<u64>,
+    /// How many consumers there were before it.
+    pub(crate) number: u64,
+    /// How many deliveries it has to settle.
+    pub(crate) unacked: u32,
+    pub(crate) status: Status,
+}
+
+/// Whether a consumer gets messages when it is its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// It does.
+    Up,
+    /// It has to give way to another one as soon as it has settled what it has (quorum queues
+    /// with a single active consumer).
+    Quiescing,
+    /// It is cancelled, but has still something to settle (quorum queues).
+    Cancelled,
 }

@@ -17,6 +17,8 @@ pub(crate) struct Annotations {
     pub(crate) more_keys: Vec<RoutingKey>,
     /// Those of them that nobody is to see.
     pub(crate) bcc: Vec<RoutingKey>,
+    /// How many of its deliveries from quorum queues have failed.
+    pub(crate) failed_deliveries: u32,
     /// Its deaths, one per queue and reason, the latest first.
     deaths: Vec<Death>,
 }
@@ -27,6 +29,7 @@ pub(crate) enum Reason {
     Rejected,
     Expired,
     MaxLen,
+    DeliveryLimit,
 }
 
 impl Reason {
@@ -35,6 +38,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::Expired => "expired",
             Self::MaxLen => "maxlen",
+            Self::DeliveryLimit => "delivery_limit",
         }
     }
 }
@@ -143,6 +147,7 @@ impl Annotations {
         Self {
             more_keys,
             bcc,
+            failed_deliveries: 0,
             deaths: Vec::new(),
         }
     }

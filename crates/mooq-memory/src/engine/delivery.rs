@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use mooq_core::{ChannelEvent, Deliver};
+use mooq_core::{ChannelEvent, Deliver, Message};
 
 use super::Engine;
 use super::arena::Key;
 use super::channel::{Channel, Fate};
 use super::command::Effect;
 use super::consumer::Consumer;
+use super::dead_letter::Reason;
 use super::ledger::Unacked;
 use super::queue::Queue;
+use super::queue::quorum::with_delivery_count;
 use super::queue::ready::QueuedMessage;
 
 impl Engine {
@@ -24,7 +26,7 @@ impl Engine {
             let Some(consumer) = self.next_consumer(key) else {
                 return;
             };
-            let Some(queued) = self.queues.get_mut(key).and_then(|queue| queue.ready.pop()) else {
+            let Some(queued) = self.queues.get_mut(key).and_then(Queue::pop) else {
                 return;
             };
             self.deliver(key, consumer, queued);
@@ -37,6 +39,9 @@ impl Engine {
     pub(super) fn next_consumer(&mut self, key: Key<Queue>) -> Option<Key<Consumer>> {
         loop {
             let queue = self.queues.get_mut(key)?;
+            if queue.is_quorum() {
+                return self.next_quorum_consumer(key);
+            }
             let single_active = queue.options.single_active_consumer;
             let candidate = if single_active {
                 queue.consumers.sole?
@@ -66,7 +71,8 @@ impl Engine {
 
     /// Sends a message to a consumer that takes it.
     pub(super) fn deliver(&mut self, queue: Key<Queue>, key: Key<Consumer>, queued: QueuedMessage) {
-        let Some(consumer) = self.consumers.get(key) else {
+        let message = self.as_delivered(queue, &queued);
+        let Some(consumer) = self.consumers.get_mut(key) else {
             return;
         };
         let Some(channel) = self.channels.get_mut(consumer.channel) else {
@@ -79,8 +85,8 @@ impl Engine {
             event: ChannelEvent::Deliver(Deliver {
                 consumer_tag: consumer.tag.clone(),
                 delivery_tag,
-                redelivered: queued.redelivered,
-                message: Arc::clone(&queued.message),
+                redelivered: queued.is_redelivered(),
+                message,
             }),
         });
         if consumer.no_ack {
@@ -89,6 +95,7 @@ impl Engine {
             }
             return;
         }
+        consumer.unacked += 1;
         channel.ledger.enter(Unacked {
             delivery_tag,
             queue,
@@ -97,6 +104,15 @@ impl Engine {
         });
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.unacked += 1;
+        }
+    }
+
+    /// A message as whoever it is delivered to gets it.
+    pub(super) fn as_delivered(&self, queue: Key<Queue>, queued: &QueuedMessage) -> Arc<Message> {
+        if queued.is_redelivered() && self.queues.get(queue).is_some_and(Queue::is_quorum) {
+            with_delivery_count(&queued.message, queued.returns, self.options.profile)
+        } else {
+            Arc::clone(&queued.message)
         }
     }
 
@@ -113,9 +129,8 @@ impl Engine {
         while let Some(unacked) = taken.next() {
             let (queue, consumer) = (unacked.queue, unacked.consumer);
             let mut group = vec![unacked];
-            while let Some(next) =
-                taken.next_if(|next| (next.queue, next.consumer) == (queue, consumer))
-            {
+            let same = |next: &Unacked| (next.queue, next.consumer) == (queue, consumer);
+            while let Some(next) = taken.next_if(|next| consumer.is_some() && same(next)) {
                 group.push(next);
             }
             self.settle_group(queue, consumer, group, fate);
@@ -131,12 +146,16 @@ impl Engine {
 
     /// Settles one delivery.
     pub(super) fn settle_one(&mut self, channel: Key<Channel>, unacked: Unacked, fate: Fate) {
-        if fate != Fate::Acked || unacked.consumer.is_none() {
+        let queue = self.queues.get_mut(unacked.queue);
+        let Some(queue) = queue.filter(|queue| {
+            fate == Fate::Acked && unacked.consumer.is_some() && !queue.is_quorum()
+        }) else {
             self.settle(channel, vec![unacked], fate);
             return;
-        }
+        };
         // By far the most frequent case, spared every allocation.
-        self.count_settled(unacked.queue, 1, fate);
+        queue.unacked = queue.unacked.saturating_sub(1);
+        queue.tally.acked += 1;
         if self.give_credit(unacked.consumer, 1) {
             self.pump(unacked.queue);
         }
@@ -176,48 +195,90 @@ impl Engine {
         fate: Fate,
     ) {
         let count = group.len();
-        self.count_settled(queue, count, fate);
+        let fetched = if consumer.is_none() { count } else { 0 };
+        self.count_settled(queue, count, fetched, fate);
         let unblocked = self.give_credit(consumer, count);
         match fate {
             Fate::Acked => {}
-            Fate::Requeued => self.put_back(queue, group),
-            Fate::Rejected => {
-                for Unacked { queued, .. } in group {
-                    let annotations = queued.annotations.as_deref();
-                    let reason = super::dead_letter::Reason::Rejected;
-                    self.bury(queue, &queued.message, annotations, reason);
+            Fate::Requeued { failed } => {
+                if self.queues.get(queue).is_some_and(Queue::requeues_behind) {
+                    self.put_last(queue, group);
+                } else {
+                    self.put_back(queue, group, failed);
+                }
+            }
+            Fate::Rejected { failed } => {
+                for Unacked { mut queued, .. } in group {
+                    queued.returns.failed = queued.returns.failed.saturating_add(failed.into());
+                    self.bury_queued(queue, &queued, Reason::Rejected);
                 }
             }
         }
-        if unblocked || fate == Fate::Requeued {
+        let handed_on = self.settled_by_quorum_consumer(queue, consumer, fate);
+        if matches!(fate, Fate::Requeued { .. }) {
+            self.deliver_returned(queue);
+        } else if unblocked || handed_on {
             self.pump(queue);
         }
     }
 
-    /// Puts deliveries back to their places in the queue.
-    pub(super) fn put_back(&mut self, key: Key<Queue>, group: Vec<Unacked>) {
-        let Some(queue) = self.queues.get_mut(key) else {
-            return;
-        };
-        for Unacked { mut queued, .. } in group {
-            queued.redelivered = true;
-            queue.ready.put_back(queued);
+    /// Puts deliveries back to their places in the queue. Those that came back too often go to
+    /// the dead-letter exchange.
+    pub(super) fn put_back(&mut self, key: Key<Queue>, group: Vec<Unacked>, failed: bool) {
+        for Unacked { queued, .. } in group {
+            let Some(queue) = self.queues.get_mut(key) else {
+                return;
+            };
+            if let Err(dead) = queue.put_back(queued, failed, self.options.profile) {
+                self.bury_queued(key, &dead, Reason::DeliveryLimit);
+            }
         }
-        self.drop_over_limit(key);
-        self.drop_expired(key);
     }
 
-    /// Counts deliveries as settled.
-    pub(super) fn count_settled(&mut self, queue: Key<Queue>, count: usize, fate: Fate) {
+    /// Puts deliveries behind all that is in the queue.
+    fn put_last(&mut self, key: Key<Queue>, group: Vec<Unacked>) {
+        if let Some(queue) = self.queues.get_mut(key) {
+            for Unacked { queued, .. } in group {
+                queue.put_last(queued);
+            }
+        }
+    }
+
+    /// Delivers what has come back. A classic queue drops what is too much before that, a quorum
+    /// queue after it.
+    pub(super) fn deliver_returned(&mut self, key: Key<Queue>) {
+        let is_quorum = self.queues.get(key).is_some_and(Queue::is_quorum);
+        if !is_quorum {
+            self.drop_over_limit(key);
+        }
+        self.drop_expired(key);
+        self.pump(key);
+        if is_quorum {
+            self.drop_over_limit(key);
+        }
+    }
+
+    /// Counts deliveries as settled, `fetched` of which were got by `basic.get`.
+    pub(super) fn count_settled(
+        &mut self,
+        queue: Key<Queue>,
+        count: usize,
+        fetched: usize,
+        fate: Fate,
+    ) {
         let Some(queue) = self.queues.get_mut(queue) else {
             return;
         };
+        if let Some(quorum) = &mut queue.quorum {
+            let fetched = u32::try_from(fetched).unwrap_or(u32::MAX);
+            quorum.fetched = quorum.fetched.saturating_sub(fetched);
+        }
         let count = count as u64;
         queue.unacked = queue.unacked.saturating_sub(count);
         match fate {
             Fate::Acked => queue.tally.acked += count,
-            Fate::Rejected => queue.tally.rejected += count,
-            Fate::Requeued => {}
+            Fate::Rejected { .. } => queue.tally.rejected += count,
+            Fate::Requeued { .. } => {}
         }
     }
 
@@ -229,11 +290,13 @@ impl Engine {
         let Some(consumer) = self.consumers.get_mut(key) else {
             return false;
         };
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        consumer.unacked = consumer.unacked.saturating_sub(count);
         let Some(credit) = &mut consumer.credit else {
             return false;
         };
         let was_exhausted = *credit == 0;
-        *credit = credit.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
+        *credit = credit.saturating_add(count);
         was_exhausted && self.unpark(key)
     }
 

@@ -23,12 +23,14 @@ impl Engine {
             return;
         };
         let consumers = std::mem::take(&mut channel.consumers);
+        let failed = self.options.profile.takes_for_failed_at_end_of_channel();
         let mut taken = channel.ledger.take_all();
         if let super::channel::PublishingMode::Transaction(transaction) = &mut channel.publishing {
             // What was acknowledged in it and not committed is outstanding as well.
             let settlements = std::mem::take(&mut transaction.settlements);
             taken.extend(settlements.into_iter().flat_map(|(_, unacked)| unacked));
         }
+        taken.sort_by_cached_key(|unacked| self.order_of_return(unacked));
         let mut touched = Vec::new();
         for (_, consumer) in consumers {
             if let Some(queue) = self.detach_consumer(consumer) {
@@ -38,7 +40,6 @@ impl Engine {
         touched.extend(taken.iter().map(|unacked| unacked.queue));
         touched.sort_unstable();
         touched.dedup();
-        taken.sort_by_key(|unacked| (unacked.queue, unacked.delivery_tag));
         let mut taken = taken.into_iter().peekable();
         for queue in touched {
             let mut group = Vec::new();
@@ -49,10 +50,12 @@ impl Engine {
                 self.delete_queue(queue);
                 continue;
             }
-            self.count_settled(queue, group.len(), Fate::Requeued);
+            let fetched = group.iter().filter(|u| u.consumer.is_none()).count();
+            self.count_settled(queue, group.len(), fetched, Fate::Requeued { failed });
+            self.end_quorum_consumers(queue, key);
             self.renew_lease(queue);
-            self.put_back(queue, group);
-            self.pump(queue);
+            self.put_back(queue, group, failed);
+            self.deliver_returned(queue);
         }
     }
 
@@ -80,7 +83,7 @@ impl Engine {
         let queue = self.queues.get_mut(consumer.queue)?;
         let was_sole = queue.consumers.sole == Some(key);
         queue.consumers.remove(key, consumer.priority);
-        if was_sole && queue.options.single_active_consumer {
+        if was_sole && queue.options.single_active_consumer && !queue.is_quorum() {
             queue.consumers.sole = queue.consumers.peek();
         }
         Some(consumer.queue)
@@ -111,6 +114,13 @@ impl Engine {
             self.delete_exchange_if_abandoned(*source);
         }
         self.cancel_consumers(queue.consumers.into_all());
+        for cancelled in queue
+            .quorum
+            .map(|quorum| quorum.lingering)
+            .unwrap_or_default()
+        {
+            self.consumers.remove(cancelled);
+        }
         queue.ready.len()
     }
 
@@ -174,7 +184,7 @@ impl Engine {
             if transient {
                 self.delete_queue(key);
             } else if let Some(queue) = self.queues.get_mut(key) {
-                queue.ready.retain_persistent();
+                queue.ready.forget_transient();
                 queue.tally = QueueTally {
                     arrived: queue.ready.len() as u64,
                     ..QueueTally::default()
@@ -226,7 +236,7 @@ impl Engine {
             return;
         };
         if let Some(millis) = queue.options.expires
-            && queue.consumers.count() == 0
+            && queue.consumer_count() == 0
         {
             let until = self.now.plus_millis(millis);
             queue.unused_until = Some(until);
@@ -240,7 +250,7 @@ impl Engine {
             return;
         };
         let unused = queue.unused_until.is_some_and(|until| until <= at);
-        if unused && queue.consumers.count() == 0 {
+        if unused && queue.consumer_count() == 0 {
             self.delete_queue(key);
         } else {
             self.drop_expired(key);

@@ -63,7 +63,7 @@ impl Engine {
                 ready: queue.ready.len() as u64,
                 unacked: queue.unacked,
                 tally: queue.tally,
-                consumers: queue.consumers.count(),
+                consumers: queue.consumer_count(),
                 durable: queue.durable,
                 exclusive: queue.owner.is_some(),
                 auto_delete: queue.auto_delete,

@@ -32,6 +32,11 @@ impl Limiter {
         self.resumed()
     }
 
+    /// Whether there is a limit.
+    pub(crate) fn is_active(&self) -> bool {
+        self.prefetch != 0
+    }
+
     /// Whether `queue` may deliver once more; if so, that is counted.
     pub(crate) fn may_send(&mut self, queue: Key<Queue>, ack_required: bool) -> bool {
         if self.prefetch == 0 {

@@ -74,6 +74,7 @@ mod permissions;
 mod profile;
 mod publishing;
 mod queue;
+mod quorum_consumers;
 mod reply_error;
 mod router;
 mod time;
@@ -134,6 +135,8 @@ pub struct Engine {
     dead_letters: VecDeque<PendingDeadLetter>,
     /// How many times a consumer was parked, which gives the parked ones an order.
     parkings: u64,
+    /// How many consumers there were, which orders those of a queue.
+    subscriptions: u64,
     effects: VecDeque<Effect>,
 }
 
@@ -168,6 +171,7 @@ impl Engine {
             timers: Timers::default(),
             dead_letters: VecDeque::new(),
             parkings: 0,
+            subscriptions: 0,
             effects: VecDeque::new(),
         };
         engine.add_vhost(mooq_core::VirtualHost::root());

@@ -1,6 +1,9 @@
 //! What differs between the versions of RabbitMQ: one method for each rule, and no comparison of
 //! versions anywhere else.
 
+use mooq_core::Settlement;
+
+use super::queue::quorum::DeliveryLimit;
 use super::reply_error::ReplyCode;
 
 /// Which RabbitMQ a broker behaves as, where versions differ.
@@ -153,5 +156,84 @@ impl Profile {
     /// that sends one has its deaths counted on. Since 3.13 the header only tells of them.
     pub(crate) fn deaths_are_in_the_header(self) -> bool {
         self < Self::V4_0
+    }
+}
+
+/// How a quorum queue orders messages that arrive by their priorities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QuorumPriorities {
+    /// Not at all.
+    None,
+    /// High ones, from 5 on, have precedence: two of them for each normal one.
+    HighAndNormal,
+    /// Higher ones leave first.
+    Strict,
+}
+
+/// Quorum queues.
+impl Profile {
+    /// Whether an argument is only for queues of other types than quorum.
+    pub(crate) fn quorum_queues_leave_argument_to_others(self, key: &str) -> bool {
+        match key {
+            "x-initial-cluster-size"
+            | "x-max-age"
+            | "x-max-priority"
+            | "x-queue-master-locator"
+            | "x-queue-mode"
+            | "x-queue-version"
+            | "x-stream-max-segment-size-bytes" => true,
+            "x-stream-filter-size-bytes" => self >= Self::V4_3,
+            _ => false,
+        }
+    }
+
+    /// The delivery limit of a queue that asks for none.
+    pub(crate) fn default_delivery_limit(self) -> DeliveryLimit {
+        if self >= Self::V4_0 {
+            DeliveryLimit::AtMost(20)
+        } else {
+            DeliveryLimit::None
+        }
+    }
+
+    /// Whether the delivery limit counts failed deliveries, and not every one that came back.
+    pub(crate) fn limits_failed_deliveries_only(self) -> bool {
+        self >= Self::V4_3
+    }
+
+    /// Whether a delivery has failed that is settled so.
+    pub(crate) fn takes_for_failed(self, settlement: Settlement) -> bool {
+        match settlement {
+            Settlement::Ack => false,
+            Settlement::Reject { requeue } => {
+                self >= Self::V4_3 || (self >= Self::V4_0 && !requeue)
+            }
+            Settlement::Nack { requeue } => self == Self::V4_0 && !requeue,
+        }
+    }
+
+    /// Whether a delivery has failed whose channel ends.
+    pub(crate) fn takes_for_failed_at_end_of_channel(self) -> bool {
+        self >= Self::V4_0
+    }
+
+    /// How messages are ordered by their priorities.
+    pub(crate) fn quorum_priorities(self) -> QuorumPriorities {
+        match self {
+            Self::V3_10 => QuorumPriorities::None,
+            Self::V4_0 => QuorumPriorities::HighAndNormal,
+            Self::V4_3 => QuorumPriorities::Strict,
+        }
+    }
+
+    /// Whether the single active consumer has to give way to one of a higher priority.
+    pub(crate) fn single_active_consumer_gives_way(self) -> bool {
+        self >= Self::V4_0
+    }
+
+    /// Whether one that has to give way and requeues its last delivery has a successor at once,
+    /// and not only when a consumer comes, goes or acknowledges.
+    pub(crate) fn replaces_consumer_that_requeues(self) -> bool {
+        self >= Self::V4_3
     }
 }

@@ -6,7 +6,7 @@ use mooq_core::{ChannelEvent, Publish, Returned};
 
 use super::acceptance::Accepted;
 use super::arena::Key;
-use super::channel::PublishingMode;
+use super::channel::{Channel, PublishingMode};
 use super::command::Effect;
 use super::dead_letter::Reason;
 use super::exchange::Exchange;
@@ -131,14 +131,19 @@ impl Engine {
         };
         let mut taken = true;
         for &queue in others {
-            taken &= self.arrive(queue, accepted.clone());
+            taken &= self.arrive(queue, accepted.clone(), Some(caller.channel));
         }
-        taken & self.arrive(last, accepted)
+        taken & self.arrive(last, accepted, Some(caller.channel))
     }
 
-    /// A message arrives at a queue. Says whether the queue took it; one that has gone in the
-    /// meantime counts as having taken it.
-    pub(super) fn arrive(&mut self, key: Key<Queue>, accepted: Accepted) -> bool {
+    /// A message arrives at a queue, from a channel or as a dead letter. Says whether the queue
+    /// took it; one that has gone in the meantime counts as having taken it.
+    pub(super) fn arrive(
+        &mut self,
+        key: Key<Queue>,
+        accepted: Accepted,
+        publisher: Option<Key<Channel>>,
+    ) -> bool {
         let Some(queue) = self.queues.get_mut(key) else {
             return true;
         };
@@ -147,11 +152,13 @@ impl Engine {
             annotations,
             ttl,
         } = accepted;
-        if queue.refuses(message.body.len() as u64) {
+        let is_quorum = queue.is_quorum();
+        if queue.refuses(message.body.len() as u64, publisher, &self.channels) {
             if queue.options.overflow == Overflow::RejectPublishDlx {
                 self.bury(key, &message, annotations.as_deref(), Reason::MaxLen);
             }
-            return false;
+            // RabbitMQ forgets that a quorum queue refused by the time it answers the commit.
+            return is_quorum && self.is_transactional(publisher);
         }
         let queued = queue.receive(self.now, message, annotations, ttl);
         // A consumer that is ready never leaves anything in the queue.
@@ -167,6 +174,11 @@ impl Engine {
         self.drop_over_limit(key);
         self.drop_expired(key);
         true
+    }
+
+    fn is_transactional(&self, channel: Option<Key<Channel>>) -> bool {
+        let channel = channel.and_then(|key| self.channels.get(key));
+        channel.is_some_and(|c| matches!(c.publishing, PublishingMode::Transaction(_)))
     }
 
     pub(super) fn send(&mut self, caller: Caller, event: ChannelEvent) {

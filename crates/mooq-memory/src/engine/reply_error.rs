@@ -115,6 +115,16 @@ impl ReplyError {
         )
     }
 
+    pub(crate) fn no_get_beside_single_active_consumer(resource: Resource<'_>) -> Self {
+        Self::new(
+            ReplyCode::ResourceLocked,
+            format!(
+                "cannot obtain access to locked {resource}. basic.get operations are not \
+                 supported by quorum queues with single active consumer"
+            ),
+        )
+    }
+
     pub(crate) fn in_use(resource: Resource<'_>) -> Self {
         Self::precondition_failed(format!("{resource} in use"))
     }

@@ -12,6 +12,7 @@ use super::dead_letter::{Annotations, DeadLetter, Dying, Reason};
 use super::exchange::Exchange;
 use super::queue::Queue;
 use super::queue::arguments::Overflow;
+use super::queue::ready::QueuedMessage;
 use super::vhost::VirtualHost;
 
 /// A dead letter on its way to its exchange.
@@ -26,19 +27,18 @@ impl Engine {
     /// Drops from the head what is too much.
     pub(super) fn drop_over_limit(&mut self, key: Key<Queue>) {
         while let Some(queue) = self.queues.get_mut(key) {
-            if queue.options.overflow != Overflow::DropHead || !queue.is_over_limit(0, 0) {
+            if !queue.is_over_limit(0, 0) {
                 return;
             }
-            let Some(dropped) = queue.ready.pop() else {
+            if queue.options.overflow != Overflow::DropHead {
+                queue.close_gate();
+                return;
+            }
+            let Some(dropped) = queue.pop() else {
                 return;
             };
             queue.tally.dropped += 1;
-            self.bury(
-                key,
-                &dropped.message,
-                dropped.annotations.as_deref(),
-                Reason::MaxLen,
-            );
+            self.bury_queued(key, &dropped, Reason::MaxLen);
         }
     }
 
@@ -53,17 +53,23 @@ impl Engine {
                 self.timers.set(expires, key);
                 return;
             }
-            let Some(expired) = queue.ready.pop() else {
+            let Some(expired) = queue.pop() else {
                 return;
             };
             queue.tally.expired += 1;
-            self.bury(
-                key,
-                &expired.message,
-                expired.annotations.as_deref(),
-                Reason::Expired,
-            );
+            self.bury_queued(key, &expired, Reason::Expired);
         }
+    }
+
+    /// Makes a dead letter of a message that was in a queue.
+    pub(super) fn bury_queued(
+        &mut self,
+        queue: Key<Queue>,
+        queued: &QueuedMessage,
+        reason: Reason,
+    ) {
+        let annotations = queued.annotations_at_death();
+        self.bury(queue, &queued.message, annotations.as_deref(), reason);
     }
 
     /// Makes a dead letter of a message that has left a queue, if the queue has a dead-letter
@@ -118,7 +124,7 @@ impl Engine {
             for &key in &queues {
                 let cycle = |queue: &Queue| letter.is_cycle(&queue.name);
                 if !self.queues.get(key).is_some_and(cycle) {
-                    self.arrive(key, accepted.clone());
+                    self.arrive(key, accepted.clone(), None);
                 }
             }
             self.router.put_back(queues);

@@ -10,8 +10,8 @@ use mooq_core::{
     QueueDeclare, Settle, Settlement,
 };
 use mooq_memory::engine::{
-    Capabilities, Command, ConnectionId, Effect, Engine, Login, Method, Options, QueueInfo, Reply,
-    Time,
+    Capabilities, Command, ConnectionId, Effect, Engine, Login, Method, Options, Profile,
+    QueueInfo, Reply, Time,
 };
 
 pub(crate) struct Broker {
@@ -33,8 +33,13 @@ pub(crate) type Outcome = Result<Reply, CloseReason>;
 
 impl Broker {
     pub(crate) fn new() -> Self {
+        Self::of(Profile::default())
+    }
+
+    /// One that behaves as this version of RabbitMQ.
+    pub(crate) fn of(profile: Profile) -> Self {
         Self {
-            engine: Engine::new(Options::default()),
+            engine: Engine::new(Options::of(profile)),
             now: Duration::ZERO,
             heard: HashMap::new(),
             closed: HashMap::new(),

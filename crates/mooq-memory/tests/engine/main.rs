@@ -19,6 +19,7 @@ mod harness;
 mod invariants;
 mod limits;
 mod publishing;
+mod quorum;
 mod run;
 mod script;
 mod settling;

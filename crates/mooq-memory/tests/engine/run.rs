@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use mooq_core::{ChannelEvent, ConnectionEvent, VirtualHost};
 use mooq_memory::engine::{
-    Command, ConnectionId, Effect, Engine, Login, Method, Options, Reply, Time,
+    Command, ConnectionId, Effect, Engine, Login, Method, Options, Profile, Reply, Time,
 };
 
 use crate::script::{CHANNELS, CLIENTS, Step};
+
+/// The versions that a broker may behave as.
+pub(crate) const PROFILES: [Profile; 3] = [Profile::V3_10, Profile::V4_0, Profile::V4_3];
 
 /// What came of a script.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -31,12 +34,12 @@ struct Runner {
     keep_effects: bool,
 }
 
-/// Carries out `steps` on a new broker.
+/// Carries out `steps` on a new broker that behaves as one version of RabbitMQ.
 ///
 /// # Panics
 /// If tags do not rise by one, messages are lost or doubled, or what is due does not happen.
-pub(crate) fn run(steps: &[Step], keep_effects: bool) -> Run {
-    let mut engine = Engine::new(Options::default());
+pub(crate) fn run(profile: Profile, steps: &[Step], keep_effects: bool) -> Run {
+    let mut engine = Engine::new(Options::of(profile));
     let mut open = || {
         engine
             .open_connection(Time::START, Login::default())

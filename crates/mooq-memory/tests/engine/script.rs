@@ -18,9 +18,11 @@ pub(crate) const CLIENTS: usize = 3;
 /// How many channels each of them uses.
 pub(crate) const CHANNELS: u16 = 2;
 
-const QUEUES: [&str; 5] = ["a", "b", "c", "plain", ""];
+const QUEUES: [&str; 8] = ["a", "b", "c", "plain", "", "quorum", "single", "full"];
 const EXCHANGES: [&str; 5] = ["x", "y", "amq.topic", "amq.headers", ""];
-const KEYS: [&str; 6] = ["a", "b", "plain", "a.b", "#", "*.b"];
+const KEYS: [&str; 9] = [
+    "a", "b", "plain", "a.b", "#", "*.b", "quorum", "single", "full",
+];
 const TAGS: [&str; 3] = ["t", "u", ""];
 
 /// What one client does on one of its channels, after some time.
@@ -108,7 +110,7 @@ fn method(u: &mut Unstructured<'_>) -> Result<Method> {
 fn publish(u: &mut Unstructured<'_>) -> Result<Publish> {
     let mut properties = Properties::default();
     if u.ratio(1, 4)? {
-        properties.priority = Some(u.int_in_range(0..=4)?);
+        properties.priority = Some(u.int_in_range(0..=6)?);
     }
     if u.ratio(1, 8)? {
         let millis: u8 = u.int_in_range(0..=3)?;
@@ -171,7 +173,7 @@ fn queue_declare(u: &mut Unstructured<'_>) -> Result<Method> {
     let name = u.choose_index(QUEUES.len())?;
     let fits = u.ratio(7, 8)?;
     // A queue is mostly declared as it was before, or it would mostly be refused.
-    let variant = if fits { name } else { u.int_in_range(0..=8)? };
+    let variant = if fits { name } else { u.int_in_range(0..=10)? };
     let arguments: &[(&str, FieldValue)] = match variant {
         0 => &[("x-max-length", 2.into())],
         1 => &[
@@ -189,7 +191,25 @@ fn queue_declare(u: &mut Unstructured<'_>) -> Result<Method> {
             ("x-dead-letter-routing-key", "a".into()),
         ],
         4 => &[("x-expires", 5.into()), ("x-max-priority", 3.into())],
-        5 => &[("x-single-active-consumer", true.into())],
+        5 => &[
+            ("x-queue-type", "quorum".into()),
+            ("x-delivery-limit", 2.into()),
+            ("x-dead-letter-exchange", "".into()),
+            ("x-dead-letter-routing-key", "full".into()),
+        ],
+        6 => &[
+            ("x-queue-type", "quorum".into()),
+            ("x-delivery-limit", (-1).into()),
+            ("x-single-active-consumer", true.into()),
+            ("x-message-ttl", 3.into()),
+            ("x-expires", 5.into()),
+        ],
+        7 => &[
+            ("x-queue-type", "quorum".into()),
+            ("x-max-length", 2.into()),
+            ("x-overflow", "reject-publish".into()),
+        ],
+        8 => &[("x-single-active-consumer", true.into())],
         _ => &[],
     };
     let entries = arguments.iter();

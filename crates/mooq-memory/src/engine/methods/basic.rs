@@ -1,17 +1,17 @@
 //! `basic.qos`, `basic.consume`, `basic.cancel` and `basic.get`.
 
-use std::sync::Arc;
-
 use mooq_core::{Consume, ConsumerTag, Fetched, QueueName};
 
 use super::queue::count;
+use crate::engine::arena::Key;
 use crate::engine::command::Reply;
-use crate::engine::consumer::Consumer;
+use crate::engine::consumer::{Consumer, Status};
 use crate::engine::direct_reply::REPLY_TO;
 use crate::engine::ledger::Unacked;
 use crate::engine::permissions::Access;
 use crate::engine::queue::Queue;
 use crate::engine::queue::arguments::consumer_priority;
+use crate::engine::queue::kind::QueueType;
 use crate::engine::reply_error::{ReplyError, Resource};
 use crate::engine::{Caller, Engine};
 
@@ -53,7 +53,7 @@ impl Engine {
     ) -> Result<(), ReplyError> {
         let name = self.expand_queue_name(caller, consume.queue.clone())?;
         let channel = self.channel_mut(caller)?;
-        let prefetch = channel.prefetch;
+        let (prefetch, limited) = (channel.prefetch, channel.limiter.is_active());
         if channel.consumers.contains_key(&consume.tag) {
             return Err(ReplyError::not_allowed(format!(
                 "attempt to reuse consumer tag '{}'",
@@ -66,11 +66,22 @@ impl Engine {
         self.permit_queue(caller, Access::Read, &name)?;
         let (key, queue) = self.accessible_queue(caller, &name)?;
         let resource = self.vhost(caller.vhost)?.queue(&name);
-        let priority = consumer_priority(&consume.arguments, resource, self.options.profile)?;
-        check_exclusive_consume(queue, consume.exclusive, resource)?;
+        let profile = self.options.profile;
+        let kind = queue.options.kind;
+        let priority = consumer_priority(kind, &consume.arguments, resource, profile)?;
+        match kind {
+            QueueType::Classic => check_exclusive_consume(queue, consume.exclusive, resource)?,
+            QueueType::Quorum if limited => {
+                return Err(ReplyError::not_implemented(format!(
+                    "{resource} does not support global qos"
+                )));
+            }
+            QueueType::Quorum => {}
+        }
 
         let tag = self.consumer_tag(consume.tag)?;
-        let consumer = self.consumers.insert(Consumer {
+        self.subscriptions += 1;
+        let consumer = Consumer {
             tag: tag.clone(),
             channel: caller.channel,
             queue: key,
@@ -78,17 +89,17 @@ impl Engine {
             priority,
             credit: (prefetch > 0 && !consume.no_ack).then_some(prefetch.into()),
             parked: None,
-        });
+            number: self.subscriptions,
+            unacked: 0,
+            status: Status::Up,
+        };
+        let consumer = match kind {
+            QueueType::Classic => self.attach_consumer(consumer, consume.exclusive),
+            QueueType::Quorum => self.attach_quorum_consumer(consumer),
+        };
         self.channel_mut(caller)?
             .consumers
             .insert(tag.clone(), consumer);
-        if let Some(queue) = self.queues.get_mut(key) {
-            queue.consumers.add(consumer, priority);
-            let wants_it = consume.exclusive || queue.options.single_active_consumer;
-            if wants_it && queue.consumers.sole.is_none() {
-                queue.consumers.sole = Some(consumer);
-            }
-        }
         self.reply(caller.connection, caller.number, Reply::Consuming(tag));
         self.pump(key);
         Ok(())
@@ -106,7 +117,13 @@ impl Engine {
         }
         let consumer = self.channel_mut(caller)?.consumers.remove(tag);
         self.reply(caller.connection, caller.number, Reply::Done);
-        let Some(queue) = consumer.and_then(|consumer| self.detach_consumer(consumer)) else {
+        let Some(consumer) = consumer else {
+            return Ok(());
+        };
+        if self.cancel_quorum_consumer(consumer) {
+            return Ok(());
+        }
+        let Some(queue) = self.detach_consumer(consumer) else {
             return Ok(());
         };
         if self.queues.get(queue).is_some_and(Queue::is_abandoned) {
@@ -126,9 +143,13 @@ impl Engine {
     ) -> Result<Reply, ReplyError> {
         let name = self.expand_queue_name(caller, name)?;
         self.permit_queue(caller, Access::Read, &name)?;
-        let (key, _) = self.accessible_queue(caller, &name)?;
+        let (key, queue) = self.accessible_queue(caller, &name)?;
+        if queue.is_quorum() && queue.options.single_active_consumer {
+            let resource = self.vhost(caller.vhost)?.queue(&name);
+            return Err(ReplyError::no_get_beside_single_active_consumer(resource));
+        }
         self.renew_lease(key);
-        let Some(queued) = self.queues.get_mut(key).and_then(|queue| queue.ready.pop()) else {
+        let Some(queued) = self.queues.get_mut(key).and_then(Queue::pop) else {
             return Ok(Reply::Fetched(None));
         };
         self.drop_expired(key);
@@ -138,12 +159,15 @@ impl Engine {
             message_count = count(queue.ready.len());
             queue.unacked += u64::from(!no_ack);
             queue.tally.acked += u64::from(no_ack);
+            if let Some(quorum) = &mut queue.quorum {
+                quorum.fetched += u32::from(!no_ack);
+            }
         }
         let fetched = Fetched {
             delivery_tag,
-            redelivered: queued.redelivered,
+            redelivered: queued.is_redelivered(),
             message_count,
-            message: Arc::clone(&queued.message),
+            message: self.as_delivered(key, &queued),
         };
         if !no_ack {
             self.channel_mut(caller)?.ledger.enter(Unacked {
@@ -154,6 +178,20 @@ impl Engine {
             });
         }
         Ok(Reply::Fetched(Some(fetched)))
+    }
+
+    /// Adds a consumer to a classic queue.
+    fn attach_consumer(&mut self, consumer: Consumer, exclusive: bool) -> Key<Consumer> {
+        let (queue, priority) = (consumer.queue, consumer.priority);
+        let key = self.consumers.insert(consumer);
+        if let Some(queue) = self.queues.get_mut(queue) {
+            queue.consumers.add(key, priority);
+            let wants_it = exclusive || queue.options.single_active_consumer;
+            if wants_it && queue.consumers.sole.is_none() {
+                queue.consumers.sole = Some(key);
+            }
+        }
+        key
     }
 
     /// The tag that the client chose, or one of the broker's choice.

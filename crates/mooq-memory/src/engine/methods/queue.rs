@@ -10,7 +10,8 @@ use crate::engine::direct_reply::is_pseudo_queue;
 use crate::engine::permissions::Access;
 use crate::engine::queue::Queue;
 use crate::engine::queue::arguments::{QueueArguments, with_queue_type};
-use crate::engine::reply_error::ReplyError;
+use crate::engine::queue::kind::QueueType;
+use crate::engine::reply_error::{ReplyError, Resource};
 use crate::engine::{Caller, Engine};
 
 impl Engine {
@@ -30,7 +31,9 @@ impl Engine {
         } else {
             self.declare_actively(caller, declare)?
         };
-        self.renew_lease(key);
+        if !self.queues.get(key).is_some_and(Queue::is_quorum) {
+            self.renew_lease(key);
+        }
         let queue = self
             .queues
             .get(key)
@@ -38,7 +41,7 @@ impl Engine {
         let declared = QueueDeclared {
             name: queue.name.clone(),
             message_count: count(queue.ready.len()),
-            consumer_count: queue.consumers.count(),
+            consumer_count: queue.consumer_count(),
         };
         self.channel_mut(caller)?.last_queue = declared.name.clone();
         Ok(Reply::QueueDeclared(declared))
@@ -50,6 +53,8 @@ impl Engine {
         mut declare: QueueDeclare,
     ) -> Result<Key<Queue>, ReplyError> {
         if declare.name.is_empty() {
+            let resource = self.vhost(caller.vhost)?.queue(&declare.name);
+            QueueType::of(&declare.arguments, resource)?.check_server_named()?;
             declare.name = self.generate_queue_name(caller)?;
         } else if declare.name.starts_with("amq.") {
             // Unlike an exchange's, a queue's name is checked even if there is such a queue.
@@ -75,6 +80,7 @@ impl Engine {
             self.permit_exchange(caller, Access::Write, exchange)?;
         }
         let options = QueueArguments::parse(&declare.arguments, resource, profile)?;
+        options.kind.check_properties(&declare, resource)?;
         if !declare.durable && owner.is_none() && !profile.permits_transient_shared_queues() {
             return Err(ReplyError::transient_shared_queue());
         }
@@ -82,8 +88,9 @@ impl Engine {
         let name = declare.name.clone();
         let key = self
             .queues
-            .insert(Queue::new(declare, options, caller.vhost, owner));
+            .insert(Queue::new(declare, options, caller.vhost, owner, profile));
         self.vhost_mut(caller.vhost)?.queues.insert(name, key);
+        self.renew_lease(key);
         if owner.is_some() {
             self.connection_mut(caller.connection)?
                 .exclusive_queues
@@ -111,12 +118,8 @@ impl Engine {
         let name = self.expand_queue_name(caller, name)?;
         self.permit_queue(caller, Access::Read, &name)?;
         let (key, _) = self.accessible_queue(caller, &name)?;
-        let purged = self.queues.get_mut(key).map_or(0, |queue| {
-            let purged = queue.ready.clear();
-            queue.tally.purged += purged as u64;
-            purged
-        });
-        Ok(Reply::MessageCount(count(purged)))
+        let queue = self.queues.get_mut(key);
+        Ok(Reply::MessageCount(count(queue.map_or(0, Queue::purge))))
     }
 
     /// Sends its reply itself: the queue's consumers hear of its end after that.
@@ -135,6 +138,9 @@ impl Engine {
             return Ok(());
         };
         queue.check_access(caller.connection, resource)?;
+        if queue.is_quorum() {
+            check_unconditional(if_unused, if_empty, resource)?;
+        }
         if if_empty && !queue.ready.is_empty() {
             return Err(ReplyError::precondition_failed(format!(
                 "{resource} not empty"
@@ -147,6 +153,22 @@ impl Engine {
         self.reply(caller.connection, caller.number, Reply::MessageCount(ready));
         self.delete_queue(key);
         Ok(())
+    }
+}
+
+/// A quorum queue is not deleted on conditions.
+fn check_unconditional(
+    if_unused: bool,
+    if_empty: bool,
+    resource: Resource<'_>,
+) -> Result<(), ReplyError> {
+    let flags = [(if_unused, "if-unused"), (if_empty, "if-empty")];
+    match flags.into_iter().find(|(set, _)| *set) {
+        None => Ok(()),
+        Some((_, flag)) => Err(ReplyError::not_implemented(format!(
+            "cannot delete {resource}. queue.delete operations with {flag} flag set are not \
+             supported by quorum queues"
+        ))),
     }
 }
 

@@ -18,10 +18,11 @@ impl Engine {
             multiple,
             settlement,
         } = settle;
+        let failed = self.options.profile.takes_for_failed(settlement);
         let (fate, multiple) = match settlement {
             Settlement::Ack => (Fate::Acked, multiple),
-            Settlement::Nack { requeue } => (fate(requeue), multiple),
-            Settlement::Reject { requeue } => (fate(requeue), false),
+            Settlement::Nack { requeue } => (fate(requeue, failed), multiple),
+            Settlement::Reject { requeue } => (fate(requeue, failed), false),
         };
         let channel = self.channel_mut(caller)?;
         let unknown = || ReplyError::unknown_delivery_tag(delivery_tag);
@@ -66,15 +67,15 @@ impl Engine {
             return Err(ReplyError::not_implemented("requeue=false"));
         }
         let taken = self.channel_mut(caller)?.ledger.take_all();
-        self.settle(caller.channel, taken, Fate::Requeued);
+        self.settle(caller.channel, taken, Fate::Requeued { failed: false });
         Ok(())
     }
 }
 
-fn fate(requeue: bool) -> Fate {
+fn fate(requeue: bool, failed: bool) -> Fate {
     if requeue {
-        Fate::Requeued
+        Fate::Requeued { failed }
     } else {
-        Fate::Rejected
+        Fate::Rejected { failed }
     }
 }

@@ -1,7 +1,9 @@
-//! The arguments of a classic queue ([optional arguments](https://www.rabbitmq.com/docs/queues#optional-arguments)).
+//! The arguments of a queue ([optional arguments](https://www.rabbitmq.com/docs/queues#optional-arguments)).
 
 use mooq_core::{ExchangeName, FieldTable, FieldValue, RoutingKey};
 
+use super::kind::{LEADER_LOCATOR, QUEUE_TYPE, QueueType};
+use super::quorum::DeliveryLimit;
 use crate::engine::arguments::{assert_args_equivalence, name_arg};
 use crate::engine::profile::Profile;
 use crate::engine::reply_error::{ReplyError, Resource, type_name};
@@ -9,6 +11,7 @@ use crate::engine::reply_error::{ReplyError, Resource, type_name};
 /// What a queue's arguments ask for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct QueueArguments {
+    pub(crate) kind: QueueType,
     /// How long the queue may be unused, in milliseconds.
     pub(crate) expires: Option<u64>,
     /// How long a message may wait, in milliseconds.
@@ -20,6 +23,8 @@ pub(crate) struct QueueArguments {
     pub(crate) max_priority: u8,
     pub(crate) overflow: Overflow,
     pub(crate) single_active_consumer: bool,
+    /// How often a message may come back to a quorum queue.
+    pub(crate) delivery_limit: DeliveryLimit,
 }
 
 /// What happens to a message too many ([queue length limits](https://www.rabbitmq.com/docs/maxlength)).
@@ -33,28 +38,6 @@ pub(crate) enum Overflow {
     /// The new one is refused and goes to the dead-letter exchange.
     RejectPublishDlx,
 }
-
-/// The arguments that a classic queue knows, in the order in which a redeclare compares them.
-const KNOWN: [&str; 13] = [
-    "x-expires",
-    "x-message-ttl",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-priority",
-    "x-overflow",
-    "x-queue-mode",
-    "x-queue-version",
-    "x-single-active-consumer",
-    QUEUE_TYPE,
-    "x-queue-master-locator",
-];
-
-/// One that it knows or leaves to other types, depending on the version.
-const LEADER_LOCATOR: &str = "x-queue-leader-locator";
-
-const QUEUE_TYPE: &str = "x-queue-type";
 
 /// Ten years: RabbitMQ takes no longer times.
 const MAX_MILLIS: i64 = 315_360_000_000;
@@ -71,14 +54,14 @@ pub(crate) fn with_queue_type(mut arguments: FieldTable) -> FieldTable {
 
 /// Checks that a redeclare has the arguments that the queue has.
 pub(crate) fn assert_equivalence(
+    kind: QueueType,
     current: &FieldTable,
     received: &FieldTable,
     resource: Resource<'_>,
     profile: Profile,
 ) -> Result<(), ReplyError> {
-    assert_args_equivalence(current, received, resource, &KNOWN)?;
-    if profile.classic_queues_have_leader_locator() {
-        assert_args_equivalence(current, received, resource, &[LEADER_LOCATOR])?;
+    for key in kind.arguments(profile) {
+        assert_args_equivalence(current, received, resource, &[key])?;
     }
     Ok(())
 }
@@ -96,11 +79,13 @@ impl QueueArguments {
         profile: Profile,
     ) -> Result<Self, ReplyError> {
         let dead_letter_exchange = name_arg(arguments, "x-dead-letter-exchange", resource)?;
+        let kind = QueueType::of(arguments, resource)?;
         let arg = Args {
+            kind,
             arguments,
             resource,
+            profile,
         };
-        arg.check_queue_type()?;
         let expires = arg.check("x-expires", |value| match int(value)? {
             0 => Err("{value_zero,0}".into()),
             millis => check_expiry(millis),
@@ -112,8 +97,15 @@ impl QueueArguments {
                 .map(|_| key.to_owned())
                 .ok_or_else(|| "routing_key_but_no_dlx_defined".into())
         })?;
+        arg.check("x-dead-letter-strategy", |value| match text(value)? {
+            "at-most-once" | "at-least-once" => Ok(()),
+            _ => Err("invalid_dlx_strategy".into()),
+        })?;
         let max_length = arg.check("x-max-length", non_negative)?;
         let max_length_bytes = arg.check("x-max-length-bytes", non_negative)?;
+        // Where a quorum queue stores messages makes no difference that a client could see.
+        arg.check("x-max-in-memory-length", non_negative)?;
+        arg.check("x-max-in-memory-bytes", non_negative)?;
         let max_priority = arg.check("x-max-priority", |value| {
             let levels = non_negative(value)?;
             u8::try_from(levels).map_err(|_| format!("{{max_value_exceeded,{levels}}}"))
@@ -140,15 +132,20 @@ impl QueueArguments {
                 FieldValue::Bool(on) => Ok(*on),
                 other => Err(unacceptable_type(other)),
             })?;
-        if profile.classic_queues_have_leader_locator() {
-            arg.check(LEADER_LOCATOR, |value| match text(value)? {
-                "client-local" | "balanced" => Ok(()),
-                "random" | "least-leaders" | "min-masters" => Ok(()),
-                _ => Err("invalid_queue_locator_arg".into()),
-            })?;
-        }
-        arg.refuse(|key| profile.leaves_queue_argument_to_others(key))?;
+        arg.check("x-quorum-initial-group-size", |value| {
+            match non_negative(value)? {
+                0 => Err("{value_zero,0}".into()),
+                _ => Ok(()),
+            }
+        })?;
+        arg.check(LEADER_LOCATOR, |value| match text(value)? {
+            "client-local" | "balanced" => Ok(()),
+            "random" | "least-leaders" | "min-masters" => Ok(()),
+            _ => Err("invalid_queue_locator_arg".into()),
+        })?;
+        arg.refuse(|key| kind.leaves_argument_to_others(key, profile))?;
         Ok(Self {
+            kind,
             expires,
             message_ttl,
             dead_letter_exchange: dead_letter_exchange.and_then(|name| name.try_into().ok()),
@@ -156,36 +153,62 @@ impl QueueArguments {
             max_length,
             max_length_bytes,
             max_priority: max_priority.unwrap_or(0),
-            overflow: overflow.unwrap_or_default(),
+            overflow: match overflow.unwrap_or_default() {
+                // A quorum queue knows no third way.
+                Overflow::RejectPublishDlx if kind == QueueType::Quorum => Overflow::DropHead,
+                overflow => overflow,
+            },
             single_active_consumer: single_active_consumer.unwrap_or(false),
+            delivery_limit: match kind {
+                QueueType::Classic => DeliveryLimit::None,
+                QueueType::Quorum => DeliveryLimit::of(arguments.get("x-delivery-limit"), profile),
+            },
         })
     }
 }
 
 /// The priority of a consumer ([consumer priorities](https://www.rabbitmq.com/docs/consumer-priority)).
 pub(crate) fn consumer_priority(
+    kind: QueueType,
     arguments: &FieldTable,
     resource: Resource<'_>,
     profile: Profile,
 ) -> Result<i64, ReplyError> {
     let arg = Args {
+        kind,
         arguments,
         resource,
+        profile,
     };
-    let priority = arg.check("x-priority", int)?;
-    arg.refuse(|key| profile.leaves_consumer_argument_to_others(key))?;
+    let priority = arg.parse("x-priority", int)?;
+    arg.refuse(|key| kind.leaves_consumer_argument_to_others(key, profile))?;
     Ok(priority.unwrap_or(0))
 }
 
 /// The arguments under examination, and whose they are.
 struct Args<'a> {
+    kind: QueueType,
     arguments: &'a FieldTable,
     resource: Resource<'a>,
+    profile: Profile,
 }
 
 impl Args<'_> {
-    /// The argument `key`, if it is there, as `parse` reads it.
+    /// The argument `key` of a queue, if it is there and the queue's type knows it.
     fn check<'v, T>(
+        &'v self,
+        key: &str,
+        parse: impl FnOnce(&'v FieldValue) -> Result<T, String>,
+    ) -> Result<Option<T>, ReplyError> {
+        if self.kind.arguments(self.profile).any(|known| known == key) {
+            self.parse(key, parse)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The argument `key`, if it is there, as `parse` reads it.
+    fn parse<'v, T>(
         &'v self,
         key: &str,
         parse: impl FnOnce(&'v FieldValue) -> Result<T, String>,
@@ -198,28 +221,14 @@ impl Args<'_> {
             .transpose()
     }
 
-    fn check_queue_type(&self) -> Result<(), ReplyError> {
-        let kind = self.check(QUEUE_TYPE, |value| match text(value)? {
-            kind @ ("classic" | "quorum" | "stream") => Ok(kind),
-            kind => Err(format!("\"unsupported queue type '{kind}'\"")),
-        })?;
-        match kind {
-            None | Some("classic") => Ok(()),
-            // Better no quorum queue than one that behaves as none does.
-            Some(kind) => Err(ReplyError::precondition_failed(format!(
-                "{} of type '{kind}': the in-memory broker has only classic queues",
-                self.resource
-            ))),
-        }
-    }
-
     /// Checks that none is there that is only for queues of other types.
     fn refuse(&self, foreign: impl Fn(&str) -> bool) -> Result<(), ReplyError> {
         let mut keys = self.arguments.iter().map(|(key, _)| key.as_str());
         keys.find(|key| foreign(key)).map_or(Ok(()), |key| {
             Err(ReplyError::precondition_failed(format!(
-                "invalid arg '{key}' for {} of queue type rabbit_classic_queue",
-                self.resource
+                "invalid arg '{key}' for {} of queue type {}",
+                self.resource,
+                self.kind.module()
             )))
         })
     }

@@ -34,6 +34,11 @@ impl QueueConsumers {
     }
 
     /// All of them, in the order in which they came.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Key<Consumer>> + '_ {
+        self.all.iter().copied()
+    }
+
+    /// The same, to end them.
     pub(crate) fn into_all(self) -> Vec<Key<Consumer>> {
         self.all
     }

@@ -2,6 +2,9 @@
 
 pub(crate) mod arguments;
 pub(crate) mod consumers;
+mod gate;
+pub(crate) mod kind;
+pub(crate) mod quorum;
 pub(crate) mod ready;
 pub(crate) mod tally;
 
@@ -11,7 +14,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use mooq_core::{FieldTable, Message, QueueDeclare, QueueName, RoutingKey};
 
-use super::arena::Key;
+use super::arena::{Arena, Key};
+use super::channel::Channel;
 use super::command::ConnectionId;
 use super::dead_letter::Annotations;
 use super::exchange::Exchange;
@@ -21,7 +25,10 @@ use super::time::Time;
 use super::vhost::VirtualHost;
 use arguments::{Overflow, QueueArguments};
 use consumers::QueueConsumers;
-use ready::{QueuedMessage, ReadyMessages};
+use gate::{Gate, low_mark};
+use kind::QueueType;
+use quorum::{DeliveryLimit, Quorum};
+use ready::{QueuedMessage, ReadyMessages, Returns};
 use tally::QueueTally;
 
 #[derive(Debug)]
@@ -39,6 +46,8 @@ pub(crate) struct Queue {
     pub(crate) unacked: u64,
     pub(crate) tally: QueueTally,
     pub(crate) consumers: QueueConsumers,
+    /// What else a quorum queue has. None for a classic one.
+    pub(crate) quorum: Option<Box<Quorum>>,
     /// The source and key of its bindings.
     pub(crate) bound_to: HashSet<(Key<Exchange>, RoutingKey), RandomState>,
     /// The last message that was routed to it, so that it gets one copy.
@@ -55,6 +64,7 @@ impl Queue {
         options: QueueArguments,
         vhost: Key<VirtualHost>,
         owner: Option<ConnectionId>,
+        profile: Profile,
     ) -> Self {
         Self {
             name: declare.name,
@@ -63,11 +73,17 @@ impl Queue {
             auto_delete: declare.auto_delete,
             owner,
             arguments: declare.arguments,
-            ready: ReadyMessages::new(options.max_priority),
-            options,
+            ready: ReadyMessages::new(options.kind, options.max_priority, profile),
             unacked: 0,
             tally: QueueTally::default(),
             consumers: QueueConsumers::default(),
+            quorum: (options.kind == QueueType::Quorum).then(|| {
+                Box::new(Quorum {
+                    gate: (options.overflow != Overflow::DropHead).then(Gate::default),
+                    ..Quorum::default()
+                })
+            }),
+            options,
             bound_to: HashSet::default(),
             routed: 0,
             unused_until: None,
@@ -83,20 +99,83 @@ impl Queue {
         annotations: Option<Arc<Annotations>>,
         message_ttl: Option<u64>,
     ) -> QueuedMessage {
-        let position = self.next_position;
-        self.next_position += 1;
         self.tally.arrived += 1;
         let ttl = match (self.options.message_ttl, message_ttl) {
             (Some(queue), Some(message)) => Some(queue.min(message)),
             (queue, message) => queue.or(message),
         };
+        let mut returns = Returns::default();
+        let mut least_ttl = 0;
+        if self.quorum.is_some() {
+            returns.failed = annotations.as_ref().map_or(0, |a| a.failed_deliveries);
+            // Nothing expires in the very moment of its arrival.
+            least_ttl = 1;
+        }
         QueuedMessage {
-            position,
+            position: self.next_position(),
             message,
             annotations,
-            expires: ttl.map(|millis| now.plus_millis(millis)),
-            redelivered: false,
+            expires: ttl.map(|millis| now.plus_millis(millis.max(least_ttl))),
+            returns,
         }
+    }
+
+    fn next_position(&mut self) -> u64 {
+        let position = self.next_position;
+        self.next_position += 1;
+        position
+    }
+
+    /// Takes out the message that leaves next.
+    pub(crate) fn pop(&mut self) -> Option<QueuedMessage> {
+        let queued = self.ready.pop()?;
+        if self.quorum.is_some() {
+            self.open_gate_if_low();
+        }
+        Some(queued)
+    }
+
+    /// Removes what is ready, and says how many messages that were.
+    pub(crate) fn purge(&mut self) -> usize {
+        let purged = self.ready.clear();
+        self.tally.purged += purged as u64;
+        self.open_gate_if_low();
+        purged
+    }
+
+    /// Takes back a message that was delivered.
+    ///
+    /// # Errors
+    /// The message, if it has come back so often that it is not to be delivered any more.
+    pub(crate) fn put_back(
+        &mut self,
+        mut queued: QueuedMessage,
+        failed: bool,
+        profile: Profile,
+    ) -> Result<(), QueuedMessage> {
+        let returns = &mut queued.returns;
+        returns.all = returns.all.saturating_add(1);
+        if self.quorum.is_some() {
+            returns.failed = returns.failed.saturating_add(failed.into());
+            if self.options.delivery_limit.is_exceeded(*returns, profile) {
+                self.tally.over_delivery_limit += 1;
+                return Err(queued);
+            }
+        }
+        self.ready.put_back(queued);
+        Ok(())
+    }
+
+    /// Takes back a message that its consumer did not want, where that puts it behind all others.
+    pub(crate) fn put_last(&mut self, mut queued: QueuedMessage) {
+        queued.returns.all = queued.returns.all.saturating_add(1);
+        queued.position = self.next_position();
+        self.ready.push_again(queued);
+    }
+
+    /// Whether what its consumers do not want goes behind all others.
+    pub(crate) fn requeues_behind(&self) -> bool {
+        self.quorum.is_some() && self.options.delivery_limit == DeliveryLimit::None
     }
 
     /// Whether there is more in it than its limits allow, with `more` messages of `bytes` in all.
@@ -106,9 +185,68 @@ impl Queue {
             || over(self.options.max_length_bytes, self.ready.bytes() + bytes)
     }
 
-    /// Whether it takes no message of this size, by its policy for too many.
-    pub(crate) fn refuses(&self, bytes: u64) -> bool {
-        self.options.overflow != Overflow::DropHead && self.is_over_limit(1, bytes)
+    /// Notes that it has more in it than its limits allow, if it refuses messages for that.
+    pub(crate) fn close_gate(&mut self) {
+        if let Some(gate) = self.gate() {
+            gate.close();
+        }
+    }
+
+    fn open_gate_if_low(&mut self) {
+        let low =
+            |limit: Option<u64>, count: u64| limit.is_none_or(|limit| count <= low_mark(limit));
+        if low(self.options.max_length, self.ready.len() as u64)
+            && low(self.options.max_length_bytes, self.ready.bytes())
+            && let Some(gate) = self.gate()
+        {
+            gate.open();
+        }
+    }
+
+    fn gate(&mut self) -> Option<&mut Gate> {
+        self.quorum.as_mut()?.gate.as_mut()
+    }
+
+    /// Whether it takes no message of this size from a channel, by its policy for too many. None
+    /// stands for the broker itself, with a dead letter.
+    pub(crate) fn refuses(
+        &mut self,
+        bytes: u64,
+        publisher: Option<Key<Channel>>,
+        channels: &Arena<Channel>,
+    ) -> bool {
+        if self.options.overflow == Overflow::DropHead {
+            return false;
+        }
+        if self.quorum.is_none() {
+            return self.is_over_limit(1, bytes);
+        }
+        let over_limit = self.is_over_limit(0, 0);
+        match (self.gate(), publisher) {
+            (Some(gate), Some(publisher)) => !gate.admits(publisher, over_limit, channels),
+            _ => false,
+        }
+    }
+
+    /// How many consumers it has. A quorum queue counts whoever has something to settle among
+    /// them, and with a single active consumer only that of those who wait.
+    pub(crate) fn consumer_count(&self) -> u32 {
+        let Some(quorum) = &self.quorum else {
+            return self.consumers.count();
+        };
+        let attached = if self.options.single_active_consumer {
+            self.consumers.sole.is_some().into()
+        } else {
+            self.consumers.count()
+        };
+        let lingering = u32::try_from(quorum.lingering.len()).unwrap_or(u32::MAX);
+        attached
+            .saturating_add(lingering)
+            .saturating_add(quorum.fetched)
+    }
+
+    pub(crate) fn is_quorum(&self) -> bool {
+        self.quorum.is_some()
     }
 
     /// Whether its last consumer has gone and it goes too.
@@ -153,15 +291,16 @@ impl Queue {
                 ));
             }
         }
-        arguments::assert_equivalence(&self.arguments, &declare.arguments, resource, profile)
+        let (current, received) = (&self.arguments, &declare.arguments);
+        arguments::assert_equivalence(self.options.kind, current, received, resource, profile)
     }
 
     /// Any queue, for tests of what only needs the keys of some.
     #[cfg(test)]
     pub(crate) fn placeholder() -> Self {
-        let vhost =
-            super::arena::Arena::new().insert(VirtualHost::new(mooq_core::VirtualHost::root()));
+        let vhost = Arena::new().insert(VirtualHost::new(mooq_core::VirtualHost::root()));
         let declare = QueueDeclare::new(QueueName::default());
-        Self::new(declare, QueueArguments::default(), vhost, None)
+        let profile = Profile::default();
+        Self::new(declare, QueueArguments::default(), vhost, None, profile)
     }
 }

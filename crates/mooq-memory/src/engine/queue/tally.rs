@@ -16,9 +16,12 @@ pub struct QueueTally {
     pub expired: u64,
     /// Too many ([queue length limit](https://www.rabbitmq.com/docs/maxlength)).
     pub dropped: u64,
+    /// Came back to a quorum queue too often
+    /// ([delivery limit](https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling)).
+    pub over_delivery_limit: u64,
     /// Purged.
     pub purged: u64,
-    /// How many of the rejected, expired and dropped ones went on to the dead-letter exchange, and
+    /// How many of the rejected, expired, dropped and returned ones went on to the dead-letter exchange, and
     /// of those refused on arrival.
     pub dead_lettered: u64,
 }
@@ -27,7 +30,8 @@ impl QueueTally {
     /// How many are in the queue: ready, or delivered and not settled.
     #[must_use]
     pub fn present(&self) -> u64 {
-        let left = self.acked + self.rejected + self.expired + self.dropped + self.purged;
+        let died = self.rejected + self.expired + self.dropped + self.over_delivery_limit;
+        let left = self.acked + died + self.purged;
         self.arrived.saturating_sub(left)
     }
 }

@@ -1,35 +1,14 @@
-//! The messages of a queue that are ready for delivery, in the order in which they leave it.
+//! What is ready in a classic queue: by priority, and within one in the order of arrival, to which
+//! what comes back returns.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
-use mooq_core::{DeliveryMode, Message};
+use mooq_core::DeliveryMode;
 
-use crate::engine::dead_letter::Annotations;
-use crate::engine::time::Time;
-
-/// A message in a queue. Kept small: there may be millions.
-#[derive(Debug, Clone)]
-pub(crate) struct QueuedMessage {
-    /// Its place in the order of arrival, to which it comes back if it is requeued.
-    pub(crate) position: u64,
-    pub(crate) message: Arc<Message>,
-    /// What the broker knows of it beyond what its consumers see.
-    pub(crate) annotations: Option<Arc<Annotations>>,
-    /// When it expires. Fixed at arrival and kept through requeues.
-    pub(crate) expires: Option<Time>,
-    /// It was delivered before.
-    pub(crate) redelivered: bool,
-}
-
-impl QueuedMessage {
-    fn bytes(&self) -> u64 {
-        self.message.body.len() as u64
-    }
-}
+use super::QueuedMessage;
 
 #[derive(Debug)]
-pub(crate) struct ReadyMessages {
+pub(crate) struct ClassicMessages {
     /// One level per priority, the lowest first; a queue without priorities has one.
     levels: Vec<Level>,
     len: usize,
@@ -43,7 +22,7 @@ struct Level {
     arrived: VecDeque<QueuedMessage>,
 }
 
-impl ReadyMessages {
+impl ClassicMessages {
     pub(crate) fn new(max_priority: u8) -> Self {
         Self {
             levels: (0..=max_priority).map(|_| Level::default()).collect(),
@@ -54,10 +33,6 @@ impl ReadyMessages {
 
     pub(crate) fn len(&self) -> usize {
         self.len
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// The size of all bodies.
@@ -157,8 +132,12 @@ impl Level {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mooq_core::{Message, Properties};
+
     use super::*;
-    use mooq_core::Properties;
+    use crate::engine::queue::ready::Returns;
 
     fn message(position: u64, priority: u8) -> QueuedMessage {
         let mut properties = Properties::default();
@@ -173,17 +152,17 @@ mod tests {
             }),
             annotations: None,
             expires: None,
-            redelivered: false,
+            returns: Returns::default(),
         }
     }
 
-    fn drain(ready: &mut ReadyMessages) -> Vec<u64> {
+    fn drain(ready: &mut ClassicMessages) -> Vec<u64> {
         std::iter::from_fn(|| ready.pop().map(|queued| queued.position)).collect()
     }
 
     #[test]
     fn what_comes_back_comes_back_to_its_original_place() {
-        let mut ready = ReadyMessages::new(0);
+        let mut ready = ClassicMessages::new(0);
         (1..=5).for_each(|position| ready.push(message(position, 0)));
         let out: Vec<_> = (0..4).map(|_| ready.pop().unwrap()).collect();
         for index in [2, 0, 3] {
@@ -196,7 +175,7 @@ mod tests {
 
     #[test]
     fn higher_priorities_leave_first_and_too_high_ones_count_as_the_highest() {
-        let mut ready = ReadyMessages::new(2);
+        let mut ready = ClassicMessages::new(2);
         for (position, priority) in [(1, 0), (2, 2), (3, 1), (4, 9), (5, 0)] {
             ready.push(message(position, priority));
         }

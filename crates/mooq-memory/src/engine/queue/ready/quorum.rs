@@ -1,0 +1,263 @@
+//! What is ready in a quorum queue: first what came back, in the order in which it did, then what
+//! arrived, by [priority](https://www.rabbitmq.com/docs/quorum-queues#priorities).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::QueuedMessage;
+use crate::engine::profile::{Profile, QuorumPriorities};
+
+#[derive(Debug)]
+pub(crate) struct QuorumMessages {
+    returned: VecDeque<QueuedMessage>,
+    arrived: Arrivals,
+    len: usize,
+    bytes: u64,
+}
+
+/// What arrived and was not delivered yet.
+#[derive(Debug)]
+enum Arrivals {
+    /// Priorities do not count.
+    InOrder(VecDeque<QueuedMessage>),
+    /// High ones have precedence, without ever keeping normal ones waiting for long.
+    HighAndNormal(TwoLevels),
+    /// Higher ones leave first.
+    Strict(BTreeMap<u8, VecDeque<QueuedMessage>>),
+}
+
+#[derive(Debug, Default)]
+struct TwoLevels {
+    high: VecDeque<QueuedMessage>,
+    normal: VecDeque<QueuedMessage>,
+    /// Where in a round the next message leaves: the last turn of each round is a normal one's.
+    turn: u8,
+}
+
+/// A round is two high messages and a normal one.
+const LAST_TURN: u8 = 2;
+
+/// Above this a message is a high one.
+const HIGHEST_NORMAL: u8 = 4;
+
+/// The priority of a message without one, where all count.
+const DEFAULT_PRIORITY: u8 = 4;
+
+/// The highest priority there is, where all count. Higher ones are as this.
+const MAX_PRIORITY: u8 = 31;
+
+impl QuorumMessages {
+    pub(super) fn new(profile: Profile) -> Self {
+        Self {
+            returned: VecDeque::new(),
+            arrived: match profile.quorum_priorities() {
+                QuorumPriorities::None => Arrivals::InOrder(VecDeque::new()),
+                QuorumPriorities::HighAndNormal => Arrivals::HighAndNormal(TwoLevels::default()),
+                QuorumPriorities::Strict => Arrivals::Strict(BTreeMap::new()),
+            },
+            len: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn push(&mut self, queued: QueuedMessage) {
+        let priority = queued.message.properties.priority;
+        self.push_as(queued, priority);
+    }
+
+    /// Adds a message as one that has just arrived, without a priority: so does what came back to
+    /// a queue without a delivery limit, lest it keep others from being delivered for ever.
+    pub(super) fn push_again(&mut self, queued: QueuedMessage) {
+        self.push_as(queued, None);
+    }
+
+    fn push_as(&mut self, queued: QueuedMessage, priority: Option<u8>) {
+        self.len += 1;
+        self.bytes += queued.bytes();
+        match &mut self.arrived {
+            Arrivals::InOrder(messages) => messages.push_back(queued),
+            Arrivals::HighAndNormal(levels) => {
+                let level = match priority {
+                    Some(priority) if priority > HIGHEST_NORMAL => &mut levels.high,
+                    _ => &mut levels.normal,
+                };
+                level.push_back(queued);
+            }
+            Arrivals::Strict(levels) => {
+                let priority = priority.unwrap_or(DEFAULT_PRIORITY).min(MAX_PRIORITY);
+                levels.entry(priority).or_default().push_back(queued);
+            }
+        }
+    }
+
+    pub(super) fn put_back(&mut self, queued: QueuedMessage) {
+        self.len += 1;
+        self.bytes += queued.bytes();
+        self.returned.push_back(queued);
+    }
+
+    pub(super) fn front(&self) -> Option<&QueuedMessage> {
+        self.returned.front().or_else(|| self.arrived.front())
+    }
+
+    pub(super) fn pop(&mut self) -> Option<QueuedMessage> {
+        let next = self.returned.pop_front();
+        let queued = next.or_else(|| self.arrived.pop())?;
+        self.len -= 1;
+        self.bytes -= queued.bytes();
+        Some(queued)
+    }
+
+    pub(super) fn clear(&mut self) -> usize {
+        let cleared = self.len;
+        self.returned.clear();
+        match &mut self.arrived {
+            Arrivals::InOrder(messages) => messages.clear(),
+            Arrivals::HighAndNormal(levels) => {
+                levels.high.clear();
+                levels.normal.clear();
+                levels.turn = 0;
+            }
+            Arrivals::Strict(levels) => levels.clear(),
+        }
+        self.len = 0;
+        self.bytes = 0;
+        cleared
+    }
+}
+
+impl Arrivals {
+    fn front(&self) -> Option<&QueuedMessage> {
+        match self {
+            Self::InOrder(messages) => messages.front(),
+            Self::HighAndNormal(levels) if levels.next_is_high() => levels.high.front(),
+            Self::HighAndNormal(levels) => levels.normal.front(),
+            Self::Strict(levels) => levels.values().next_back()?.front(),
+        }
+    }
+
+    fn pop(&mut self) -> Option<QueuedMessage> {
+        match self {
+            Self::InOrder(messages) => messages.pop_front(),
+            Self::HighAndNormal(levels) => levels.pop(),
+            Self::Strict(levels) => {
+                let mut highest = levels.last_entry()?;
+                let queued = highest.get_mut().pop_front();
+                if highest.get().is_empty() {
+                    highest.remove();
+                }
+                queued
+            }
+        }
+    }
+}
+
+impl TwoLevels {
+    fn next_is_high(&self) -> bool {
+        match (self.high.front(), self.normal.front()) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            // A high one that came before the normal ones keeps nobody waiting.
+            (Some(high), Some(normal)) => self.turn < LAST_TURN || high.position < normal.position,
+        }
+    }
+
+    fn pop(&mut self) -> Option<QueuedMessage> {
+        let next = if self.next_is_high() {
+            &mut self.high
+        } else {
+            &mut self.normal
+        };
+        let queued = next.pop_front()?;
+        self.turn = if self.turn == LAST_TURN {
+            0
+        } else {
+            self.turn + 1
+        };
+        Some(queued)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use mooq_core::{Message, Properties};
+
+    use super::*;
+    use crate::engine::queue::ready::Returns;
+
+    fn message(position: u64, priority: Option<u8>) -> QueuedMessage {
+        let mut properties = Properties::default();
+        properties.priority = priority;
+        QueuedMessage {
+            position,
+            message: Arc::new(Message {
+                exchange: Default::default(),
+                routing_key: Default::default(),
+                properties: properties.into(),
+                body: "four".into(),
+            }),
+            annotations: None,
+            expires: None,
+            returns: Returns::default(),
+        }
+    }
+
+    /// Fills a queue with these priorities, and gives the order in which their messages leave it.
+    fn order(profile: Profile, priorities: &[Option<u8>]) -> Vec<u64> {
+        let mut ready = QuorumMessages::new(profile);
+        for (position, priority) in (0..).zip(priorities) {
+            ready.push(message(position, *priority));
+        }
+        drain(&mut ready)
+    }
+
+    fn drain(ready: &mut QuorumMessages) -> Vec<u64> {
+        let mut order = Vec::new();
+        loop {
+            let front = ready.front().map(|queued| queued.position);
+            let popped = ready.pop().map(|queued| queued.position);
+            assert_eq!(front, popped, "the front is what leaves next");
+            match popped {
+                Some(position) => order.push(position),
+                None => return order,
+            }
+        }
+    }
+
+    #[test]
+    fn what_comes_back_leaves_first_in_the_order_in_which_it_came_back() {
+        let mut ready = QuorumMessages::new(Profile::V4_0);
+        (1..=5).for_each(|position| ready.push(message(position, None)));
+        let out: Vec<_> = (0..3).map(|_| ready.pop().unwrap()).collect();
+        for index in [2, 0, 1] {
+            ready.put_back(out[index].clone());
+        }
+        assert_eq!((ready.len(), ready.bytes()), (5, 20));
+        assert_eq!(drain(&mut ready), [3, 1, 2, 4, 5]);
+        assert_eq!((ready.len(), ready.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn each_version_has_its_own_priorities() {
+        let sent = [None, Some(0), Some(4), Some(5), Some(9), Some(255), Some(6)];
+        assert_eq!(order(Profile::V3_10, &sent), [0, 1, 2, 3, 4, 5, 6]);
+        // Two high ones, a normal one, and so on.
+        assert_eq!(order(Profile::V4_0, &sent), [3, 4, 0, 5, 6, 1, 2]);
+        assert_eq!(order(Profile::V4_3, &sent), [5, 4, 6, 3, 0, 2, 1]);
+    }
+
+    #[test]
+    fn a_high_message_does_not_wait_for_normal_ones_that_came_after_it() {
+        let high_first = [Some(9), Some(9), Some(9), Some(9), None, None];
+        assert_eq!(order(Profile::V4_0, &high_first), [0, 1, 2, 3, 4, 5]);
+    }
+}

@@ -1,0 +1,246 @@
+//! Quorum queues: whom they serve, and whom they count.
+
+use mooq_core::Consume;
+
+use super::scenarios;
+use crate::Fixture;
+use crate::expect::method::{BASIC_CONSUME, QUEUE_DECLARE};
+use crate::raw::{Raw, consumer, quorum_queue, table, text};
+
+fn tagged(queue: &str, tag: &str) -> Consume {
+    Consume {
+        tag: tag.try_into().unwrap(),
+        ..consumer(queue)
+    }
+}
+
+/// A channel that consumes with a prefetch count.
+async fn consuming(fixture: &Fixture, queue: &str, prefetch: u16) -> Raw {
+    let raw = fixture.raw().await;
+    raw.prefetch(prefetch).await;
+    raw.consume(queue).await;
+    raw
+}
+
+async fn a_limit_for_the_whole_channel_is_not_supported(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    raw.channel.qos(10, true).await.unwrap();
+    let outcome = raw.channel.consume(consumer(&q)).await;
+    let text = format!("NOT_IMPLEMENTED - queue '{q}' in vhost '/' does not support global qos");
+    outcome.expect_err(&text);
+    raw.closes_connection(540, BASIC_CONSUME, &text).await;
+}
+
+async fn nobody_has_a_quorum_queue_for_itself(fixture: Fixture) {
+    let raw = fixture.publisher().await;
+    let mut other = fixture.raw().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    let exclusive = Consume {
+        exclusive: true,
+        ..consumer(&q)
+    };
+    for channel in [&raw, &other] {
+        channel.prefetch(1).await;
+        channel.consume_with(exclusive.clone()).await;
+    }
+    other.consume(&q).await;
+    assert_eq!(raw.counts(&q).await, (0, 3));
+    raw.publish("", &q, "1");
+    raw.publish("", &q, "2");
+    assert_eq!(other.delivered(1).await, ["2"]);
+}
+
+async fn arguments_of_consumers_are_checked(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    for (arguments, problem) in [
+        (
+            table([("x-priority", "high".into())]),
+            "invalid arg 'x-priority' for queue '{q}' in vhost '/': \"expected integer, got longstr\"",
+        ),
+        (
+            table([("x-stream-offset", "first".into())]),
+            "invalid arg 'x-stream-offset' for queue '{q}' in vhost '/' of queue type \
+             rabbit_quorum_queue",
+        ),
+    ] {
+        let consume = Consume {
+            arguments,
+            ..consumer(&q)
+        };
+        let outcome = raw.channel.consume(consume).await;
+        let text = format!("PRECONDITION_FAILED - {}", problem.replace("{q}", &q));
+        raw.refused(outcome, 406, BASIC_CONSUME, &text).await;
+    }
+}
+
+async fn consumers_take_turns_and_one_that_was_full_is_last(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    let mut a = consuming(&fixture, &q, 1).await;
+    let mut b = consuming(&fixture, &q, 2).await;
+    raw.fill(&q, &["1", "2"]).await;
+    assert_eq!(a.delivered(1).await, ["1"]);
+    assert_eq!(b.delivered(1).await, ["2"]);
+    // That made a full: b has stood in the row since its turn, a comes behind it.
+    a.ack(1);
+    raw.nothing_from(&q).await;
+    a.settled().await;
+    raw.until_counts(&q, (0, 2)).await;
+    raw.fill(&q, &["3", "4"]).await;
+    assert_eq!(b.delivered(1).await, ["3"]);
+    assert_eq!(a.delivered(1).await, ["4"]);
+}
+
+async fn a_higher_priority_is_served_first_as_long_as_it_takes_more(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    let mut low = consuming(&fixture, &q, 2).await;
+    let mut high = fixture.raw().await;
+    high.prefetch(2).await;
+    high.consume_with(Consume {
+        arguments: table([("x-priority", 1.into())]),
+        ..consumer(&q)
+    })
+    .await;
+    raw.fill(&q, &["1", "2", "3", "4", "5"]).await;
+    assert_eq!(high.delivered(2).await, ["1", "2"]);
+    assert_eq!(low.delivered(2).await, ["3", "4"]);
+    high.ack(2);
+    assert_eq!(high.delivered(1).await, ["5"]);
+}
+
+async fn without_a_prefetch_count_a_consumer_has_at_most_2000_deliveries(fixture: Fixture) {
+    let raw = fixture.raw().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    let mut eager = fixture.raw().await;
+    eager.consume(&q).await;
+    for number in 1..=2001 {
+        raw.publish("", &q, &number.to_string());
+    }
+    let delivered = eager.delivered(2000).await;
+    assert_eq!(delivered.last().map(String::as_str), Some("2000"));
+    raw.until_counts(&q, (1, 1)).await;
+    eager.nothing_from(&q).await;
+    eager.ack(7);
+    assert_eq!(eager.delivered(1).await, ["2001"]);
+}
+
+async fn who_has_fetched_counts_as_a_consumer_until_it_settles(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    raw.fill(&q, &["1", "2", "3"]).await;
+    raw.fetch(&q).await;
+    raw.fetch(&q).await;
+    assert_eq!(raw.counts(&q).await, (1, 2));
+    raw.ack(1);
+    raw.until_counts(&q, (1, 1)).await;
+    raw.settle(2, mooq_core::Settlement::Reject { requeue: false });
+    raw.until_counts(&q, (1, 0)).await;
+    assert_eq!(raw.drain(&q).await, ["3"]);
+    assert_eq!(raw.counts(&q).await, (0, 0));
+}
+
+async fn a_cancelled_consumer_counts_until_it_has_settled_all(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    let mut cancelled = fixture.raw().await;
+    cancelled.prefetch(2).await;
+    let tag = cancelled.consume(&q).await;
+    raw.fill(&q, &["1", "2", "3"]).await;
+    assert_eq!(cancelled.delivered(2).await, ["1", "2"]);
+    cancelled.cancel(&tag).await;
+    raw.until_counts(&q, (1, 1)).await;
+    cancelled.ack(1);
+    cancelled.settled().await;
+    assert_eq!(raw.counts(&q).await, (1, 1));
+    cancelled.requeue(2);
+    raw.until_counts(&q, (2, 0)).await;
+    cancelled.nothing_from(&q).await;
+    assert_eq!(raw.drain(&q).await, ["2", "3"]);
+}
+
+async fn a_tag_taken_again_answers_for_what_it_had_before(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    let mut again = fixture.raw().await;
+    again.prefetch(2).await;
+    let tag = again.consume_with(tagged(&q, "t")).await;
+    raw.fill(&q, &["1", "2", "3", "4"]).await;
+    assert_eq!(again.delivered(2).await, ["1", "2"]);
+    again.cancel(&tag).await;
+    again.consume_with(tagged(&q, "t")).await;
+    again.nothing_from(&q).await;
+    raw.until_counts(&q, (2, 1)).await;
+    again.ack(1);
+    assert_eq!(again.delivered(1).await, ["3"]);
+    again.ack(2);
+    assert_eq!(again.delivered(1).await, ["4"]);
+}
+
+async fn what_is_taken_without_acknowledgement_is_gone(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    raw.fill(&q, &["1", "2", "3"]).await;
+    let mut careless = fixture.raw().await;
+    careless
+        .consume_with(Consume {
+            no_ack: true,
+            ..consumer(&q)
+        })
+        .await;
+    for expected in ["1", "2", "3"] {
+        let delivery = careless.delivery().await;
+        assert_eq!(text(&delivery), expected);
+    }
+    careless.connection.close().await.unwrap();
+    raw.until_counts(&q, (0, 0)).await;
+    assert!(raw.get(&q).await.is_none());
+}
+
+async fn expiry_waits_while_a_queue_is_used_and_declaring_it_again_is_no_use(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    let expires = [("x-expires", 200.into())];
+    raw.declare_quorum(&q, expires.clone()).await;
+    raw.fill(&q, &["m"]).await;
+    let fetched = raw.fetch(&q).await;
+    raw.ack(fetched.delivery_tag);
+    let gone = async {
+        loop {
+            let passive = crate::raw::passive_queue(&q);
+            match raw.channel.declare_queue(passive).await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(gone) => return gone,
+            }
+        }
+    };
+    let gone = crate::within("the queue's expiry", gone).await;
+    let text = format!("NOT_FOUND - no queue '{q}' in vhost '/'");
+    crate::expect_reason(&gone, 404, QUEUE_DECLARE, &text);
+}
+
+scenarios! { quorum_consumers:
+    a_limit_for_the_whole_channel_is_not_supported,
+    nobody_has_a_quorum_queue_for_itself,
+    arguments_of_consumers_are_checked,
+    consumers_take_turns_and_one_that_was_full_is_last,
+    a_higher_priority_is_served_first_as_long_as_it_takes_more,
+    without_a_prefetch_count_a_consumer_has_at_most_2000_deliveries,
+    who_has_fetched_counts_as_a_consumer_until_it_settles,
+    a_cancelled_consumer_counts_until_it_has_settled_all,
+    a_tag_taken_again_answers_for_what_it_had_before,
+    what_is_taken_without_acknowledgement_is_gone,
+    expiry_waits_while_a_queue_is_used_and_declaring_it_again_is_no_use,
+}
