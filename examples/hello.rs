@@ -7,6 +7,7 @@
 //! $ cargo run --example hello
 //! ```
 
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Parser;
@@ -32,11 +33,13 @@ async fn main() -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
     chan.register_producer("in2com_log", Direct).await?;
 
+    // One for the whole loop: it also hears a Ctrl-C that comes while a message is published.
+    let mut stop = pin!(ctrl_c());
     let mut every_second = interval(Duration::from_secs(1));
     for count in 0..args.seconds.unwrap_or(u64::MAX) {
         tokio::select! {
             _ = every_second.tick() => println!("tick hello {count}"),
-            _ = ctrl_c() => break,
+            _ = &mut stop => break,
         }
         if count % 2 == 0 {
             // Ready when RabbitMQ has confirmed the message.

@@ -5,6 +5,7 @@
 //! $ cargo run --example in2com -- --url amqp://localhost:5672 --seconds 60
 //! ```
 
+use std::pin::pin;
 use std::time::Duration;
 
 use clap::Parser;
@@ -48,11 +49,13 @@ async fn set_up_hello(url: &str) -> mooq::Result<Channel> {
 }
 
 async fn run_hello(chan: &Channel, seconds: u64) -> mooq::Result<()> {
+    // One for the whole loop: it also hears a Ctrl-C that comes while a message is published.
+    let mut stop = pin!(ctrl_c());
     let mut every_second = interval(Duration::from_secs(1));
     for count in 0..seconds {
         tokio::select! {
             _ = every_second.tick() => println!("tick hello {count}"),
-            _ = ctrl_c() => break,
+            _ = &mut stop => break,
         }
         if count % 2 == 0 {
             // Ready when the broker has confirmed the message.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mooq_core::{
-    Credentials, Endpoint, Error, IntoChecked, Result, Scheme, ShortString, VirtualHost,
+    Credentials, Endpoint, Error, ErrorKind, IntoChecked, Result, Scheme, ShortString, VirtualHost,
 };
 
 use crate::deferred::Deferred;
@@ -74,9 +74,18 @@ impl ConnectOptions {
         self
     }
 
-    /// How often each side lets the other know that it is there, in whole seconds from 2 on; 10 s
-    /// unless said otherwise. A peer is given up after twice this time of silence.
+    /// How often each side lets the other know that it is there, in whole seconds, 2 to 65535;
+    /// 10 s unless said otherwise. A peer is given up after twice this time of silence.
     pub fn heartbeat(mut self, every: Duration) -> Self {
+        if !(2..=u64::from(u16::MAX)).contains(&every.as_secs()) {
+            self.deferred.fail(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "the heartbeat is {every:?}, expected 2 to {} seconds",
+                    u16::MAX
+                ),
+            ));
+        }
         self.endpoint.heartbeat = every;
         self
     }

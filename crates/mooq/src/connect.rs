@@ -57,3 +57,26 @@ fn transport(scheme: Scheme) -> Result<Box<dyn Transport>> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scheme_needs_its_feature() {
+        for (scheme, feature, compiled_in) in [
+            (Scheme::Amqp, "'rabbit'", cfg!(feature = "rabbit")),
+            (Scheme::Amqps, "'rabbit'", cfg!(feature = "rabbit")),
+            (Scheme::Memory, "'memory'", cfg!(feature = "memory")),
+        ] {
+            match transport(scheme) {
+                Ok(_) => assert!(compiled_in, "{scheme:?}"),
+                Err(err) => {
+                    assert!(!compiled_in, "{err}");
+                    assert_eq!(err.kind(), ErrorKind::UnsupportedScheme);
+                    assert!(err.to_string().contains(feature), "{err}");
+                }
+            }
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! What is refused before anything is sent, and what the broker refuses to declare.
 
 use std::future::IntoFuture;
+use std::time::Duration;
 
 use mooq::{Channel, ConnectOptions, Error, ErrorKind, ErrorScope, ExchangeKind, Result};
 
@@ -119,6 +120,15 @@ async fn connecting_with_an_overlong_name_fails(fixture: Fixture) {
     expect_invalid_name("short string", &err);
 }
 
+async fn a_heartbeat_out_of_range_is_an_invalid_argument(fixture: Fixture) {
+    for every in [0, 1999, 65_536_000] {
+        let options = fixture.options().heartbeat(Duration::from_millis(every));
+        let err = mooq::connect(options).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{every} ms");
+        assert!(err.to_string().contains("2 to 65535 seconds"), "{err}");
+    }
+}
+
 async fn a_builder_tells_the_first_of_its_mistakes(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let publish = chan.publish("", "body").routing_key(long());
@@ -229,6 +239,7 @@ scenarios! { bad_input:
     binding_and_deleting_with_an_overlong_name_sends_nothing,
     consuming_with_an_overlong_name_sends_nothing,
     connecting_with_an_overlong_name_fails,
+    a_heartbeat_out_of_range_is_an_invalid_argument,
     a_builder_tells_the_first_of_its_mistakes,
     a_prefetch_or_concurrency_of_zero_is_an_invalid_argument,
     an_unknown_exchange_kind_is_bad_exchange,

@@ -1,5 +1,7 @@
 //! Closing connections and channels, and what becomes of what they held.
 
+use std::future::IntoFuture;
+
 use mooq::{Channel, Connection, Delivery, Error, ErrorKind, ErrorScope};
 
 use super::scenarios;
@@ -254,7 +256,7 @@ async fn dropping_every_handle_closes_the_connection(fixture: Fixture) {
     let got = other.get::<String>(&queue).timeout(LIMIT).await.unwrap();
     assert!(got.redelivered);
     assert_eq!(got.ack().await.unwrap(), "kept safe");
-    until_unused(&other, &queue).await;
+    until_consumers(&other, &queue, 0).await;
 }
 
 async fn dropping_every_handle_of_a_channel_closes_it(fixture: Fixture) {
@@ -269,7 +271,7 @@ async fn dropping_every_handle_of_a_channel_closes_it(fixture: Fixture) {
     drop((stream, held));
     let got = other.get::<String>(&queue).timeout(LIMIT).await.unwrap();
     assert_eq!(got.ack().await.unwrap(), "kept safe");
-    until_unused(&other, &queue).await;
+    until_consumers(&other, &queue, 0).await;
 }
 
 async fn a_channel_keeps_its_connection_open(fixture: Fixture) {
@@ -308,6 +310,21 @@ async fn one_connections_close_leaves_others_alone(fixture: Fixture) {
     }
 }
 
+async fn calls_that_wait_at_the_close_end(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    chan.declare_queue(&queue).await.unwrap();
+    let mut stream = chan.consume::<String>(&queue).await.unwrap();
+    let get = chan.get::<String>(&queue).timeout(LIMIT);
+    let get = tokio::spawn(get.into_future());
+    until_consumers(&chan, &queue, 2).await;
+    conn.close().await.unwrap();
+    let end = crate::within("the stream's end", stream.next()).await;
+    assert!(end.is_none());
+    let got = crate::within("the end of the wait", get).await.unwrap();
+    assert_eq!(got.unwrap_err().kind(), ErrorKind::ConnectionClosed);
+}
+
 async fn a_publish_in_flight_at_the_close_ends(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
@@ -335,21 +352,21 @@ async fn a_publish_in_flight_at_the_close_ends(fixture: Fixture) {
     assert_eq!(arrived, Vec::from_iter(0..20));
 }
 
-/// Waits until a queue has no consumer: of that the broker tells nobody.
-async fn until_unused(chan: &Channel, queue: &str) {
-    let unused = async {
+/// Waits until a queue has so many consumers: of that the broker tells nobody.
+async fn until_consumers(chan: &Channel, queue: &str, count: u32) {
+    let reached = async {
         while chan
             .declare_queue(queue)
             .passive()
             .await
             .unwrap()
             .consumer_count
-            > 0
+            != count
         {
             tokio::task::yield_now().await;
         }
     };
-    crate::within("the consumer's end", unused).await;
+    crate::within("a change of the consumers", reached).await;
 }
 
 scenarios! { closing:
@@ -372,5 +389,6 @@ scenarios! { closing:
     a_channel_keeps_its_connection_open,
     clones_are_the_same_connection_and_the_same_channel,
     one_connections_close_leaves_others_alone,
+    calls_that_wait_at_the_close_end,
     a_publish_in_flight_at_the_close_ends,
 }

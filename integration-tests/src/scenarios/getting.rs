@@ -125,6 +125,7 @@ async fn a_queue_deleted_while_get_waits_ends_the_wait(fixture: Fixture) {
     other.delete_queue(&queue).await.unwrap();
     let err = waiting.await.unwrap().unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ConsumerCancelled);
+    assert!(err.to_string().contains(&queue), "{err}");
 }
 
 async fn a_get_that_waits_is_a_consumer_and_an_auto_delete_queue_goes_with_it(fixture: Fixture) {

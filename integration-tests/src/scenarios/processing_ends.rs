@@ -132,6 +132,7 @@ async fn a_deleted_queue_ends_processing_and_the_other_consumers_stay(fixture: F
         .await
         .unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ConsumerCancelled);
+    assert!(err.to_string().contains(&doomed), "{err}");
     chan.publish(&exchange, "go on").await.unwrap();
     assert_eq!(calls.next(&conn).await.msg, "go on");
 }

@@ -222,6 +222,7 @@ async fn a_stream_ends_with_an_error_when_its_queue_is_deleted(fixture: Fixture)
     let last = crate::within("the last item", stream.next()).await;
     let err = last.unwrap().unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ConsumerCancelled);
+    assert!(err.to_string().contains(&queue), "{err}");
     assert!(stream.next().await.is_none());
     chan.declare_queue(&queue)
         .await

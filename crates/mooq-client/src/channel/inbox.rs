@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use mooq_core::{Deliver, Error};
+use mooq_core::{Deliver, Error, QueueName};
 
 use crate::consumer::Dispatch;
 
 /// The deliveries of one consumer, in order. The prefetch bounds how many there are.
 #[derive(Debug)]
 pub(crate) struct Inbox {
+    queue: QueueName,
     state: Mutex<State>,
     /// Who is told that there is something: the dispatch for callbacks, else the stream that
     /// polls.
@@ -27,19 +28,26 @@ struct State {
 
 impl Inbox {
     /// An inbox that a stream polls.
-    pub(crate) fn for_stream() -> Self {
+    pub(crate) fn for_stream(queue: QueueName) -> Self {
         Self {
+            queue,
             state: Mutex::default(),
             callback: None,
         }
     }
 
     /// An inbox whose deliveries the dispatch starts callbacks for, as its consumer `id`.
-    pub(crate) fn for_callback(dispatch: Weak<Dispatch>, id: u64) -> Self {
+    pub(crate) fn for_callback(queue: QueueName, dispatch: Weak<Dispatch>, id: u64) -> Self {
         Self {
+            queue,
             state: Mutex::default(),
             callback: Some((dispatch, id)),
         }
+    }
+
+    /// The queue that the deliveries come from.
+    pub(super) fn queue(&self) -> &QueueName {
+        &self.queue
     }
 
     pub(super) fn push(&self, deliver: Deliver) {

@@ -100,8 +100,9 @@ impl IntoFuture for RegisterProducer {
         Box::pin(async move {
             self.deferred.finish()?;
             let declare = self.declare;
+            let what = format!("declaring exchange '{}'", declare.name);
             self.channel
-                .rpc("declaring the exchange", |c| c.declare_exchange(declare))
+                .rpc(&what, |c| c.declare_exchange(declare))
                 .await
         })
     }

@@ -160,7 +160,11 @@ impl ChannelState {
         if let Some(inbox) = inbox {
             inbox.end(Error::new(
                 ErrorKind::ConsumerCancelled,
-                format!("the broker cancelled consumer '{tag}': its queue is gone"),
+                format!(
+                    "the broker cancelled the consumer '{tag}' of queue '{}', as it does when the \
+                     queue is deleted",
+                    inbox.queue()
+                ),
             ));
         }
     }

@@ -54,7 +54,8 @@ impl Channel {
             no_ack: consume.no_ack,
             state: State::Consuming,
         };
-        let consumed = self.rpc("basic.consume", |c| c.consume(consume)).await;
+        let what = format!("consuming queue '{}'", consume.queue);
+        let consumed = self.rpc(&what, |c| c.consume(consume)).await;
         if let Err(err) = consumed {
             if self.shared().state().closed().is_some() {
                 subscription.state = State::Cancelled;

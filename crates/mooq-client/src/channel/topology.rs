@@ -57,7 +57,8 @@ impl Channel {
     /// Dropped midway, the queue is purged or not.
     pub async fn purge_queue(&self, name: impl IntoChecked<QueueName>) -> Result<u32> {
         let name = name.into_checked()?;
-        self.rpc("purging the queue", |c| c.purge_queue(name)).await
+        let what = format!("purging queue '{name}'");
+        self.rpc(&what, |c| c.purge_queue(name)).await
     }
 
     /// Binds a queue to an exchange.
@@ -193,9 +194,8 @@ impl IntoFuture for DeclareQueue {
         Box::pin(async move {
             self.deferred.finish()?;
             let declare = self.declare;
-            self.channel
-                .rpc("declaring the queue", |c| c.declare_queue(declare))
-                .await
+            let what = format!("declaring queue '{}'", declare.name);
+            self.channel.rpc(&what, |c| c.declare_queue(declare)).await
         })
     }
 }
@@ -245,10 +245,9 @@ impl IntoFuture for DeleteQueue {
                 if_empty,
                 ..
             } = self;
+            let what = format!("deleting queue '{name}'");
             channel
-                .rpc("deleting the queue", |c| {
-                    c.delete_queue(name, if_unused, if_empty)
-                })
+                .rpc(&what, |c| c.delete_queue(name, if_unused, if_empty))
                 .await
         })
     }
@@ -286,10 +285,9 @@ impl IntoFuture for DeleteExchange {
         Box::pin(async move {
             self.deferred.finish()?;
             let (name, if_unused) = (self.name, self.if_unused);
+            let what = format!("deleting exchange '{name}'");
             self.channel
-                .rpc("deleting the exchange", |c| {
-                    c.delete_exchange(name, if_unused)
-                })
+                .rpc(&what, |c| c.delete_exchange(name, if_unused))
                 .await
         })
     }
@@ -364,8 +362,14 @@ impl IntoFuture for Bind {
             self.deferred.finish()?;
             let binding = self.binding;
             match self.change {
-                Change::Add => self.channel.rpc("binding", |c| c.bind(binding)).await,
-                Change::Remove => self.channel.rpc("unbinding", |c| c.unbind(binding)).await,
+                Change::Add => {
+                    let what = format!("binding to exchange '{}'", binding.source);
+                    self.channel.rpc(&what, |c| c.bind(binding)).await
+                }
+                Change::Remove => {
+                    let what = format!("unbinding from exchange '{}'", binding.source);
+                    self.channel.rpc(&what, |c| c.unbind(binding)).await
+                }
             }
         })
     }

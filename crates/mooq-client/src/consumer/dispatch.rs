@@ -256,3 +256,28 @@ fn wake(mut state: MutexGuard<'_, State>) {
         waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nothing_new(dispatch: &Dispatch, failed: bool, may_start: bool) -> bool {
+        dispatch.wait(&Context::from_waker(Waker::noop()), failed, may_start)
+    }
+
+    #[test]
+    fn an_end_that_comes_just_before_the_wait_is_seen() {
+        let dispatch = Dispatch::default();
+        assert!(nothing_new(&dispatch, false, false));
+        dispatch.close(Ok(()));
+        assert!(!nothing_new(&dispatch, false, false));
+    }
+
+    #[test]
+    fn a_delivery_is_new_for_a_runner_that_may_start_it() {
+        let dispatch = Dispatch::default();
+        dispatch.ready(1);
+        assert!(!nothing_new(&dispatch, false, true));
+        assert!(nothing_new(&dispatch, false, false));
+    }
+}

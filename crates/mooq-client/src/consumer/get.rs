@@ -90,6 +90,9 @@ impl<T, C> Get<T, C> {
 
     /// Waits up to `limit` for a message to come, instead of failing at once. The broker tells
     /// when one is there: the queue is not polled.
+    ///
+    /// Whoever waits is a consumer for that time. So an auto-delete queue goes when the wait is
+    /// over, and a queue with an exclusive consumer cannot be waited for.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
@@ -107,7 +110,9 @@ where
     /// # Errors
     /// `NothingToConsume` if the queue is empty, `ConsumeTimeout` if it stayed so for the time
     /// given; `Decode` if the body is not of this type, and the message is rejected;
-    /// `ConsumerQueueNotFound`, `ResourceLocked`; the channel's close if it is closed.
+    /// `ConsumerQueueNotFound`, `ResourceLocked`; with a timeout also `AccessRefused` if the queue
+    /// has an exclusive consumer, and `ConsumerCancelled` if it is deleted; the channel's close if
+    /// it is closed.
     ///
     /// # Cancel safety
     /// A message that was under way when this was dropped goes back to the queue, or is lost if
@@ -156,7 +161,7 @@ async fn wait(
     auto_ack: bool,
     limit: Duration,
 ) -> Result<(Deliver, Option<Unsettled>)> {
-    let inbox = Arc::new(Inbox::for_stream());
+    let inbox = Arc::new(Inbox::for_stream(queue.clone()));
     // Always with acknowledgement: a consumer without has no prefetch, and would be sent the
     // whole queue for the one message asked for.
     let consume = Consume::new(queue.clone());

@@ -8,6 +8,7 @@ mod process_events;
 mod register;
 mod registered;
 mod registration;
+mod runner;
 mod stream;
 
 pub(crate) use dispatch::Dispatch;

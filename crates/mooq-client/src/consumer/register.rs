@@ -83,6 +83,10 @@ impl<C> RegisterConsumer<C> {
     /// the delivery: see [`IntoOutcome`](crate::IntoOutcome). An error or a panic is caught,
     /// traced, and handled by [`on_error`](RegisterConsumer::on_error).
     ///
+    /// A callback that owns a [`Channel`](crate::Channel) or a connection keeps it open:
+    /// [`Connection::close`](crate::Connection::close) ends it then, dropping the other handles
+    /// does not.
+    ///
     /// # Examples
     /// ```
     /// use mooq::{Channel, Delivery, Outcome};
@@ -235,7 +239,8 @@ impl<C, K> RegisterConsumer<C, K> {
     }
 
     /// The broker counts each message as done as it sends it: fast, and lost if the callback
-    /// fails or the process ends. The prefetch has no effect then.
+    /// fails, or if the channel, the connection or the process ends before. The prefetch has no
+    /// effect then.
     pub fn auto_ack(mut self) -> Self {
         self.registration.settings.ack_mode = AckMode::Auto;
         self

@@ -90,10 +90,9 @@ impl Registration {
         let source = self.exchange.name().clone();
         self.exchange.await?;
         let declare = self.queue.declare();
-        let queue = channel
-            .rpc("declaring the queue", |c| c.declare_queue(declare))
-            .await?
-            .name;
+        let what = format!("declaring queue '{}'", declare.name);
+        let declared = channel.rpc(&what, |c| c.declare_queue(declare)).await?;
+        let queue = declared.name;
         let mut routing_keys = self.routing_keys;
         if routing_keys.is_empty() {
             routing_keys.push(RoutingKey::default());
@@ -105,14 +104,14 @@ impl Registration {
                 routing_key,
                 arguments: self.binding_arguments.clone(),
             };
-            channel
-                .rpc("binding the queue", |c| c.bind(binding))
-                .await?;
+            let what = format!("binding queue '{queue}' to exchange '{source}'");
+            channel.rpc(&what, |c| c.bind(binding)).await?;
         }
 
         let dispatch = channel.dispatch();
         let id = dispatch.reserve();
-        let inbox = Arc::new(Inbox::for_callback(Arc::downgrade(dispatch), id));
+        let inbox = Inbox::for_callback(queue.clone(), Arc::downgrade(dispatch), id);
+        let inbox = Arc::new(inbox);
         let consume = Consume {
             queue: queue.clone(),
             no_ack,

@@ -70,7 +70,8 @@ impl<T, C> ConsumeQueue<T, C> {
         self
     }
 
-    /// The broker counts each message as done as it sends it. The prefetch has no effect then.
+    /// The broker counts each message as done as it sends it: what has not been processed when
+    /// the stream, the channel or the process ends is lost. The prefetch has no effect then.
     pub fn auto_ack(mut self) -> Self {
         self.consume.no_ack = true;
         self
@@ -121,7 +122,7 @@ where
             self.deferred.finish()?;
             let queue = self.consume.queue.clone();
             let auto_ack = self.consume.no_ack;
-            let inbox = Arc::new(Inbox::for_stream());
+            let inbox = Arc::new(Inbox::for_stream(queue.clone()));
             let subscription = self
                 .channel
                 .subscribe(self.consume, self.prefetch, Arc::clone(&inbox))

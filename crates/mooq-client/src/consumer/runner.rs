@@ -1,0 +1,197 @@
+//! Running callbacks.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use mooq_core::Result;
+use tokio::time::{Sleep, sleep};
+
+use super::dispatch::{Dispatch, Standing, Start};
+use crate::connection::ConnectionShared;
+
+/// How long a cycle waits for its first delivery, and how long nothing must arrive for the
+/// connection to count as idle.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// How many sweeps may start callbacks before other tasks get their turn.
+const SWEEPS_PER_TURN: usize = 64;
+
+/// When processing ends by itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Mode {
+    Forever,
+    Cycles(usize),
+    UntilIdle,
+}
+
+/// A running callback, with the id of its consumer.
+struct Running {
+    id: u64,
+    callback: BoxFuture<'static, ()>,
+}
+
+impl Future for Running {
+    type Output = u64;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u64> {
+        ready!(self.callback.as_mut().poll(cx));
+        Poll::Ready(self.id)
+    }
+}
+
+/// Runs callbacks until its mode, the shutdown signal or the connection says otherwise.
+pub(super) struct Runner {
+    dispatch: Arc<Dispatch>,
+    /// Keeps the connection open while its events are processed.
+    _connection: Arc<ConnectionShared>,
+    mode: Mode,
+    shutdown: Option<BoxFuture<'static, ()>>,
+    /// The shutdown signal has come.
+    stopping: bool,
+    running: FuturesUnordered<Running>,
+    /// Kept for its buffer.
+    starts: Vec<Start>,
+    /// The current cycle has started callbacks.
+    cycle_begun: bool,
+    /// Runs while nothing happens.
+    quiet: Option<Pin<Box<Sleep>>>,
+}
+
+impl Future for Runner {
+    type Output = Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let this = &mut *self;
+        for _ in 0..SWEEPS_PER_TURN {
+            while let Poll::Ready(Some(id)) = this.running.poll_next_unpin(cx) {
+                this.dispatch.finished(id);
+            }
+            let failed = match this.dispatch.standing() {
+                Standing::Good => false,
+                Standing::Failed => true,
+                Standing::Over(end) => return Poll::Ready(end),
+            };
+            if let Some(signal) = &mut this.shutdown
+                && signal.as_mut().poll(cx).is_ready()
+            {
+                this.shutdown = None;
+                this.stopping = true;
+            }
+            // A cycle is over only when all that it started has finished.
+            let in_cycle = matches!(this.mode, Mode::Cycles(_)) && this.cycle_begun;
+            let may_start = !this.stopping && !failed && !in_cycle;
+            if may_start && this.sweep(cx) {
+                this.cycle_begun = true;
+                this.quiet = None;
+                continue;
+            }
+            if this.running.is_empty() {
+                if let Some(err) = this.dispatch.take_failure() {
+                    return Poll::Ready(Err(err));
+                }
+                if this.stopping {
+                    return Poll::Ready(Ok(()));
+                }
+                match this.pause(cx) {
+                    Pause::Over => return Poll::Ready(Ok(())),
+                    Pause::NextCycle => continue,
+                    Pause::Wait => {}
+                }
+            }
+            if this.dispatch.wait(cx, failed, may_start) {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// What to do while no callback runs and none can start.
+enum Pause {
+    Wait,
+    NextCycle,
+    Over,
+}
+
+impl Runner {
+    /// The runner of `connection`, until it is dropped.
+    ///
+    /// # Errors
+    /// `NotAllowed` if there is one already.
+    pub(super) fn begin(
+        connection: Arc<ConnectionShared>,
+        mode: Mode,
+        shutdown: Option<BoxFuture<'static, ()>>,
+    ) -> Result<Self> {
+        let dispatch = Arc::clone(connection.dispatch());
+        dispatch.begin()?;
+        Ok(Self {
+            dispatch,
+            _connection: connection,
+            mode,
+            shutdown,
+            stopping: false,
+            running: FuturesUnordered::new(),
+            starts: Vec::new(),
+            cycle_begun: false,
+            quiet: None,
+        })
+    }
+
+    /// Starts a callback for each consumer that is ready. True if there was one.
+    fn sweep(&mut self, cx: &mut Context<'_>) -> bool {
+        self.dispatch.sweep(&mut self.starts);
+        let any = !self.starts.is_empty();
+        for Start {
+            id,
+            consumer,
+            deliver,
+        } in self.starts.drain(..)
+        {
+            let handler = Arc::clone(&consumer.handler);
+            let mut callback = handler.start(deliver, consumer);
+            // Most callbacks end at once, and those need no place among the running.
+            match callback.as_mut().poll(cx) {
+                Poll::Ready(()) => self.dispatch.finished(id),
+                Poll::Pending => self.running.push(Running { id, callback }),
+            }
+        }
+        any
+    }
+
+    fn pause(&mut self, cx: &mut Context<'_>) -> Pause {
+        if let Mode::Forever = self.mode {
+            return Pause::Wait;
+        }
+        if !self.cycle_begun || matches!(self.mode, Mode::UntilIdle) {
+            let quiet = self.quiet.get_or_insert_with(|| Box::pin(sleep(QUIET)));
+            if quiet.as_mut().poll(cx).is_pending() {
+                return Pause::Wait;
+            }
+        }
+        self.quiet = None;
+        self.cycle_begun = false;
+        match &mut self.mode {
+            Mode::Cycles(left) if *left > 1 => {
+                *left -= 1;
+                Pause::NextCycle
+            }
+            _ => Pause::Over,
+        }
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // Callbacks that are cut off give their deliveries back, before new ones can start.
+        self.running.clear();
+        self.dispatch.stop();
+    }
+}
