@@ -90,3 +90,6 @@ impl Drop for CloseOnDrop {
         ));
     }
 }
+
+#[cfg(test)]
+mod tests;
