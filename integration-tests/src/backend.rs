@@ -3,11 +3,12 @@
 use std::sync::OnceLock;
 
 use mooq_core::{Endpoint, OpenedConnection, Transport};
-use mooq_memory::{InMemoryBroker, MemoryTransport};
+use mooq_memory::{InMemoryBroker, MemoryTransport, Options, Profile};
 use mooq_rabbit::RabbitTransport;
 
-use crate::container::RabbitContainer;
+use crate::container::{Image, RabbitContainer};
 use crate::control::Control;
+use crate::version::Version;
 
 /// A sort of broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,38 +19,66 @@ pub enum BackendKind {
     RabbitMq,
 }
 
-/// The brokers of one test target.
+/// The brokers of one version.
 #[derive(Debug)]
 pub struct Backend {
-    kind: BackendKind,
-    /// Started by the first scenario that runs, and shared by all. One that does not start is not
-    /// tried again, or every scenario would wait for it in turn.
-    container: OnceLock<Result<RabbitContainer, String>>,
+    version: Version,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Memory(Profile),
+    RabbitMq {
+        image: Image,
+        /// Started by the first scenario that runs, and shared by all. One that does not start is
+        /// not tried again, or every scenario would wait for it in turn.
+        container: OnceLock<Result<RabbitContainer, String>>,
+    },
 }
 
 /// One scenario's broker.
 #[derive(Debug, Clone)]
 pub struct Broker {
     kind: BackendKind,
+    version: Version,
     url: String,
     /// Keeps a memory broker running as long as its scenario.
     control: Control,
 }
 
 impl Backend {
-    /// Nothing is started before a scenario needs it.
+    /// The in-memory broker as each version that it has a profile for.
     #[must_use]
-    pub fn new(kind: BackendKind) -> Self {
-        Self {
-            kind,
-            container: OnceLock::new(),
-        }
+    pub fn memory() -> Vec<Self> {
+        let of = |(version, profile)| Self {
+            version,
+            source: Source::Memory(profile),
+        };
+        Version::PROFILES.map(of).into()
     }
 
-    /// Which sort of broker this is.
+    /// RabbitMQ from these images, one for each version. Nothing is started before a scenario
+    /// needs it.
     #[must_use]
-    pub fn kind(&self) -> BackendKind {
-        self.kind
+    pub fn rabbitmq(images: impl IntoIterator<Item = (Version, Image)>) -> Vec<Self> {
+        let mut backends: Vec<Self> = Vec::new();
+        for (version, image) in images {
+            if backends.iter().all(|other| other.version != version) {
+                let container = OnceLock::new();
+                backends.push(Self {
+                    version,
+                    source: Source::RabbitMq { image, container },
+                });
+            }
+        }
+        backends
+    }
+
+    /// Which version of RabbitMQ this is or behaves as.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// The broker for the scenario of this name.
@@ -58,32 +87,39 @@ impl Backend {
     /// If its container cannot be started: the scenario cannot do without it.
     #[must_use]
     pub fn broker(&self, scenario: &str) -> Broker {
-        match self.kind {
-            BackendKind::Memory => {
+        match &self.source {
+            Source::Memory(profile) => {
                 // The registry is the process's: each scenario's broker has a host of its own.
-                let host = scenario.replace([':', '_'], "-");
-                let memory = InMemoryBroker::new(&host, 5672);
+                let host = format!("{}::{scenario}", self.version).replace([':', '_'], "-");
+                let options = Options::of(*profile);
+                let memory = InMemoryBroker::with_options(&host, 5672, options);
                 memory.run();
                 Broker {
-                    kind: self.kind,
+                    kind: BackendKind::Memory,
+                    version: self.version,
                     url: format!("memory://{host}:5672"),
                     control: Control::Memory(memory),
                 }
             }
-            BackendKind::RabbitMq => match self.container.get_or_init(RabbitContainer::start) {
-                Ok(container) => Broker {
-                    kind: self.kind,
-                    url: container.url(),
-                    control: container.control(),
-                },
-                Err(reason) => panic!("{reason}"),
-            },
+            Source::RabbitMq { image, container } => {
+                match container.get_or_init(|| RabbitContainer::start(image)) {
+                    Ok(container) => Broker {
+                        kind: BackendKind::RabbitMq,
+                        version: self.version,
+                        url: container.url(),
+                        control: container.control(),
+                    },
+                    Err(reason) => panic!("{reason}"),
+                }
+            }
         }
     }
 
     /// Removes the container, if one was started.
     pub fn stop(self) {
-        if let Some(Ok(container)) = self.container.into_inner() {
+        if let Source::RabbitMq { container, .. } = self.source
+            && let Some(Ok(container)) = container.into_inner()
+        {
             container.remove();
         }
     }
@@ -94,6 +130,12 @@ impl Broker {
     #[must_use]
     pub fn kind(&self) -> BackendKind {
         self.kind
+    }
+
+    /// Which version of RabbitMQ it is or behaves as.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.version
     }
 
     /// Where it is.

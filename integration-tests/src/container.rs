@@ -1,6 +1,7 @@
 //! RabbitMQ in a container.
 
 use std::env;
+use std::process::Command;
 
 use testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
@@ -8,9 +9,53 @@ use testcontainers::{ContainerAsync, GenericImage, ImageExt, TestcontainersError
 use tokio::runtime::Runtime;
 
 use crate::control::{Control, Management};
+use crate::version::Version;
 
-/// The image where `MOOQ_RABBITMQ_IMAGE` names none.
-const DEFAULT_IMAGE: &str = "rabbitmq:4-management";
+/// A container image of RabbitMQ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image(String);
+
+impl Image {
+    /// The one that most tests run on: `MOOQ_RABBITMQ_IMAGE`, else the official one.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::named("MOOQ_RABBITMQ_IMAGE", "rabbitmq:4-management")
+    }
+
+    /// The oldest that mooq is tested with: `MOOQ_RABBITMQ_3_10_IMAGE`, else the official one.
+    #[must_use]
+    pub fn oldest() -> Self {
+        Self::named("MOOQ_RABBITMQ_3_10_IMAGE", "rabbitmq:3.10-management")
+    }
+
+    fn named(variable: &str, otherwise: &str) -> Self {
+        Self(env::var(variable).unwrap_or_else(|_| otherwise.into()))
+    }
+
+    /// Which RabbitMQ is in it: that is asked of RabbitMQ, for tags name all sorts of things.
+    ///
+    /// # Panics
+    /// If it does not answer: the tests cannot do without it.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        let mut docker = Command::new("docker");
+        docker.args(["run", "--rm", "--label", &format!("{RUN_LABEL}={}", run())]);
+        docker.args(["--entrypoint", "rabbitmqctl"]);
+        let answer = docker.args([&self.0, "version"]).output();
+        let answer = answer.expect("the docker command runs");
+        let said = String::from_utf8_lossy(&answer.stdout);
+        // A note or two may come first.
+        let version = said.lines().next_back().map(str::parse);
+        match version {
+            Some(Ok(version)) if answer.status.success() => version,
+            _ => panic!(
+                "image '{}' does not say its version: {said}{}",
+                self.0,
+                String::from_utf8_lossy(&answer.stderr)
+            ),
+        }
+    }
+}
 
 /// The label of every container that the tests start, by which [`run`] they belong to: what is
 /// left of a run that was interrupted can be found by it.
@@ -37,9 +82,9 @@ impl RabbitContainer {
     ///
     /// # Errors
     /// Why it cannot be started, and from which image.
-    pub fn start() -> Result<Self, String> {
-        let image = env::var("MOOQ_RABBITMQ_IMAGE").unwrap_or_else(|_| DEFAULT_IMAGE.into());
-        let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
+    pub fn start(image: &Image) -> Result<Self, String> {
+        let image = &image.0;
+        let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let runtime = Runtime::new().expect("a tokio runtime starts");
         let started = runtime.block_on(async {
             let container = GenericImage::new(name, tag)

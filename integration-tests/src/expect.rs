@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use mooq_core::{CloseReason, Error};
 
+use crate::refusals;
+
 /// How long an event may take to come. Reached only when it never comes.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
@@ -22,6 +24,16 @@ pub mod method {
         ($($name:ident = $id:expr;)+) => {
             $(#[allow(missing_docs, reason = "named after the method")]
             pub const $name: Method = $id;)+
+
+            /// A method's name in the specification: `basic.publish`.
+            pub(crate) fn name(method: Method) -> String {
+                let names = [$(($name, stringify!($name))),+];
+                let name = names.iter().find(|(id, _)| *id == method);
+                name.map_or_else(
+                    || format!("{}.{}", method.0, method.1),
+                    |(_, name)| name.to_lowercase().replacen('_', ".", 1),
+                )
+            }
         };
     }
 
@@ -74,4 +86,5 @@ pub fn expect_reason(err: &Error, code: u16, method: Method, text: &str) {
         method_id: method.1,
     };
     assert_eq!(err.reason(), Some(&expected), "{err}");
+    refusals::note(expected);
 }

@@ -5,6 +5,7 @@ use mooq::{Channel, ConnectOptions, Connection};
 use crate::backend::{BackendKind, Broker};
 use crate::control::Control;
 use crate::raw::Raw;
+use crate::version::Version;
 
 /// A broker, and names that no other scenario uses.
 #[derive(Debug, Clone)]
@@ -28,6 +29,12 @@ impl Fixture {
     #[must_use]
     pub fn kind(&self) -> BackendKind {
         self.broker.kind()
+    }
+
+    /// Which version of RabbitMQ it is, or behaves as.
+    #[must_use]
+    pub fn version(&self) -> Version {
+        self.broker.version()
     }
 
     /// A name for a queue or an exchange, this scenario's own: container and broker are fresh

@@ -1,4 +1,4 @@
-//! Running every scenario on one backend, each as a test of its own.
+//! Running every scenario on every version of one sort of broker, each as a test of its own.
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -9,8 +9,10 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Trial};
 
 use crate::backend::{Backend, BackendKind};
+use crate::container::Image;
 use crate::fixture::Fixture;
 use crate::scenarios::{self, Scenario};
+use crate::version::Version;
 
 /// How long a scenario may take. Reached only by one that hangs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -25,25 +27,48 @@ const BLOCKED: Duration = Duration::from_secs(90);
 #[must_use]
 pub fn main(kind: BackendKind) -> ExitCode {
     let arguments = Arguments::from_args();
-    let backend = Arc::new(Backend::new(kind));
-    let trials = scenarios::all()
-        .into_iter()
-        .map(|scenario| trial(scenario, Arc::clone(&backend)))
-        .collect();
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Some(backend) = Arc::into_inner(backend) {
+    let backends = match kind {
+        BackendKind::Memory => Backend::memory(),
+        BackendKind::RabbitMq => Backend::rabbitmq(images(&arguments)),
+    };
+    let backends: Vec<_> = backends.into_iter().map(Arc::new).collect();
+    let trials = backends.iter().flat_map(|backend| {
+        let mut scenarios = scenarios::all();
+        scenarios.retain(|scenario| scenario.versions.contain(backend.version()));
+        scenarios
+            .into_iter()
+            .map(move |scenario| trial(scenario, kind, Arc::clone(backend)))
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    for backend in backends.into_iter().filter_map(Arc::into_inner) {
         backend.stop();
     }
     conclusion.exit_code()
 }
 
-fn trial(scenario: Scenario, backend: Arc<Backend>) -> Trial {
-    let needs_docker = backend.kind() == BackendKind::RabbitMq;
-    let trial = Trial::test(scenario.name, move || {
+/// The images to run, and what is in them. Docker is asked only if something will run: where
+/// tests are just listed, or shown as ignored, the names tell what the images are meant to hold.
+fn images(arguments: &Arguments) -> Vec<(Version, Image)> {
+    let images = [
+        (Version::V4_0, Image::current()),
+        (Version::V3_10, Image::oldest()),
+    ];
+    if arguments.list || !(arguments.include_ignored || arguments.ignored) {
+        return images.into();
+    }
+    images
+        .into_iter()
+        .map(|(_, image)| (image.version(), image))
+        .collect()
+}
+
+fn trial(scenario: Scenario, kind: BackendKind, backend: Arc<Backend>) -> Trial {
+    let name = format!("{}::{}", backend.version(), scenario.name);
+    let trial = Trial::test(name, move || {
         run(scenario, &backend);
         Ok(())
     });
-    if needs_docker {
+    if kind == BackendKind::RabbitMq {
         trial
             .with_kind("needs Docker: integration-tests/run-all")
             .with_ignored_flag(true)
@@ -52,16 +77,21 @@ fn trial(scenario: Scenario, backend: Arc<Backend>) -> Trial {
     }
 }
 
-/// Runs a scenario in a thread of its own, so that one which blocks fails instead of holding up
-/// the suite for ever.
-fn run(scenario: Scenario, backend: &Backend) {
+/// Runs a scenario in a thread of its own, which bears its name, so that one which blocks fails
+/// instead of holding up the suite for ever.
+///
+/// # Panics
+/// If the scenario does, or if it takes too long.
+pub fn run(scenario: Scenario, backend: &Backend) {
     let fixture = Fixture::new(backend.broker(scenario.name), scenario.name);
     let (ended, end) = mpsc::channel();
-    thread::spawn(move || {
+    let named = thread::Builder::new().name(scenario.name.to_owned());
+    let spawned = named.spawn(move || {
         let outcome = panic::catch_unwind(AssertUnwindSafe(|| run_here(scenario, fixture)));
         // Nobody listens any more if it was taken for blocked.
         let _ = ended.send(outcome);
     });
+    spawned.expect("a thread starts");
     match end.recv_timeout(BLOCKED) {
         Ok(Ok(())) => {}
         Ok(Err(panic)) => panic::resume_unwind(panic),

@@ -1,11 +1,16 @@
 //! One suite of scenarios, run on every transport of mooq.
 //!
 //! A scenario is an `async fn(Fixture)` in a file of [`scenarios`], listed once at the end of
-//! that file. Each target in `tests/` runs all of them on one backend:
+//! that file. Each target in `tests/` runs all of them, for every version that it has and that
+//! they hold for:
 //!
-//! - `tests/memory.rs`: the in-memory broker, a fresh one for each scenario;
-//! - `tests/rabbitmq.rs`: RabbitMQ in a container, one for all. Ignored unless asked for with
+//! - `tests/memory.rs`: the in-memory broker as RabbitMQ 3.10, 4.0 and 4.3, a fresh one for each
+//!   scenario;
+//! - `tests/rabbitmq.rs`: RabbitMQ 4.0 and 3.10, or what the images hold that are named instead,
+//!   one container for all scenarios of a version. Ignored unless asked for with
 //!   `--include-ignored`, as `run-all` does.
+//!
+//! A test is named after version, file and scenario: `v4_0::acks::acks_are_per_channel`.
 
 pub mod backend;
 pub mod container;
@@ -15,9 +20,12 @@ pub mod expect;
 pub mod fixture;
 pub mod harness;
 pub mod raw;
+pub mod refusals;
 pub mod scenarios;
 pub mod steps;
+pub mod version;
 
 pub use expect::{expect_reason, within};
 pub use fixture::Fixture;
 pub use raw::Raw;
+pub use version::Version;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use mooq_integration_tests::container::RabbitContainer;
+use mooq_integration_tests::container::{Image, RabbitContainer};
 use mooq_integration_tests::{example, within};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 fn hello_and_loud_talk_as_two_processes() {
     let hello = example::build("hello");
     let loud = example::build("loud");
-    let rabbit = RabbitContainer::start().expect("RabbitMQ starts");
+    let rabbit = RabbitContainer::start(&Image::current()).expect("RabbitMQ starts");
     let runtime = Runtime::new().expect("a tokio runtime starts");
     let url = rabbit.url();
     // As a task, so that the container is removed even if it panics.

@@ -7,6 +7,7 @@ use mooq::{Channel, ConnectOptions, Error, ErrorKind, ErrorScope, ExchangeKind, 
 
 use super::scenarios;
 use crate::Fixture;
+use crate::Version;
 use crate::steps::{fill, ready_in, record};
 
 /// The text of 256 bytes that no name can be.
@@ -167,6 +168,20 @@ async fn an_unknown_exchange_kind_is_bad_exchange(fixture: Fixture) {
         ("DIRECT", "unknown"),
         ("", "invalid"),
     ];
+    if fixture.version() < Version::V4_0 {
+        // There it costs the connection.
+        for (kind, word) in cases {
+            let conn = fixture.connect().await;
+            let chan = conn.create_channel().await.unwrap();
+            let exchange = fixture.name("exchange");
+            let err = chan.register_producer(&exchange, kind).await.unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::BadExchange);
+            assert_eq!(err.scope(), ErrorScope::Connection);
+            let text = format!("COMMAND_INVALID - {word} exchange type '{kind}'");
+            crate::expect_reason(&err, 503, (40, 10), &text);
+        }
+        return;
+    }
     for (kind, word) in cases {
         let chan = conn.create_channel().await.unwrap();
         let exchange = fixture.name("exchange");

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use mooq_core::{ChannelEvent, ExchangeKind};
+use mooq_core::{ChannelEvent, ExchangeKind, QueueDeclare};
 
 use super::scenarios;
 use crate::Fixture;
 use crate::expect::method::{BASIC_PUBLISH, CONFIRM_SELECT, TX_COMMIT, TX_ROLLBACK, TX_SELECT};
-use crate::raw::{Raw, mandatory, message, text};
+use crate::raw::{Raw, mandatory, message, queue, table, text};
 
 impl Raw {
     /// Selects a transaction.
@@ -128,6 +128,39 @@ async fn returned_and_routed_messages_are_confirmed_alike(fixture: Fixture) {
     assert_eq!(raw.confirmed().await, 2);
     raw.publish("", &q, "3");
     assert_eq!(raw.confirmed().await, 3);
+}
+
+async fn asking_for_confirms_again_goes_on_counting(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare(&q).await;
+    for sequence in 1..=3 {
+        raw.publish("", &q, "m");
+        assert_eq!(raw.confirmed().await, sequence);
+        raw.confirm_select().await;
+    }
+}
+
+async fn a_refused_message_fails_its_commit(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let (full, roomy) = (fixture.name("full"), fixture.name("roomy"));
+    let arguments = table([
+        ("x-max-length", 0.into()),
+        ("x-overflow", "reject-publish".into()),
+    ]);
+    raw.declare_with(QueueDeclare {
+        arguments,
+        ..queue(&full)
+    })
+    .await;
+    raw.declare(&roomy).await;
+    raw.tx_select().await;
+    raw.publish("", &full, "refused");
+    raw.publish("", &roomy, "taken");
+    let outcome = raw.channel.tx_commit().await;
+    let text = "PRECONDITION_FAILED - partial tx completion";
+    raw.refused(outcome, 406, TX_COMMIT, text).await;
+    raw.receives(&roomy, &["taken"]).await;
 }
 
 async fn confirms_and_transactions_exclude_each_other(fixture: Fixture) {
@@ -254,6 +287,8 @@ scenarios! { confirms:
     a_confirmed_message_is_in_every_queue_that_it_matches,
     a_consumer_need_not_acknowledge_for_a_confirm,
     returned_and_routed_messages_are_confirmed_alike,
+    asking_for_confirms_again_goes_on_counting,
+    a_refused_message_fails_its_commit,
     confirms_and_transactions_exclude_each_other,
     committing_outside_a_transaction_is_refused,
     published_messages_arrive_with_the_commit,

@@ -150,6 +150,25 @@ async fn a_global_prefetch_is_shared_by_the_channel(fixture: Fixture) {
     assert_eq!(rest, ["2", "b"]);
 }
 
+async fn a_global_prefetch_is_one_for_each_consumer(fixture: Fixture) {
+    let mut publisher = fixture.publisher().await;
+    let mut raw = fixture.raw().await;
+    let (q, other) = (fixture.name("q"), fixture.name("other"));
+    raw.declare(&q).await;
+    raw.declare(&other).await;
+    raw.channel.qos(1, true).await.unwrap();
+    raw.consume(&q).await;
+    raw.consume(&other).await;
+    publisher.fill(&q, &["1", "2"]).await;
+    assert_eq!(raw.delivered(1).await, ["1"]);
+    publisher.fill(&other, &["a", "b"]).await;
+    assert_eq!(raw.delivered(1).await, ["a"]);
+    raw.nothing_from(&q).await;
+    raw.nothing_from(&other).await;
+    raw.ack(1);
+    assert_eq!(raw.delivered(1).await, ["2"]);
+}
+
 async fn prefetch_limits_neither_gets_nor_what_needs_no_ack(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut raw = fixture.raw().await;
@@ -359,7 +378,8 @@ scenarios! { consumers:
     a_priority_must_be_an_integer,
     prefetch_holds_for_each_consumer,
     prefetch_is_set_for_later_consumers,
-    a_global_prefetch_is_shared_by_the_channel,
+    a_global_prefetch_is_shared_by_the_channel [before V4_3],
+    a_global_prefetch_is_one_for_each_consumer [from V4_3],
     prefetch_limits_neither_gets_nor_what_needs_no_ack,
     a_cancelled_consumer_keeps_what_it_has,
     cancelling_an_unknown_tag_is_no_error,

@@ -3,8 +3,8 @@
 use mooq_core::{ExchangeKind, FieldTable, FieldValue, QueueDeclare, Settlement};
 
 use super::scenarios;
-use crate::Fixture;
 use crate::raw::{Raw, body, queue, table};
+use crate::{Fixture, Version};
 
 /// A queue whose dead letters go to another queue, by the default exchange.
 async fn declare_pair(raw: &Raw, fixture: &Fixture, more: FieldTable) -> (String, String) {
@@ -23,6 +23,11 @@ async fn declare_pair(raw: &Raw, fixture: &Fixture, more: FieldTable) -> (String
     })
     .await;
     (q, dead)
+}
+
+/// Whether the broker writes `x-last-death-*`, as RabbitMQ does from 3.13 on.
+fn has_last_death(fixture: &Fixture) -> bool {
+    fixture.version() >= Version::V4_0
 }
 
 /// The entries of `x-death`, without their time.
@@ -81,14 +86,20 @@ async fn a_rejected_message_becomes_a_dead_letter(fixture: Fixture) {
         let mut headers = message.properties.headers.clone();
         assert_eq!(deaths(&headers), [death(1, "rejected", &q, "", &q)]);
         headers.remove("x-death");
-        let marks = table([
+        let mut marks = table([
             ("x-first-death-exchange", "".into()),
             ("x-first-death-queue", q.as_str().into()),
             ("x-first-death-reason", "rejected".into()),
-            ("x-last-death-exchange", "".into()),
-            ("x-last-death-queue", q.as_str().into()),
-            ("x-last-death-reason", "rejected".into()),
         ]);
+        if has_last_death(&fixture) {
+            for (key, value) in [
+                ("x-last-death-exchange", ""),
+                ("x-last-death-queue", &q),
+                ("x-last-death-reason", "rejected"),
+            ] {
+                marks.insert(key.try_into().unwrap(), value);
+            }
+        }
         assert_eq!(headers, marks);
     }
     consuming.nothing_from(&dead).await;
@@ -169,7 +180,7 @@ async fn deaths_are_counted_for_each_queue_and_reason_newest_first(fixture: Fixt
     let last = headers
         .get("x-last-death-queue")
         .and_then(FieldValue::as_str);
-    assert_eq!(last, Some(dead.as_str()));
+    assert_eq!(last, has_last_death(&fixture).then_some(dead.as_str()));
 }
 
 async fn without_a_key_of_its_own_a_dead_letter_keeps_its_keys(fixture: Fixture) {
@@ -191,6 +202,21 @@ async fn without_a_key_of_its_own_a_dead_letter_keeps_its_keys(fixture: Fixture)
     let letter = consuming.delivery().await;
     assert_eq!(letter.message.exchange, x.as_str());
     assert_eq!(letter.message.routing_key, q.as_str());
+}
+
+async fn what_is_purged_or_deleted_is_no_dead_letter(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let mut consuming = fixture.raw().await;
+    let (q, dead) = declare_pair(&raw, &fixture, table([])).await;
+    consuming.consume(&dead).await;
+    raw.fill(&q, &["purged"]).await;
+    let name = q.as_str().try_into().unwrap();
+    assert_eq!(raw.channel.purge_queue(name).await.unwrap(), 1);
+    raw.fill(&q, &["deleted"]).await;
+    assert_eq!(raw.delete(&q).await, 1);
+    raw.put("", &dead, "published").await;
+    assert_eq!(consuming.delivered(1).await, ["published"]);
+    consuming.nothing_from(&dead).await;
 }
 
 async fn a_dead_letter_for_a_missing_exchange_is_dropped(fixture: Fixture) {
@@ -215,5 +241,6 @@ scenarios! { dead_letters:
     what_expires_becomes_a_dead_letter_without_its_expiration,
     deaths_are_counted_for_each_queue_and_reason_newest_first,
     without_a_key_of_its_own_a_dead_letter_keeps_its_keys,
+    what_is_purged_or_deleted_is_no_dead_letter,
     a_dead_letter_for_a_missing_exchange_is_dropped,
 }

@@ -4,6 +4,7 @@ use mooq_core::{Binding, BindingDestination, ExchangeDeclare, ExchangeKind, Publ
 
 use super::scenarios;
 use crate::Fixture;
+use crate::expect::expect_reason;
 use crate::expect::method::{
     BASIC_PUBLISH, EXCHANGE_BIND, EXCHANGE_DECLARE, EXCHANGE_DELETE, EXCHANGE_UNBIND, QUEUE_BIND,
     QUEUE_UNBIND,
@@ -129,6 +130,18 @@ async fn an_unknown_type_is_refused_before_anything_else(fixture: Fixture) {
         let outcome = raw.channel.declare_exchange(exchange(name, kind)).await;
         let text = "PRECONDITION_FAILED - unknown exchange type 'x-no-such-type'";
         raw.refused(outcome, 406, EXCHANGE_DECLARE, text).await;
+    }
+}
+
+async fn an_unknown_type_closes_the_connection(fixture: Fixture) {
+    for name in [&fixture.name("new"), "amq.direct", ""] {
+        let mut raw = fixture.raw().await;
+        let kind = ExchangeKind::try_from("x-no-such-type").unwrap();
+        let outcome = raw.channel.declare_exchange(exchange(name, kind)).await;
+        let err = outcome.unwrap_err();
+        let text = "COMMAND_INVALID - unknown exchange type 'x-no-such-type'";
+        expect_reason(&err, 503, EXCHANGE_DECLARE, text);
+        raw.closes_connection(503, EXCHANGE_DECLARE, text).await;
     }
 }
 
@@ -402,7 +415,8 @@ scenarios! { exchanges:
     an_alternate_that_was_left_out_or_changed_is_named,
     other_arguments_are_not_compared,
     an_alternate_must_be_a_name,
-    an_unknown_type_is_refused_before_anything_else,
+    an_unknown_type_is_refused_before_anything_else [from V4_0],
+    an_unknown_type_closes_the_connection [before V4_0],
     names_that_begin_with_amq_are_reserved,
     the_predeclared_exchanges_may_be_declared_as_they_are,
     the_default_exchange_cannot_be_changed,

@@ -90,6 +90,32 @@ async fn a_full_queue_may_refuse_new_messages(fixture: Fixture) {
     }
 }
 
+async fn what_a_full_queue_refuses_may_become_a_dead_letter(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    for (policy, expected) in [("reject-publish-dlx", "2"), ("reject-publish", "3")] {
+        let (q, dead) = (fixture.name(policy), format!("{policy}-dead"));
+        let dead = fixture.name(&dead);
+        raw.declare(&dead).await;
+        let arguments = table([
+            ("x-max-length", 1.into()),
+            ("x-overflow", policy.into()),
+            ("x-dead-letter-exchange", "".into()),
+            ("x-dead-letter-routing-key", dead.as_str().into()),
+        ]);
+        raw.declare_with(limited(&q, arguments)).await;
+        raw.fill(&q, &["1"]).await;
+        raw.put_in_vain(&q, "2").await;
+        raw.put("", &dead, "3").await;
+        let mut consuming = fixture.raw().await;
+        consuming.consume(&dead).await;
+        let first = consuming.delivery().await;
+        assert_eq!(crate::raw::text(&first), expected, "{policy}");
+        let reason = first.message.properties.headers.get("x-first-death-reason");
+        let dlx = policy == "reject-publish-dlx";
+        assert_eq!(reason, dlx.then(|| FieldValue::from("maxlen")).as_ref());
+    }
+}
+
 async fn a_refusal_by_one_queue_leaves_the_copies_of_others(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (x, full, roomy) = (
@@ -122,5 +148,6 @@ scenarios! { length_limits:
     what_is_unacknowledged_does_not_count_for_the_limit,
     a_limit_of_0_lets_only_a_ready_consumer_have_messages,
     a_full_queue_may_refuse_new_messages,
+    what_a_full_queue_refuses_may_become_a_dead_letter,
     a_refusal_by_one_queue_leaves_the_copies_of_others,
 }

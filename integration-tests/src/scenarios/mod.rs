@@ -7,6 +7,7 @@ mod closing;
 mod confirms;
 mod connecting;
 mod consumers;
+mod dead_letter_ways;
 mod dead_letters;
 mod direct_reply_to;
 mod exchange_bindings;
@@ -15,6 +16,7 @@ mod failures;
 mod getting;
 mod length_limits;
 mod permissions;
+mod priorities;
 mod processing;
 mod processing_ends;
 mod properties;
@@ -35,18 +37,24 @@ mod routing;
 mod routing_headers;
 mod routing_topic;
 mod seed;
+mod single_active_consumer;
 mod streams;
+mod time_to_live;
+mod versions;
 
 use std::future::Future;
 use std::pin::Pin;
 
 use crate::Fixture;
+use crate::version::Versions;
 
 /// One scenario.
 #[derive(Clone, Copy)]
 pub struct Scenario {
     /// Its name: file and function, which says in words what must hold.
     pub name: &'static str,
+    /// The versions of RabbitMQ that it holds for.
+    pub versions: Versions,
     /// What it does. A scenario fails by panicking.
     pub run: fn(Fixture) -> Pin<Box<dyn Future<Output = ()>>>,
 }
@@ -58,17 +66,38 @@ impl std::fmt::Debug for Scenario {
 }
 
 /// Lists the scenarios of a file: `scenarios! { file: first, second }`.
+///
+/// One that holds only for some versions says so, and is not listed where it does not hold:
+/// `since [from V4_0]`, `formerly [before V4_0]`, `for_a_while [from V4_0, before V4_3]`.
 macro_rules! scenarios {
-    ($file:ident: $($name:ident),+ $(,)?) => {
+    ($file:ident: $($name:ident $([$($when:tt)+])?),+ $(,)?) => {
         pub(super) const SCENARIOS: &[$crate::scenarios::Scenario] = &[$(
             $crate::scenarios::Scenario {
                 name: concat!(stringify!($file), "::", stringify!($name)),
+                versions: $crate::scenarios::versions_listed!($($($when)+)?),
                 run: |fixture| Box::pin($name(fixture)),
             }
         ),+];
     };
 }
 use scenarios;
+
+/// The versions that a listing names.
+macro_rules! versions_listed {
+    () => {
+        $crate::version::Versions::ALL
+    };
+    (from $from:ident) => {
+        $crate::version::Versions::from($crate::version::Version::$from)
+    };
+    (before $before:ident) => {
+        $crate::version::Versions::before($crate::version::Version::$before)
+    };
+    (from $from:ident, before $before:ident) => {
+        $crate::scenarios::versions_listed!(from $from).and_before($crate::version::Version::$before)
+    };
+}
+use versions_listed;
 
 /// Every scenario, file by file.
 #[must_use]
@@ -81,6 +110,7 @@ pub fn all() -> Vec<Scenario> {
         confirms::SCENARIOS,
         connecting::SCENARIOS,
         consumers::SCENARIOS,
+        dead_letter_ways::SCENARIOS,
         dead_letters::SCENARIOS,
         direct_reply_to::SCENARIOS,
         exchange_bindings::SCENARIOS,
@@ -89,6 +119,7 @@ pub fn all() -> Vec<Scenario> {
         getting::SCENARIOS,
         length_limits::SCENARIOS,
         permissions::SCENARIOS,
+        priorities::SCENARIOS,
         processing::SCENARIOS,
         processing_ends::SCENARIOS,
         properties::SCENARIOS,
@@ -109,7 +140,10 @@ pub fn all() -> Vec<Scenario> {
         routing_headers::SCENARIOS,
         routing_topic::SCENARIOS,
         seed::SCENARIOS,
+        single_active_consumer::SCENARIOS,
         streams::SCENARIOS,
+        time_to_live::SCENARIOS,
+        versions::SCENARIOS,
     ]
     .concat()
 }

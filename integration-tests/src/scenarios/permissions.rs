@@ -9,7 +9,7 @@ use crate::raw::{
     Raw, binding, consumer, exchange, exchange_binding, mandatory, message, message_with,
     passive_exchange, passive_queue, queue, table,
 };
-use crate::{Fixture, expect_reason};
+use crate::{Fixture, Version, expect_reason};
 
 const EVERYTHING: [&str; 3] = [".*", ".*", ".*"];
 
@@ -36,10 +36,20 @@ async fn owner(fixture: &Fixture) -> (String, Raw) {
     user(fixture, ["/mine", "/mine|^amq\\.default$", "/mine"]).await
 }
 
-fn refusal(access: &str, what: &str, name: &str, user: &str) -> String {
+fn refusal(fixture: &Fixture, access: &str, what: &str, name: &str, user: &str) -> String {
+    let access = named(fixture, access);
     format!(
-        "ACCESS_REFUSED - {access} access to {what} '{name}' in vhost '/' refused for user '{user}'"
+        "ACCESS_REFUSED - {access}access to {what} '{name}' in vhost '/' refused for user '{user}'"
     )
+}
+
+/// The access that is refused, as far as RabbitMQ names it.
+fn named(fixture: &Fixture, access: &str) -> String {
+    if fixture.version() < Version::V4_0 {
+        String::new()
+    } else {
+        format!("{access} ")
+    }
 }
 
 /// Asserts that a call is refused to the user, since access to what is named is.
@@ -96,7 +106,7 @@ async fn declaring_a_queue_takes_configure(fixture: Fixture) {
     fixture.raw().await.declare(&other).await;
     // Whether it is there or not, and with these properties or others.
     let missing = fixture.name("missing");
-    let text = |name: &str| refusal("configure", "queue", name, &user);
+    let text = |name: &str| refusal(&fixture, "configure", "queue", name, &user);
     for (name, declare) in [
         (&other, queue(&other)),
         (&missing, queue(&missing)),
@@ -125,12 +135,15 @@ async fn a_name_of_the_brokers_choice_takes_configure_too(fixture: Fixture) {
     let reason = err.reason().unwrap();
     assert_eq!(reason.code, 403);
     let (start, end) = (
-        "ACCESS_REFUSED - configure access to queue 'amq.gen-",
-        refusal("", "", "", &user),
+        format!(
+            "ACCESS_REFUSED - {}access to queue 'amq.gen-",
+            named(&fixture, "configure")
+        ),
+        refusal(&fixture, "", "", "", &user),
     );
     let end = end.split_once("''").unwrap().1;
     assert!(
-        reason.text.starts_with(start) && reason.text.ends_with(end),
+        reason.text.starts_with(&start) && reason.text.ends_with(end),
         "{reason}"
     );
 }
@@ -143,7 +156,7 @@ async fn reserved_names_are_refused_before_permissions_are_looked_at(fixture: Fi
     // With exchanges it is the other way round.
     let declare = exchange("amq.new", ExchangeKind::Direct);
     let outcome = raw.channel.declare_exchange(declare).await;
-    let text = refusal("configure", "exchange", "amq.new", &user);
+    let text = refusal(&fixture, "configure", "exchange", "amq.new", &user);
     refused(&mut raw, outcome, method::EXCHANGE_DECLARE, text).await;
 }
 
@@ -155,7 +168,7 @@ async fn a_dead_letter_exchange_takes_write_and_its_queue_read(fixture: Fixture)
     };
     let other = fixture.name("other");
     let outcome = raw.channel.declare_queue(with(&other)).await;
-    let text = refusal("write", "exchange", &other, &user);
+    let text = refusal(&fixture, "write", "exchange", &other, &user);
     refused(&mut raw, outcome, method::QUEUE_DECLARE, text).await;
 
     let mine = fixture.name("mine");
@@ -164,7 +177,7 @@ async fn a_dead_letter_exchange_takes_write_and_its_queue_read(fixture: Fixture)
         .set_permissions(&user, [".*", ".*", "^$"])
         .await;
     let outcome = raw.channel.declare_queue(with(&mine)).await;
-    let text = refusal("read", "queue", &mine, &user);
+    let text = refusal(&fixture, "read", "queue", &mine, &user);
     refused(&mut raw, outcome, method::QUEUE_DECLARE, text).await;
 
     fixture.control().set_permissions(&user, EVERYTHING).await;
@@ -176,12 +189,12 @@ async fn deleting_takes_configure_even_of_what_is_not_there(fixture: Fixture) {
     let other = fixture.name("other");
     let name: mooq_core::QueueName = other.as_str().try_into().unwrap();
     let outcome = raw.channel.delete_queue(name, false, false).await;
-    let text = refusal("configure", "queue", &other, &user);
+    let text = refusal(&fixture, "configure", "queue", &other, &user);
     refused(&mut raw, outcome, method::QUEUE_DELETE, text).await;
 
     let name: mooq_core::ExchangeName = other.as_str().try_into().unwrap();
     let outcome = raw.channel.delete_exchange(name, false).await;
-    let text = refusal("configure", "exchange", &other, &user);
+    let text = refusal(&fixture, "configure", "exchange", &other, &user);
     refused(&mut raw, outcome, method::EXCHANGE_DELETE, text).await;
 
     let system = "amq.direct".try_into().unwrap();
@@ -193,7 +206,7 @@ async fn deleting_takes_configure_even_of_what_is_not_there(fixture: Fixture) {
 async fn getting_consuming_and_purging_take_read(fixture: Fixture) {
     let (user, mut raw) = owner(&fixture).await;
     let other = fixture.name("other"); // It is not there, which nobody learns who may not read it.
-    let text = refusal("read", "queue", &other, &user);
+    let text = refusal(&fixture, "read", "queue", &other, &user);
     let name: mooq_core::QueueName = other.as_str().try_into().unwrap();
     let outcome = raw.channel.get(name.clone(), true).await;
     refused(&mut raw, outcome, method::BASIC_GET, text.clone()).await;
@@ -207,7 +220,7 @@ async fn publishing_takes_write_before_anything_else_is_looked_at(fixture: Fixtu
     let (user, mut raw) = owner(&fixture).await;
     let other = fixture.name("other");
     raw.publish(&other, "key", "body");
-    let text = refusal("write", "exchange", &other, &user);
+    let text = refusal(&fixture, "write", "exchange", &other, &user);
     raw.closes(403, method::BASIC_PUBLISH, &text).await;
 
     let internal = fixture.name("mine");
@@ -237,7 +250,7 @@ async fn the_default_exchange_is_amq_default_to_permissions(fixture: Fixture) {
         .await;
     raw.reopen().await;
     raw.publish("", &other, "body");
-    let text = refusal("write", "exchange", "amq.default", &user);
+    let text = refusal(&fixture, "write", "exchange", "amq.default", &user);
     raw.closes(403, method::BASIC_PUBLISH, &text).await;
 }
 
@@ -247,8 +260,8 @@ async fn binding_takes_write_at_the_queue_and_read_at_the_exchange(fixture: Fixt
     raw.declare(&mine).await;
     raw.declare_exchange(&mine, ExchangeKind::Direct).await;
     raw.bind(&mine, &mine, "key").await;
-    let write = refusal("write", "queue", &other, &user);
-    let read = refusal("read", "exchange", &other, &user);
+    let write = refusal(&fixture, "write", "queue", &other, &user);
+    let read = refusal(&fixture, "read", "exchange", &other, &user);
     for (binding, text) in [
         (binding(&other, &mine, "key"), &write),
         (binding(&other, &other, "key"), &write),
@@ -269,7 +282,7 @@ async fn binding_exchanges_takes_write_at_the_one_and_read_at_the_other(fixture:
         (exchange_binding(&other, &mine, "key"), "write"),
         (exchange_binding(&mine, &other, "key"), "read"),
     ] {
-        let text = refusal(access, "exchange", &other, &user);
+        let text = refusal(&fixture, access, "exchange", &other, &user);
         let outcome = raw.channel.bind(binding.clone()).await;
         refused(&mut raw, outcome, method::EXCHANGE_BIND, text.clone()).await;
         let outcome = raw.channel.unbind(binding).await;
@@ -284,7 +297,7 @@ async fn declaring_an_exchange_takes_configure(fixture: Fixture) {
         .channel
         .declare_exchange(exchange(&other, ExchangeKind::Direct))
         .await;
-    let text = refusal("configure", "exchange", &other, &user);
+    let text = refusal(&fixture, "configure", "exchange", &other, &user);
     refused(&mut raw, outcome, method::EXCHANGE_DECLARE, text).await;
     let passive = raw.channel.declare_exchange(passive_exchange("amq.direct"));
     passive.await.expect("asking takes no permission");
@@ -298,7 +311,7 @@ async fn an_alternate_exchange_takes_write_and_the_other_read(fixture: Fixture) 
         ..exchange(&mine, ExchangeKind::Direct)
     };
     let outcome = raw.channel.declare_exchange(with(&other)).await;
-    let text = refusal("write", "exchange", &other, &user);
+    let text = refusal(&fixture, "write", "exchange", &other, &user);
     refused(&mut raw, outcome, method::EXCHANGE_DECLARE, text).await;
 
     fixture
@@ -306,7 +319,7 @@ async fn an_alternate_exchange_takes_write_and_the_other_read(fixture: Fixture) 
         .set_permissions(&user, [".*", ".*", "^$"])
         .await;
     let outcome = raw.channel.declare_exchange(with(&other)).await;
-    let text = refusal("read", "exchange", &mine, &user);
+    let text = refusal(&fixture, "read", "exchange", &mine, &user);
     refused(&mut raw, outcome, method::EXCHANGE_DECLARE, text).await;
 }
 
@@ -321,7 +334,7 @@ async fn permissions_that_are_taken_away_are_gone_for_open_connections(fixture: 
         .channel
         .get(queue.as_str().try_into().unwrap(), true)
         .await;
-    let text = refusal("read", "queue", &queue, &user);
+    let text = refusal(&fixture, "read", "queue", &queue, &user);
     expect_reason(&outcome.unwrap_err(), 403, method::BASIC_GET, &text);
     // The other channel stays open; to ask takes no permission.
     assert_eq!(raw.counts(&queue).await, (0, 0));
@@ -337,8 +350,9 @@ async fn a_topic_permission_limits_routing_keys(fixture: Fixture) {
         .set_topic_permissions(&user, &topic, "^a\\.", "^b\\.")
         .await;
     let refusal = |access: &str, key: &str| {
+        let access = named(&fixture, access);
         format!(
-            "ACCESS_REFUSED - {access} access to topic '{key}' in exchange '{topic}' in vhost '/' \
+            "ACCESS_REFUSED - {access}access to topic '{key}' in exchange '{topic}' in vhost '/' \
              refused for user '{user}'"
         )
     };
@@ -357,11 +371,17 @@ async fn a_topic_permission_limits_routing_keys(fixture: Fixture) {
     raw.publish(&topic, "b.1", "body");
     raw.closes(403, method::BASIC_PUBLISH, &refusal("write", "b.1"))
         .await;
-    // Every key counts, those in CC too.
+    // Every key counts, those in CC too, which an old RabbitMQ does not look at.
     let headers = table([("CC", vec!["c.1".into()].into())]);
-    raw.send(Publish::new(message_with(&topic, "a.1", "body", headers)));
-    raw.closes(403, method::BASIC_PUBLISH, &refusal("write", "c.1"))
-        .await;
+    let publish = Publish::new(message_with(&topic, "a.1", "body", headers));
+    if fixture.version() < Version::V4_0 {
+        raw.confirm_select().await;
+        raw.put_message(publish).await;
+    } else {
+        raw.send(publish);
+        raw.closes(403, method::BASIC_PUBLISH, &refusal("write", "c.1"))
+            .await;
+    }
 }
 
 async fn a_topic_permission_means_nothing_to_other_exchanges(fixture: Fixture) {
@@ -408,8 +428,14 @@ async fn deleting_a_virtual_host_closes_its_connections(fixture: Fixture) {
     let mut inside = fixture.raw_with(&fixture.options().vhost(&vhost)).await;
     inside.declare(&fixture.name("queue")).await;
     control.delete_vhost(&vhost).await;
-    let text = format!("CONNECTION_FORCED - vhost '{vhost}' is deleted");
-    inside.closes_connection(320, (0, 0), &text).await;
+    let mut text = format!("CONNECTION_FORCED - vhost '{vhost}' is deleted");
+    let err = inside.closed().await;
+    let down = format!("CONNECTION_FORCED - vhost '{vhost}' is down");
+    if fixture.version() < Version::V4_0 && err.reason().is_some_and(|why| why.text == down) {
+        // An old RabbitMQ stops what runs for the virtual host meanwhile, and may be seen to.
+        text = down;
+    }
+    expect_reason(&err, 320, (0, 0), &text);
 
     control.add_vhost(&vhost).await;
     let inside = fixture.raw_with(&fixture.options().vhost(&vhost)).await;

@@ -6,8 +6,9 @@ use mooq_core::{ErrorScope, Message, Properties, Publish};
 
 use super::scenarios;
 use crate::Fixture;
+use crate::Version;
 use crate::expect::method::{BASIC_PUBLISH, BASIC_RECOVER};
-use crate::raw::message;
+use crate::raw::{message, table};
 
 fn with_properties(message: Message, set: impl FnOnce(&mut Properties)) -> Publish {
     let mut properties = Properties::default();
@@ -57,22 +58,69 @@ async fn the_user_id_must_be_the_logins(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["guest"]);
 }
 
-async fn a_missing_exchange_is_noticed_before_bad_properties(fixture: Fixture) {
+async fn a_missing_exchange_is_noticed_first_and_then_one_property_after_another(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let x = fixture.name("x");
-    raw.send(with_properties(message(&x, "", "m"), |properties| {
-        properties.expiration = Some("soon".try_into().unwrap());
-        properties.user_id = Some("someone".try_into().unwrap());
-    }));
+    let expiration = "invalid expiration 'soon': no_integer";
+    let cc = "invalid message: {unacceptable_type_in_header,\"CC\",longstr}";
+    let user = "user_id property set to 'someone' but authenticated user was 'guest'";
+    let bad = |exchange: &str, wrong: &[&str]| {
+        with_properties(message(exchange, "", "m"), |properties| {
+            if wrong.contains(&expiration) {
+                properties.expiration = Some("soon".try_into().unwrap());
+            }
+            if wrong.contains(&cc) {
+                properties.headers = table([("CC", "b".into())]);
+            }
+            if wrong.contains(&user) {
+                properties.user_id = Some("someone".try_into().unwrap());
+            }
+        })
+    };
+    let order = if fixture.version() < Version::V4_0 {
+        [user, expiration, cc]
+    } else {
+        [expiration, cc, user]
+    };
+    raw.send(bad(&x, &order));
     let text = format!("NOT_FOUND - no exchange '{x}' in vhost '/'");
     raw.closes(404, BASIC_PUBLISH, &text).await;
+    for first in 0..order.len() {
+        raw.send(bad("", &order[first..]));
+        let text = format!("PRECONDITION_FAILED - {}", order[first]);
+        raw.closes(406, BASIC_PUBLISH, &text).await;
+    }
+}
 
-    raw.send(with_properties(message("", "", "m"), |properties| {
-        properties.expiration = Some("soon".try_into().unwrap());
-        properties.user_id = Some("someone".try_into().unwrap());
-    }));
-    let text = "PRECONDITION_FAILED - invalid expiration 'soon': no_integer";
-    raw.closes(406, BASIC_PUBLISH, text).await;
+/// A publish through the default exchange with a body of `bytes`.
+fn of_size(queue: &str, bytes: usize) -> Publish {
+    Publish::new(Message {
+        body: vec![0; bytes].into(),
+        ..message("", queue, "")
+    })
+}
+
+async fn a_body_over_the_limit_is_refused(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare(&q).await;
+    let mebibytes = if fixture.version() < Version::V4_0 {
+        128
+    } else {
+        16
+    };
+    let limit = mebibytes * 1024 * 1024;
+    raw.put_message(of_size(&q, 16 * 1024 * 1024)).await;
+    assert_eq!(raw.delete(&q).await, 1);
+    raw.send(of_size(
+        &fixture.name("the size is looked at first"),
+        limit + 1,
+    ));
+    let text = format!(
+        "PRECONDITION_FAILED - message size {} is larger than configured max size {limit}",
+        limit + 1
+    );
+    raw.closes(406, BASIC_PUBLISH, &text).await;
 }
 
 async fn an_immediate_message_closes_the_connection(fixture: Fixture) {
@@ -99,7 +147,8 @@ async fn recover_without_requeue_closes_the_connection(fixture: Fixture) {
 scenarios! { publish_checks:
     an_expiration_must_be_a_number_of_milliseconds,
     the_user_id_must_be_the_logins,
-    a_missing_exchange_is_noticed_before_bad_properties,
+    a_missing_exchange_is_noticed_first_and_then_one_property_after_another,
+    a_body_over_the_limit_is_refused,
     an_immediate_message_closes_the_connection,
     recover_without_requeue_closes_the_connection,
 }

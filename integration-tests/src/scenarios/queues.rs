@@ -229,6 +229,30 @@ async fn deleting_a_queue_removes_its_bindings(fixture: Fixture) {
     unused.await.unwrap();
 }
 
+async fn an_auto_delete_queue_stays_until_it_had_a_consumer(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with(QueueDeclare {
+        auto_delete: true,
+        ..queue(&q)
+    })
+    .await;
+    raw.fill(&q, &["fetched"]).await;
+    let fetching = raw.sibling().await;
+    assert_eq!(fetching.drain(&q).await, ["fetched"]);
+    fetching.channel.close().await.unwrap();
+    assert_eq!(raw.counts(&q).await, (0, 0));
+}
+
+async fn a_long_text_is_cut_and_ends_in_dots(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = "q".repeat(255);
+    let outcome = raw.channel.declare_queue(passive_queue(&q)).await;
+    let text = format!("NOT_FOUND - no queue '{}...", "q".repeat(230));
+    assert_eq!(text.len(), 255);
+    raw.refused(outcome, 404, QUEUE_DECLARE, &text).await;
+}
+
 async fn an_auto_delete_queue_goes_with_its_last_consumer(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let raw = fixture.raw().await;
@@ -296,6 +320,8 @@ scenarios! { queues:
     deleting_if_empty_and_if_unused,
     deleting_counts_only_what_is_ready,
     deleting_a_queue_removes_its_bindings,
+    an_auto_delete_queue_stays_until_it_had_a_consumer,
+    a_long_text_is_cut_and_ends_in_dots,
     an_auto_delete_queue_goes_with_its_last_consumer,
     an_auto_delete_queue_goes_when_its_last_consumer_is_cancelled,
     binding_names_the_exchange_where_both_ends_are_missing,

@@ -232,15 +232,15 @@ async fn expiry_waits_while_a_queue_is_used_and_declaring_it_again_is_no_use(fix
 }
 
 scenarios! { quorum_consumers:
-    a_limit_for_the_whole_channel_is_not_supported,
+    a_limit_for_the_whole_channel_is_not_supported [before V4_3],
     nobody_has_a_quorum_queue_for_itself,
     arguments_of_consumers_are_checked,
     consumers_take_turns_and_one_that_was_full_is_last,
     a_higher_priority_is_served_first_as_long_as_it_takes_more,
     without_a_prefetch_count_a_consumer_has_at_most_2000_deliveries,
     who_has_fetched_counts_as_a_consumer_until_it_settles,
-    a_cancelled_consumer_counts_until_it_has_settled_all,
-    a_tag_taken_again_answers_for_what_it_had_before,
+    a_cancelled_consumer_counts_until_it_has_settled_all [from V4_0],
+    a_tag_taken_again_answers_for_what_it_had_before [from V4_0],
     what_is_taken_without_acknowledgement_is_gone,
     expiry_waits_while_a_queue_is_used_and_declaring_it_again_is_no_use,
 }

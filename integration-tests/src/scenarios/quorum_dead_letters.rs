@@ -162,7 +162,7 @@ scenarios! { quorum_dead_letters:
     a_rejected_message_becomes_a_dead_letter,
     dead_letters_come_at_least_once_where_that_is_asked_for,
     what_overflows_or_expires_becomes_a_dead_letter,
-    a_dead_letter_in_a_quorum_queue_counts_its_rejection,
+    a_dead_letter_in_a_quorum_queue_counts_its_rejection [from V4_0, before V4_3],
     a_dead_letter_for_a_missing_exchange_is_dropped,
     what_expires_in_a_circle_of_queues_ends_there,
 }

@@ -302,7 +302,7 @@ scenarios! { quorum_declaring:
     arguments_out_of_range_are_refused,
     a_quorum_queue_takes_all_its_arguments_and_unknown_ones,
     a_delivery_limit_may_be_anything,
-    a_queue_keeps_its_type,
+    a_queue_keeps_its_type [from V4_0],
     declaring_again_compares_exclusive_durable_auto_delete_arguments,
     what_a_quorum_queue_does_not_know_is_not_compared,
     a_quorum_queue_is_not_deleted_on_conditions,

@@ -61,7 +61,7 @@ async fn what_comes_back_precedes_even_high_messages(fixture: Fixture) {
 }
 
 scenarios! { quorum_priorities:
-    two_high_messages_leave_for_each_normal_one,
+    two_high_messages_leave_for_each_normal_one [from V4_0, before V4_3],
     a_high_message_does_not_wait_for_a_normal_one_that_came_later,
-    what_comes_back_precedes_even_high_messages,
+    what_comes_back_precedes_even_high_messages [from V4_0],
 }

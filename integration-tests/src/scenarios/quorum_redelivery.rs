@@ -243,14 +243,14 @@ async fn a_transaction_settles_at_its_commit(fixture: Fixture) {
 }
 
 scenarios! { quorum_redelivery:
-    redeliveries_and_only_they_say_how_often_a_message_came_back,
+    redeliveries_and_only_they_say_how_often_a_message_came_back [from V4_0, before V4_3],
     consumers_are_told_as_well,
     what_comes_back_precedes_the_rest_in_the_order_in_which_it_came_back,
     many_come_back_in_the_order_of_their_delivery,
-    what_a_channel_leaves_comes_back_consumer_by_consumer,
-    a_message_dies_when_it_has_come_back_more_often_than_the_limit,
-    the_limit_is_20_unless_a_queue_has_one_of_its_own,
-    without_a_limit_what_is_requeued_goes_behind_the_rest,
-    without_a_limit_what_a_channel_leaves_still_precedes_the_rest,
-    a_transaction_settles_at_its_commit,
+    what_a_channel_leaves_comes_back_consumer_by_consumer [from V4_0],
+    a_message_dies_when_it_has_come_back_more_often_than_the_limit [before V4_3],
+    the_limit_is_20_unless_a_queue_has_one_of_its_own [from V4_0, before V4_3],
+    without_a_limit_what_is_requeued_goes_behind_the_rest [from V4_0, before V4_3],
+    without_a_limit_what_a_channel_leaves_still_precedes_the_rest [from V4_0],
+    a_transaction_settles_at_its_commit [from V4_0],
 }

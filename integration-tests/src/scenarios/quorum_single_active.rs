@@ -147,10 +147,10 @@ async fn wishing_to_be_alone_is_no_error(fixture: Fixture) {
 scenarios! { quorum_single_active:
     nothing_is_fetched_beside_a_single_active_consumer,
     the_first_is_served_alone_and_counted_alone,
-    the_next_is_served_once_the_active_one_is_cancelled,
+    the_next_is_served_once_the_active_one_is_cancelled [from V4_0],
     the_next_is_served_once_the_active_one_is_gone,
-    a_higher_priority_takes_over_when_all_is_settled,
-    a_higher_priority_takes_over_at_once_if_nothing_is_unsettled,
-    of_equals_the_one_that_takes_most_is_next,
+    a_higher_priority_takes_over_when_all_is_settled [from V4_0],
+    a_higher_priority_takes_over_at_once_if_nothing_is_unsettled [from V4_0],
+    of_equals_the_one_that_takes_most_is_next [from V4_0],
     wishing_to_be_alone_is_no_error,
 }

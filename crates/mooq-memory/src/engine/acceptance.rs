@@ -67,19 +67,25 @@ impl Engine {
                 "cannot publish to internal {resource}"
             )));
         }
+        let profile = self.options.profile;
+        if !profile.limits_every_routing_key() {
+            let own = all_keys(&message.routing_key, None);
+            self.permit_topic(caller, Access::Write, key, own)?;
+        }
         let properties = &message.properties;
         let reply_to = match &properties.reply_to {
             Some(name) if name == REPLY_TO => Some(self.reply_address(caller)?),
             _ => None,
         };
-        let profile = self.options.profile;
         if profile.checks_user_id_first() {
             self.check_user_id(caller, properties)?;
         }
         let ttl = expiration(properties)?;
         let annotations = routing_headers(properties)?;
-        let keys = all_keys(&message.routing_key, annotations.as_ref());
-        self.permit_topic(caller, Access::Write, key, keys)?;
+        if profile.limits_every_routing_key() {
+            let keys = all_keys(&message.routing_key, annotations.as_ref());
+            self.permit_topic(caller, Access::Write, key, keys)?;
+        }
         if !profile.checks_user_id_first() {
             self.check_user_id(caller, properties)?;
         }

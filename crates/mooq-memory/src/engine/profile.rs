@@ -44,12 +44,6 @@ impl Profile {
         self < Self::V4_3
     }
 
-    /// Whether a queue that is declared without a type is as one that is declared as classic;
-    /// before, the one is not equivalent to the other.
-    pub(crate) fn completes_queue_type(self) -> bool {
-        self >= Self::V4_0
-    }
-
     /// Whether an argument is only for queues of other types than classic: to give it to a classic
     /// queue is an error, while one that no type knows is ignored.
     pub(crate) fn leaves_queue_argument_to_others(self, key: &str) -> bool {
@@ -113,6 +107,11 @@ impl Profile {
         } else {
             128 * MIB
         }
+    }
+
+    /// Whether a topic permission limits the keys of CC and BCC too, or the routing key alone.
+    pub(crate) fn limits_every_routing_key(self) -> bool {
+        self >= Self::V4_0
     }
 
     /// Whether a publish's user-id is checked before all else in its properties, and not last.

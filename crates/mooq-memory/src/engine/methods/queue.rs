@@ -62,9 +62,7 @@ impl Engine {
         }
         self.permit_queue(caller, Access::Configure, &declare.name)?;
         let profile = self.options.profile;
-        if profile.completes_queue_type() {
-            declare.arguments = with_queue_type(declare.arguments);
-        }
+        declare.arguments = with_queue_type(declare.arguments);
         let owner = declare.exclusive.then_some(caller.connection);
         // An exclusive queue is never durable, whatever its client says.
         declare.durable &= !declare.exclusive;

@@ -1,0 +1,91 @@
+//! Queues that deliver by priority.
+
+use mooq_core::{FieldTable, Message, Properties, Publish, QueueDeclare};
+
+use super::scenarios;
+use crate::Fixture;
+use crate::raw::{Raw, body, message, queue, table};
+
+impl Raw {
+    async fn declare_with_priorities(&self, name: &str, levels: i32, more: FieldTable) {
+        let mut arguments = more;
+        arguments.insert("x-max-priority".try_into().unwrap(), levels);
+        self.declare_with(QueueDeclare {
+            arguments,
+            ..queue(name)
+        })
+        .await;
+    }
+
+    async fn put_by_priority(&mut self, queue: &str, messages: &[(u8, &str)]) {
+        for (priority, body) in messages {
+            self.put_message(prioritised(queue, *priority, body)).await;
+        }
+    }
+}
+
+fn prioritised(queue: &str, priority: u8, body: &str) -> Publish {
+    let mut properties = Properties::default();
+    properties.priority = Some(priority);
+    Publish::new(Message {
+        properties: properties.into(),
+        ..message("", queue, body)
+    })
+}
+
+async fn higher_priorities_come_first_and_equal_ones_in_order(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with_priorities(&q, 5, table([])).await;
+    raw.put("", &q, "none is 0").await;
+    let messages = [
+        (1, "1"),
+        (5, "5"),
+        (0, "0"),
+        (3, "3"),
+        (9, "9 is 5"),
+        (1, "1 again"),
+    ];
+    raw.put_by_priority(&q, &messages).await;
+    let expected = ["5", "9 is 5", "3", "1", "1 again", "none is 0", "0"];
+    assert_eq!(raw.drain(&q).await, expected);
+}
+
+async fn without_x_max_priority_priorities_do_not_count(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare(&q).await;
+    raw.put_by_priority(&q, &[(0, "first"), (9, "second")])
+        .await;
+    assert_eq!(raw.drain(&q).await, ["first", "second"]);
+}
+
+async fn what_is_requeued_keeps_its_place_within_its_priority(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with_priorities(&q, 2, table([])).await;
+    let messages = [(1, "1"), (1, "1 again"), (2, "2")];
+    raw.put_by_priority(&q, &messages).await;
+    assert_eq!(body(&raw.fetch(&q).await.message), "2");
+    let fetched = raw.fetch(&q).await;
+    assert_eq!(body(&fetched.message), "1");
+    raw.requeue(fetched.delivery_tag);
+    assert_eq!(raw.drain(&q).await, ["1", "1 again"]);
+}
+
+async fn a_full_queue_drops_the_highest_priority_first(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    let limit = table([("x-max-length", 2.into())]);
+    raw.declare_with_priorities(&q, 2, limit).await;
+    let messages = [(0, "0"), (2, "2"), (1, "1")];
+    raw.put_by_priority(&q, &messages).await;
+    assert_eq!(raw.drain(&q).await, ["1", "0"]);
+}
+
+scenarios! { priorities:
+    higher_priorities_come_first_and_equal_ones_in_order,
+    without_x_max_priority_priorities_do_not_count,
+    what_is_requeued_keeps_its_place_within_its_priority,
+    a_full_queue_drops_the_highest_priority_first,
+}

@@ -1,0 +1,141 @@
+//! What some versions of RabbitMQ refuse and others do not.
+
+use mooq_core::{ErrorScope, ExchangeKind, QueueDeclare};
+
+use super::scenarios;
+use crate::expect::method::{QUEUE_BIND, QUEUE_DECLARE};
+use crate::raw::{binding, queue, table};
+use crate::{Fixture, expect_reason};
+
+fn transient(name: &str) -> QueueDeclare {
+    QueueDeclare {
+        durable: false,
+        ..queue(name)
+    }
+}
+
+async fn a_transient_queue_may_be_shared(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with(transient(&q)).await;
+    raw.fill(&q, &["m"]).await;
+    assert_eq!(fixture.raw().await.drain(&q).await, ["m"]);
+}
+
+async fn a_transient_queue_must_be_exclusive(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let (q, exclusive) = (fixture.name("q"), fixture.name("exclusive"));
+    raw.declare_with(QueueDeclare {
+        exclusive: true,
+        ..transient(&exclusive)
+    })
+    .await;
+    let err = raw.channel.declare_queue(transient(&q)).await.unwrap_err();
+    assert_eq!(err.scope(), ErrorScope::Connection, "{err}");
+    let text = "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nBy default, \
+                this feature is not permitted anymore.\nThe feature will be removed from a future \
+                major RabbitMQ version, regardless of the configuration; actual version to be \
+                determined.\nTo continue using this feature";
+    expect_reason(&err, 541, QUEUE_DECLARE, text);
+    raw.closes_connection(541, QUEUE_DECLARE, text).await;
+}
+
+async fn a_pattern_may_have_any_number_of_hashes(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (x, q) = (fixture.name("x"), fixture.name("q"));
+    raw.declare_exchange(&x, ExchangeKind::Topic).await;
+    raw.declare(&q).await;
+    raw.bind(&q, &x, "#.a.#.b.#").await;
+    for key in ["a.b", "x.a.y.b.z", "b.a"] {
+        raw.put(&x, key, key).await;
+    }
+    assert_eq!(raw.drain(&q).await, ["a.b", "x.a.y.b.z"]);
+}
+
+async fn a_pattern_may_have_two_hashes_and_no_more(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (x, q) = (fixture.name("x"), fixture.name("q"));
+    raw.declare_exchange(&x, ExchangeKind::Topic).await;
+    raw.declare(&q).await;
+    raw.bind(&q, &x, "#.a.#").await;
+    raw.bind(&q, &x, "##.#.#b").await;
+    let outcome = raw.channel.bind(binding(&q, &x, "#.a.#.b.#")).await;
+    let text = "PRECONDITION_FAILED - Topic binding key '#.a.#.b.#' uses 3 '#' wildcards, at most \
+                2 are allowed";
+    raw.refused(outcome, 406, QUEUE_BIND, text).await;
+    // Elsewhere a hash is a hash.
+    raw.bind(&q, "amq.direct", "#.a.#.b.#").await;
+}
+
+async fn the_queue_mode_is_looked_at(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    let eager = QueueDeclare {
+        arguments: table([("x-queue-mode", "eager".into())]),
+        ..queue(&q)
+    };
+    let outcome = raw.channel.declare_queue(eager).await;
+    let text = format!(
+        "PRECONDITION_FAILED - invalid arg 'x-queue-mode' for queue '{q}' in vhost '/': \
+         \"unsupported queue mode 'eager'\""
+    );
+    raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+}
+
+async fn the_queue_mode_may_be_anything(fixture: Fixture) {
+    let raw = fixture.raw().await;
+    let q = fixture.name("q");
+    let eager = QueueDeclare {
+        arguments: table([("x-queue-mode", "eager".into())]),
+        ..queue(&q)
+    };
+    raw.declare_with(eager).await;
+}
+
+async fn a_leader_locator_is_only_for_other_types(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    let located = QueueDeclare {
+        arguments: table([("x-queue-leader-locator", "client-local".into())]),
+        ..queue(&q)
+    };
+    let outcome = raw.channel.declare_queue(located).await;
+    let text = format!(
+        "PRECONDITION_FAILED - invalid arg 'x-queue-leader-locator' for queue '{q}' in vhost '/' \
+         of queue type rabbit_classic_queue"
+    );
+    raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+}
+
+async fn a_leader_locator_is_checked_and_compared(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    let located = |locator: &str| QueueDeclare {
+        arguments: table([("x-queue-leader-locator", locator.into())]),
+        ..queue(&q)
+    };
+    let outcome = raw.channel.declare_queue(located("anywhere")).await;
+    let text = format!(
+        "PRECONDITION_FAILED - invalid arg 'x-queue-leader-locator' for queue '{q}' in vhost \
+         '/': invalid_queue_locator_arg"
+    );
+    raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+    raw.declare_with(located("client-local")).await;
+    let outcome = raw.channel.declare_queue(located("balanced")).await;
+    let text = format!(
+        "PRECONDITION_FAILED - inequivalent arg 'x-queue-leader-locator' for queue '{q}' in vhost \
+         '/': received 'balanced' but current is 'client-local'"
+    );
+    raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+}
+
+scenarios! { versions:
+    a_transient_queue_may_be_shared [before V4_3],
+    a_transient_queue_must_be_exclusive [from V4_3],
+    a_pattern_may_have_any_number_of_hashes [before V4_3],
+    a_pattern_may_have_two_hashes_and_no_more [from V4_3],
+    the_queue_mode_is_looked_at [before V4_3],
+    the_queue_mode_may_be_anything [from V4_3],
+    a_leader_locator_is_only_for_other_types [before V4_0],
+    a_leader_locator_is_checked_and_compared [from V4_0],
+}

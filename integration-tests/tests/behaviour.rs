@@ -1,0 +1,166 @@
+//! The pages in docs/ about RabbitMQ's behaviour: that they say what the scenarios do.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs, thread};
+
+use mooq_integration_tests::Version;
+use mooq_integration_tests::backend::Backend;
+use mooq_integration_tests::{harness, refusals, scenarios};
+
+/// Set to 1, this has the tests write the page of errors instead of comparing it.
+const UPDATE: &str = "MOOQ_UPDATE_DOCS";
+
+/// How many errors have to be compared word for word.
+const FEWEST_ERRORS: usize = 60;
+
+/// A row of a table: a rule, and what shows it.
+struct Rule {
+    text: String,
+    /// As `file::scenario`, or `file::*` for all of a file.
+    scenarios: Vec<String>,
+}
+
+fn page(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs")
+        .join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(page(name)).expect("the page can be read")
+}
+
+/// The rules of the page: the rows of its tables whose last column names scenarios.
+fn rules() -> Vec<Rule> {
+    let page = read("behaviour.md");
+    let rows = page.lines().filter_map(|line| {
+        let row = line.strip_prefix("| ")?.strip_suffix(" |")?;
+        let (text, shown_by) = row.rsplit_once(" | ")?;
+        let scenarios = shown_by.split('`').skip(1).step_by(2).map(str::to_owned);
+        (text != "Rule").then(|| Rule {
+            text: text.to_owned(),
+            scenarios: scenarios.collect(),
+        })
+    });
+    rows.collect()
+}
+
+/// Whether `named` is this scenario or stands for its file.
+fn names(named: &str, scenario: &str) -> bool {
+    match named.strip_suffix('*') {
+        Some(file) => scenario.starts_with(file),
+        None => named == scenario,
+    }
+}
+
+#[test]
+fn every_rule_is_shown_by_scenarios_that_exist() {
+    let all = scenarios::all();
+    let rules = rules();
+    assert!(!rules.is_empty(), "the page's tables are not understood");
+    let mut wrong = Vec::new();
+    for rule in &rules {
+        if rule.scenarios.is_empty() {
+            wrong.push(format!("no scenario shows: {}", rule.text));
+        }
+        for named in &rule.scenarios {
+            if !all.iter().any(|scenario| names(named, scenario.name)) {
+                wrong.push(format!("there is no scenario {named}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "docs/behaviour.md: {wrong:#?}");
+}
+
+#[test]
+fn every_scenario_shows_a_rule() {
+    let rules = rules();
+    let named: Vec<_> = rules.iter().flat_map(|rule| &rule.scenarios).collect();
+    let missing: Vec<_> = scenarios::all()
+        .into_iter()
+        .map(|scenario| scenario.name)
+        .filter(|name| !named.iter().any(|named| names(named, name)))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "name them in docs/behaviour.md, with the rules that they show: {missing:#?}"
+    );
+}
+
+#[test]
+fn every_scenario_is_listed_once() {
+    let all = scenarios::all();
+    let different: BTreeSet<_> = all.iter().map(|scenario| scenario.name).collect();
+    assert_eq!(different.len(), all.len());
+}
+
+#[test]
+fn the_figures_are_right() {
+    let all = scenarios::all();
+    let of = |version: Version| {
+        let holds = all
+            .iter()
+            .filter(|scenario| scenario.versions.contain(version));
+        holds.count()
+    };
+    let expected = format!(
+        "**{} rules, {} scenarios**, of which {} hold for RabbitMQ 3.10, {} for 4.0 and {} for 4.3.",
+        rules().len(),
+        all.len(),
+        of(Version::V3_10),
+        of(Version::V4_0),
+        of(Version::V4_3),
+    );
+    let said = read("behaviour.md").replace('\n', " ");
+    assert!(
+        said.contains(&expected),
+        "docs/behaviour.md has to say: {expected}"
+    );
+}
+
+#[test]
+fn the_page_of_errors_lists_what_scenarios_compare() {
+    let [_, backend, _] = &Backend::memory()[..] else {
+        panic!("the in-memory broker has three versions, and the default is the second");
+    };
+    assert_eq!(backend.version(), Version::V4_0);
+    let mut scenarios = scenarios::all();
+    scenarios.retain(|scenario| scenario.versions.contain(backend.version()));
+    thread::scope(|scope| {
+        for scenario in scenarios {
+            scope.spawn(move || harness::run(scenario, backend));
+        }
+    });
+
+    let errors = refusals::compared();
+    assert!(errors.len() >= FEWEST_ERRORS, "{} errors", errors.len());
+    let mut expected = format!(
+        "# Errors, word for word\n\n\
+         What RabbitMQ 4.0 answers when it refuses, and the in-memory broker too: **{} errors** \
+         that scenarios\ncompare by code, method and exact text. Names are those of the \
+         scenarios. Written by a test\n(`{UPDATE}=1 cargo test -p mooq-integration-tests --test \
+         behaviour`), and compared by it.\n\n\
+         | Code | Method | Text | Scenario |\n|---|---|---|---|\n",
+        errors.len()
+    );
+    for ((code, method, text), scenario) in errors {
+        let text = text.replace('|', "\\|");
+        let row = writeln!(expected, "| {code} | {method} | `{text}` | `{scenario}` |");
+        row.expect("a string takes all");
+    }
+    if env::var(UPDATE).is_ok_and(|update| update == "1") {
+        fs::write(page("errors.md"), &expected).expect("the page can be written");
+    }
+    let said = read("errors.md");
+    let different: Vec<_> = expected
+        .lines()
+        .filter(|line| !said.contains(line))
+        .chain(said.lines().filter(|line| !expected.contains(line)))
+        .collect();
+    assert!(
+        said == expected,
+        "docs/errors.md is stale, write it with {UPDATE}=1: {different:#?}"
+    );
+}
