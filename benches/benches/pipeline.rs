@@ -27,7 +27,7 @@ fn fresh_brokers(runtime: &Runtime, count: u64) -> std::time::Duration {
     runtime.block_on(async {
         let mut total = std::time::Duration::ZERO;
         for _ in 0..count {
-            total += pipeline::fresh_broker().await;
+            total += pipeline::fresh_broker().await.0;
         }
         total
     })

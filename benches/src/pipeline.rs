@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use mooq::{ConnectInMemory, Delivery, ExchangeKind, InMemoryBroker};
+use mooq::{Channel, ConnectInMemory, Connection, Delivery, ExchangeKind, InMemoryBroker};
 use tokio::sync::{Notify, mpsc};
 
 /// How many publishes are on their way before the producer waits for the oldest confirm.
@@ -90,8 +90,9 @@ pub async fn bounded_mpsc(count: u64) -> Duration {
     begin.elapsed()
 }
 
-/// How long a broker, a connection and a channel take to be there.
-pub async fn fresh_broker() -> Duration {
+/// How long a broker, a connection and a channel take to be there, and the three, to be dropped by
+/// the caller.
+pub async fn fresh_broker() -> (Duration, (InMemoryBroker, Connection, Channel)) {
     let begin = Instant::now();
     let broker = InMemoryBroker::start();
     let conn = broker
@@ -99,9 +100,7 @@ pub async fn fresh_broker() -> Duration {
         .await
         .expect("the broker takes connections");
     let chan = conn.create_channel().await.expect("a channel opens");
-    let taken = begin.elapsed();
-    drop((chan, conn));
-    taken
+    (begin.elapsed(), (broker, conn, chan))
 }
 
 /// How many bytes each of `count` queued messages of 64 bytes takes beyond its body, by the

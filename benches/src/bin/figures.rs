@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use mooq::Endpoint;
 use mooq_benches::{pipeline, rabbit, routing};
+use tokio::runtime::Builder;
 
 /// How often each workload runs, in turn with its baseline: the best counts, since the machine's
 /// other work only ever slows a run down.
@@ -30,19 +31,28 @@ struct Row {
     ok: bool,
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<ExitCode, Box<dyn Error>> {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let mut rows = Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(in_memory());
+    if let Ok(url) = env::var("MOOQ_URL") {
+        // On threads, as a service runs, and as lapin brings its own in any case.
+        let runtime = Builder::new_multi_thread().enable_all().build()?;
+        rows.extend(runtime.block_on(against_rabbitmq(&url))?);
+    }
+    print(&rows);
+    let short = rows.iter().any(|row| !row.ok);
+    Ok(ExitCode::from(u8::from(short)))
+}
+
+async fn in_memory() -> Vec<Row> {
     // First, while the process's memory holds nothing else.
     let mut rows: Vec<Row> = queued_messages().await.into_iter().collect();
     rows.push(publish_callback_ack().await);
     rows.extend(topic_routing());
     rows.extend(fresh_brokers().await);
-    if let Ok(url) = env::var("MOOQ_URL") {
-        rows.extend(against_rabbitmq(&url).await?);
-    }
-    print(&rows);
-    let short = rows.iter().any(|row| !row.ok);
-    Ok(ExitCode::from(u8::from(short)))
+    rows
 }
 
 fn print(rows: &[Row]) {
@@ -125,9 +135,11 @@ fn topic_routing() -> Vec<Row> {
 
 async fn fresh_brokers() -> Vec<Row> {
     const BROKERS: usize = 1000;
-    let mut each = Vec::with_capacity(BROKERS);
+    let (mut each, mut alive) = (Vec::new(), Vec::new());
     for _ in 0..BROKERS {
-        each.push(pipeline::fresh_broker().await);
+        let (taken, broker) = pipeline::fresh_broker().await;
+        each.push(taken);
+        alive.push(broker);
     }
     let total: Duration = each.iter().sum();
     each.sort();
@@ -142,7 +154,7 @@ async fn fresh_brokers() -> Vec<Row> {
             ok: median <= Duration::from_micros(100),
         },
         Row {
-            what: "1,000 isolated brokers",
+            what: "1,000 isolated brokers, all alive",
             figure: format!("{:.0} ms", total.as_secs_f64() * 1e3),
             baseline: "1000 ms".into(),
             ratio: format!("{:.2}", total.as_secs_f64()),
@@ -207,18 +219,19 @@ async fn against_rabbitmq(url: &str) -> Result<Vec<Row>, Box<dyn Error>> {
             .min(rabbit::by_amqprs::consume(&endpoint, count).await?);
         publish.lapin = publish
             .lapin
-            .min(rabbit::by_lapin::publish(&endpoint, count).await?);
+            .min(rabbit::by_lapin::publish(url, count).await?);
         consume.lapin = consume
             .lapin
-            .min(rabbit::by_lapin::consume(&endpoint, count).await?);
+            .min(rabbit::by_lapin::consume(url, count).await?);
     }
+    rabbit::by_mooq::clean_up(url).await?;
     let mut rows = Vec::new();
     rows.extend(publish.rows(
         [
             "RabbitMQ: confirmed publish, against amqprs",
             "RabbitMQ: confirmed publish, against lapin",
         ],
-        [("at least 0.85", 0.85), ("faster than 1", 1.0)],
+        [("at least 0.85", 0.85), ("more than 1", 1.0_f64.next_up())],
     ));
     rows.extend(consume.rows(
         [

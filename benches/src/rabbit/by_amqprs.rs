@@ -55,12 +55,10 @@ pub async fn consume(endpoint: &Endpoint, count: u64) -> Result<Duration, Error>
     let arguments = BasicConsumeArguments::new(QUEUE, "figures");
     let (tag, mut deliveries) = channel.basic_consume_rx(arguments).await?;
     for _ in 0..count {
-        if let Some(message) = deliveries.recv().await
-            && let Some(deliver) = message.deliver
-        {
-            let arguments = BasicAckArguments::new(deliver.delivery_tag(), false);
-            channel.basic_ack(arguments).await?;
-        }
+        let message = deliveries.recv().await.expect("the consumer lives");
+        let deliver = message.deliver.expect("amqprs sets every part");
+        let arguments = BasicAckArguments::new(deliver.delivery_tag(), false);
+        channel.basic_ack(arguments).await?;
     }
     let taken = begin.elapsed();
     channel
@@ -73,12 +71,13 @@ pub async fn consume(endpoint: &Endpoint, count: u64) -> Result<Duration, Error>
 
 async fn open(endpoint: &Endpoint) -> Result<(Connection, Channel), Error> {
     let credentials = &endpoint.credentials;
-    let arguments = OpenConnectionArguments::new(
+    let mut arguments = OpenConnectionArguments::new(
         &endpoint.host,
         endpoint.port,
         &credentials.username,
         &credentials.password,
     );
+    arguments.virtual_host(&endpoint.vhost);
     let connection = Connection::open(&arguments).await?;
     let channel = connection.open_channel(None).await?;
     Ok((connection, channel))
@@ -86,14 +85,20 @@ async fn open(endpoint: &Endpoint) -> Result<(Connection, Channel), Error> {
 
 /// Takes `count` permits for good; each confirm gives one.
 async fn permits(window: &Semaphore, count: u32) {
-    if let Ok(permits) = window.acquire_many(count).await {
-        permits.forget();
-    }
+    let permits = window.acquire_many(count).await;
+    permits.expect("the channel lives").forget();
 }
 
 struct Confirms {
     window: Arc<Semaphore>,
     confirmed: u64,
+}
+
+impl Drop for Confirms {
+    fn drop(&mut self) {
+        // Who waits for a confirm would wait for ever.
+        self.window.close();
+    }
 }
 
 #[async_trait]

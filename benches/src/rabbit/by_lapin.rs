@@ -10,13 +10,12 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Result};
-use mooq::Endpoint;
 
 use super::{BODY, PREFETCH, QUEUE, WINDOW};
 
 /// How long `count` confirmed publishes take.
-pub async fn publish(endpoint: &Endpoint, count: u64) -> Result<Duration> {
-    let (connection, channel) = open(endpoint).await?;
+pub async fn publish(url: &str, count: u64) -> Result<Duration> {
+    let (connection, channel) = open(url).await?;
     channel
         .confirm_select(ConfirmSelectOptions::default())
         .await?;
@@ -42,8 +41,8 @@ pub async fn publish(endpoint: &Endpoint, count: u64) -> Result<Duration> {
 }
 
 /// How long consuming and acknowledging `count` messages takes.
-pub async fn consume(endpoint: &Endpoint, count: u64) -> Result<Duration> {
-    let (connection, channel) = open(endpoint).await?;
+pub async fn consume(url: &str, count: u64) -> Result<Duration> {
+    let (connection, channel) = open(url).await?;
     let begin = Instant::now();
     channel
         .basic_qos(PREFETCH, BasicQosOptions::default())
@@ -58,9 +57,8 @@ pub async fn consume(endpoint: &Endpoint, count: u64) -> Result<Duration> {
         )
         .await?;
     for _ in 0..count {
-        if let Some(delivery) = deliveries.next().await {
-            delivery?.ack(BasicAckOptions::default()).await?;
-        }
+        let delivery = deliveries.next().await.expect("the consumer lives");
+        delivery?.ack(BasicAckOptions::default()).await?;
     }
     let taken = begin.elapsed();
     connection.close(200, "done".into()).await?;
@@ -73,15 +71,8 @@ async fn confirmed(sent: lapin::PublisherConfirm) -> Result<()> {
     Ok(())
 }
 
-async fn open(endpoint: &Endpoint) -> Result<(Connection, Channel)> {
-    let credentials = &endpoint.credentials;
-    let url = format!(
-        "amqp://{}:{}@{}",
-        credentials.username,
-        credentials.password,
-        endpoint.address()
-    );
-    let connection = Connection::connect(&url, ConnectionProperties::default()).await?;
+async fn open(url: &str) -> Result<(Connection, Channel)> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     Ok((connection, channel))
 }

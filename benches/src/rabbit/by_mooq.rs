@@ -42,13 +42,19 @@ pub async fn consume(url: &str, count: u64) -> mooq::Result<Duration> {
         .prefetch(PREFETCH)
         .await?;
     for _ in 0..count {
-        if let Some(delivery) = deliveries.next().await {
-            delivery?.ack().await?;
-        }
+        let delivery = deliveries.next().await.expect("the consumer lives");
+        delivery?.ack().await?;
     }
     let taken = begin.elapsed();
     conn.close().await?;
     Ok(taken)
+}
+
+/// Deletes the queue that all use.
+pub async fn clean_up(url: &str) -> mooq::Result<()> {
+    let (conn, chan) = open(url).await?;
+    chan.delete_queue(QUEUE).await?;
+    conn.close().await
 }
 
 async fn open(url: &str) -> mooq::Result<(Connection, Channel)> {
