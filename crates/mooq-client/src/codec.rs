@@ -40,9 +40,11 @@ impl<T: Serialize + ?Sized> Encode<T> for Json {
     }
 
     fn encode(&self, value: &T) -> Result<Bytes> {
-        serde_json::to_vec(value).map(Bytes::from).map_err(|e| {
+        let json = serde_json::to_vec(value).map_err(|e| {
             Error::new(ErrorKind::Encode, format!("not expressible as JSON: {e}")).with_source(e)
-        })
+        })?;
+        // Without the room to spare: in memory, a body may wait in its queue for long.
+        Ok(json.into_boxed_slice().into())
     }
 }
 
@@ -73,5 +75,17 @@ impl<T: AsRef<[u8]> + ?Sized> Encode<T> for RawBytes {
 impl Decode<Bytes> for RawBytes {
     fn decode(&self, body: &Bytes) -> Result<Bytes> {
         Ok(body.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_json_body_has_no_room_to_spare() {
+        let body = Json.encode("hi").unwrap();
+        assert_eq!(body, r#""hi""#);
+        assert_eq!(Vec::from(body).capacity(), 4);
     }
 }

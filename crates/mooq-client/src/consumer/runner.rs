@@ -19,8 +19,10 @@ use crate::connection::ConnectionShared;
 /// connection to count as idle.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// How many sweeps may start callbacks before other tasks get their turn.
-const SWEEPS_PER_TURN: usize = 64;
+/// How many sweeps may start callbacks before other tasks get their turn: as many as the default
+/// prefetch, so that a consumer keeps up with a publisher on its thread. With fewer, what is
+/// published piles up in the queue, and leaves the processor's caches before it is consumed.
+const SWEEPS_PER_TURN: usize = 256;
 
 /// When processing ends by itself.
 #[derive(Debug, Clone, Copy)]
