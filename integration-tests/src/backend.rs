@@ -1,6 +1,6 @@
 //! What scenarios run on.
 
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use mooq_core::{Endpoint, OpenedConnection, Transport};
 use mooq_memory::{InMemoryBroker, MemoryTransport, Options, Profile};
@@ -24,6 +24,17 @@ pub enum BackendKind {
 pub struct Backend {
     version: Version,
     source: Source,
+    /// Those read it that can share a broker, and those write it that need it for themselves.
+    turn: RwLock<()>,
+}
+
+/// A scenario's time on the broker.
+#[derive(Debug)]
+pub enum Turn<'a> {
+    /// With others.
+    Shared(RwLockReadGuard<'a, ()>),
+    /// Alone.
+    Alone(RwLockWriteGuard<'a, ()>),
 }
 
 #[derive(Debug)]
@@ -54,6 +65,7 @@ impl Backend {
         let of = |(version, profile)| Self {
             version,
             source: Source::Memory(profile),
+            turn: RwLock::default(),
         };
         Version::PROFILES.map(of).into()
     }
@@ -69,6 +81,7 @@ impl Backend {
                 backends.push(Self {
                     version,
                     source: Source::RabbitMq { image, container },
+                    turn: RwLock::default(),
                 });
             }
         }
@@ -79,6 +92,17 @@ impl Backend {
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// Waits until a scenario may use the broker, alone or with others.
+    #[must_use = "the turn ends when this is dropped"]
+    pub fn turn(&self, alone: bool) -> Turn<'_> {
+        // A scenario that failed has left nothing behind that would matter.
+        if alone {
+            Turn::Alone(self.turn.write().unwrap_or_else(PoisonError::into_inner))
+        } else {
+            Turn::Shared(self.turn.read().unwrap_or_else(PoisonError::into_inner))
+        }
     }
 
     /// The broker for the scenario of this name.

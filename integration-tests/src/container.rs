@@ -118,7 +118,7 @@ impl RabbitContainer {
     /// Control of the broker in it.
     #[must_use]
     pub fn control(&self) -> Control {
-        Control::RabbitMq(Management::on(self.management))
+        Control::RabbitMq(Management::of(self.container.id(), self.management))
     }
 
     /// Stops and removes the container.

@@ -1,9 +1,13 @@
 //! What scenarios do to their broker from outside of AMQP, in rabbitmqctl's words.
 
+mod ctl;
 mod http;
 
-use mooq_memory::InMemoryBroker;
+use mooq_core::{FieldTable, FieldValue};
+use mooq_memory::{Alarm, ApplyTo, InMemoryBroker, Policy};
+use serde_json::json;
 
+pub use self::ctl::RaisedAlarm;
 pub use self::http::Management;
 
 /// Control of one scenario's broker: the memory broker's own methods, or for RabbitMQ the API of
@@ -13,7 +17,7 @@ pub use self::http::Management;
 pub enum Control {
     /// The in-memory broker.
     Memory(InMemoryBroker),
-    /// RabbitMQ, by its management plugin.
+    /// RabbitMQ in a container, by its management plugin or by rabbitmqctl.
     RabbitMq(Management),
 }
 
@@ -22,11 +26,7 @@ impl Control {
     pub async fn add_vhost(&self, name: &str) {
         match self {
             Self::Memory(broker) => broker.add_vhost(name).unwrap(),
-            Self::RabbitMq(management) => {
-                management
-                    .put(&["vhosts", name], serde_json::json!({}))
-                    .await
-            }
+            Self::RabbitMq(management) => management.put(&["vhosts", name], json!({})).await,
         }
     }
 
@@ -46,7 +46,7 @@ impl Control {
                 broker.clear_permissions(username, "/").unwrap();
             }
             Self::RabbitMq(management) => {
-                let user = serde_json::json!({ "password": password, "tags": "" });
+                let user = json!({ "password": password, "tags": "" });
                 management.put(&["users", username], user).await;
             }
         }
@@ -68,8 +68,7 @@ impl Control {
                 .set_permissions(username, "/", configure, write, read)
                 .unwrap(),
             Self::RabbitMq(management) => {
-                let patterns =
-                    serde_json::json!({ "configure": configure, "write": write, "read": read });
+                let patterns = json!({ "configure": configure, "write": write, "read": read });
                 management
                     .put(&["permissions", "/", username], patterns)
                     .await;
@@ -100,12 +99,113 @@ impl Control {
                 .set_topic_permissions(username, "/", exchange, write, read)
                 .unwrap(),
             Self::RabbitMq(management) => {
-                let limits =
-                    serde_json::json!({ "exchange": exchange, "write": write, "read": read });
+                let limits = json!({ "exchange": exchange, "write": write, "read": read });
                 management
                     .put(&["topic-permissions", "/", username], limits)
                     .await;
             }
         }
     }
+
+    /// Sets a policy in `/`.
+    pub async fn set_policy(
+        &self,
+        name: &str,
+        pattern: &str,
+        apply_to: ApplyTo,
+        priority: i64,
+        definition: &FieldTable,
+    ) {
+        match self {
+            Self::Memory(broker) => {
+                let policy = Policy::new(pattern, definition).unwrap();
+                let policy = policy.apply_to(apply_to).priority(priority);
+                broker.set_policy("/", name, policy).unwrap();
+            }
+            Self::RabbitMq(management) => {
+                let apply_to = match apply_to {
+                    ApplyTo::Queues => "queues",
+                    ApplyTo::Exchanges => "exchanges",
+                    _ => "all",
+                };
+                let policy = json!({
+                    "pattern": pattern,
+                    "apply-to": apply_to,
+                    "priority": priority,
+                    "definition": as_json(definition),
+                });
+                management.put(&["policies", "/", name], policy).await;
+            }
+        }
+    }
+
+    /// Removes a policy from `/`.
+    pub async fn clear_policy(&self, name: &str) {
+        match self {
+            Self::Memory(broker) => broker.clear_policy("/", name).unwrap(),
+            Self::RabbitMq(management) => management.delete(&["policies", "/", name]).await,
+        }
+    }
+
+    /// Sets an operator policy for queues in `/`.
+    pub async fn set_operator_policy(&self, name: &str, pattern: &str, definition: &FieldTable) {
+        match self {
+            Self::Memory(broker) => {
+                let policy = Policy::new(pattern, definition).unwrap();
+                let policy = policy.apply_to(ApplyTo::Queues);
+                broker.set_operator_policy("/", name, policy).unwrap();
+            }
+            Self::RabbitMq(management) => {
+                let policy = json!({
+                    "pattern": pattern,
+                    "apply-to": "queues",
+                    "priority": 0,
+                    "definition": as_json(definition),
+                });
+                let path = ["operator-policies", "/", name];
+                management.put(&path, policy).await;
+            }
+        }
+    }
+
+    /// Removes an operator policy from `/`.
+    pub async fn clear_operator_policy(&self, name: &str) {
+        match self {
+            Self::Memory(broker) => broker.clear_operator_policy("/", name).unwrap(),
+            Self::RabbitMq(management) => {
+                management.delete(&["operator-policies", "/", name]).await;
+            }
+        }
+    }
+
+    /// Raises an alarm. It ends when it is cleared, or what is returned dropped.
+    pub async fn raise_alarm(&self, alarm: Alarm) -> RaisedAlarm {
+        match self {
+            Self::Memory(broker) => RaisedAlarm::Memory(broker.raise_alarm(alarm)),
+            Self::RabbitMq(management) => ctl::raise(management.container(), alarm).await,
+        }
+    }
+
+    /// Starts the broker anew.
+    pub async fn restart(&self) {
+        match self {
+            Self::Memory(broker) => broker.run(),
+            Self::RabbitMq(management) => {
+                ctl::rabbitmqctl(management.container(), &["stop_app"]).await;
+                ctl::rabbitmqctl(management.container(), &["start_app"]).await;
+            }
+        }
+    }
+}
+
+/// A policy's definition, of integers and texts alone.
+fn as_json(definition: &FieldTable) -> serde_json::Value {
+    let entries = definition.iter().map(|(key, value)| {
+        let value = match value {
+            FieldValue::String(text) => json!(text),
+            number => json!(number.as_i64()),
+        };
+        (key.to_string(), value)
+    });
+    entries.collect()
 }

@@ -83,6 +83,7 @@ fn trial(scenario: Scenario, kind: BackendKind, backend: Arc<Backend>) -> Trial 
 /// # Panics
 /// If the scenario does, or if it takes too long.
 pub fn run(scenario: Scenario, backend: &Backend) {
+    let _turn = backend.turn(scenario.disturbs_others());
     let fixture = Fixture::new(backend.broker(scenario.name), scenario.name);
     let (ended, end) = mpsc::channel();
     let named = thread::Builder::new().name(scenario.name.to_owned());

@@ -90,17 +90,28 @@ pub trait TransportChannel: fmt::Debug + Send + Sync {
     /// `exchange.declare`.
     async fn declare_exchange(&self, declare: ExchangeDeclare) -> Result<()>;
 
+    /// `exchange.declare` with `nowait`: done when the broker has been told. A success is silent,
+    /// a failure the channel's close.
+    async fn declare_exchange_nowait(&self, declare: ExchangeDeclare) -> Result<()>;
+
     /// `exchange.delete`. No error if there is no such exchange.
     async fn delete_exchange(&self, name: ExchangeName, if_unused: bool) -> Result<()>;
 
     /// `queue.bind` or `exchange.bind`, as the destination says.
     async fn bind(&self, binding: Binding) -> Result<()>;
 
+    /// [`Self::bind`] with `nowait`: a success is silent, a failure the channel's close.
+    async fn bind_nowait(&self, binding: Binding) -> Result<()>;
+
     /// `queue.unbind` or `exchange.unbind`. No error if there is no such binding.
     async fn unbind(&self, binding: Binding) -> Result<()>;
 
     /// `queue.declare`.
     async fn declare_queue(&self, declare: QueueDeclare) -> Result<QueueDeclared>;
+
+    /// `queue.declare` with `nowait`: a success is silent, a failure the channel's close. The name
+    /// of a queue that the broker names stays unknown, but counts as the channel's last one.
+    async fn declare_queue_nowait(&self, declare: QueueDeclare) -> Result<()>;
 
     /// `queue.purge`: drops what is ready, and says how many that were.
     async fn purge_queue(&self, name: QueueName) -> Result<u32>;

@@ -8,5 +8,5 @@
 mod broker;
 pub mod engine;
 
-pub use broker::{InMemoryBroker, MemoryTransport};
-pub use engine::{ExchangeInfo, Options, Profile, QueueInfo, QueueTally};
+pub use broker::{AlarmGuard, InMemoryBroker, MemoryTransport};
+pub use engine::{Alarm, ApplyTo, ExchangeInfo, Options, Policy, Profile, QueueInfo, QueueTally};

@@ -74,6 +74,13 @@ impl TransportChannel for RabbitChannel {
             .await
     }
 
+    async fn declare_exchange_nowait(&self, declare: ExchangeDeclare) -> Result<()> {
+        let mut args = convert::exchange_declare(&declare);
+        args.no_wait(true);
+        self.call(move |channel| async move { channel.exchange_declare(args).await })
+            .await
+    }
+
     async fn delete_exchange(&self, name: ExchangeName, if_unused: bool) -> Result<()> {
         let args = convert::exchange_delete(&name, if_unused);
         self.call(move |channel| async move { channel.exchange_delete(args).await })
@@ -89,6 +96,23 @@ impl TransportChannel for RabbitChannel {
             }
             BindingDestination::Exchange(exchange) => {
                 let args = convert::exchange_bind(&binding, exchange);
+                self.call(move |channel| async move { channel.exchange_bind(args).await })
+                    .await
+            }
+        }
+    }
+
+    async fn bind_nowait(&self, binding: Binding) -> Result<()> {
+        match &binding.destination {
+            BindingDestination::Queue(queue) => {
+                let mut args = convert::queue_bind(&binding, queue);
+                args.no_wait(true);
+                self.call(move |channel| async move { channel.queue_bind(args).await })
+                    .await
+            }
+            BindingDestination::Exchange(exchange) => {
+                let mut args = convert::exchange_bind(&binding, exchange);
+                args.no_wait(true);
                 self.call(move |channel| async move { channel.exchange_bind(args).await })
                     .await
             }
@@ -117,6 +141,13 @@ impl TransportChannel for RabbitChannel {
             Ok(convert::queue_declared(declared))
         })
         .await
+    }
+
+    async fn declare_queue_nowait(&self, declare: QueueDeclare) -> Result<()> {
+        let mut args = convert::queue_declare(&declare);
+        args.no_wait(true);
+        self.call(move |channel| async move { channel.queue_declare(args).await.map(|_| ()) })
+            .await
     }
 
     async fn purge_queue(&self, name: QueueName) -> Result<u32> {

@@ -191,7 +191,8 @@ pub use mooq_core::{
 };
 #[cfg(feature = "memory")]
 pub use mooq_memory::{
-    ExchangeInfo, InMemoryBroker, Options as InMemoryOptions, Profile, QueueInfo, QueueTally,
+    Alarm, AlarmGuard, ApplyTo, ExchangeInfo, InMemoryBroker, Options as InMemoryOptions, Policy,
+    Profile, QueueInfo, QueueTally,
 };
 
 /// The README's snippets, compiled and run with the doctests.

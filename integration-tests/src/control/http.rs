@@ -8,17 +8,25 @@ use crate::within;
 /// `guest:guest` for HTTP's basic authentication.
 const GUEST: &str = "Z3Vlc3Q6Z3Vlc3Q=";
 
-/// RabbitMQ's management plugin.
+/// A RabbitMQ in a container, and its management plugin.
 #[derive(Debug, Clone)]
 pub struct Management {
+    container: String,
     port: u16,
 }
 
 impl Management {
-    /// The one behind this port of this machine.
+    /// That of the container with this id, behind this port of this machine.
     #[must_use]
-    pub fn on(port: u16) -> Self {
-        Self { port }
+    pub fn of(container: impl Into<String>, port: u16) -> Self {
+        Self {
+            container: container.into(),
+            port,
+        }
+    }
+
+    pub(super) fn container(&self) -> &str {
+        &self.container
     }
 
     /// Puts something, which must be taken.

@@ -1,6 +1,7 @@
 //! The scenarios, one file for each part of AMQP that they are about.
 
 mod acks;
+mod alarms;
 mod bad_input;
 mod callbacks;
 mod closing;
@@ -15,7 +16,9 @@ mod exchanges;
 mod failures;
 mod getting;
 mod length_limits;
+mod nowait;
 mod permissions;
+mod policies;
 mod priorities;
 mod processing;
 mod processing_ends;
@@ -33,6 +36,7 @@ mod quorum_priorities;
 mod quorum_redelivery;
 mod quorum_single_active;
 mod registering;
+mod restarting;
 mod routing;
 mod routing_headers;
 mod routing_topic;
@@ -57,6 +61,16 @@ pub struct Scenario {
     pub versions: Versions,
     /// What it does. A scenario fails by panicking.
     pub run: fn(Fixture) -> Pin<Box<dyn Future<Output = ()>>>,
+}
+
+impl Scenario {
+    /// Whether it does something to the broker that others would feel.
+    #[must_use]
+    pub fn disturbs_others(&self) -> bool {
+        ["alarms::", "restarting::"]
+            .iter()
+            .any(|file| self.name.starts_with(file))
+    }
 }
 
 impl std::fmt::Debug for Scenario {
@@ -104,6 +118,7 @@ use versions_listed;
 pub fn all() -> Vec<Scenario> {
     [
         acks::SCENARIOS,
+        alarms::SCENARIOS,
         bad_input::SCENARIOS,
         callbacks::SCENARIOS,
         closing::SCENARIOS,
@@ -118,7 +133,9 @@ pub fn all() -> Vec<Scenario> {
         failures::SCENARIOS,
         getting::SCENARIOS,
         length_limits::SCENARIOS,
+        nowait::SCENARIOS,
         permissions::SCENARIOS,
+        policies::SCENARIOS,
         priorities::SCENARIOS,
         processing::SCENARIOS,
         processing_ends::SCENARIOS,
@@ -136,6 +153,7 @@ pub fn all() -> Vec<Scenario> {
         quorum_redelivery::SCENARIOS,
         quorum_single_active::SCENARIOS,
         registering::SCENARIOS,
+        restarting::SCENARIOS,
         routing::SCENARIOS,
         routing_headers::SCENARIOS,
         routing_topic::SCENARIOS,

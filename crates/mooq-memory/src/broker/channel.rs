@@ -28,19 +28,29 @@ impl MemoryChannel {
         })
     }
 
-    /// Sends a method that has no answer.
-    fn send(&self, method: Method) -> Result<Option<Reply>> {
-        let command = Command {
+    fn command(&self, method: Method) -> Command {
+        Command {
             connection: self.link.id,
             channel: self.number,
             method,
-        };
-        self.link.broker.handle(&self.closed, command)
+        }
+    }
+
+    /// Sends a method that has no answer.
+    fn send(&self, method: Method) -> Result<()> {
+        self.link.broker.send(&self.closed, self.command(method))
+    }
+
+    /// Sends a method whose answer nobody waits for.
+    fn send_nowait(&self, method: Method) -> Result<()> {
+        let call = self.link.broker.call(&self.closed, self.command(method));
+        call.map(|_| ())
     }
 
     /// Sends a method and gives the answer; if the broker closes the channel instead, the reason.
-    fn call(&self, method: Method) -> Result<Reply> {
-        self.send(method)?.ok_or_else(|| {
+    async fn call(&self, method: Method) -> Result<Reply> {
+        let answer = self.link.broker.call(&self.closed, self.command(method))?;
+        answer.reply().await.ok_or_else(|| {
             self.closed
                 .get()
                 .cloned()
@@ -48,8 +58,8 @@ impl MemoryChannel {
         })
     }
 
-    fn done(&self, method: Method) -> Result<()> {
-        self.call(method).map(|_| ())
+    async fn done(&self, method: Method) -> Result<()> {
+        self.call(method).await.map(|_| ())
     }
 
     fn no_answer(&self, reply: impl std::fmt::Debug) -> Error {
@@ -57,8 +67,8 @@ impl MemoryChannel {
         Error::new(ErrorKind::BrokerInternalError, message)
     }
 
-    fn message_count(&self, method: Method) -> Result<u32> {
-        match self.call(method)? {
+    async fn message_count(&self, method: Method) -> Result<u32> {
+        match self.call(method).await? {
             Reply::MessageCount(count) => Ok(count),
             other => Err(self.no_answer(other)),
         }
@@ -68,37 +78,49 @@ impl MemoryChannel {
 #[async_trait]
 impl TransportChannel for MemoryChannel {
     async fn close(&self) -> Result<()> {
-        self.link
-            .broker
-            .close_channel(self.link.id, self.number, &self.closed);
+        let broker = &self.link.broker;
+        let answer = broker.close_channel(self.link.id, self.number, &self.closed);
+        answer.reply().await;
         Ok(())
     }
 
     async fn declare_exchange(&self, declare: ExchangeDeclare) -> Result<()> {
-        self.done(Method::ExchangeDeclare(declare))
+        self.done(Method::ExchangeDeclare(declare)).await
     }
 
     async fn delete_exchange(&self, name: ExchangeName, if_unused: bool) -> Result<()> {
-        self.done(Method::ExchangeDelete { name, if_unused })
+        self.done(Method::ExchangeDelete { name, if_unused }).await
+    }
+
+    async fn declare_exchange_nowait(&self, declare: ExchangeDeclare) -> Result<()> {
+        self.send_nowait(Method::ExchangeDeclare(declare))
     }
 
     async fn bind(&self, binding: Binding) -> Result<()> {
-        self.done(Method::Bind(binding))
+        self.done(Method::Bind(binding)).await
+    }
+
+    async fn bind_nowait(&self, binding: Binding) -> Result<()> {
+        self.send_nowait(Method::Bind(binding))
     }
 
     async fn unbind(&self, binding: Binding) -> Result<()> {
-        self.done(Method::Unbind(binding))
+        self.done(Method::Unbind(binding)).await
     }
 
     async fn declare_queue(&self, declare: QueueDeclare) -> Result<QueueDeclared> {
-        match self.call(Method::QueueDeclare(declare))? {
+        match self.call(Method::QueueDeclare(declare)).await? {
             Reply::QueueDeclared(declared) => Ok(declared),
             other => Err(self.no_answer(other)),
         }
     }
 
+    async fn declare_queue_nowait(&self, declare: QueueDeclare) -> Result<()> {
+        self.send_nowait(Method::QueueDeclare(declare))
+    }
+
     async fn purge_queue(&self, name: QueueName) -> Result<u32> {
-        self.message_count(Method::QueuePurge { name })
+        self.message_count(Method::QueuePurge { name }).await
     }
 
     async fn delete_queue(&self, name: QueueName, if_unused: bool, if_empty: bool) -> Result<u32> {
@@ -107,6 +129,7 @@ impl TransportChannel for MemoryChannel {
             if_unused,
             if_empty,
         })
+        .await
     }
 
     async fn qos(&self, prefetch_count: u16, global: bool) -> Result<()> {
@@ -115,44 +138,45 @@ impl TransportChannel for MemoryChannel {
             prefetch_count,
             global,
         })
+        .await
     }
 
     async fn consume(&self, consume: Consume) -> Result<ConsumerTag> {
-        match self.call(Method::BasicConsume(consume))? {
+        match self.call(Method::BasicConsume(consume)).await? {
             Reply::Consuming(tag) => Ok(tag),
             other => Err(self.no_answer(other)),
         }
     }
 
     async fn cancel(&self, tag: ConsumerTag) -> Result<()> {
-        self.done(Method::BasicCancel { tag })
+        self.done(Method::BasicCancel { tag }).await
     }
 
     async fn get(&self, queue: QueueName, no_ack: bool) -> Result<Option<Fetched>> {
-        match self.call(Method::BasicGet { queue, no_ack })? {
+        match self.call(Method::BasicGet { queue, no_ack }).await? {
             Reply::Fetched(fetched) => Ok(fetched),
             other => Err(self.no_answer(other)),
         }
     }
 
     async fn recover(&self, requeue: bool) -> Result<()> {
-        self.done(Method::BasicRecover { requeue })
+        self.done(Method::BasicRecover { requeue }).await
     }
 
     async fn confirm_select(&self) -> Result<()> {
-        self.done(Method::ConfirmSelect)
+        self.done(Method::ConfirmSelect).await
     }
 
     async fn tx_select(&self) -> Result<()> {
-        self.done(Method::TxSelect)
+        self.done(Method::TxSelect).await
     }
 
     async fn tx_commit(&self) -> Result<()> {
-        self.done(Method::TxCommit)
+        self.done(Method::TxCommit).await
     }
 
     async fn tx_rollback(&self) -> Result<()> {
-        self.done(Method::TxRollback)
+        self.done(Method::TxRollback).await
     }
 
     fn publish(&self, publish: Publish) -> Result<Handoff> {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mooq_core::{OpenedChannel, Result, TransportConnection};
+use mooq_core::{Error, ErrorKind, OpenedChannel, Result, TransportConnection};
 
 use super::channel::MemoryChannel;
 use super::ports::Closed;
-use super::shared::Shared;
+use super::shared::{Answer, Shared};
 use crate::engine::ConnectionId;
 
 #[derive(Debug)]
@@ -33,7 +33,12 @@ impl MemoryConnection {
 impl TransportConnection for MemoryConnection {
     async fn open_channel(&self) -> Result<OpenedChannel> {
         let Link { broker, id, closed } = &*self.link;
-        let opened = broker.open_channel(*id, closed)?;
+        let (opened, answer) = broker.open_channel(*id, closed)?;
+        if answer.reply().await.is_none() {
+            return Err(closed.get().cloned().unwrap_or_else(|| {
+                Error::connection(ErrorKind::ConnectionLost, "the connection is gone")
+            }));
+        }
         Ok(OpenedChannel {
             events: opened.events,
             channel: MemoryChannel::new(Arc::clone(&self.link), opened.id, opened.closed),
@@ -41,14 +46,14 @@ impl TransportConnection for MemoryConnection {
     }
 
     async fn close(&self) -> Result<()> {
-        self.link.close();
+        self.link.close().reply().await;
         Ok(())
     }
 }
 
 impl Link {
-    fn close(&self) {
-        self.broker.close_connection(self.id, &self.closed);
+    fn close(&self) -> Answer {
+        self.broker.close_connection(self.id, &self.closed)
     }
 }
 

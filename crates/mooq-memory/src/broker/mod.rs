@@ -5,8 +5,10 @@
 //! for, and wakes their receivers once the mutex is free. So every call is done when it returns.
 
 mod administration;
+mod alarms;
 mod channel;
 mod connection;
+mod policies;
 mod ports;
 mod registry;
 mod shared;
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use mooq_core::VirtualHost;
 
 use crate::engine::{ExchangeInfo, Options, Profile, QueueInfo};
+pub use alarms::AlarmGuard;
 use registry::Registry;
 use shared::Shared;
 pub use transport::MemoryTransport;

@@ -58,11 +58,19 @@ impl Ports {
         (closed, receiver)
     }
 
-    /// The lowest number that no channel of the connection has.
-    pub(super) fn free_number(&self, id: ConnectionId) -> Option<u16> {
+    /// The lowest number that no channel of the connection has, and that `is_free` besides.
+    pub(super) fn free_number(
+        &self,
+        id: ConnectionId,
+        is_free: impl Fn(u16) -> bool,
+    ) -> Option<u16> {
         let channels = &self.connections.get(&id)?.channels;
-        let free = channels.iter().skip(1).position(Option::is_none);
-        u16::try_from(free.map_or(channels.len(), |at| at + 1)).ok()
+        let is_open = |number: u16| {
+            channels
+                .get(usize::from(number))
+                .is_some_and(Option::is_some)
+        };
+        (1..=u16::MAX).find(|number| !is_open(*number) && is_free(*number))
     }
 
     pub(super) fn add_channel(

@@ -1,10 +1,13 @@
 //! What all handles, connections and channels of one broker share.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use foldhash::fast::RandomState;
 use mooq_core::mailbox::Receiver;
 use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error, ErrorKind, Result};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::ports::{Closed, Ports, Wakers};
@@ -24,6 +27,27 @@ struct State {
     started: Instant,
     running: bool,
     ports: Ports,
+    /// Who waits for an answer on a blocked connection, by connection and channel, in order.
+    waiting: HashMap<(ConnectionId, u16), VecDeque<oneshot::Sender<Reply>>, RandomState>,
+}
+
+/// What comes of a call.
+pub(super) enum Answer {
+    /// The reply, if there is one.
+    Now(Option<Reply>),
+    /// The connection is blocked: the reply comes once it is not any more, unless the channel
+    /// ends before.
+    Later(oneshot::Receiver<Reply>),
+}
+
+impl Answer {
+    /// The reply; none if the channel ends instead.
+    pub(super) async fn reply(self) -> Option<Reply> {
+        match self {
+            Self::Now(reply) => reply,
+            Self::Later(reply) => reply.await.ok(),
+        }
+    }
 }
 
 impl Shared {
@@ -38,6 +62,7 @@ impl Shared {
                 started: Instant::now(),
                 running: false,
                 ports: Ports::default(),
+                waiting: HashMap::default(),
             }),
             timer: Timer::new(this.clone()),
         })
@@ -96,12 +121,12 @@ impl Shared {
         port.map_err(Refused::ByBroker)
     }
 
-    /// Opens a channel on a connection that is not closed.
+    /// Opens a channel on a connection that is not closed. It is open once the answer is there.
     pub(super) fn open_channel(
         &self,
         connection: ConnectionId,
         connection_closed: &Closed,
-    ) -> Result<OpenedPort<u16, ChannelEvent>> {
+    ) -> Result<(OpenedPort<u16, ChannelEvent>, Answer)> {
         let mut state = self.lock();
         let gone = || {
             connection_closed.get().cloned().unwrap_or_else(|| {
@@ -111,10 +136,14 @@ impl Shared {
         if connection_closed.get().is_some() {
             return Err(gone());
         }
-        let number = state.ports.free_number(connection).ok_or_else(gone)?;
+        // A channel that was closed while the connection is blocked is open to the engine yet.
+        let State { ports, waiting, .. } = &mut *state;
+        let is_free = |number| !waiting.contains_key(&(connection, number));
+        let number = ports.free_number(connection, is_free).ok_or_else(gone)?;
         // There before the channel, so that nothing that happens on it is lost.
         let port = state.ports.add_channel(connection, number);
-        let reply = self.call_locked(
+        let (closed, events) = port.ok_or_else(gone)?;
+        let answer = self.call_locked(
             state,
             Command {
                 connection,
@@ -122,34 +151,40 @@ impl Shared {
                 method: Method::ChannelOpen,
             },
         );
-        match (reply, port) {
-            (Some(_), Some((closed, events))) => Ok(OpenedPort {
-                id: number,
-                closed,
-                events,
-            }),
-            _ => Err(gone()),
-        }
+        let id = number;
+        Ok((OpenedPort { id, closed, events }, answer))
     }
 
-    /// Hands a method to the engine, unless its channel is closed, and gives the reply.
+    /// Hands a method that has no reply to the engine, unless its channel is closed.
     ///
     /// # Errors
     /// The reason, if the channel is closed.
-    pub(super) fn handle(&self, closed: &Closed, command: Command) -> Result<Option<Reply>> {
-        let state = self.lock();
-        // Looked at under the lock: it is set under it.
-        if let Some(why) = closed.get() {
-            return Err(why.clone());
-        }
+    pub(super) fn send(&self, closed: &Closed, command: Command) -> Result<()> {
+        let mut state = self.lock_open(closed)?;
+        state.handle(command);
+        self.finish(state);
+        Ok(())
+    }
+
+    /// Hands a method that has a reply to the engine, unless its channel is closed.
+    ///
+    /// # Errors
+    /// The reason, if the channel is closed.
+    pub(super) fn call(&self, closed: &Closed, command: Command) -> Result<Answer> {
+        let state = self.lock_open(closed)?;
         Ok(self.call_locked(state, command))
     }
 
     /// Ends a channel from the client's side.
-    pub(super) fn close_channel(&self, connection: ConnectionId, channel: u16, closed: &Closed) {
+    pub(super) fn close_channel(
+        &self,
+        connection: ConnectionId,
+        channel: u16,
+        closed: &Closed,
+    ) -> Answer {
         let mut state = self.lock();
         if closed.get().is_some() {
-            return;
+            return Answer::Now(None);
         }
         let why = Error::channel(
             ErrorKind::ChannelClosed,
@@ -161,7 +196,7 @@ impl Shared {
             .ports
             .close_channel(connection, channel, &why, &mut wakers);
         let method = Method::ChannelClose;
-        self.call_locked(
+        let answer = self.call_locked(
             state,
             Command {
                 connection,
@@ -170,13 +205,14 @@ impl Shared {
             },
         );
         wakers.wake();
+        answer
     }
 
     /// Ends a connection from the client's side.
-    pub(super) fn close_connection(&self, connection: ConnectionId, closed: &Closed) {
+    pub(super) fn close_connection(&self, connection: ConnectionId, closed: &Closed) -> Answer {
         let mut state = self.lock();
         if closed.get().is_some() {
-            return;
+            return Answer::Now(None);
         }
         let why = Error::connection(
             ErrorKind::ConnectionClosed,
@@ -185,7 +221,7 @@ impl Shared {
         let mut wakers = Wakers::default();
         state.ports.close_connection(connection, &why, &mut wakers);
         let method = Method::ConnectionClose;
-        self.call_locked(
+        let answer = self.call_locked(
             state,
             Command {
                 connection,
@@ -194,6 +230,7 @@ impl Shared {
             },
         );
         wakers.wake();
+        answer
     }
 
     /// Makes happen what was to happen by now. `rearm` gets the time of what comes next, while
@@ -209,14 +246,18 @@ impl Shared {
         wakers.wake();
     }
 
-    fn call_locked(&self, mut state: MutexGuard<'_, State>, command: Command) -> Option<Reply> {
-        let now = if state.engine.needs_time(&command.method) {
-            state.now()
-        } else {
-            Time::START
-        };
-        state.engine.handle(now, command);
-        self.finish(state)
+    fn call_locked(&self, mut state: MutexGuard<'_, State>, command: Command) -> Answer {
+        let (connection, channel) = (command.connection, command.channel);
+        let mut later = None;
+        if state.engine.is_blocked(connection) {
+            let (reply, answer) = oneshot::channel();
+            let waiting = state.waiting.entry((connection, channel));
+            waiting.or_default().push_back(reply);
+            later = Some(answer);
+        }
+        state.handle(command);
+        let reply = self.finish(state);
+        later.map_or(Answer::Now(reply), Answer::Later)
     }
 
     /// Spreads what came of a call, sees to it that the timer fits, and wakes whom it concerns.
@@ -234,6 +275,15 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks, unless a channel is closed. That is looked at under the lock: it is set under it.
+    fn lock_open(&self, closed: &Closed) -> Result<MutexGuard<'_, State>> {
+        let state = self.lock();
+        match closed.get() {
+            Some(why) => Err(why.clone()),
+            None => Ok(state),
+        }
     }
 }
 
@@ -255,6 +305,31 @@ impl State {
         Time::after_start(self.started.elapsed())
     }
 
+    fn handle(&mut self, command: Command) {
+        let now = if self.engine.needs_time(&command.method) {
+            self.now()
+        } else {
+            Time::START
+        };
+        self.engine.handle(now, command);
+    }
+
+    /// Gives a reply to who waits for it, or else back.
+    fn answer(&mut self, connection: ConnectionId, channel: u16, reply: Reply) -> Option<Reply> {
+        let key = (connection, channel);
+        let Some(waiting) = self.waiting.get_mut(&key) else {
+            return Some(reply);
+        };
+        if let Some(first) = waiting.pop_front() {
+            // Nobody is there any more if the call was given up.
+            let _ = first.send(reply);
+        }
+        if waiting.is_empty() {
+            self.waiting.remove(&key);
+        }
+        None
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let deadline = self.engine.next_deadline()?;
         self.started.checked_add(deadline.since_start())
@@ -265,13 +340,19 @@ impl State {
         let mut answer = None;
         while let Some(effect) = self.engine.poll_effect() {
             match effect {
-                Effect::Reply { reply, .. } => answer = Some(reply),
+                Effect::Reply { reply, .. } if self.waiting.is_empty() => answer = Some(reply),
+                Effect::Reply {
+                    connection,
+                    channel,
+                    reply,
+                } => answer = self.answer(connection, channel, reply).or(answer),
                 Effect::Channel {
                     connection,
                     channel,
                     event: ChannelEvent::Closed(why),
                 } => {
                     self.ports.close_channel(connection, channel, &why, wakers);
+                    self.waiting.remove(&(connection, channel));
                     let method = Method::ChannelCloseOk;
                     let known = Command {
                         connection,
@@ -290,7 +371,10 @@ impl State {
                 Effect::Connection {
                     connection,
                     event: ConnectionEvent::Closed(why),
-                } => self.ports.close_connection(connection, &why, wakers),
+                } => {
+                    self.ports.close_connection(connection, &why, wakers);
+                    self.waiting.retain(|(other, _), _| *other != connection);
+                }
                 Effect::Connection { connection, event } => {
                     self.ports.send_to_connection(connection, event, wakers);
                 }

@@ -1,5 +1,5 @@
 //! What is done with a broker from outside of AMQP, in rabbitmqctl's words: virtual hosts, users
-//! and their permissions.
+//! and their permissions, policies.
 
 use std::sync::Arc;
 
@@ -9,7 +9,10 @@ use super::Engine;
 use super::arena::Key;
 use super::command::{ConnectionId, MethodId};
 use super::connection::Connection;
+use super::exchange::Exchange;
 use super::permissions::Permissions;
+use super::policy::{self, Policy};
+use super::queue::Queue;
 use super::reply_error::{ReplyCode, ReplyError};
 use super::time::Time;
 use super::vhost;
@@ -111,6 +114,123 @@ impl Engine {
         self.permit_user(username, vhost, permissions)
     }
 
+    /// Sets a policy of a virtual host, in place of one of the same name. It holds at once, for
+    /// queues and exchanges that are there too.
+    ///
+    /// # Errors
+    /// `VirtualHostNotFound` if there is no such virtual host.
+    pub fn set_policy(
+        &mut self,
+        now: Time,
+        vhost: &VirtualHost,
+        name: &str,
+        policy: Policy,
+    ) -> Result<(), Error> {
+        self.change_policies(now, vhost, |vhost| vhost.policies.set(name.into(), policy))
+    }
+
+    /// Removes a policy, if there is one of this name.
+    ///
+    /// # Errors
+    /// `VirtualHostNotFound` if there is no such virtual host.
+    pub fn clear_policy(
+        &mut self,
+        now: Time,
+        vhost: &VirtualHost,
+        name: &str,
+    ) -> Result<(), Error> {
+        self.change_policies(now, vhost, |vhost| vhost.policies.clear(name))
+    }
+
+    /// Sets an operator policy, which applies beside the ordinary ones: of limits, the smaller
+    /// holds.
+    ///
+    /// # Errors
+    /// `VirtualHostNotFound` if there is no such virtual host.
+    pub fn set_operator_policy(
+        &mut self,
+        now: Time,
+        vhost: &VirtualHost,
+        name: &str,
+        policy: Policy,
+    ) -> Result<(), Error> {
+        self.change_policies(now, vhost, |vhost| {
+            vhost.operator_policies.set(name.into(), policy);
+        })
+    }
+
+    /// Removes an operator policy, if there is one of this name.
+    ///
+    /// # Errors
+    /// `VirtualHostNotFound` if there is no such virtual host.
+    pub fn clear_operator_policy(
+        &mut self,
+        now: Time,
+        vhost: &VirtualHost,
+        name: &str,
+    ) -> Result<(), Error> {
+        self.change_policies(now, vhost, |vhost| vhost.operator_policies.clear(name))
+    }
+
+    fn change_policies(
+        &mut self,
+        now: Time,
+        name: &VirtualHost,
+        change: impl FnOnce(&mut vhost::VirtualHost),
+    ) -> Result<(), Error> {
+        self.advance(now);
+        let found = self.vhosts_by_name.get(name).copied();
+        let Some(vhost) = found.and_then(|key| self.vhosts.get_mut(key)) else {
+            return Err(no_vhost(name));
+        };
+        change(vhost);
+        let mut queues: Vec<_> = vhost.queues.values().copied().collect();
+        queues.sort_unstable();
+        let exchanges: Vec<_> = vhost.exchanges.values().copied().collect();
+        for exchange in exchanges {
+            self.apply_exchange_policy(exchange);
+        }
+        for queue in queues {
+            self.apply_queue_policies(queue);
+        }
+        self.finish_dead_letters();
+        Ok(())
+    }
+
+    /// Brings a queue in line with the policies as they are now.
+    pub(super) fn apply_queue_policies(&mut self, key: Key<Queue>) {
+        let Some(queue) = self.queues.get_mut(key) else {
+            return;
+        };
+        let Some(vhost) = self.vhosts.get(queue.vhost) else {
+            return;
+        };
+        let (own, kind) = (&queue.own_options, queue.own_options.kind);
+        let policy = vhost.policies.of_queue(kind, &queue.name);
+        let operators = vhost.operator_policies.of_queue(kind, &queue.name);
+        let profile = self.options.profile;
+        let options = policy::effective(own, &queue.arguments, policy, operators, profile);
+        if options == queue.options {
+            return;
+        }
+        self.keeps_time |= options.depend_on_time();
+        queue.options = options;
+        queue.unused_until = None;
+        self.renew_lease(key);
+        self.drop_over_limit(key);
+        self.drop_expired(key);
+    }
+
+    /// Brings an exchange in line with the policies as they are now.
+    pub(super) fn apply_exchange_policy(&mut self, key: Key<Exchange>) {
+        let Some(exchange) = self.exchanges.get_mut(key) else {
+            return;
+        };
+        let vhost = self.vhosts.get(exchange.vhost);
+        let policy = vhost.and_then(|vhost| vhost.policies.of_exchange(&exchange.name));
+        exchange.policy_alternate = policy.and_then(|p| p.alternate_exchange().cloned());
+    }
+
     fn permit_user(
         &mut self,
         username: &str,
@@ -118,8 +238,7 @@ impl Engine {
         permissions: Option<Permissions>,
     ) -> Result<(), Error> {
         let Some(&key) = self.vhosts_by_name.get(vhost) else {
-            let message = format!("there is no virtual host '{vhost}'");
-            return Err(Error::new(ErrorKind::VirtualHostNotFound, message));
+            return Err(no_vhost(vhost));
         };
         self.users.permit(username, vhost.clone(), permissions)?;
         let permissions = self.users.permissions(username, vhost);
@@ -152,4 +271,9 @@ impl Engine {
             .map(|(key, _)| key)
             .collect()
     }
+}
+
+fn no_vhost(name: &VirtualHost) -> Error {
+    let message = format!("there is no virtual host '{name}'");
+    Error::new(ErrorKind::VirtualHostNotFound, message)
 }

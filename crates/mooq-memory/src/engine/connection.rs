@@ -1,10 +1,11 @@
 //! A connection: a logged-in client, and what goes with it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::arena::Key;
 use super::channel::Channel;
-use super::command::Capabilities;
+use super::command::{Capabilities, Command};
 use super::permissions::Permissions;
 use super::queue::Queue;
 use super::vhost::VirtualHost;
@@ -18,6 +19,8 @@ pub(crate) struct Connection {
     pub(crate) capabilities: Capabilities,
     /// Its queues that no other connection may use.
     pub(crate) exclusive_queues: Vec<Key<Queue>>,
+    /// What it has sent since the broker stopped reading from it; none while the broker reads.
+    pub(crate) unread: Option<VecDeque<Command>>,
     /// Its channels by their numbers.
     channels: Vec<Option<Key<Channel>>>,
     open_channels: u16,
@@ -36,6 +39,7 @@ impl Connection {
             permissions: Some(permissions),
             capabilities,
             exclusive_queues: Vec::new(),
+            unread: None,
             channels: Vec::new(),
             open_channels: 0,
         }

@@ -183,7 +183,11 @@ impl Engine {
         for (key, transient) in queues {
             if transient {
                 self.delete_queue(key);
-            } else if let Some(queue) = self.queues.get_mut(key) {
+                continue;
+            }
+            // Nobody has used it since the start.
+            self.renew_lease(key);
+            if let Some(queue) = self.queues.get_mut(key) {
                 queue.ready.forget_transient();
                 queue.tally = QueueTally {
                     arrived: queue.ready.len() as u64,

@@ -21,6 +21,8 @@ pub(crate) struct Exchange {
     pub(crate) auto_delete: bool,
     pub(crate) internal: bool,
     arguments: FieldTable,
+    /// What a policy adds to them.
+    pub(crate) policy_alternate: Option<ExchangeName>,
     /// The bindings of which it is the source.
     pub(crate) bindings: Bindings,
     /// The source and key of the bindings of which it is the destination.
@@ -47,6 +49,7 @@ impl Exchange {
             auto_delete: declare.auto_delete,
             internal: declare.internal,
             arguments: declare.arguments,
+            policy_alternate: None,
             bindings: Bindings::new(kind, profile),
             bound_to: HashSet::default(),
             routed: 0,
@@ -56,7 +59,10 @@ impl Exchange {
     /// Where a message goes that its bindings lead nowhere
     /// ([alternate exchanges](https://www.rabbitmq.com/docs/ae)).
     pub(crate) fn alternate(&self) -> Option<&str> {
-        self.arguments.get(ALTERNATE_EXCHANGE)?.as_str()
+        match self.arguments.get(ALTERNATE_EXCHANGE) {
+            Some(name) => name.as_str(),
+            None => self.policy_alternate.as_deref(),
+        }
     }
 
     /// Whether it goes, now that a binding has gone.

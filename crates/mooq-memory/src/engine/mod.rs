@@ -50,6 +50,7 @@
 
 mod acceptance;
 mod administration;
+mod alarms;
 mod arena;
 mod arguments;
 mod bindings;
@@ -71,6 +72,7 @@ mod methods;
 mod names;
 mod options;
 mod permissions;
+mod policy;
 mod profile;
 mod publishing;
 mod queue;
@@ -88,14 +90,17 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error};
 
+pub use alarms::Alarm;
 pub use command::{Capabilities, Command, ConnectionId, Effect, Login, Method, Reply};
 pub use inspect::{ExchangeInfo, QueueInfo};
 pub use options::Options;
 pub use permissions::Permissions;
+pub use policy::{ApplyTo, Policy};
 pub use profile::Profile;
 pub use queue::tally::QueueTally;
 pub use time::Time;
 
+use alarms::Alarms;
 use arena::{Arena, Key};
 use channel::Channel;
 use command::MethodId;
@@ -137,6 +142,9 @@ pub struct Engine {
     parkings: u64,
     /// How many consumers there were, which orders those of a queue.
     subscriptions: u64,
+    alarms: Alarms,
+    /// Commands of connections that are not blocked any more, to be done one by one.
+    unread: VecDeque<Command>,
     effects: VecDeque<Effect>,
 }
 
@@ -172,6 +180,8 @@ impl Engine {
             dead_letters: VecDeque::new(),
             parkings: 0,
             subscriptions: 0,
+            alarms: Alarms::default(),
+            unread: VecDeque::new(),
             effects: VecDeque::new(),
         };
         engine.add_vhost(mooq_core::VirtualHost::root());
@@ -226,6 +236,15 @@ impl Engine {
     /// [`Self::poll_effect`]. On a connection that is closed, nothing follows.
     pub fn handle(&mut self, now: Time, command: Command) {
         self.advance(now);
+        while let Some(unread) = self.unread.pop_front() {
+            self.perform(unread);
+        }
+        if let Some(command) = self.leave_unread(command) {
+            self.perform(command);
+        }
+    }
+
+    fn perform(&mut self, command: Command) {
         let Command {
             connection,
             channel: number,
@@ -268,6 +287,11 @@ impl Engine {
 
     /// What the broker does next, if anything is left of what the last calls brought about.
     pub fn poll_effect(&mut self) -> Option<Effect> {
+        while self.effects.is_empty()
+            && let Some(unread) = self.unread.pop_front()
+        {
+            self.perform(unread);
+        }
         self.effects.pop_front()
     }
 

@@ -8,6 +8,7 @@ use mooq_core::{ExchangeName, QueueName};
 use super::arena::Key;
 use super::bindings::Routing;
 use super::exchange::Exchange;
+use super::policy::Policies;
 use super::queue::Queue;
 use super::reply_error::Resource;
 
@@ -16,6 +17,9 @@ pub(crate) struct VirtualHost {
     pub(crate) name: mooq_core::VirtualHost,
     pub(crate) exchanges: HashMap<ExchangeName, Key<Exchange>, RandomState>,
     pub(crate) queues: HashMap<QueueName, Key<Queue>, RandomState>,
+    pub(crate) policies: Policies,
+    /// Those that operators of a broker lay over the ones of its users.
+    pub(crate) operator_policies: Policies,
 }
 
 /// What every virtual host has from the beginning: name, kind, and whether only the broker itself
@@ -36,6 +40,8 @@ impl VirtualHost {
             name,
             exchanges: HashMap::default(),
             queues: HashMap::default(),
+            policies: Policies::default(),
+            operator_policies: Policies::default(),
         }
     }
 

@@ -93,6 +93,7 @@ impl Engine {
         if let Ok(vhost) = self.vhost_mut(vhost) {
             vhost.exchanges.insert(name, key);
         }
+        self.apply_exchange_policy(key);
     }
 }
 

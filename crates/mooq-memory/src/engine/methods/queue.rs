@@ -88,6 +88,7 @@ impl Engine {
             .queues
             .insert(Queue::new(declare, options, caller.vhost, owner, profile));
         self.vhost_mut(caller.vhost)?.queues.insert(name, key);
+        self.apply_queue_policies(key);
         self.renew_lease(key);
         if owner.is_some() {
             self.connection_mut(caller.connection)?

@@ -39,6 +39,26 @@ pub(crate) enum Overflow {
     RejectPublishDlx,
 }
 
+impl Overflow {
+    /// The one of this name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Some(match name {
+            "drop-head" => Self::DropHead,
+            "reject-publish" => Self::RejectPublish,
+            "reject-publish-dlx" => Self::RejectPublishDlx,
+            _ => return None,
+        })
+    }
+
+    /// What it comes to in a queue of this type: a quorum queue knows no third way.
+    pub(crate) fn in_queue(self, kind: QueueType) -> Self {
+        match self {
+            Self::RejectPublishDlx if kind == QueueType::Quorum => Self::DropHead,
+            overflow => overflow,
+        }
+    }
+}
+
 /// Ten years: RabbitMQ takes no longer times.
 const MAX_MILLIS: i64 = 315_360_000_000;
 
@@ -110,11 +130,8 @@ impl QueueArguments {
             let levels = non_negative(value)?;
             u8::try_from(levels).map_err(|_| format!("{{max_value_exceeded,{levels}}}"))
         })?;
-        let overflow = arg.check("x-overflow", |value| match text(value)? {
-            "drop-head" => Ok(Overflow::DropHead),
-            "reject-publish" => Ok(Overflow::RejectPublish),
-            "reject-publish-dlx" => Ok(Overflow::RejectPublishDlx),
-            _ => Err("invalid_overflow".into()),
+        let overflow = arg.check("x-overflow", |value| {
+            Overflow::parse(text(value)?).ok_or_else(|| "invalid_overflow".into())
         })?;
         // How a classic queue stores messages makes no difference that a client could see.
         if profile.checks_queue_mode() {
@@ -153,11 +170,7 @@ impl QueueArguments {
             max_length,
             max_length_bytes,
             max_priority: max_priority.unwrap_or(0),
-            overflow: match overflow.unwrap_or_default() {
-                // A quorum queue knows no third way.
-                Overflow::RejectPublishDlx if kind == QueueType::Quorum => Overflow::DropHead,
-                overflow => overflow,
-            },
+            overflow: overflow.unwrap_or_default().in_queue(kind),
             single_active_consumer: single_active_consumer.unwrap_or(false),
             delivery_limit: match kind {
                 QueueType::Classic => DeliveryLimit::None,

@@ -40,6 +40,9 @@ pub(crate) struct Queue {
     /// The connection that alone may use it, and with which it goes.
     pub(crate) owner: Option<ConnectionId>,
     pub(crate) arguments: FieldTable,
+    /// What its arguments ask for.
+    pub(crate) own_options: QueueArguments,
+    /// That, and what policies add.
     pub(crate) options: QueueArguments,
     pub(crate) ready: ReadyMessages,
     /// How many messages are delivered and not settled.
@@ -74,6 +77,7 @@ impl Queue {
             owner,
             arguments: declare.arguments,
             ready: ReadyMessages::new(options.kind, options.max_priority, profile),
+            own_options: options.clone(),
             unacked: 0,
             tally: QueueTally::default(),
             consumers: QueueConsumers::default(),

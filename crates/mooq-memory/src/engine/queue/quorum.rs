@@ -38,7 +38,7 @@ pub(crate) enum DeliveryLimit {
 impl DeliveryLimit {
     /// The limit that an argument sets. RabbitMQ does not check it: what is not a number is
     /// higher than every number, as Erlang compares them.
-    pub(super) fn of(argument: Option<&FieldValue>, profile: Profile) -> Self {
+    pub(crate) fn of(argument: Option<&FieldValue>, profile: Profile) -> Self {
         match argument {
             None => profile.default_delivery_limit(),
             Some(value) => value.as_i64().map_or(Self::AtMost(u64::MAX), |limit| {

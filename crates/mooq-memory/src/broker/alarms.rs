@@ -1,0 +1,75 @@
+//! Resource alarms that tests raise.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::InMemoryBroker;
+use super::shared::Shared;
+use crate::engine::Alarm;
+
+/// Keeps an alarm on until it is dropped.
+#[must_use = "the alarm ends when this is dropped"]
+pub struct AlarmGuard {
+    broker: Arc<Shared>,
+    alarm: Alarm,
+}
+
+impl InMemoryBroker {
+    /// Raises an alarm as a RabbitMQ does that runs low on memory or disk, for as long as the
+    /// guard is kept ([alarms](https://www.rabbitmq.com/docs/alarms)).
+    ///
+    /// A connection that publishes meanwhile is blocked, which it hears of by
+    /// `connection.blocked`: whatever it sends from then on, calls and acknowledgements included,
+    /// waits, and is done in order when the last alarm ends. Connections that only consume go on.
+    ///
+    /// # Examples
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use futures_util::{FutureExt, StreamExt};
+    /// use mooq_core::{Endpoint, Message, Publish, QueueDeclare, Scheme, Transport};
+    /// use mooq_memory::{Alarm, InMemoryBroker};
+    ///
+    /// let broker = InMemoryBroker::start();
+    /// let mut opened = broker.transport().open(&Endpoint::new(Scheme::Memory)).await?;
+    /// let channel = opened.connection.open_channel().await?.channel;
+    ///
+    /// let alarm = broker.raise_alarm(Alarm::Memory);
+    /// let _ = channel.publish(Publish::new(Message {
+    ///     exchange: "".try_into()?,
+    ///     routing_key: "orders".try_into()?,
+    ///     properties: Default::default(),
+    ///     body: "one book".into(),
+    /// }))?;
+    /// let event = opened.events.next().await;
+    /// assert_eq!(format!("{event:?}"), r#"Some(Blocked("low on memory"))"#);
+    /// let orders = QueueDeclare::new("orders".try_into()?);
+    /// let mut declaring = channel.declare_queue(orders);
+    /// assert!((&mut declaring).now_or_never().is_none(), "it waits");
+    ///
+    /// drop(alarm);
+    /// declaring.await?;
+    /// # Ok::<(), mooq_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn raise_alarm(&self, alarm: Alarm) -> AlarmGuard {
+        self.shared
+            .administer(|engine, _| engine.raise_alarm(alarm));
+        AlarmGuard {
+            broker: Arc::clone(&self.shared),
+            alarm,
+        }
+    }
+}
+
+impl Drop for AlarmGuard {
+    fn drop(&mut self) {
+        self.broker
+            .administer(|engine, now| engine.clear_alarm(now, self.alarm));
+    }
+}
+
+impl fmt::Debug for AlarmGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("AlarmGuard").field(&self.alarm).finish()
+    }
+}

@@ -1,0 +1,128 @@
+//! Resource alarms: a broker that is low on memory or disk does not read from connections that
+//! publish ([memory and disk alarms](https://www.rabbitmq.com/docs/alarms)).
+
+use std::collections::VecDeque;
+
+use mooq_core::ConnectionEvent;
+
+use super::Engine;
+use super::command::{Command, ConnectionId, Effect, Method};
+use super::time::Time;
+
+/// What a broker can be low on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Alarm {
+    /// Memory.
+    Memory,
+    /// Disk space.
+    Disk,
+}
+
+/// The alarms that are on, each as often as it was raised and not cleared.
+#[derive(Debug, Default)]
+pub(crate) struct Alarms {
+    memory: usize,
+    disk: usize,
+}
+
+impl Alarms {
+    fn is_on(&self) -> bool {
+        self.memory > 0 || self.disk > 0
+    }
+
+    fn count(&mut self, alarm: Alarm) -> &mut usize {
+        match alarm {
+            Alarm::Memory => &mut self.memory,
+            Alarm::Disk => &mut self.disk,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match (self.memory, self.disk) {
+            (0, _) => "low on disk",
+            (_, 0) => "low on memory",
+            _ => "low on memory & disk",
+        }
+    }
+}
+
+impl Engine {
+    /// Raises an alarm. Until it is cleared, a connection that begins to publish is blocked:
+    /// nothing that it sends is done. One that only consumes and settles goes on.
+    pub fn raise_alarm(&mut self, alarm: Alarm) {
+        *self.alarms.count(alarm) += 1;
+    }
+
+    /// Clears an alarm that was raised. With the last one, what blocked connections sent is done,
+    /// in order, as the effects are drained.
+    pub fn clear_alarm(&mut self, now: Time, alarm: Alarm) {
+        self.advance(now);
+        let count = self.alarms.count(alarm);
+        *count = count.saturating_sub(1);
+        if self.alarms.is_on() {
+            return;
+        }
+        let all: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in all {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            let Some(unread) = connection.unread.take() else {
+                continue;
+            };
+            if connection.capabilities.connection_blocked {
+                self.effects.push_back(Effect::Connection {
+                    connection: ConnectionId(key),
+                    event: ConnectionEvent::Unblocked,
+                });
+            }
+            self.unread.extend(unread);
+        }
+    }
+
+    /// Whether the broker does not read from a connection, because of an alarm.
+    #[must_use]
+    pub fn is_blocked(&self, connection: ConnectionId) -> bool {
+        let is_blocked = || self.connections.get(connection.0)?.unread.as_ref();
+        self.alarms.is_on() && is_blocked().is_some()
+    }
+
+    /// Leaves a command unread if its connection is blocked, or is to be now that it publishes.
+    /// Else gives it back.
+    ///
+    /// RabbitMQ stops reading after a message's header. So the message that it stops at is done
+    /// if it has no body, and waits like all that follows if it has one.
+    pub(super) fn leave_unread(&mut self, command: Command) -> Option<Command> {
+        if !self.alarms.is_on() {
+            return Some(command);
+        }
+        let Some(connection) = self.connections.get_mut(command.connection.0) else {
+            return Some(command);
+        };
+        if let Some(unread) = &mut connection.unread {
+            unread.push_back(command);
+            return None;
+        }
+        let Method::BasicPublish(publish) = &command.method else {
+            return Some(command);
+        };
+        let is_bodiless = publish.message.body.is_empty();
+        let unread = connection.unread.insert(VecDeque::new());
+        let id = command.connection;
+        let command = if is_bodiless {
+            Some(command)
+        } else {
+            unread.push_back(command);
+            None
+        };
+        if connection.capabilities.connection_blocked {
+            let reason = self.alarms.reason().to_owned();
+            self.effects.push_back(Effect::Connection {
+                connection: id,
+                event: ConnectionEvent::Blocked(reason),
+            });
+        }
+        command
+    }
+}

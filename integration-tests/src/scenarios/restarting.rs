@@ -1,0 +1,120 @@
+//! A broker that is started anew: what it keeps, and what it forgets.
+
+use std::sync::Arc;
+
+use mooq_core::{DeliveryMode, ExchangeDeclare, ExchangeKind, Message, Publish, QueueDeclare};
+
+use super::scenarios;
+use crate::Fixture;
+use crate::expect::method;
+use crate::raw::{
+    Raw, body, exchange, exchange_binding, message, passive_exchange, passive_queue, queue,
+};
+
+const SHUTDOWN: &str =
+    "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'";
+
+/// Publishes messages that survive a restart to a queue, each confirmed.
+async fn fill_persistent(raw: &mut Raw, queue: &str, bodies: &[&str]) {
+    for body in bodies {
+        let mut message = message("", queue, body);
+        Arc::make_mut(&mut message.properties).delivery_mode = Some(DeliveryMode::Persistent);
+        raw.put_message(Publish::new(message)).await;
+    }
+}
+
+async fn persistent_messages_of_durable_queues_survive_in_order(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let durable = fixture.name("durable");
+    raw.declare(&durable).await;
+    fill_persistent(&mut raw, &durable, &["1", "2"]).await;
+    raw.put("", &durable, "transient").await;
+    fill_persistent(&mut raw, &durable, &["3", "4", "5"]).await;
+    // The first stays without acknowledgement, the second is done with, the third comes back.
+    let mut fetched = Vec::new();
+    for _ in 0..4 {
+        fetched.push(raw.fetch(&durable).await);
+    }
+    raw.ack(fetched[1].delivery_tag);
+    raw.requeue(fetched[3].delivery_tag);
+    raw.settled().await;
+
+    fixture.control().restart().await;
+    raw.closes_connection(320, (0, 0), SHUTDOWN).await;
+
+    let raw = fixture.raw().await;
+    let mut left = Vec::new();
+    while let Some(fetched) = raw.get(&durable).await {
+        left.push((body(&fetched.message).to_owned(), fetched.redelivered));
+    }
+    let left: Vec<_> = left
+        .iter()
+        .map(|(body, again)| (body.as_str(), *again))
+        .collect();
+    assert_eq!(left, [("1", true), ("3", true), ("4", false), ("5", false)]);
+}
+
+async fn what_is_durable_survives_and_nothing_else(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (durable, auto) = (fixture.name("durable"), fixture.name("auto-delete"));
+    let (transient, exclusive) = (fixture.name("transient"), fixture.name("exclusive"));
+    raw.declare(&durable).await;
+    raw.declare_with(QueueDeclare {
+        auto_delete: true,
+        ..queue(&auto)
+    })
+    .await;
+    raw.declare_with(QueueDeclare {
+        durable: false,
+        ..queue(&transient)
+    })
+    .await;
+    raw.declare_with(QueueDeclare {
+        exclusive: true,
+        ..queue(&exclusive)
+    })
+    .await;
+    raw.declare_exchange(&durable, ExchangeKind::Direct).await;
+    raw.declare_exchange(&auto, ExchangeKind::Fanout).await;
+    let declare = ExchangeDeclare {
+        durable: false,
+        ..exchange(&transient, ExchangeKind::Direct)
+    };
+    raw.channel.declare_exchange(declare).await.unwrap();
+    raw.bind(&durable, &durable, "key").await;
+    raw.bind(&durable, &transient, "key").await;
+    raw.bind(&transient, &durable, "key").await;
+    raw.add(exchange_binding(&durable, &auto, "")).await;
+
+    fixture.control().restart().await;
+    raw.closes_connection(320, (0, 0), SHUTDOWN).await;
+
+    let mut raw = fixture.publisher().await;
+    for queue in [&transient, &exclusive] {
+        let outcome = raw.channel.declare_queue(passive_queue(queue)).await;
+        let text = format!("NOT_FOUND - no queue '{queue}' in vhost '/'");
+        raw.refused(outcome, 404, method::QUEUE_DECLARE, &text)
+            .await;
+    }
+    let outcome = raw
+        .channel
+        .declare_exchange(passive_exchange(&transient))
+        .await;
+    let text = format!("NOT_FOUND - no exchange '{transient}' in vhost '/'");
+    raw.refused(outcome, 404, method::EXCHANGE_DECLARE, &text)
+        .await;
+    raw.confirm_select().await;
+    assert!(raw.has_queue(&auto).await);
+    raw.put(&durable, "key", "one way").await;
+    let two_ways = Message {
+        exchange: auto.as_str().try_into().unwrap(),
+        ..message("", "key", "two ways")
+    };
+    raw.put_message(Publish::new(two_ways)).await;
+    assert_eq!(raw.drain(&durable).await, ["one way", "two ways"]);
+}
+
+scenarios! { restarting:
+    persistent_messages_of_durable_queues_survive_in_order,
+    what_is_durable_survives_and_nothing_else [before V4_3],
+}
