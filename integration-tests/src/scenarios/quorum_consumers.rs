@@ -152,7 +152,8 @@ async fn who_has_fetched_counts_as_a_consumer_until_it_settles(fixture: Fixture)
 async fn a_cancelled_consumer_counts_until_it_has_settled_all(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
-    raw.declare_with(quorum_queue(&q)).await;
+    raw.declare_quorum(&q, [("x-delivery-limit", 20.into())])
+        .await;
     let mut cancelled = fixture.raw().await;
     cancelled.prefetch(2).await;
     let tag = cancelled.consume(&q).await;
@@ -239,7 +240,7 @@ scenarios! { quorum_consumers:
     a_higher_priority_is_served_first_as_long_as_it_takes_more,
     without_a_prefetch_count_a_consumer_has_at_most_2000_deliveries,
     who_has_fetched_counts_as_a_consumer_until_it_settles,
-    a_cancelled_consumer_counts_until_it_has_settled_all [from V4_0],
+    a_cancelled_consumer_counts_until_it_has_settled_all,
     a_tag_taken_again_answers_for_what_it_had_before [from V4_0],
     what_is_taken_without_acknowledgement_is_gone,
     expiry_waits_while_a_queue_is_used_and_declaring_it_again_is_no_use,

@@ -8,6 +8,7 @@ use super::scenarios;
 use crate::Fixture;
 use crate::expect::method::{QUEUE_DECLARE, QUEUE_DELETE};
 use crate::raw::{consumer, queue, quorum_queue, quorum_queue_with};
+use crate::version::Version;
 
 async fn a_quorum_queue_is_neither_exclusive_nor_auto_delete_nor_transient(fixture: Fixture) {
     let mut raw = fixture.raw().await;
@@ -18,7 +19,12 @@ async fn a_quorum_queue_is_neither_exclusive_nor_auto_delete_nor_transient(fixtu
         durable: false,
         ..quorum_queue(&q)
     };
-    for property in ["auto-delete", "exclusive-owner", "non-durable"] {
+    let mut properties = vec!["auto-delete", "exclusive-owner"];
+    // From then on RabbitMQ refuses transient shared queues of every type, in another way.
+    if fixture.version() < Version::V4_3 {
+        properties.push("non-durable");
+    }
+    for property in properties {
         let outcome = raw.channel.declare_queue(declare.clone()).await;
         let text = format!(
             "PRECONDITION_FAILED - invalid property '{property}' for queue '{q}' in vhost '/'"
@@ -198,6 +204,22 @@ async fn a_queue_keeps_its_type(fixture: Fixture) {
     raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
 }
 
+async fn a_queue_without_a_type_has_none_to_compare(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let (quorum, classic) = (fixture.name("quorum"), fixture.name("classic"));
+    raw.declare_with(quorum_queue(&quorum)).await;
+    raw.declare(&classic).await;
+    let named = "the value 'quorum' of type 'longstr'";
+
+    let outcome = raw.channel.declare_queue(quorum_queue(&classic)).await;
+    let text = inequivalent("x-queue-type", &classic, named, "none");
+    raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+
+    let outcome = raw.channel.declare_queue(queue(&quorum)).await;
+    let text = inequivalent("x-queue-type", &quorum, "none", named);
+    raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+}
+
 async fn declaring_again_compares_exclusive_durable_auto_delete_arguments(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
@@ -303,6 +325,7 @@ scenarios! { quorum_declaring:
     a_quorum_queue_takes_all_its_arguments_and_unknown_ones,
     a_delivery_limit_may_be_anything,
     a_queue_keeps_its_type [from V4_0],
+    a_queue_without_a_type_has_none_to_compare [before V4_0],
     declaring_again_compares_exclusive_durable_auto_delete_arguments,
     what_a_quorum_queue_does_not_know_is_not_compared,
     a_quorum_queue_is_not_deleted_on_conditions,

@@ -8,16 +8,19 @@ use crate::raw::{message, quorum_queue};
 
 async fn the_oldest_go_when_a_quorum_queue_is_full(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
-    let (by_count, by_bytes) = (fixture.name("count"), fixture.name("bytes"));
-    raw.declare_quorum(&by_count, [("x-max-length", 2.into())])
-        .await;
-    raw.fill(&by_count, &["1", "2", "3", "4"]).await;
-    assert_eq!(raw.drain(&by_count).await, ["3", "4"]);
+    let q = fixture.name("q");
+    raw.declare_quorum(&q, [("x-max-length", 2.into())]).await;
+    raw.fill(&q, &["1", "2", "3", "4"]).await;
+    assert_eq!(raw.drain(&q).await, ["3", "4"]);
+}
 
-    raw.declare_quorum(&by_bytes, [("x-max-length-bytes", 5.into())])
+async fn the_oldest_go_when_a_quorum_queue_has_too_many_bytes(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_quorum(&q, [("x-max-length-bytes", 5.into())])
         .await;
-    raw.fill(&by_bytes, &["12", "34", "5", "6"]).await;
-    assert_eq!(raw.drain(&by_bytes).await, ["34", "5", "6"]);
+    raw.fill(&q, &["12", "34", "5", "6"]).await;
+    assert_eq!(raw.drain(&q).await, ["34", "5", "6"]);
 }
 
 async fn what_came_back_is_the_oldest(fixture: Fixture) {
@@ -55,27 +58,28 @@ async fn what_comes_back_reaches_a_ready_consumer_before_the_limit_strikes(fixtu
     assert_eq!(raw.counts(&q).await, (1, 1));
 }
 
-async fn a_full_quorum_queue_takes_one_more_before_it_refuses(fixture: Fixture) {
+/// A queue with a limit of 3 messages or bytes refuses every message after the fourth.
+async fn refuses_from_the_fifth_on(fixture: Fixture, limit: &str) {
     let mut raw = fixture.publisher().await;
-    for (argument, limit) in [("x-max-length", 3), ("x-max-length-bytes", 3)] {
-        let q = fixture.name(argument);
-        raw.declare_quorum(
-            &q,
-            [
-                (argument, limit.into()),
-                ("x-overflow", "reject-publish".into()),
-            ],
-        )
-        .await;
-        let mut taken = Vec::new();
-        for body in ["1", "2", "3", "4", "5", "6"] {
-            taken.push(raw.is_taken(&q, body).await);
-        }
-        assert_eq!(taken, [true, true, true, true, false, false]);
-        // One that has not published to it before is refused as well.
-        assert!(!fixture.publisher().await.is_taken(&q, "7").await);
-        assert_eq!(raw.drain(&q).await, ["1", "2", "3", "4"]);
+    let q = fixture.name("q");
+    let arguments = [(limit, 3.into()), ("x-overflow", "reject-publish".into())];
+    raw.declare_quorum(&q, arguments).await;
+    let mut taken = Vec::new();
+    for body in ["1", "2", "3", "4", "5", "6"] {
+        taken.push(raw.is_taken(&q, body).await);
     }
+    assert_eq!(taken, [true, true, true, true, false, false]);
+    // One that has not published to it before is refused as well.
+    assert!(!fixture.publisher().await.is_taken(&q, "7").await);
+    assert_eq!(raw.drain(&q).await, ["1", "2", "3", "4"]);
+}
+
+async fn a_full_quorum_queue_takes_one_more_before_it_refuses(fixture: Fixture) {
+    refuses_from_the_fifth_on(fixture, "x-max-length").await;
+}
+
+async fn one_full_of_bytes_takes_one_more_before_it_refuses(fixture: Fixture) {
+    refuses_from_the_fifth_on(fixture, "x-max-length-bytes").await;
 }
 
 async fn a_publisher_is_refused_until_four_fifths_of_the_limit_are_left(fixture: Fixture) {
@@ -181,9 +185,11 @@ async fn a_message_expires_by_its_own_time_or_the_queues(fixture: Fixture) {
 
 scenarios! { quorum_limits:
     the_oldest_go_when_a_quorum_queue_is_full,
+    the_oldest_go_when_a_quorum_queue_has_too_many_bytes [before V4_3],
     what_came_back_is_the_oldest,
     what_comes_back_reaches_a_ready_consumer_before_the_limit_strikes,
     a_full_quorum_queue_takes_one_more_before_it_refuses,
+    one_full_of_bytes_takes_one_more_before_it_refuses [before V4_3],
     a_publisher_is_refused_until_four_fifths_of_the_limit_are_left,
     refusing_to_the_dead_letter_exchange_is_dropping_the_oldest,
     a_refusal_does_not_fail_a_transaction,

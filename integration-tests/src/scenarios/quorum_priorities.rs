@@ -1,4 +1,4 @@
-//! Quorum queues: two priorities, neither of which starves.
+//! Quorum queues: what priorities do, which is something else in each version.
 
 use mooq_core::{Properties, Publish};
 
@@ -17,7 +17,8 @@ impl Raw {
     }
 }
 
-async fn two_high_messages_leave_for_each_normal_one(fixture: Fixture) {
+/// Publishes messages of several priorities, and gives the order in which they leave.
+async fn order_by_priority(fixture: &Fixture) -> Vec<String> {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -32,8 +33,23 @@ async fn two_high_messages_leave_for_each_normal_one(fixture: Fixture) {
     ] {
         raw.put_prioritized(&q, body, priority).await;
     }
+    raw.drain(&q).await
+}
+
+async fn priorities_do_not_count(fixture: Fixture) {
+    let order = ["none", "0", "4", "5", "9", "255", "6"];
+    assert_eq!(order_by_priority(&fixture).await, order);
+}
+
+async fn two_high_messages_leave_for_each_normal_one(fixture: Fixture) {
     let order = ["5", "9", "none", "255", "6", "0", "4"];
-    assert_eq!(raw.drain(&q).await, order);
+    assert_eq!(order_by_priority(&fixture).await, order);
+}
+
+async fn higher_priorities_leave_first(fixture: Fixture) {
+    // One that has none is as 4, one above 31 as that.
+    let order = ["255", "9", "6", "5", "none", "4", "0"];
+    assert_eq!(order_by_priority(&fixture).await, order);
 }
 
 async fn a_high_message_does_not_wait_for_a_normal_one_that_came_later(fixture: Fixture) {
@@ -50,7 +66,8 @@ async fn a_high_message_does_not_wait_for_a_normal_one_that_came_later(fixture: 
 async fn what_comes_back_precedes_even_high_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
-    raw.declare_with(quorum_queue(&q)).await;
+    raw.declare_quorum(&q, [("x-delivery-limit", 20.into())])
+        .await;
     raw.put_prioritized(&q, "normal", None).await;
     let fetched = raw.fetch(&q).await;
     assert_eq!(body(&fetched.message), "normal");
@@ -61,7 +78,9 @@ async fn what_comes_back_precedes_even_high_messages(fixture: Fixture) {
 }
 
 scenarios! { quorum_priorities:
+    priorities_do_not_count [before V4_0],
     two_high_messages_leave_for_each_normal_one [from V4_0, before V4_3],
+    higher_priorities_leave_first [from V4_3],
     a_high_message_does_not_wait_for_a_normal_one_that_came_later,
-    what_comes_back_precedes_even_high_messages [from V4_0],
+    what_comes_back_precedes_even_high_messages,
 }

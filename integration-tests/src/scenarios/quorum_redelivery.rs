@@ -6,6 +6,7 @@ use super::dead_letters::{death, deaths};
 use super::scenarios;
 use crate::Fixture;
 use crate::raw::{Raw, body, consumer, quorum_queue};
+use crate::version::Version;
 
 const NACK: Settlement = Settlement::Nack { requeue: true };
 const REJECT: Settlement = Settlement::Reject { requeue: true };
@@ -21,7 +22,7 @@ impl Raw {
     async fn deliver_to_death(&self, queue: &str, deliveries: u32, dead: &str) {
         for _ in 0..deliveries {
             let fetched = self.fetch_soon(queue).await;
-            self.requeue(fetched.delivery_tag);
+            self.settle(fetched.delivery_tag, REJECT);
         }
         self.until_counts(dead, (1, 0)).await;
         self.until_counts(queue, (0, 0)).await;
@@ -115,7 +116,9 @@ async fn many_come_back_in_the_order_of_their_delivery(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["1", "2", "3", "4"]);
 }
 
-async fn what_a_channel_leaves_comes_back_consumer_by_consumer(fixture: Fixture) {
+/// The order in which what two consumers had, `z` and then `a`, and what was fetched comes back
+/// from a channel that ends.
+async fn order_of_return(fixture: &Fixture) -> Vec<String> {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -137,8 +140,53 @@ async fn what_a_channel_leaves_comes_back_consumer_by_consumer(fixture: Fixture)
     assert_eq!(delivered, ["1", "2", "3", "4"]);
     leaving.connection.close().await.unwrap();
     raw.until_counts(&q, (6, 0)).await;
+    raw.drain(&q).await
+}
+
+async fn what_a_channel_leaves_comes_back_consumer_by_consumer(fixture: Fixture) {
     // Those of the consumer that came first, of the other, and what was fetched.
-    assert_eq!(raw.drain(&q).await, ["1", "3", "2", "4", "0", "5"]);
+    let order = ["1", "3", "2", "4", "0", "5"];
+    assert_eq!(order_of_return(&fixture).await, order);
+}
+
+async fn what_a_channel_leaves_comes_back_tag_by_tag(fixture: Fixture) {
+    // What was fetched, and those of each consumer in the order of their tags.
+    let order = ["0", "2", "4", "1", "3", "5"];
+    assert_eq!(order_of_return(&fixture).await, order);
+}
+
+async fn who_fetches_hears_how_often_a_message_came_back_from_the_first_time_on(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    raw.fill(&q, &["m"]).await;
+    for count in 0..3 {
+        let fetched = raw.fetch_soon(&q).await;
+        assert_eq!(fetched.redelivered, count > 0);
+        assert_eq!(delivery_count(&fetched), Some(&FieldValue::I64(count)));
+        raw.settle(fetched.delivery_tag, NACK);
+    }
+}
+
+async fn a_rejection_is_a_failed_delivery_and_a_nack_is_none(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with(quorum_queue(&q)).await;
+    raw.fill(&q, &["m"]).await;
+    for (acquired, failed, settlement) in [
+        (None, None, NACK),
+        (Some(1), None, REJECT),
+        (Some(2), Some(1), NACK),
+        (Some(3), Some(1), NACK),
+    ] {
+        let fetched = raw.fetch_soon(&q).await;
+        let headers = &fetched.message.properties.headers;
+        let acquired = acquired.map(FieldValue::I64);
+        assert_eq!(headers.get("x-acquired-count"), acquired.as_ref());
+        let failed = failed.map(FieldValue::I64);
+        assert_eq!(delivery_count(&fetched), failed.as_ref());
+        raw.settle(fetched.delivery_tag, settlement);
+    }
 }
 
 async fn a_message_dies_when_it_has_come_back_more_often_than_the_limit(fixture: Fixture) {
@@ -161,7 +209,6 @@ async fn a_message_dies_when_it_has_come_back_more_often_than_the_limit(fixture:
         let letter = raw.fetch(&dead).await;
         raw.ack(letter.delivery_tag);
         assert!(!letter.redelivered);
-        assert_eq!(delivery_count(&letter), None);
         let headers = &letter.message.properties.headers;
         assert_eq!(deaths(headers), [death(1, "delivery_limit", &q, "", &q)]);
     }
@@ -184,11 +231,23 @@ async fn the_limit_is_20_unless_a_queue_has_one_of_its_own(fixture: Fixture) {
     assert_eq!(raw.drain(&dead).await, ["m"]);
 }
 
+impl Raw {
+    /// Declares a queue to which messages may come back for ever: so they may to every one before
+    /// 4.0, which knows no other way to say it.
+    async fn declare_without_limit(&self, fixture: &Fixture, queue: &str) {
+        if fixture.version() < Version::V4_0 {
+            self.declare_quorum(queue, []).await;
+        } else {
+            let unlimited = [("x-delivery-limit", (-1).into())];
+            self.declare_quorum(queue, unlimited).await;
+        }
+    }
+}
+
 async fn without_a_limit_what_is_requeued_goes_behind_the_rest(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
-    raw.declare_quorum(&q, [("x-delivery-limit", (-1).into())])
-        .await;
+    raw.declare_without_limit(&fixture, &q).await;
     raw.fill(&q, &["1", "2", "3", "4", "5"]).await;
     for _ in 0..3 {
         raw.fetch(&q).await;
@@ -196,23 +255,17 @@ async fn without_a_limit_what_is_requeued_goes_behind_the_rest(fixture: Fixture)
     raw.requeue(3);
     raw.requeue(1);
     raw.until_counts(&q, (4, 1)).await;
-    for expected in ["4", "5"] {
+    for (expected, redelivered) in [("4", false), ("5", false), ("3", true), ("1", true)] {
         let fetched = raw.fetch(&q).await;
         assert_eq!(body(&fetched.message), expected);
-        assert!(!fetched.redelivered);
-    }
-    for expected in ["3", "1"] {
-        let fetched = raw.fetch(&q).await;
-        assert_eq!(body(&fetched.message), expected);
-        assert_eq!(delivery_count(&fetched), Some(&FieldValue::I64(1)));
+        assert_eq!(fetched.redelivered, redelivered);
     }
 }
 
 async fn without_a_limit_what_a_channel_leaves_still_precedes_the_rest(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
-    raw.declare_quorum(&q, [("x-delivery-limit", (-1).into())])
-        .await;
+    raw.declare_without_limit(&fixture, &q).await;
     raw.fill(&q, &["1", "2", "3"]).await;
     let leaving = raw.sibling().await;
     for _ in 0..2 {
@@ -223,10 +276,23 @@ async fn without_a_limit_what_a_channel_leaves_still_precedes_the_rest(fixture: 
     assert_eq!(raw.drain(&q).await, ["1", "2", "3"]);
 }
 
+async fn a_negative_limit_lets_nothing_come_back(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_quorum(&q, [("x-delivery-limit", (-1).into())])
+        .await;
+    raw.fill(&q, &["m"]).await;
+    raw.fetch(&q).await;
+    raw.requeue(1);
+    raw.until_counts(&q, (0, 0)).await;
+    assert!(raw.get(&q).await.is_none());
+}
+
 async fn a_transaction_settles_at_its_commit(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
-    raw.declare_with(quorum_queue(&q)).await;
+    raw.declare_quorum(&q, [("x-delivery-limit", 20.into())])
+        .await;
     raw.fill(&q, &["requeued", "acked"]).await;
     let tx = raw.sibling().await;
     tx.channel.tx_select().await.unwrap();
@@ -244,13 +310,17 @@ async fn a_transaction_settles_at_its_commit(fixture: Fixture) {
 
 scenarios! { quorum_redelivery:
     redeliveries_and_only_they_say_how_often_a_message_came_back [from V4_0, before V4_3],
+    who_fetches_hears_how_often_a_message_came_back_from_the_first_time_on [before V4_0],
+    a_rejection_is_a_failed_delivery_and_a_nack_is_none [from V4_3],
     consumers_are_told_as_well,
     what_comes_back_precedes_the_rest_in_the_order_in_which_it_came_back,
     many_come_back_in_the_order_of_their_delivery,
     what_a_channel_leaves_comes_back_consumer_by_consumer [from V4_0],
-    a_message_dies_when_it_has_come_back_more_often_than_the_limit [before V4_3],
-    the_limit_is_20_unless_a_queue_has_one_of_its_own [from V4_0, before V4_3],
-    without_a_limit_what_is_requeued_goes_behind_the_rest [from V4_0, before V4_3],
-    without_a_limit_what_a_channel_leaves_still_precedes_the_rest [from V4_0],
-    a_transaction_settles_at_its_commit [from V4_0],
+    what_a_channel_leaves_comes_back_tag_by_tag [before V4_0],
+    a_message_dies_when_it_has_come_back_more_often_than_the_limit,
+    the_limit_is_20_unless_a_queue_has_one_of_its_own [from V4_0],
+    without_a_limit_what_is_requeued_goes_behind_the_rest,
+    without_a_limit_what_a_channel_leaves_still_precedes_the_rest,
+    a_negative_limit_lets_nothing_come_back [before V4_0],
+    a_transaction_settles_at_its_commit,
 }

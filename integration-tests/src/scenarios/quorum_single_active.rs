@@ -8,8 +8,11 @@ use crate::expect::method::BASIC_GET;
 use crate::raw::{Raw, consumer, table};
 
 async fn declare(raw: &Raw, queue: &str) {
-    raw.declare_quorum(queue, [("x-single-active-consumer", true.into())])
-        .await;
+    let arguments = [
+        ("x-single-active-consumer", true.into()),
+        ("x-delivery-limit", 20.into()),
+    ];
+    raw.declare_quorum(queue, arguments).await;
 }
 
 /// A channel that consumes with a prefetch count and a priority.
@@ -126,6 +129,19 @@ async fn of_equals_the_one_that_takes_most_is_next(fixture: Fixture) {
     modest.nothing_from(&q).await;
 }
 
+async fn the_oldest_is_next_whatever_its_priority(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    declare(&raw, &q).await;
+    let first = consuming(&fixture, &q, 1, 0).await;
+    let mut older = consuming(&fixture, &q, 1, 0).await;
+    let mut higher = consuming(&fixture, &q, 5, 5).await;
+    first.cancel(&"t".try_into().unwrap()).await;
+    raw.fill(&q, &["1"]).await;
+    assert_eq!(older.delivered(1).await, ["1"]);
+    higher.nothing_from(&q).await;
+}
+
 async fn wishing_to_be_alone_is_no_error(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
@@ -147,10 +163,11 @@ async fn wishing_to_be_alone_is_no_error(fixture: Fixture) {
 scenarios! { quorum_single_active:
     nothing_is_fetched_beside_a_single_active_consumer,
     the_first_is_served_alone_and_counted_alone,
-    the_next_is_served_once_the_active_one_is_cancelled [from V4_0],
+    the_next_is_served_once_the_active_one_is_cancelled,
     the_next_is_served_once_the_active_one_is_gone,
     a_higher_priority_takes_over_when_all_is_settled [from V4_0],
     a_higher_priority_takes_over_at_once_if_nothing_is_unsettled [from V4_0],
     of_equals_the_one_that_takes_most_is_next [from V4_0],
+    the_oldest_is_next_whatever_its_priority [before V4_0],
     wishing_to_be_alone_is_no_error,
 }

@@ -116,6 +116,18 @@ impl Engine {
         }
     }
 
+    /// A message as whoever fetches it gets it.
+    pub(super) fn as_fetched(&self, queue: Key<Queue>, queued: &QueuedMessage) -> Arc<Message> {
+        let profile = self.options.profile;
+        if profile.tells_getters_of_no_return()
+            && self.queues.get(queue).is_some_and(Queue::is_quorum)
+        {
+            with_delivery_count(&queued.message, queued.returns, profile)
+        } else {
+            self.as_delivered(queue, queued)
+        }
+    }
+
     /// Settles deliveries that were taken out of a channel's ledger, in the order of their tags.
     pub(super) fn settle(&mut self, channel: Key<Channel>, mut taken: Vec<Unacked>, fate: Fate) {
         let to_consumers = taken

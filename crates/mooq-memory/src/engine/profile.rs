@@ -44,6 +44,11 @@ impl Profile {
         self < Self::V4_3
     }
 
+    /// Whether a queue that is declared without a type gets one, which a refusal then names.
+    pub(crate) fn completes_queue_type(self) -> bool {
+        self >= Self::V4_0
+    }
+
     /// Whether an argument is only for queues of other types than classic: to give it to a classic
     /// queue is an error, while one that no type knows is ignored.
     pub(crate) fn leaves_queue_argument_to_others(self, key: &str) -> bool {
@@ -193,6 +198,26 @@ impl Profile {
         } else {
             DeliveryLimit::None
         }
+    }
+
+    /// What a negative delivery limit means: none, but before 4.0 one that the first return exceeds.
+    pub(crate) fn negative_delivery_limit(self) -> DeliveryLimit {
+        if self >= Self::V4_0 {
+            DeliveryLimit::None
+        } else {
+            DeliveryLimit::AtMost(0)
+        }
+    }
+
+    /// Whether who fetches a message is told how often it came back even if it never did.
+    pub(crate) fn tells_getters_of_no_return(self) -> bool {
+        self < Self::V4_0
+    }
+
+    /// Whether what a channel leaves returns in the order in which its consumers came, and what
+    /// it fetched last; or else that first, and the rest in the order of the consumers' tags.
+    pub(crate) fn returns_by_age_of_consumers(self) -> bool {
+        self >= Self::V4_0
     }
 
     /// Whether the delivery limit counts failed deliveries, and not every one that came back.

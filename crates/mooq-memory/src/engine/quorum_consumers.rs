@@ -3,6 +3,8 @@
 
 use std::cmp::Reverse;
 
+use mooq_core::ConsumerTag;
+
 use super::Engine;
 use super::arena::Key;
 use super::channel::{Channel, Fate};
@@ -152,17 +154,22 @@ impl Engine {
     }
 
     /// Where a delivery of a channel that ends stands among all that return: queue by queue, in
-    /// a classic queue in the order of delivery, in a quorum queue consumer by consumer, and what
-    /// was fetched last.
-    pub(super) fn order_of_return(&self, unacked: &Unacked) -> (Key<Queue>, u64, u64) {
+    /// a classic queue in the order of delivery, in a quorum queue consumer by consumer.
+    pub(super) fn order_of_return(
+        &self,
+        unacked: &Unacked,
+    ) -> (Key<Queue>, u64, Option<ConsumerTag>, u64) {
         let is_quorum = self.queues.get(unacked.queue).is_some_and(Queue::is_quorum);
         let consumer = unacked.consumer.and_then(|key| self.consumers.get(key));
-        let consumer = match consumer {
-            _ if !is_quorum => 0,
-            Some(consumer) => consumer.number,
-            None => u64::MAX,
+        let by_age = self.options.profile.returns_by_age_of_consumers();
+        let (age, tag) = match consumer {
+            _ if !is_quorum => (0, None),
+            Some(consumer) if by_age => (consumer.number, None),
+            Some(consumer) => (0, Some(consumer.tag.clone())),
+            None if by_age => (u64::MAX, None),
+            None => (0, None),
         };
-        (unacked.queue, consumer, unacked.delivery_tag)
+        (unacked.queue, age, tag, unacked.delivery_tag)
     }
 
     /// Finds a cancelled consumer of a queue that has something to settle, and takes it out.

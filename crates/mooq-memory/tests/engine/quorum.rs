@@ -127,6 +127,15 @@ fn without_a_limit_what_is_not_wanted_goes_behind_the_rest() {
 }
 
 #[test]
+fn in_3_10_a_negative_limit_lets_nothing_come_back() {
+    let (mut broker, c) = setup(Profile::V3_10, [("x-delivery-limit", (-1).into())]);
+    broker.put(c, "q", &["m"]);
+    fetch(&mut broker, c);
+    broker.requeue(c, 1);
+    assert_eq!(broker.counts("q"), (0, 0));
+}
+
+#[test]
 fn a_message_that_goes_behind_the_rest_has_lost_its_priority() {
     let (mut broker, c) = setup(Profile::V4_0, [("x-delivery-limit", (-1).into())]);
     let high = publish_with("", "q", "high", |p| p.priority = Some(9));

@@ -167,7 +167,7 @@ impl Engine {
             delivery_tag,
             redelivered: queued.is_redelivered(),
             message_count,
-            message: self.as_delivered(key, &queued),
+            message: self.as_fetched(key, &queued),
         };
         if !no_ack {
             self.channel_mut(caller)?.ledger.enter(Unacked {

@@ -62,7 +62,9 @@ impl Engine {
         }
         self.permit_queue(caller, Access::Configure, &declare.name)?;
         let profile = self.options.profile;
-        declare.arguments = with_queue_type(declare.arguments);
+        if profile.completes_queue_type() {
+            declare.arguments = with_queue_type(declare.arguments);
+        }
         let owner = declare.exclusive.then_some(caller.connection);
         // An exclusive queue is never durable, whatever its client says.
         declare.durable &= !declare.exclusive;
@@ -78,10 +80,10 @@ impl Engine {
             self.permit_exchange(caller, Access::Write, exchange)?;
         }
         let options = QueueArguments::parse(&declare.arguments, resource, profile)?;
-        options.kind.check_properties(&declare, resource)?;
         if !declare.durable && owner.is_none() && !profile.permits_transient_shared_queues() {
             return Err(ReplyError::transient_shared_queue());
         }
+        options.kind.check_properties(&declare, resource)?;
         self.keeps_time |= options.depend_on_time();
         let name = declare.name.clone();
         let key = self

@@ -42,7 +42,7 @@ impl DeliveryLimit {
         match argument {
             None => profile.default_delivery_limit(),
             Some(value) => value.as_i64().map_or(Self::AtMost(u64::MAX), |limit| {
-                u64::try_from(limit).map_or(Self::None, Self::AtMost)
+                u64::try_from(limit).map_or(profile.negative_delivery_limit(), Self::AtMost)
             }),
         }
     }
