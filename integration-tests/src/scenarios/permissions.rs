@@ -431,8 +431,8 @@ async fn deleting_a_virtual_host_closes_its_connections(fixture: Fixture) {
     let mut text = format!("CONNECTION_FORCED - vhost '{vhost}' is deleted");
     let err = inside.closed().await;
     let down = format!("CONNECTION_FORCED - vhost '{vhost}' is down");
-    if fixture.version() < Version::V4_0 && err.reason().is_some_and(|why| why.text == down) {
-        // An old RabbitMQ stops what runs for the virtual host meanwhile, and may be seen to.
+    if err.reason().is_some_and(|why| why.text == down) {
+        // RabbitMQ stops what runs for the virtual host meanwhile, and may be seen to.
         text = down;
     }
     expect_reason(&err, 320, (0, 0), &text);
