@@ -44,7 +44,7 @@ enum Source {
         image: Image,
         /// Started by the first scenario that runs, and shared by all. One that does not start is
         /// not tried again, or every scenario would wait for it in turn.
-        container: OnceLock<Result<RabbitContainer, String>>,
+        container: Box<OnceLock<Result<RabbitContainer, String>>>,
     },
 }
 
@@ -77,7 +77,7 @@ impl Backend {
         let mut backends: Vec<Self> = Vec::new();
         for (version, image) in images {
             if backends.iter().all(|other| other.version != version) {
-                let container = OnceLock::new();
+                let container = Box::default();
                 backends.push(Self {
                     version,
                     source: Source::RabbitMq { image, container },
