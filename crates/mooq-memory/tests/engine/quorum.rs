@@ -1,8 +1,8 @@
 //! Quorum queues (<https://www.rabbitmq.com/docs/quorum-queues>): what differs between versions,
 //! what takes time, and the corners.
 
-use mooq_core::{FieldTable, FieldValue, Settlement};
-use mooq_memory::engine::{Method, Profile, Reply};
+use mooq_core::{FieldTable, FieldValue, Settlement, VirtualHost};
+use mooq_memory::engine::{Method, Policy, Profile, Reply};
 
 use crate::harness::{Broker, Channel, consumer, publish_with, queue, settle, table};
 
@@ -374,4 +374,23 @@ fn a_dead_letter_is_let_in_even_when_publishers_are_not() {
     broker.put(c, "q", &["taken", "refused"]);
     broker.put(c, "source", &["dead"]);
     assert_eq!(broker.drain(c, "q"), ["taken", "dead"]);
+}
+
+#[test]
+fn a_policy_may_have_a_quorum_queue_refuse_and_let_in_again() {
+    let (mut broker, c) = setup(Profile::V4_0, []);
+    let definition = table([
+        ("max-length", 1.into()),
+        ("overflow", "reject-publish".into()),
+    ]);
+    let policy = Policy::new("^q$", &definition).unwrap();
+    let (now, root) = (broker.time(), VirtualHost::root());
+    broker
+        .engine
+        .set_policy(now, &root, "full", policy)
+        .unwrap();
+    broker.put(c, "q", &["1", "2", "refused"]);
+    assert_eq!(broker.drain(c, "q"), ["1", "2"]);
+    broker.put(c, "q", &["3"]);
+    assert_eq!(broker.drain(c, "q"), ["3"]);
 }

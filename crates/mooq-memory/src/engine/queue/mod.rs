@@ -81,12 +81,7 @@ impl Queue {
             unacked: 0,
             tally: QueueTally::default(),
             consumers: QueueConsumers::default(),
-            quorum: (options.kind == QueueType::Quorum).then(|| {
-                Box::new(Quorum {
-                    gate: (options.overflow != Overflow::DropHead).then(Gate::default),
-                    ..Quorum::default()
-                })
-            }),
+            quorum: (options.kind == QueueType::Quorum).then(Box::default),
             options,
             bound_to: HashSet::default(),
             routed: 0,
@@ -208,7 +203,7 @@ impl Queue {
     }
 
     fn gate(&mut self) -> Option<&mut Gate> {
-        self.quorum.as_mut()?.gate.as_mut()
+        Some(&mut self.quorum.as_mut()?.gate)
     }
 
     /// Whether it takes no message of this size from a channel, by its policy for too many. None

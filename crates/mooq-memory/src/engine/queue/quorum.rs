@@ -17,8 +17,8 @@ pub(crate) const UNLIMITED_PREFETCH: u32 = 2000;
 /// What a quorum queue has beyond what every queue has.
 #[derive(Debug, Default)]
 pub(crate) struct Quorum {
-    /// How it refuses messages, if it does so.
-    pub(crate) gate: Option<Gate>,
+    /// How it refuses messages, while its arguments or a policy have it do so.
+    pub(crate) gate: Gate,
     /// Consumers that are cancelled and still have deliveries to settle.
     pub(crate) lingering: Vec<Key<Consumer>>,
     /// How many messages are fetched and not settled.
