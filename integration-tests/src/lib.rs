@@ -15,6 +15,7 @@
 pub mod backend;
 pub mod container;
 pub mod control;
+pub mod differential;
 pub mod example;
 pub mod expect;
 pub mod fixture;

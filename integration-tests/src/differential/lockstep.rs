@@ -1,0 +1,272 @@
+//! Performs one sequence on both brokers, operation by operation, and compares what comes of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
+use std::time::{Duration, Instant};
+
+use super::client::{Client, Seen};
+use super::known::{Call, Known};
+use super::observation::{Answer, Event, Observation, QueueState, Reply, Source};
+use super::operation::{CHANNELS, Operation};
+
+/// How often RabbitMQ is asked again before it counts as different: each round lets every process
+/// of it do what the others have handed on. What it does is done after two or three of them.
+const ROUNDS: u32 = 30;
+/// What takes longer than a round by itself is a confirm of a persistent message, which waits for
+/// the disk.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// One operation and what came of it on RabbitMQ.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    /// The operation as it was performed.
+    pub(super) operation: Operation,
+    /// What RabbitMQ did.
+    pub(super) rabbit: Observation,
+}
+
+/// How much was compared.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Tally {
+    /// Operations that were performed.
+    pub(super) operations: u64,
+    /// Those of them that failed.
+    pub(super) failures: u64,
+    /// Messages that were delivered, returned or fetched.
+    pub(super) messages: u64,
+    /// Confirms and refusals of publishes.
+    pub(super) confirms: u64,
+    /// Channels and connections that were closed.
+    pub(super) closes: u64,
+    /// How often RabbitMQ was asked.
+    pub(super) rounds: u64,
+}
+
+impl Tally {
+    fn count(&mut self, observed: &Observation) {
+        self.operations += 1;
+        self.failures += u64::from(observed.answer.is_err());
+        self.messages += u64::from(matches!(observed.answer, Ok(Reply::Fetched { .. })));
+        for event in observed.events.values().flatten() {
+            *match event {
+                Event::Deliver { .. } | Event::Return { .. } => &mut self.messages,
+                Event::Confirm(_) | Event::Nack(_) => &mut self.confirms,
+                Event::Closed(_) => &mut self.closes,
+                Event::Cancelled | Event::Blocked => continue,
+            } += 1;
+        }
+    }
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.operations += other.operations;
+        self.failures += other.failures;
+        self.messages += other.messages;
+        self.confirms += other.confirms;
+        self.closes += other.closes;
+        self.rounds += other.rounds;
+    }
+}
+
+/// The brokers differ.
+#[derive(Debug, Clone)]
+pub(super) struct Divergence {
+    /// All operations up to the one with which they differ.
+    pub(super) steps: Vec<Step>,
+    /// What the in-memory broker did on the last of them.
+    pub(super) memory: Observation,
+}
+
+/// Performs `sequence` on both brokers.
+///
+/// # Errors
+/// What RabbitMQ does and the in-memory broker does not.
+pub(super) async fn run(
+    memory: &mut Client,
+    rabbit: &mut Client,
+    sequence: &[Operation],
+) -> Result<Tally, Box<Divergence>> {
+    let mut lockstep = Lockstep {
+        memory,
+        rabbit,
+        known: Known::default(),
+        states: BTreeMap::new(),
+        tally: Tally::default(),
+    };
+    let mut steps: Vec<Step> = Vec::new();
+    for operation in sequence {
+        let Some(call) = lockstep.known.resolve(operation.clone()) else {
+            continue;
+        };
+        let [memory, rabbit] = lockstep.perform(&call).await;
+        let differs = memory != rabbit;
+        steps.push(Step {
+            operation: call.operation,
+            rabbit,
+        });
+        if differs {
+            return Err(Box::new(Divergence { steps, memory }));
+        }
+    }
+    let [memory, rabbit] = lockstep.finish().await;
+    if memory != rabbit
+        && let Some(last) = steps.last_mut()
+    {
+        last.rabbit = rabbit;
+        return Err(Box::new(Divergence { steps, memory }));
+    }
+    let Lockstep {
+        rabbit,
+        known,
+        tally,
+        ..
+    } = lockstep;
+    rabbit.clean_up(&known.queues).await;
+    Ok(tally)
+}
+
+/// Both brokers in the midst of a sequence.
+struct Lockstep<'a> {
+    memory: &'a mut Client,
+    rabbit: &'a mut Client,
+    known: Known,
+    /// The queues as both brokers have them.
+    states: BTreeMap<String, QueueState>,
+    tally: Tally,
+}
+
+impl Lockstep<'_> {
+    /// Performs an operation on both brokers, and observes them until they agree or it is clear
+    /// that they differ.
+    async fn perform(&mut self, call: &Call) -> [Observation; 2] {
+        let operation = &call.operation;
+        let performed = [
+            self.memory.perform(operation, call.settles[0]).await,
+            self.rabbit.perform(operation, call.settles[1]).await,
+        ];
+        self.known
+            .note_declare(operation, performed.iter().any(|p| p.answer.is_ok()));
+        if operation.has_no_answer() {
+            self.rabbit.handled(operation.channel).await;
+        }
+        let fetched = [performed[0].delivery_tag, performed[1].delivery_tag];
+        let answers = performed.map(|performed| performed.answer);
+        // What has no answer may be under way in any queue, even if nothing is seen to change.
+        let ask = if operation.has_no_answer() {
+            Ask::EveryQueue
+        } else {
+            Ask::Changed
+        };
+        let (observed, tags) = self.observe(answers, ask).await;
+        if observed[0] == observed[1] {
+            self.known
+                .learn(call, &observed[0], [&tags[0], &tags[1]], fetched);
+            self.tally.count(&observed[0]);
+        }
+        observed
+    }
+
+    /// Observes everything once more. What RabbitMQ did besides what was expected of it has come
+    /// by now.
+    async fn finish(&mut self) -> [Observation; 2] {
+        let answers = [Ok(Reply::Done), Ok(Reply::Done)];
+        self.observe(answers, Ask::Everything).await.0
+    }
+
+    async fn observe(&mut self, answers: [Answer; 2], ask: Ask) -> ([Observation; 2], [Tags; 2]) {
+        let everybody: Vec<_> = (0..CHANNELS).collect();
+        let mut in_memory = Seen::default();
+        let states = self
+            .memory
+            .round(&everybody, &self.known.queues, &mut in_memory)
+            .await;
+        let mut asked = self.known.queues.clone();
+        if ask == Ask::Changed {
+            asked.retain(|queue, _| states.get(queue) != self.states.get(queue));
+        }
+        let mut expected = states.clone();
+        expected.retain(|queue, _| asked.contains_key(queue));
+        self.states = states;
+
+        let mut in_rabbit = Seen::default();
+        let began = Instant::now();
+        let mut rounds = 0;
+        let found = loop {
+            let listening = match ask {
+                Ask::Changed | Ask::EveryQueue => channels_behind(&in_rabbit, &in_memory),
+                Ask::Everything => everybody.clone(),
+            };
+            let found = self.rabbit.round(&listening, &asked, &mut in_rabbit).await;
+            rounds += 1;
+            self.tally.rounds += 1;
+            let agree = found == expected && in_rabbit.events == in_memory.events;
+            let hopeless = answers[0] != answers[1] || !is_begun(&in_rabbit, &in_memory);
+            if hopeless
+                || (agree && rounds >= ask.least_rounds())
+                || (rounds >= ROUNDS && began.elapsed() >= PATIENCE)
+            {
+                break found;
+            }
+        };
+        let [memory, rabbit] = answers;
+        let observed = [
+            Observation {
+                answer: memory,
+                events: in_memory.events,
+                queues: expected,
+            },
+            Observation {
+                answer: rabbit,
+                events: in_rabbit.events,
+                queues: found,
+            },
+        ];
+        (observed, [in_memory.tags, in_rabbit.tags])
+    }
+}
+
+type Tags = BTreeMap<Source, Vec<u64>>;
+
+/// What is asked of RabbitMQ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    /// What is not as before: the queues that have changed, the channels that have yet to hear of
+    /// something. What changes and should not is noticed later in the sequence.
+    Changed,
+    /// The same, and every queue.
+    EveryQueue,
+    /// Every queue and every channel.
+    Everything,
+}
+
+impl Ask {
+    /// How many rounds it takes at least.
+    fn least_rounds(self) -> u32 {
+        match self {
+            Self::Changed | Self::EveryQueue => 1,
+            // The first lets everything come to its end that the others see.
+            Self::Everything => 3,
+        }
+    }
+}
+
+/// The channels on which something is expected that has not been seen.
+fn channels_behind(seen: &Seen, expected: &Seen) -> Vec<usize> {
+    let behind = |source: &Source| seen.events.get(source) != expected.events.get(source);
+    let sources = expected.events.keys().filter(|source| behind(source));
+    let channels = sources.filter_map(|source| match source {
+        Source::Connection(_) => None,
+        Source::Channel(channel) | Source::Consumer(channel, _) => Some(*channel),
+    });
+    let channels: BTreeSet<_> = channels.collect();
+    channels.into_iter().collect()
+}
+
+/// Whether what has been seen can still become what is expected.
+fn is_begun(seen: &Seen, expected: &Seen) -> bool {
+    seen.events.iter().all(|(source, events)| {
+        let all = expected.events.get(source);
+        all.is_some_and(|all| all.starts_with(events))
+    })
+}
