@@ -266,6 +266,51 @@ async fn a_transaction_routes_when_it_publishes(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["bound"]);
 }
 
+/// A transaction on two queues, one of which is deleted and declared anew, no longer bound.
+async fn publish_and_replace_a_queue(raw: &mut Raw, fixture: &Fixture) -> (String, String) {
+    let (x, gone, stays) = (
+        fixture.name("x"),
+        fixture.name("gone"),
+        fixture.name("stays"),
+    );
+    raw.declare_exchange(&x, ExchangeKind::Fanout).await;
+    for q in [&gone, &stays] {
+        raw.declare(q).await;
+        raw.bind(q, &x, "").await;
+    }
+    raw.tx_select().await;
+    raw.publish(&x, "", "to both");
+    raw.publish("", &gone, "to one");
+    raw.settled().await;
+    raw.delete(&gone).await;
+    raw.declare(&gone).await;
+    (gone, stays)
+}
+
+async fn a_commit_to_a_queue_that_has_gone_is_refused(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let (gone, stays) = publish_and_replace_a_queue(&mut raw, &fixture).await;
+    let outcome = raw.channel.tx_commit().await;
+    let text = "PRECONDITION_FAILED - partial tx completion";
+    raw.refused(outcome, 406, TX_COMMIT, text).await;
+    assert_eq!(raw.drain(&gone).await, [""; 0], "it is another queue");
+    assert_eq!(raw.drain(&stays).await, ["to both"]);
+}
+
+async fn a_commit_finds_its_queues_by_name(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let (gone, stays) = publish_and_replace_a_queue(&mut raw, &fixture).await;
+    raw.channel.tx_commit().await.unwrap();
+    assert_eq!(raw.drain(&gone).await, ["to both", "to one"]);
+    assert_eq!(raw.drain(&stays).await, ["to both"]);
+    raw.send(mandatory(message("", &gone, "to none")));
+    raw.settled().await;
+    raw.delete(&gone).await;
+    raw.channel.tx_commit().await.unwrap();
+    let returned = raw.returned().await;
+    assert_eq!(crate::raw::body(&returned.message), "to none");
+}
+
 async fn an_error_in_a_transaction_comes_with_the_publish(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let (x, q) = (fixture.name("x"), fixture.name("q"));
@@ -295,5 +340,7 @@ scenarios! { confirms:
     a_rollback_forgets_publishes_and_acks,
     acks_count_with_the_commit,
     a_transaction_routes_when_it_publishes,
+    a_commit_to_a_queue_that_has_gone_is_refused [from V4_0],
+    a_commit_finds_its_queues_by_name [before V4_0],
     an_error_in_a_transaction_comes_with_the_publish,
 }

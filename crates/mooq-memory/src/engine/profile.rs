@@ -124,6 +124,12 @@ impl Profile {
         self < Self::V4_0
     }
 
+    /// Whether a publish in a transaction goes to the queues that have the names of those it was
+    /// routed to by the time of the commit, and not to those themselves.
+    pub(crate) fn commits_by_queue_name(self) -> bool {
+        self < Self::V4_0
+    }
+
     /// Whether an expiration is delivered as RabbitMQ writes it, without leading zeros, and not
     /// as its publisher wrote it.
     pub(crate) fn rewrites_expiration(self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mooq_core::{ChannelEvent, Publish, Returned};
+use mooq_core::{ChannelEvent, Publish, QueueName, Returned};
 
 use super::acceptance::Accepted;
 use super::arena::Key;
@@ -17,12 +17,21 @@ use super::router::{Address, Topology};
 use super::vhost::VirtualHost;
 use super::{Caller, Engine};
 
-/// A publish that has been routed.
+/// A publish that has been routed and waits for its commit.
 #[derive(Debug)]
 pub(crate) struct Routed {
     accepted: Accepted,
     mandatory: bool,
-    queues: Vec<Key<Queue>>,
+    destinations: Destinations,
+}
+
+/// Where a publish that waits for its commit goes.
+#[derive(Debug)]
+enum Destinations {
+    /// To these queues and no others.
+    Queues(Vec<Key<Queue>>),
+    /// To the queues that have these names then.
+    Names(Vec<QueueName>),
 }
 
 impl Engine {
@@ -48,22 +57,17 @@ impl Engine {
         mandatory: bool,
     ) -> Result<(), ReplyError> {
         let queues = self.route(caller.vhost, exchange, &accepted)?;
+        if self.is_transactional(Some(caller.channel)) {
+            return self.hold_back(caller, accepted, mandatory, queues);
+        }
         let channel = self.channel_mut(caller)?;
         let sequence = match &mut channel.publishing {
-            PublishingMode::Plain => None,
             PublishingMode::Confirm { next } => {
                 let sequence = *next;
                 *next += 1;
                 Some(sequence)
             }
-            PublishingMode::Transaction(transaction) => {
-                transaction.publishes.push(Routed {
-                    accepted,
-                    mandatory,
-                    queues,
-                });
-                return Ok(());
-            }
+            PublishingMode::Plain | PublishingMode::Transaction(_) => None,
         };
         let taken = self.deliver_routed(caller, accepted, mandatory, &queues);
         self.router.put_back(queues);
@@ -81,9 +85,44 @@ impl Engine {
         Ok(())
     }
 
+    /// Keeps a publish until its transaction is committed.
+    fn hold_back(
+        &mut self,
+        caller: Caller,
+        accepted: Accepted,
+        mandatory: bool,
+        queues: Vec<Key<Queue>>,
+    ) -> Result<(), ReplyError> {
+        let destinations = if self.options.profile.commits_by_queue_name() {
+            let found = queues.iter().filter_map(|key| self.queues.get(*key));
+            let names = found.map(|queue| queue.name.clone()).collect();
+            self.router.put_back(queues);
+            Destinations::Names(names)
+        } else {
+            Destinations::Queues(queues)
+        };
+        let channel = self.channel_mut(caller)?;
+        if let PublishingMode::Transaction(transaction) = &mut channel.publishing {
+            transaction.publishes.push(Routed {
+                accepted,
+                mandatory,
+                destinations,
+            });
+        }
+        Ok(())
+    }
+
     /// Publishes what a transaction held back. Says whether every queue took it.
     pub(super) fn publish_routed(&mut self, caller: Caller, routed: Routed) -> bool {
-        self.deliver_routed(caller, routed.accepted, routed.mandatory, &routed.queues)
+        let queues = match routed.destinations {
+            Destinations::Queues(queues) => queues,
+            Destinations::Names(names) => {
+                let vhost = self.vhosts.get(caller.vhost);
+                let find = |name| vhost.and_then(|vhost| vhost.queues.get(name)).copied();
+                names.iter().filter_map(find).collect()
+            }
+        };
+        self.deliver_routed(caller, routed.accepted, routed.mandatory, &queues)
     }
 
     pub(super) fn route(
@@ -137,7 +176,7 @@ impl Engine {
     }
 
     /// A message arrives at a queue, from a channel or as a dead letter. Says whether the queue
-    /// took it; one that has gone in the meantime counts as having taken it.
+    /// took it, which one that has gone since the message was routed did not.
     pub(super) fn arrive(
         &mut self,
         key: Key<Queue>,
@@ -145,7 +184,7 @@ impl Engine {
         publisher: Option<Key<Channel>>,
     ) -> bool {
         let Some(queue) = self.queues.get_mut(key) else {
-            return true;
+            return false;
         };
         let Accepted {
             message,
