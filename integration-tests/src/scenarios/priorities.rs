@@ -1,5 +1,7 @@
 //! Queues that deliver by priority.
 
+use std::sync::Arc;
+
 use mooq_core::{FieldTable, Message, Properties, Publish, QueueDeclare};
 
 use super::scenarios;
@@ -31,6 +33,11 @@ fn prioritised(queue: &str, priority: u8, body: &str) -> Publish {
         properties: properties.into(),
         ..message("", queue, body)
     })
+}
+
+fn expired(mut publish: Publish) -> Publish {
+    Arc::make_mut(&mut publish.message.properties).expiration = Some("0".try_into().unwrap());
+    publish
 }
 
 async fn higher_priorities_come_first_and_equal_ones_in_order(fixture: Fixture) {
@@ -83,9 +90,54 @@ async fn a_full_queue_drops_the_highest_priority_first(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["1", "0"]);
 }
 
+async fn what_has_expired_above_others_stays_until_one_leaves(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with_priorities(&q, 2, table([])).await;
+    raw.put_by_priority(&q, &[(0, "0")]).await;
+    for body in ["2", "2 again"] {
+        raw.put_message(expired(prioritised(&q, 2, body))).await;
+    }
+    raw.put_by_priority(&q, &[(0, "0 again")]).await;
+    assert_eq!(raw.counts(&q).await, (4, 0));
+    let fetched = raw.fetch(&q).await;
+    assert_eq!((body(&fetched.message), fetched.message_count), ("2", 2));
+    assert_eq!(raw.drain(&q).await, ["0", "0 again"]);
+}
+
+async fn what_has_expired_above_others_stays_until_one_comes_back(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_with_priorities(&q, 2, table([])).await;
+    raw.put_by_priority(&q, &[(0, "0"), (0, "0 again")]).await;
+    let fetched = raw.fetch(&q).await;
+    raw.put_message(expired(prioritised(&q, 2, "2"))).await;
+    assert_eq!(raw.counts(&q).await, (2, 0));
+    raw.requeue(fetched.delivery_tag);
+    assert_eq!(raw.drain(&q).await, ["0", "0 again"]);
+}
+
+async fn what_has_expired_above_others_stays_until_one_is_too_much(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    let limit = table([("x-max-length", 3.into())]);
+    raw.declare_with_priorities(&q, 2, limit).await;
+    raw.put_by_priority(&q, &[(0, "0")]).await;
+    for body in ["2", "2 again"] {
+        raw.put_message(expired(prioritised(&q, 2, body))).await;
+    }
+    assert_eq!(raw.counts(&q).await, (3, 0));
+    raw.put_by_priority(&q, &[(0, "0 again")]).await;
+    assert_eq!(raw.counts(&q).await, (2, 0));
+    assert_eq!(raw.drain(&q).await, ["0", "0 again"]);
+}
+
 scenarios! { priorities:
     higher_priorities_come_first_and_equal_ones_in_order,
     without_x_max_priority_priorities_do_not_count,
     what_is_requeued_keeps_its_place_within_its_priority,
     a_full_queue_drops_the_highest_priority_first,
+    what_has_expired_above_others_stays_until_one_leaves,
+    what_has_expired_above_others_stays_until_one_comes_back,
+    what_has_expired_above_others_stays_until_one_is_too_much,
 }

@@ -210,8 +210,13 @@ impl Engine {
         if let Some(queue) = self.queues.get_mut(key) {
             queue.ready.push(queued);
         }
-        self.drop_over_limit(key);
-        self.drop_expired(key);
+        let dropped = self.drop_over_limit(key);
+        // A classic queue looks at its head only if it has a new one, and takes no account of
+        // priorities there: what expires above messages of lower priorities stays.
+        let is_alone = |queue: &Queue| queue.ready.len() == 1;
+        if is_quorum || dropped || self.queues.get(key).is_some_and(is_alone) {
+            self.drop_expired(key);
+        }
         true
     }
 

@@ -24,22 +24,25 @@ pub(crate) struct PendingDeadLetter {
 }
 
 impl Engine {
-    /// Drops from the head what is too much.
-    pub(super) fn drop_over_limit(&mut self, key: Key<Queue>) {
+    /// Drops from the head what is too much. Says whether that was anything.
+    pub(super) fn drop_over_limit(&mut self, key: Key<Queue>) -> bool {
+        let mut any = false;
         while let Some(queue) = self.queues.get_mut(key) {
             if !queue.is_over_limit(0, 0) {
-                return;
+                break;
             }
             if queue.options.overflow != Overflow::DropHead {
                 queue.close_gate();
-                return;
+                break;
             }
             let Some(dropped) = queue.pop() else {
-                return;
+                break;
             };
             queue.tally.dropped += 1;
             self.bury_queued(key, &dropped, Reason::MaxLen);
+            any = true;
         }
+        any
     }
 
     /// Drops from the head what has expired, and sees to it that the next one is looked at in
