@@ -1,5 +1,7 @@
 //! Workloads that the Criterion benches and the `figures` command share.
 
+pub mod client;
 pub mod pipeline;
 pub mod rabbit;
 pub mod routing;
+pub mod scaling;

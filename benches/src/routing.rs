@@ -11,13 +11,14 @@ use mooq_core::{
     Binding, BindingDestination, ExchangeDeclare, ExchangeKind, ExchangeName, FieldTable, Message,
     Properties, Publish, RoutingKey,
 };
-use mooq_memory::engine::{Command, ConnectionId, Effect, Engine, Login, Method, Options, Time};
+use mooq_memory::engine::Method;
+
+use crate::client::Client;
 
 /// An engine with one exchange of `bindings` bindings, of which one matches the message.
 #[derive(Debug)]
 pub struct Routing {
-    engine: Engine,
-    connection: ConnectionId,
+    client: Client,
     publish: Publish,
 }
 
@@ -119,10 +120,6 @@ impl Routing {
     }
 
     fn new(kind: ExchangeKind, key: &str, headers: FieldTable) -> Self {
-        let mut engine = Engine::new(Options::default());
-        let connection = engine
-            .open_connection(Time::START, Login::default())
-            .expect("guest may log in");
         let mut properties = Properties::default();
         properties.headers = headers;
         let publish = Publish::new(Message {
@@ -132,11 +129,9 @@ impl Routing {
             body: bytes::Bytes::from_static(&[b'x'; 64]),
         });
         let mut routing = Self {
-            engine,
-            connection,
+            client: Client::new(),
             publish,
         };
-        routing.call(Method::ChannelOpen);
         routing.declare("bench", kind);
         routing.declare("sink", ExchangeKind::Fanout);
         routing
@@ -146,41 +141,26 @@ impl Routing {
     pub fn route(&mut self, count: u64) -> Duration {
         let begin = Instant::now();
         for _ in 0..count {
-            let command = Command {
-                connection: self.connection,
-                channel: 1,
-                method: Method::BasicPublish(self.publish.clone()),
-            };
-            self.engine.handle(Time::START, command);
+            self.client.send(Method::BasicPublish(self.publish.clone()));
         }
         let taken = begin.elapsed();
-        assert!(self.engine.poll_effect().is_none(), "no publish failed");
+        assert!(self.client.effect().is_none(), "no publish failed");
         taken
     }
 
     fn declare(&mut self, name: &str, kind: ExchangeKind) {
         let name = ExchangeName::try_from(name).expect("a short name");
-        self.call(Method::ExchangeDeclare(ExchangeDeclare::new(name, kind)));
+        self.client
+            .call(Method::ExchangeDeclare(ExchangeDeclare::new(name, kind)));
     }
 
     fn bind(&mut self, destination: &str, key: &str, arguments: FieldTable) {
         let destination = destination.try_into().expect("a short name");
-        self.call(Method::Bind(Binding {
+        self.client.call(Method::Bind(Binding {
             source: "bench".try_into().expect("a short name"),
             destination: BindingDestination::Exchange(destination),
             routing_key: RoutingKey::try_from(key).expect("a short key"),
             arguments,
         }));
-    }
-
-    fn call(&mut self, method: Method) {
-        let command = Command {
-            connection: self.connection,
-            channel: 1,
-            method,
-        };
-        self.engine.handle(Time::START, command);
-        let effect = self.engine.poll_effect();
-        assert!(matches!(effect, Some(Effect::Reply { .. })), "{effect:?}");
     }
 }

@@ -4,12 +4,14 @@
 //! `cargo run --release -p mooq-benches --bin figures`; with `MOOQ_URL=amqp://…` also what needs
 //! RabbitMQ, against raw amqprs and lapin.
 
+use std::borrow::Cow;
 use std::env;
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use mooq::Endpoint;
+use mooq_benches::scaling::{Crowd, Crowded};
 use mooq_benches::{pipeline, rabbit, routing};
 use tokio::runtime::Builder;
 
@@ -23,7 +25,7 @@ const RABBIT_MESSAGES: u64 = 40_000;
 
 /// One line of the table.
 struct Row {
-    what: &'static str,
+    what: Cow<'static, str>,
     figure: String,
     baseline: String,
     ratio: String,
@@ -52,6 +54,7 @@ async fn in_memory() -> Vec<Row> {
     rows.push(publish_callback_ack().await);
     rows.extend(topic_routing());
     rows.extend(fresh_brokers().await);
+    rows.extend(Crowd::ALL.map(crowded));
     rows
 }
 
@@ -73,7 +76,7 @@ async fn queued_messages() -> Option<Row> {
     const COUNT: u64 = 1_000_000;
     let bytes = pipeline::queued_overhead(COUNT).await?;
     Some(Row {
-        what: "memory: 1 M queued messages, beyond the body",
+        what: "memory: 1 M queued messages, beyond the body".into(),
         figure: format!("{bytes:.0} B each"),
         baseline: "64 B body".into(),
         ratio: format!("{:.2}", bytes / 64.0),
@@ -90,7 +93,7 @@ async fn publish_callback_ack() -> Row {
     }
     let rate = MESSAGES as f64 / ours.as_secs_f64();
     Row {
-        what: "memory: publish, callback, ack",
+        what: "memory: publish, callback, ack".into(),
         figure: format!("{:.0} k/s", rate / 1e3),
         baseline: format!("mpsc {:.0} ns", nanos(mpsc, MESSAGES)),
         ratio: format!("{:.2}", ours.as_secs_f64() / mpsc.as_secs_f64()),
@@ -115,7 +118,7 @@ fn topic_routing() -> Vec<Row> {
     let scan = nanos(scan, SCANS);
     vec![
         Row {
-            what: "topic route, 100,000 bindings",
+            what: "topic route, 100,000 bindings".into(),
             figure: format!("{many:.0} ns"),
             baseline: format!("glob-match scan {:.0} us", scan / 1e3),
             ratio: format!("{:.5}", many / scan),
@@ -123,7 +126,7 @@ fn topic_routing() -> Vec<Row> {
             ok: many <= 200.0,
         },
         Row {
-            what: "topic route, 100,000 bindings against 100",
+            what: "topic route, 100,000 bindings against 100".into(),
             figure: format!("{many:.0} ns"),
             baseline: format!("{few:.0} ns"),
             ratio: format!("{:.2}", many / few),
@@ -146,7 +149,7 @@ async fn fresh_brokers() -> Vec<Row> {
     let median = each[BROKERS / 2];
     vec![
         Row {
-            what: "broker, connection and channel, median",
+            what: "broker, connection and channel, median".into(),
             figure: format!("{:.1} us", micros(median)),
             baseline: "100 us".into(),
             ratio: format!("{:.2}", micros(median) / 100.0),
@@ -154,7 +157,7 @@ async fn fresh_brokers() -> Vec<Row> {
             ok: median <= Duration::from_micros(100),
         },
         Row {
-            what: "1,000 isolated brokers, all alive",
+            what: "1,000 isolated brokers, all alive".into(),
             figure: format!("{:.0} ms", total.as_secs_f64() * 1e3),
             baseline: "1000 ms".into(),
             ratio: format!("{:.2}", total.as_secs_f64()),
@@ -162,6 +165,27 @@ async fn fresh_brokers() -> Vec<Row> {
             ok: total <= Duration::from_secs(1),
         },
     ]
+}
+
+/// What a publish costs among a million of something, against among a hundred.
+fn crowded(crowd: Crowd) -> Row {
+    const MANY: usize = 1_000_000;
+    const MESSAGES: u64 = 100_000;
+    let (mut few, mut many) = (Crowded::new(crowd, 100), Crowded::new(crowd, MANY));
+    let (mut at_few, mut at_many) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        at_few = at_few.min(few.publish_and_get(MESSAGES));
+        at_many = at_many.min(many.publish_and_get(MESSAGES));
+    }
+    let (few, many) = (nanos(at_few, MESSAGES), nanos(at_many, MESSAGES));
+    Row {
+        what: format!("publish and get, 1 M {} against 100", crowd.name()).into(),
+        figure: format!("{many:.0} ns"),
+        baseline: format!("{few:.0} ns"),
+        ratio: format!("{:.2}", many / few),
+        bar: "at most 1.5",
+        ok: many <= 1.5 * few,
+    }
 }
 
 /// The best times of one workload, by each client.
@@ -182,10 +206,10 @@ impl Best {
 
     /// One row against each other client, whose bar is a multiple of that client's rate.
     fn rows(&self, what: [&'static str; 2], bars: [(&'static str, f64); 2]) -> [Row; 2] {
-        let row = |what, other: Duration, name, (bar, least): (&'static str, f64)| {
+        let row = |what: &'static str, other: Duration, name, (bar, least): (&'static str, f64)| {
             let ratio = other.as_secs_f64() / self.mooq.as_secs_f64();
             Row {
-                what,
+                what: what.into(),
                 figure: rate(self.mooq),
                 baseline: format!("{name} {}", rate(other)),
                 ratio: format!("{ratio:.2}"),
