@@ -1,5 +1,7 @@
 //! From values to bodies and back.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use mooq_core::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -40,12 +42,32 @@ impl<T: Serialize + ?Sized> Encode<T> for Json {
     }
 
     fn encode(&self, value: &T) -> Result<Bytes> {
-        let json = serde_json::to_vec(value).map_err(|e| {
-            Error::new(ErrorKind::Encode, format!("not expressible as JSON: {e}")).with_source(e)
-        })?;
-        // Without the room to spare: in memory, a body may wait in its queue for long.
-        Ok(json.into_boxed_slice().into())
+        SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
+            Ok(mut scratch) => write_json(&mut scratch, value),
+            // Writing this value writes another one.
+            Err(_) => write_json(&mut Vec::new(), value),
+        })
     }
+}
+
+thread_local! {
+    /// Where JSON is written while its length is not known. The body is a copy of the very
+    /// length: in memory, it may wait in its queue for long.
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How much room for JSON a thread keeps, in bytes.
+const SCRATCH_KEPT: usize = 64 * 1024;
+
+fn write_json<T: Serialize + ?Sized>(scratch: &mut Vec<u8>, value: &T) -> Result<Bytes> {
+    scratch.clear();
+    serde_json::to_writer(&mut *scratch, value).map_err(|e| {
+        Error::new(ErrorKind::Encode, format!("not expressible as JSON: {e}")).with_source(e)
+    })?;
+    if scratch.capacity() > SCRATCH_KEPT {
+        return Ok(std::mem::take(scratch).into_boxed_slice().into());
+    }
+    Ok(Bytes::copy_from_slice(scratch))
 }
 
 impl<T: DeserializeOwned> Decode<T> for Json {
@@ -87,5 +109,25 @@ mod tests {
         let body = Json.encode("hi").unwrap();
         assert_eq!(body, r#""hi""#);
         assert_eq!(Vec::from(body).capacity(), 4);
+    }
+
+    #[test]
+    fn a_body_larger_than_the_room_that_is_kept_is_whole() {
+        let long = "x".repeat(2 * SCRATCH_KEPT);
+        assert_eq!(Json.encode(&long).unwrap().len(), long.len() + 2);
+        assert_eq!(Json.encode("hi").unwrap(), r#""hi""#);
+    }
+
+    #[test]
+    fn a_value_may_encode_another_while_it_is_encoded() {
+        struct Envelope;
+        impl Serialize for Envelope {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                let inner = Json.encode("inner").map_err(serde::ser::Error::custom)?;
+                s.serialize_bytes(&inner)
+            }
+        }
+        let body = Json.encode(&("outer", Envelope)).unwrap();
+        assert_eq!(body, r#"["outer",[34,105,110,110,101,114,34]]"#);
     }
 }

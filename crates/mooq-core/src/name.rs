@@ -1,8 +1,8 @@
 //! Names, parsed once at the edge.
 //!
 //! AMQP carries names as *short strings*: UTF-8, at most 255 bytes (AMQP 0-9-1, 4.2.5.3). Each
-//! type here holds one that has been checked, so that deeper code never checks again. All are
-//! reference counted: cloning one copies no bytes.
+//! type here holds one that has been checked, so that deeper code never checks again. Cloning one
+//! allocates nothing: up to 23 bytes are held in place, as most names are, longer ones are shared.
 //!
 //! ```
 //! use mooq_core::{ErrorKind, ExchangeName};
@@ -20,7 +20,8 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
-use std::sync::Arc;
+
+use smol_str::SmolStr;
 
 use crate::error::{Error, ErrorKind};
 
@@ -48,7 +49,7 @@ macro_rules! names {
     ($($(#[$doc:meta])* $name:ident, $what:literal;)+) => {$(
         $(#[$doc])*
         #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(SmolStr);
 
         impl $name {
             /// The name as text.
@@ -62,10 +63,6 @@ macro_rules! names {
             type Error = Error;
 
             fn try_from(text: &str) -> Result<Self, Error> {
-                // The default exchange and keyless messages are common: their name allocates nothing.
-                if text.is_empty() {
-                    return Ok(Self::default());
-                }
                 check($what, text)?;
                 Ok(Self(text.into()))
             }
@@ -125,13 +122,13 @@ macro_rules! names {
 
         impl PartialEq<str> for $name {
             fn eq(&self, other: &str) -> bool {
-                &*self.0 == other
+                self.0 == other
             }
         }
 
         impl PartialEq<&str> for $name {
             fn eq(&self, other: &&str) -> bool {
-                &*self.0 == *other
+                self.0 == *other
             }
         }
 
@@ -213,8 +210,8 @@ mod tests {
     }
 
     #[test]
-    fn a_clone_shares_the_text() {
-        let key = RoutingKey::try_from("a.b").unwrap();
+    fn a_clone_shares_a_long_text() {
+        let key = RoutingKey::try_from("region.host.service.metric.unit").unwrap();
         assert_eq!(key.as_str().as_ptr(), key.clone().as_str().as_ptr());
     }
 }
