@@ -1,6 +1,6 @@
 //! Which callbacks may start.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
@@ -20,15 +20,27 @@ pub(crate) struct Dispatch(Mutex<State>);
 struct State {
     next_id: u64,
     consumers: HashMap<u64, Entry, RandomState>,
-    /// Consumers that may have a delivery waiting and room to start it. Ids rise, so that the
-    /// order is that of registration.
-    ready: BTreeSet<u64>,
+    /// Consumers that may have a delivery waiting and room to start it.
+    ready: Ready,
     /// Consumers that ended by themselves, to be told by `process_events`.
     failures: VecDeque<Error>,
     /// Set once the connection is closed: an error unless it was closed from this side.
     end: Option<Result<()>>,
     processing: bool,
     waker: Option<Waker>,
+}
+
+/// Ids of consumers, each once. They rise, so that their order is that of registration. A sorted
+/// list, since the few consumers of a connection are swept once per message.
+#[derive(Debug, Default)]
+struct Ready(Vec<u64>);
+
+impl Ready {
+    fn insert(&mut self, id: u64) {
+        if let Err(at) = self.0.binary_search(&id) {
+            self.0.insert(at, id);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -179,7 +191,7 @@ impl Dispatch {
         let State {
             consumers, ready, ..
         } = &mut *state;
-        ready.retain(|&id| {
+        ready.0.retain(|&id| {
             let Some(entry) = consumers.get_mut(&id) else {
                 return false;
             };
@@ -209,8 +221,12 @@ impl Dispatch {
     pub(super) fn finished(&self, id: u64) {
         let mut state = self.lock();
         if let Some(entry) = state.consumers.get_mut(&id) {
+            let had_no_room = entry.running >= entry.consumer.settings.concurrency;
             entry.running -= 1;
-            state.ready.insert(id);
+            // Otherwise it is ready as soon as it has a delivery.
+            if had_no_room {
+                state.ready.insert(id);
+            }
         }
     }
 
@@ -237,7 +253,7 @@ impl Dispatch {
         let old = state.waker.replace(cx.waker().clone());
         let nothing_new = state.end.is_none()
             && (failed || state.failures.is_empty())
-            && (!may_start || state.ready.is_empty());
+            && (!may_start || state.ready.0.is_empty());
         drop(state);
         drop(old);
         nothing_new
