@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mooq_core::{FieldTable, Message, Properties, Publish, QueueDeclare};
+use mooq_core::{FieldTable, Message, Properties, Publish, QueueDeclare, Settlement};
 
 use super::scenarios;
 use crate::Fixture;
@@ -132,6 +132,33 @@ async fn what_has_expired_above_others_stays_until_one_is_too_much(fixture: Fixt
     assert_eq!(raw.drain(&q).await, ["0", "0 again"]);
 }
 
+async fn of_what_is_rejected_at_once_the_highest_priority_dies_first(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let mut worker = raw.sibling().await;
+    let (q, dead) = (fixture.name("q"), fixture.name("dead"));
+    raw.declare(&dead).await;
+    let dying = table([
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", dead.as_str().into()),
+    ]);
+    raw.declare_with_priorities(&q, 2, dying).await;
+    worker.consume(&q).await;
+    let messages = [
+        (0, "0"),
+        (1, "1"),
+        (9, "9 is 2"),
+        (0, "0 again"),
+        (2, "2"),
+        (1, "1 again"),
+    ];
+    raw.put_by_priority(&q, &messages).await;
+    let bodies = worker.delivered(6).await;
+    assert_eq!(bodies, messages.map(|(_, body)| body), "as they came");
+    worker.settle_up_to(6, Settlement::Nack { requeue: false });
+    let expected = ["9 is 2", "2", "1", "1 again", "0", "0 again"];
+    raw.receives(&dead, &expected).await;
+}
+
 scenarios! { priorities:
     higher_priorities_come_first_and_equal_ones_in_order,
     without_x_max_priority_priorities_do_not_count,
@@ -140,4 +167,5 @@ scenarios! { priorities:
     what_has_expired_above_others_stays_until_one_leaves,
     what_has_expired_above_others_stays_until_one_comes_back,
     what_has_expired_above_others_stays_until_one_is_too_much,
+    of_what_is_rejected_at_once_the_highest_priority_dies_first,
 }

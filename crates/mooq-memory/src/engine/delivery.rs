@@ -203,7 +203,7 @@ impl Engine {
         &mut self,
         queue: Key<Queue>,
         consumer: Option<Key<Consumer>>,
-        group: Vec<Unacked>,
+        mut group: Vec<Unacked>,
         fate: Fate,
     ) {
         let count = group.len();
@@ -220,6 +220,9 @@ impl Engine {
                 }
             }
             Fate::Rejected { failed } => {
+                if let Some(queue) = self.queues.get(queue) {
+                    queue.ready.sort_rejected(&mut group);
+                }
                 for Unacked { mut queued, .. } in group {
                     queued.returns.failed = queued.returns.failed.saturating_add(failed.into());
                     self.bury_queued(queue, &queued, Reason::Rejected);

@@ -94,6 +94,15 @@ impl ClassicMessages {
         levels.flat_map(|level| level.returned.values().chain(&level.arrived))
     }
 
+    /// The priority of a message here: its own, or the highest if that is higher.
+    pub(crate) fn priority(&self, queued: &QueuedMessage) -> usize {
+        let highest = self.levels.len() - 1;
+        match highest {
+            0 => 0,
+            _ => usize::from(queued.message.properties.priority.unwrap_or(0)).min(highest),
+        }
+    }
+
     /// Removes everything, and says how many messages that were.
     pub(crate) fn clear(&mut self) -> usize {
         for level in &mut self.levels {
@@ -103,13 +112,9 @@ impl ClassicMessages {
         std::mem::take(&mut self.len)
     }
 
-    /// The level of a message: its priority, or the highest if that is higher.
+    /// The level of a message.
     fn level(&mut self, queued: &QueuedMessage) -> Option<&mut Level> {
-        let highest = self.levels.len() - 1;
-        let priority = match highest {
-            0 => 0,
-            _ => usize::from(queued.message.properties.priority.unwrap_or(0)).min(highest),
-        };
+        let priority = self.priority(queued);
         self.levels.get_mut(priority)
     }
 }

@@ -4,6 +4,7 @@
 mod classic;
 mod quorum;
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use mooq_core::Message;
@@ -13,6 +14,7 @@ use quorum::QuorumMessages;
 
 use super::kind::QueueType;
 use crate::engine::dead_letter::Annotations;
+use crate::engine::ledger::Unacked;
 use crate::engine::profile::Profile;
 use crate::engine::time::Time;
 
@@ -132,6 +134,14 @@ impl ReadyMessages {
         match self {
             Self::Classic(messages) => messages.pop(),
             Self::Quorum(messages) => messages.pop(),
+        }
+    }
+
+    /// Puts messages that are rejected at once into the order in which that happens: a classic
+    /// queue keeps the deliveries of each priority apart, and goes through the highest first.
+    pub(crate) fn sort_rejected(&self, rejected: &mut [Unacked]) {
+        if let Self::Classic(messages) = self {
+            rejected.sort_by_key(|unacked| Reverse(messages.priority(&unacked.queued)));
         }
     }
 
