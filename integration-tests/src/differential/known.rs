@@ -275,7 +275,8 @@ impl Known {
 
 /// Whether a delivery goes back to its queue. Under a limit of the channel as a whole it is open
 /// whether that happens before the room that it leaves goes to the next message: RabbitMQ tells
-/// the queue and the keeper of the limit, which is a process too, which tells the queue.
+/// the queue and the keeper of the limit, which is a process too, which tells the queue
+/// (`docs/divergences.md` has figures).
 fn gives_back(settlement: Settlement) -> bool {
     matches!(
         settlement,

@@ -134,6 +134,7 @@ impl Engine {
             .iter()
             .filter(|unacked| unacked.consumer.is_some())
             .count();
+        let resumed = self.make_room(channel, to_consumers);
         if taken.len() > 1 {
             self.group(&mut taken);
         }
@@ -147,13 +148,17 @@ impl Engine {
             }
             self.settle_group(queue, consumer, group, fate);
         }
-        let resumed = self
-            .channels
-            .get_mut(channel)
-            .map(|channel| channel.limiter.settled(to_consumers));
-        for queue in resumed.unwrap_or_default() {
+        for queue in resumed {
             self.resume(queue, channel);
         }
+    }
+
+    /// Takes settled deliveries off what counts for a channel's limit. Gives the queues to resume
+    /// after the settling: RabbitMQ's queues settle and then ask whether the channel has room,
+    /// which has room by then.
+    fn make_room(&mut self, channel: Key<Channel>, deliveries: usize) -> Vec<Key<Queue>> {
+        let channel = self.channels.get_mut(channel);
+        channel.map_or_else(Vec::new, |channel| channel.limiter.settled(deliveries))
     }
 
     /// Settles one delivery.
@@ -168,13 +173,11 @@ impl Engine {
         // By far the most frequent case, spared every allocation.
         queue.unacked = queue.unacked.saturating_sub(1);
         queue.tally.acked += 1;
+        let resumed = self.make_room(channel, 1);
         if self.give_credit(unacked.consumer, 1) {
             self.pump(unacked.queue);
         }
-        let Some(channel_state) = self.channels.get_mut(channel) else {
-            return;
-        };
-        for queue in channel_state.limiter.settled(1) {
+        for queue in resumed {
             self.resume(queue, channel);
         }
     }

@@ -57,6 +57,21 @@ fn a_higher_priority_gets_everything_until_it_can_take_no_more() {
 }
 
 #[test]
+fn what_comes_back_from_a_full_channel_leaves_room_there_for_the_next_turn() {
+    let (mut broker, c) = setup();
+    let full = broker.sibling(c);
+    broker.prefetch(full, 1, true);
+    broker.consume(c, "q", "free");
+    broker.consume(full, "q", "limited");
+    broker.put(c, "q", &["1", "2", "3"]);
+    assert_eq!(broker.heard(c), ["#1 1 to free", "#2 3 to free"]);
+    assert_eq!(broker.heard(full), ["#1 2 to limited"]);
+    broker.requeue(full, 1);
+    assert_eq!(broker.heard(full), ["#2 2 to limited again"]);
+    assert!(broker.heard(c).is_empty());
+}
+
+#[test]
 fn prefetch_counts_for_later_consumers_each_its_own() {
     let (mut broker, c) = setup();
     broker.consume(c, "q", "before");
