@@ -137,29 +137,8 @@ impl Level {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use mooq_core::{Message, Properties};
-
     use super::*;
-    use crate::engine::queue::ready::Returns;
-
-    fn message(position: u64, priority: u8) -> QueuedMessage {
-        let mut properties = Properties::default();
-        properties.priority = Some(priority);
-        QueuedMessage {
-            position,
-            message: Arc::new(Message {
-                exchange: Default::default(),
-                routing_key: Default::default(),
-                properties: properties.into(),
-                body: "four".into(),
-            }),
-            annotations: None,
-            expires: None,
-            returns: Returns::default(),
-        }
-    }
+    use crate::engine::queue::ready::queued;
 
     fn drain(ready: &mut ClassicMessages) -> Vec<u64> {
         std::iter::from_fn(|| ready.pop().map(|queued| queued.position)).collect()
@@ -168,7 +147,7 @@ mod tests {
     #[test]
     fn what_comes_back_comes_back_to_its_original_place() {
         let mut ready = ClassicMessages::new(0);
-        (1..=5).for_each(|position| ready.push(message(position, 0)));
+        (1..=5).for_each(|position| ready.push(queued(position, Some(0))));
         let out: Vec<_> = (0..4).map(|_| ready.pop().unwrap()).collect();
         for index in [2, 0, 3] {
             ready.put_back(out[index].clone());
@@ -182,7 +161,7 @@ mod tests {
     fn higher_priorities_leave_first_and_too_high_ones_count_as_the_highest() {
         let mut ready = ClassicMessages::new(2);
         for (position, priority) in [(1, 0), (2, 2), (3, 1), (4, 9), (5, 0)] {
-            ready.push(message(position, priority));
+            ready.push(queued(position, Some(priority)));
         }
         assert_eq!(ready.front().map(|queued| queued.position), Some(2));
         assert_eq!(drain(&mut ready), [2, 4, 3, 1, 5]);

@@ -161,3 +161,22 @@ impl ReadyMessages {
         }
     }
 }
+
+/// A message with a body of four bytes, for the tests of each type's order.
+#[cfg(test)]
+fn queued(position: u64, priority: Option<u8>) -> QueuedMessage {
+    let mut properties = mooq_core::Properties::default();
+    properties.priority = priority;
+    QueuedMessage {
+        position,
+        message: Arc::new(Message {
+            exchange: Default::default(),
+            routing_key: Default::default(),
+            properties: properties.into(),
+            body: "four".into(),
+        }),
+        annotations: None,
+        expires: None,
+        returns: Returns::default(),
+    }
+}

@@ -187,35 +187,14 @@ impl TwoLevels {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use mooq_core::{Message, Properties};
-
     use super::*;
-    use crate::engine::queue::ready::Returns;
-
-    fn message(position: u64, priority: Option<u8>) -> QueuedMessage {
-        let mut properties = Properties::default();
-        properties.priority = priority;
-        QueuedMessage {
-            position,
-            message: Arc::new(Message {
-                exchange: Default::default(),
-                routing_key: Default::default(),
-                properties: properties.into(),
-                body: "four".into(),
-            }),
-            annotations: None,
-            expires: None,
-            returns: Returns::default(),
-        }
-    }
+    use crate::engine::queue::ready::queued;
 
     /// Fills a queue with these priorities, and gives the order in which their messages leave it.
     fn order(profile: Profile, priorities: &[Option<u8>]) -> Vec<u64> {
         let mut ready = QuorumMessages::new(profile);
         for (position, priority) in (0..).zip(priorities) {
-            ready.push(message(position, *priority));
+            ready.push(queued(position, *priority));
         }
         drain(&mut ready)
     }
@@ -236,7 +215,7 @@ mod tests {
     #[test]
     fn what_comes_back_leaves_first_in_the_order_in_which_it_came_back() {
         let mut ready = QuorumMessages::new(Profile::V4_0);
-        (1..=5).for_each(|position| ready.push(message(position, None)));
+        (1..=5).for_each(|position| ready.push(queued(position, None)));
         let out: Vec<_> = (0..3).map(|_| ready.pop().unwrap()).collect();
         for index in [2, 0, 1] {
             ready.put_back(out[index].clone());
