@@ -8,5 +8,6 @@
 mod broker;
 pub mod engine;
 
+pub use broker::faults;
 pub use broker::{AlarmGuard, InMemoryBroker, MemoryTransport};
 pub use engine::{Alarm, ApplyTo, ExchangeInfo, Options, Policy, Profile, QueueInfo, QueueTally};

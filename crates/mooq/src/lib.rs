@@ -160,6 +160,7 @@
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
 //! | tell what went wrong | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | [`InMemoryBroker`], [`ConnectInMemory`], [`Delivery::new`] |
+//! | let things go wrong | [`faults`] |
 //!
 //! # Features
 //!
@@ -189,6 +190,8 @@ pub use mooq_core::{
     Properties, QueueDeclared, QueueName, Result, Returned, RoutingKey, Scheme, ShortString,
     VirtualHost,
 };
+#[cfg(feature = "memory")]
+pub use mooq_memory::faults;
 #[cfg(feature = "memory")]
 pub use mooq_memory::{
     Alarm, AlarmGuard, ApplyTo, ExchangeInfo, InMemoryBroker, Options as InMemoryOptions, Policy,

@@ -8,6 +8,7 @@ mod administration;
 mod alarms;
 mod channel;
 mod connection;
+pub mod faults;
 mod policies;
 mod ports;
 mod registry;
@@ -22,6 +23,7 @@ use mooq_core::VirtualHost;
 
 use crate::engine::{ExchangeInfo, Options, Profile, QueueInfo};
 pub use alarms::AlarmGuard;
+use faults::Faults;
 use registry::Registry;
 use shared::Shared;
 pub use transport::MemoryTransport;
@@ -166,6 +168,12 @@ impl InMemoryBroker {
     #[must_use]
     pub fn transport(&self) -> MemoryTransport {
         MemoryTransport::to(self.clone())
+    }
+
+    /// What can be made to go wrong with it: [`faults`] has the list.
+    #[must_use = "nothing goes wrong before a fault is chosen"]
+    pub fn faults(&self) -> Faults {
+        Faults::new(self.clone())
     }
 
     /// The queues of the virtual host `/` whose names match a

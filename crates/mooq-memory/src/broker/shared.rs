@@ -7,18 +7,22 @@ use std::time::{Duration, SystemTime};
 use foldhash::fast::RandomState;
 use mooq_core::mailbox::Receiver;
 use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error, ErrorKind, Result};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::ports::{Closed, Ports, Wakers};
 use super::timer::Timer;
-use crate::engine::{Command, ConnectionId, Effect, Engine, Login, Method, Options, Reply, Time};
+use crate::engine::{
+    Command, ConnectionId, Effect, Engine, FaultId, Login, Method, Options, Reply, Time,
+};
 
 pub(super) struct Shared {
     /// The host and port by which it is found, unless it is only for those who have it.
     pub(super) address: Option<(String, u16)>,
     state: Mutex<State>,
     timer: Timer,
+    /// Wakes who waits to connect over what was frozen.
+    thawed: Notify,
 }
 
 struct State {
@@ -26,8 +30,10 @@ struct State {
     /// When the engine was made.
     started: Instant,
     running: bool,
+    /// How many faults keep it from running.
+    stops: usize,
     ports: Ports,
-    /// Who waits for an answer on a blocked connection, by connection and channel, in order.
+    /// Who waits for an answer on a connection that is held up, by connection and channel, in order.
     waiting: HashMap<(ConnectionId, u16), VecDeque<oneshot::Sender<Reply>>, RandomState>,
 }
 
@@ -35,8 +41,8 @@ struct State {
 pub(super) enum Answer {
     /// The reply, if there is one.
     Now(Option<Reply>),
-    /// The connection is blocked: the reply comes once it is not any more, unless the channel
-    /// ends before.
+    /// The connection is blocked, frozen or slow: the reply comes once it has got through, unless
+    /// the channel ends before.
     Later(oneshot::Receiver<Reply>),
 }
 
@@ -61,15 +67,17 @@ impl Shared {
                 engine: Engine::new(options),
                 started: Instant::now(),
                 running: false,
+                stops: 0,
                 ports: Ports::default(),
                 waiting: HashMap::default(),
             }),
             timer: Timer::new(this.clone()),
+            thawed: Notify::new(),
         })
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.lock().running
+        self.lock().is_running()
     }
 
     pub(super) fn start(&self) {
@@ -79,7 +87,27 @@ impl Shared {
     /// Ends all connections. What a restart does not survive goes.
     pub(super) fn stop(&self) {
         let mut state = self.lock();
-        if !std::mem::take(&mut state.running) {
+        let was_running = state.is_running();
+        state.running = false;
+        self.finish_stop(state, was_running);
+    }
+
+    /// Stops it until [`Self::end_outage`].
+    pub(super) fn begin_outage(&self) {
+        let mut state = self.lock();
+        let was_running = state.is_running();
+        state.stops += 1;
+        self.finish_stop(state, was_running);
+    }
+
+    /// Lets it run again if nothing else keeps it from that.
+    pub(super) fn end_outage(&self) {
+        let mut state = self.lock();
+        state.stops = state.stops.saturating_sub(1);
+    }
+
+    fn finish_stop(&self, mut state: MutexGuard<'_, State>, was_running: bool) {
+        if !was_running {
             return;
         }
         let now = state.now();
@@ -102,14 +130,44 @@ impl Shared {
         outcome
     }
 
+    /// Whether what a client of this name sends comes through at once.
+    pub(super) fn is_reached(&self, connection_name: Option<&str>) -> bool {
+        let delay = self.look(|engine| engine.delay_of_opening(connection_name));
+        delay == Some(Duration::ZERO)
+    }
+
+    /// Waits until what a client of this name sends comes through.
+    pub(super) async fn reached(&self, connection_name: Option<&str>) {
+        loop {
+            // Before the look, so that no thaw is missed.
+            let thawed = self.thawed.notified();
+            let delay = self.look(|engine| engine.delay_of_opening(connection_name));
+            match delay {
+                Some(Duration::ZERO) => return,
+                Some(delay) => return tokio::time::sleep(delay).await,
+                None => thawed.await,
+            }
+        }
+    }
+
+    /// Ends a fault.
+    pub(super) fn end_fault(&self, fault: FaultId) {
+        self.administer(|engine, now| engine.end_fault(now, fault));
+        self.thawed.notify_waiters();
+    }
+
     /// Logs a client in.
     pub(super) fn open_connection(
         &self,
         login: Login,
     ) -> Result<OpenedPort<ConnectionId, ConnectionEvent>, Refused> {
         let mut state = self.lock();
+        let name = login.connection_name.as_deref();
         if !state.running {
             return Err(Refused::NotRunning);
+        }
+        if state.stops > 0 || state.engine.refuses_connection(name) {
+            return Err(Refused::ByFault);
         }
         let now = state.now();
         let opened = state.engine.open_connection(now, login);
@@ -136,7 +194,7 @@ impl Shared {
         if connection_closed.get().is_some() {
             return Err(gone());
         }
-        // A channel that was closed while the connection is blocked is open to the engine yet.
+        // A channel that was closed while the connection is held up is open to the engine yet.
         let State { ports, waiting, .. } = &mut *state;
         let is_free = |number| !waiting.contains_key(&(connection, number));
         let number = ports.free_number(connection, is_free).ok_or_else(gone)?;
@@ -249,7 +307,7 @@ impl Shared {
     fn call_locked(&self, mut state: MutexGuard<'_, State>, command: Command) -> Answer {
         let (connection, channel) = (command.connection, command.channel);
         let mut later = None;
-        if state.engine.is_blocked(connection) {
+        if state.engine.answers_later(connection) {
             let (reply, answer) = oneshot::channel();
             let waiting = state.waiting.entry((connection, channel));
             waiting.or_default().push_back(reply);
@@ -297,10 +355,15 @@ pub(super) struct OpenedPort<I, E> {
 /// Why a connection was not opened.
 pub(super) enum Refused {
     NotRunning,
+    ByFault,
     ByBroker(CloseReason),
 }
 
 impl State {
+    fn is_running(&self) -> bool {
+        self.running && self.stops == 0
+    }
+
     fn now(&self) -> Time {
         Time::after_start(self.started.elapsed())
     }

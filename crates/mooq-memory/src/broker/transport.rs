@@ -29,13 +29,11 @@ impl MemoryTransport {
     }
 
     fn find(&self, endpoint: &Endpoint) -> Result<InMemoryBroker> {
-        let found = match &self.broker {
+        match &self.broker {
             Some(broker) => Some(broker.clone()),
             None => InMemoryBroker::lookup(&endpoint.host, endpoint.port),
-        };
-        found
-            .filter(InMemoryBroker::is_running)
-            .ok_or_else(|| not_running(endpoint))
+        }
+        .ok_or_else(|| not_running(endpoint))
     }
 }
 
@@ -43,6 +41,7 @@ impl MemoryTransport {
 impl Transport for MemoryTransport {
     async fn open(&self, endpoint: &Endpoint) -> Result<OpenedConnection> {
         let broker = self.find(endpoint)?;
+        reach(&broker, endpoint).await?;
         let login = Login {
             credentials: endpoint.credentials.clone(),
             vhost: Some(endpoint.vhost.clone()),
@@ -54,6 +53,7 @@ impl Transport for MemoryTransport {
             .open_connection(login)
             .map_err(|refused| match refused {
                 Refused::NotRunning => not_running(endpoint),
+                Refused::ByFault => unreachable(endpoint, "a fault refuses connections"),
                 Refused::ByBroker(why) => Error::connection_refused(&endpoint.address(), why),
             })?;
         Ok(OpenedConnection {
@@ -61,6 +61,27 @@ impl Transport for MemoryTransport {
             connection: MemoryConnection::new(broker.shared, opened.id, opened.closed),
         })
     }
+}
+
+/// Waits until the broker can be reached, as long as the client would.
+async fn reach(broker: &InMemoryBroker, endpoint: &Endpoint) -> Result<()> {
+    let name = endpoint.connection_name.as_deref();
+    // Mostly there is nothing to wait for, and then no timer is needed either.
+    if broker.shared.is_reached(name) {
+        return Ok(());
+    }
+    let limit = endpoint.connect_timeout;
+    let within_limit = tokio::time::timeout(limit, broker.shared.reached(name)).await;
+    within_limit.map_err(|elapsed| {
+        unreachable(endpoint, &format!("it did not answer within {limit:?}")).with_source(elapsed)
+    })
+}
+
+fn unreachable(endpoint: &Endpoint, what: &str) -> Error {
+    Error::connection(
+        ErrorKind::BrokerConnectionError,
+        format!("cannot connect to {}: {what}", endpoint.address()),
+    )
 }
 
 fn not_running(endpoint: &Endpoint) -> Error {

@@ -265,7 +265,10 @@ impl Engine {
         }
     }
 
-    fn connections_where(&self, which: impl Fn(&Connection) -> bool) -> Vec<Key<Connection>> {
+    pub(super) fn connections_where(
+        &self,
+        which: impl Fn(&Connection) -> bool,
+    ) -> Vec<Key<Connection>> {
         let all = self.connections.iter();
         all.filter(|(_, connection)| which(connection))
             .map(|(key, _)| key)

@@ -68,33 +68,41 @@ impl Engine {
             let Some(connection) = self.connections.get_mut(key) else {
                 continue;
             };
-            let Some(unread) = connection.unread.take() else {
+            if !std::mem::take(&mut connection.blocked) {
                 continue;
-            };
+            }
             if connection.capabilities.connection_blocked {
                 self.effects.push_back(Effect::Connection {
                     connection: ConnectionId(key),
                     event: ConnectionEvent::Unblocked,
                 });
             }
-            self.unread.extend(unread);
+        }
+        self.read_on();
+    }
+
+    /// Reads from connections again that nothing keeps it from.
+    pub(super) fn read_on(&mut self) {
+        let waiting = self.connections_where(|connection| connection.unread.is_some());
+        for key in waiting {
+            if self.links.is_frozen(key) {
+                continue;
+            }
+            if let Some(connection) = self.connections.get_mut(key).filter(|c| !c.blocked) {
+                self.unread
+                    .extend(connection.unread.take().into_iter().flatten());
+            }
         }
     }
 
-    /// Whether the broker does not read from a connection, because of an alarm.
-    #[must_use]
-    pub fn is_blocked(&self, connection: ConnectionId) -> bool {
-        let is_blocked = || self.connections.get(connection.0)?.unread.as_ref();
-        self.alarms.is_on() && is_blocked().is_some()
-    }
-
-    /// Leaves a command unread if its connection is blocked, or is to be now that it publishes.
-    /// Else gives it back.
+    /// Leaves a command unread if its connection is frozen or blocked, or is to be blocked now that
+    /// it publishes. Else gives it back.
     ///
     /// RabbitMQ stops reading after a message's header. So the message that it stops at is done
     /// if it has no body, and waits like all that follows if it has one.
     pub(super) fn leave_unread(&mut self, command: Command) -> Option<Command> {
-        if !self.alarms.is_on() {
+        let is_frozen = self.links.is_frozen(command.connection.0);
+        if !self.alarms.is_on() && !is_frozen {
             return Some(command);
         }
         let Some(connection) = self.connections.get_mut(command.connection.0) else {
@@ -104,10 +112,15 @@ impl Engine {
             unread.push_back(command);
             return None;
         }
+        if is_frozen {
+            connection.unread = Some(VecDeque::from([command]));
+            return None;
+        }
         let Method::BasicPublish(publish) = &command.method else {
             return Some(command);
         };
         let is_bodiless = publish.message.body.is_empty();
+        connection.blocked = true;
         let unread = connection.unread.insert(VecDeque::new());
         let id = command.connection;
         let command = if is_bodiless {

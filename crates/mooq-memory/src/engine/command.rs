@@ -242,6 +242,18 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// The connection that it goes to.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionId {
+        match self {
+            Self::Reply { connection, .. }
+            | Self::Channel { connection, .. }
+            | Self::Connection { connection, .. } => *connection,
+        }
+    }
+}
+
 /// What the broker answers a method that succeeds.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use mooq_core::ShortString;
+
 use super::arena::Key;
 use super::channel::Channel;
 use super::command::{Capabilities, Command};
@@ -14,6 +16,8 @@ use super::vhost::VirtualHost;
 pub(crate) struct Connection {
     pub(crate) vhost: Key<VirtualHost>,
     pub(crate) username: String,
+    /// What the client calls it.
+    pub(crate) name: Option<ShortString>,
     /// What the user may do; none if that has been taken away since the login.
     pub(crate) permissions: Option<Arc<Permissions>>,
     pub(crate) capabilities: Capabilities,
@@ -21,6 +25,8 @@ pub(crate) struct Connection {
     pub(crate) exclusive_queues: Vec<Key<Queue>>,
     /// What it has sent since the broker stopped reading from it; none while the broker reads.
     pub(crate) unread: Option<VecDeque<Command>>,
+    /// The broker does not read because of an alarm.
+    pub(crate) blocked: bool,
     /// Its channels by their numbers.
     channels: Vec<Option<Key<Channel>>>,
     open_channels: u16,
@@ -30,16 +36,19 @@ impl Connection {
     pub(crate) fn new(
         vhost: Key<VirtualHost>,
         username: String,
+        name: Option<ShortString>,
         permissions: Arc<Permissions>,
         capabilities: Capabilities,
     ) -> Self {
         Self {
             vhost,
             username,
+            name,
             permissions: Some(permissions),
             capabilities,
             exclusive_queues: Vec::new(),
             unread: None,
+            blocked: false,
             channels: Vec::new(),
             open_channels: 0,
         }

@@ -1,7 +1,7 @@
 //! What goes when something else goes: the consumers and deliveries of a channel, the channels
 //! and exclusive queues of a connection, the bindings of a queue, the exchanges without bindings.
 
-use mooq_core::ChannelEvent;
+use mooq_core::{ChannelEvent, ConsumerTag};
 
 use super::Engine;
 use super::arena::Key;
@@ -113,7 +113,7 @@ impl Engine {
         for (source, _) in &queue.bound_to {
             self.delete_exchange_if_abandoned(*source);
         }
-        self.cancel_consumers(queue.consumers.into_all());
+        self.forget_consumers(queue.consumers.into_all());
         for cancelled in queue
             .quorum
             .map(|quorum| quorum.lingering)
@@ -126,23 +126,28 @@ impl Engine {
 
     /// Tells the consumers of a queue that has gone, as far as their clients understand it
     /// ([consumer cancellation](https://www.rabbitmq.com/docs/consumer-cancel)).
-    fn cancel_consumers(&mut self, consumers: Vec<Key<Consumer>>) {
+    fn forget_consumers(&mut self, consumers: Vec<Key<Consumer>>) {
         for key in consumers {
             let Some(consumer) = self.consumers.remove(key) else {
                 continue;
             };
-            let Some(channel) = self.channels.get_mut(consumer.channel) else {
-                continue;
-            };
-            channel.consumers.remove(&consumer.tag);
-            let connection = self.connections.get(channel.connection.0);
-            if connection.is_some_and(|c| c.capabilities.consumer_cancel_notify) {
-                self.effects.push_back(Effect::Channel {
-                    connection: channel.connection,
-                    channel: channel.number,
-                    event: ChannelEvent::ConsumerCancelled(consumer.tag),
-                });
-            }
+            self.tell_cancelled(consumer.channel, consumer.tag);
+        }
+    }
+
+    /// Takes a consumer from its channel and tells its client, if that understands it.
+    pub(super) fn tell_cancelled(&mut self, channel: Key<Channel>, tag: ConsumerTag) {
+        let Some(channel) = self.channels.get_mut(channel) else {
+            return;
+        };
+        channel.consumers.remove(&tag);
+        let connection = self.connections.get(channel.connection.0);
+        if connection.is_some_and(|c| c.capabilities.consumer_cancel_notify) {
+            self.effects.push_back(Effect::Channel {
+                connection: channel.connection,
+                channel: channel.number,
+                event: ChannelEvent::ConsumerCancelled(tag),
+            });
         }
     }
 

@@ -64,6 +64,7 @@ mod delivery;
 mod direct_reply;
 mod endings;
 mod exchange;
+mod faults;
 mod inspect;
 mod ledger;
 mod limiter;
@@ -92,6 +93,7 @@ use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error};
 
 pub use alarms::Alarm;
 pub use command::{Capabilities, Command, ConnectionId, Effect, Login, Method, Reply};
+pub use faults::{Fault, FaultId, Scope};
 pub use inspect::{ExchangeInfo, QueueInfo};
 pub use options::Options;
 pub use permissions::Permissions;
@@ -108,6 +110,8 @@ use connection::Connection;
 use consumer::Consumer;
 use direct_reply::ReplyConsumers;
 use exchange::Exchange;
+use faults::Faults;
+use faults::link::Links;
 use names::NameGenerator;
 use queue::Queue;
 use reply_error::ReplyError;
@@ -143,7 +147,10 @@ pub struct Engine {
     /// How many consumers there were, which orders those of a queue.
     subscriptions: u64,
     alarms: Alarms,
-    /// Commands of connections that are not blocked any more, to be done one by one.
+    faults: Faults,
+    /// What goes slowly or not at all between the broker and a client.
+    links: Links,
+    /// Commands of connections that are not held up any more, to be done one by one.
     unread: VecDeque<Command>,
     effects: VecDeque<Effect>,
 }
@@ -181,6 +188,8 @@ impl Engine {
             parkings: 0,
             subscriptions: 0,
             alarms: Alarms::default(),
+            faults: Faults::default(),
+            links: Links::default(),
             unread: VecDeque::new(),
             effects: VecDeque::new(),
         };
@@ -214,8 +223,11 @@ impl Engine {
             ));
             return Err(refusal.into_reason(MethodId::CONNECTION_OPEN));
         };
-        let connection = Connection::new(vhost, username, permissions, login.capabilities);
-        Ok(ConnectionId(self.connections.insert(connection)))
+        let name = login.connection_name;
+        let connection = Connection::new(vhost, username, name, permissions, login.capabilities);
+        let id = ConnectionId(self.connections.insert(connection));
+        self.adapt_links();
+        Ok(id)
     }
 
     /// Whether it makes a difference at what time the engine gets this method. If it does not,
@@ -224,6 +236,7 @@ impl Engine {
     #[must_use]
     pub fn needs_time(&self, method: &Method) -> bool {
         match method {
+            _ if self.links.keep_time() => true,
             Method::BasicPublish(publish) => {
                 self.keeps_time || publish.message.properties.expiration.is_some()
             }
@@ -237,8 +250,12 @@ impl Engine {
     pub fn handle(&mut self, now: Time, command: Command) {
         self.advance(now);
         while let Some(unread) = self.unread.pop_front() {
-            self.perform(unread);
+            self.read(unread);
         }
+        self.read(command);
+    }
+
+    fn read(&mut self, command: Command) {
         if let Some(command) = self.leave_unread(command) {
             self.perform(command);
         }
@@ -287,24 +304,33 @@ impl Engine {
 
     /// What the broker does next, if anything is left of what the last calls brought about.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        while self.effects.is_empty()
-            && let Some(unread) = self.unread.pop_front()
-        {
-            self.perform(unread);
+        loop {
+            if let Some(effect) = self.links.next_arrived() {
+                return Some(effect);
+            }
+            if let Some(effect) = self.effects.pop_front() {
+                if let Some(effect) = self.links.hold_up(self.now, effect) {
+                    return Some(effect);
+                }
+            } else {
+                let unread = self.unread.pop_front()?;
+                self.read(unread);
+            }
         }
-        self.effects.pop_front()
     }
 
     /// When something happens by itself, if ever. It may be earlier than what really happens, but
     /// never later.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        self.timers.next()
+        let arrival = self.links.next_arrival();
+        self.timers.next().into_iter().chain(arrival).min()
     }
 
     /// Lets time pass up to `now`.
     pub fn advance(&mut self, now: Time) {
         self.now = self.now.max(now);
+        self.links.advance(self.now);
         while let Some((at, queue)) = self.timers.pop_due(self.now) {
             self.wake_queue(queue, at);
             self.finish_dead_letters();

@@ -22,6 +22,12 @@ impl Time {
         Duration::from_micros(self.0)
     }
 
+    /// The point that lies `later` after this one.
+    #[must_use]
+    pub(crate) fn plus(self, later: Duration) -> Self {
+        Self(self.0.saturating_add(Self::after_start(later).0))
+    }
+
     /// The point `millis` milliseconds later: RabbitMQ gives all its times in milliseconds.
     #[must_use]
     pub(crate) fn plus_millis(self, millis: u64) -> Self {

@@ -117,14 +117,19 @@ impl Engine {
         }
         let consumer = self.channel_mut(caller)?.consumers.remove(tag);
         self.reply(caller.connection, caller.number, Reply::Done);
-        let Some(consumer) = consumer else {
-            return Ok(());
-        };
+        if let Some(consumer) = consumer {
+            self.end_consumer(consumer);
+        }
+        Ok(())
+    }
+
+    /// Takes a consumer off its queue, which goes too if that was to be so.
+    pub(in crate::engine) fn end_consumer(&mut self, consumer: Key<Consumer>) {
         if self.cancel_quorum_consumer(consumer) {
-            return Ok(());
+            return;
         }
         let Some(queue) = self.detach_consumer(consumer) else {
-            return Ok(());
+            return;
         };
         if self.queues.get(queue).is_some_and(Queue::is_abandoned) {
             self.delete_queue(queue);
@@ -132,7 +137,6 @@ impl Engine {
             self.renew_lease(queue);
             self.pump(queue);
         }
-        Ok(())
     }
 
     pub(super) fn basic_get(

@@ -79,7 +79,7 @@ mod tests {
     fn channels(count: u16) -> (Arena<Channel>, Vec<Key<Channel>>) {
         let vhost = Arena::new().insert(VirtualHost::new(mooq_core::VirtualHost::root()));
         let capabilities = Capabilities::default();
-        let client = Connection::new(vhost, "guest".into(), Arc::default(), capabilities);
+        let client = Connection::new(vhost, "guest".into(), None, Arc::default(), capabilities);
         let connection = ConnectionId(Arena::new().insert(client));
         let mut arena = Arena::new();
         let keys = (0..count)

@@ -1,0 +1,81 @@
+//! Channels and consumers that end before their time.
+
+use mooq_core::{ChannelEvent, CloseReason, Error};
+
+use super::Scope;
+use super::scope::Involved;
+use crate::engine::Engine;
+use crate::engine::command::{ConnectionId, Effect};
+use crate::engine::consumer::Status;
+use crate::engine::time::Time;
+
+impl Engine {
+    /// Closes channels with a reply code and text. Says how many.
+    ///
+    /// The broker does not know which method a test means to have failed: it names none.
+    pub fn close_channels(&mut self, now: Time, scope: &Scope, code: u16, text: &str) -> usize {
+        self.advance(now);
+        let mut closed = 0;
+        for key in self.connections_in(scope) {
+            let connection = ConnectionId(key);
+            let Some(open) = self.connections.get(key) else {
+                continue;
+            };
+            let channels: Vec<_> = open.channels().collect();
+            for key in channels {
+                let Some(channel) = self.channels.get_mut(key).filter(|c| !c.closing) else {
+                    continue;
+                };
+                channel.closing = true;
+                let number = channel.number;
+                self.end_channel(key);
+                let reason = CloseReason {
+                    code,
+                    text: text.to_owned(),
+                    class_id: 0,
+                    method_id: 0,
+                };
+                self.effects.push_back(Effect::Channel {
+                    connection,
+                    channel: number,
+                    event: ChannelEvent::Closed(Error::channel_closed(reason)),
+                });
+                closed += 1;
+            }
+        }
+        self.finish_dead_letters();
+        closed
+    }
+
+    /// Cancels consumers as a queue does that becomes unavailable. What they were delivered stays
+    /// theirs to settle. Says how many.
+    pub fn cancel_consumers(&mut self, now: Time, scope: &Scope) -> usize {
+        self.advance(now);
+        let fitting: Vec<_> = self
+            .consumers
+            .iter()
+            .filter(|(_, consumer)| consumer.status != Status::Cancelled)
+            .filter(|(_, consumer)| {
+                let channel = self.channels.get(consumer.channel);
+                let connection = channel.and_then(|c| self.connections.get(c.connection.0));
+                let queue = self.queues.get(consumer.queue);
+                let name = connection.and_then(|connection| connection.name.as_deref());
+                scope.fits(Involved {
+                    queue: queue.map(|queue| queue.name.as_str()),
+                    ..Involved::connection(name)
+                })
+            })
+            .map(|(key, consumer)| (key, consumer.channel, consumer.tag.clone()))
+            .collect();
+        let count = fitting.len();
+        for (key, channel, tag) in fitting {
+            // With the first of them its queue may have gone, and the others with that.
+            if self.consumers.get(key).is_some() {
+                self.tell_cancelled(channel, tag);
+                self.end_consumer(key);
+            }
+        }
+        self.finish_dead_letters();
+        count
+    }
+}

@@ -1,0 +1,81 @@
+//! What a fault is limited to.
+
+use glob_match::glob_match;
+
+/// What a fault is limited to: by default nothing, so that it strikes whatever it can.
+///
+/// Each limit is a [glob](https://docs.rs/glob-match) that a name must match. What involves no
+/// such thing, as a login involves no queue, matches none; a connection without a name is called
+/// the empty text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Scope {
+    /// The name that the client gave the connection.
+    pub connection: Option<String>,
+    /// The exchange that a message was published to.
+    pub exchange: Option<String>,
+    /// The queue.
+    pub queue: Option<String>,
+}
+
+/// What something that happens involves, by name.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Involved<'a> {
+    pub(crate) connection: Option<&'a str>,
+    pub(crate) exchange: Option<&'a str>,
+    pub(crate) queue: Option<&'a str>,
+}
+
+impl<'a> Involved<'a> {
+    /// A connection and nothing else.
+    pub(crate) fn connection(name: Option<&'a str>) -> Self {
+        Self {
+            connection: Some(name.unwrap_or_default()),
+            ..Self::default()
+        }
+    }
+}
+
+impl Scope {
+    /// Whether what happens is within the limits.
+    pub(crate) fn fits(&self, what: Involved<'_>) -> bool {
+        let fits = |limit: &Option<String>, name: Option<&str>| match limit {
+            Some(glob) => name.is_some_and(|name| glob_match(glob, name)),
+            None => true,
+        };
+        fits(&self.connection, what.connection)
+            && fits(&self.exchange, what.exchange)
+            && fits(&self.queue, what.queue)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_involves_no_such_thing_is_outside_a_limit_on_it() {
+        let limited = Scope {
+            queue: Some("orders-*".into()),
+            ..Scope::default()
+        };
+        let mut what = Involved::connection(None);
+        assert!(Scope::default().fits(what));
+        assert!(!limited.fits(what));
+        what.queue = Some("orders-new");
+        assert!(limited.fits(what));
+        what.queue = Some("invoices");
+        assert!(!limited.fits(what));
+    }
+
+    #[test]
+    fn a_connection_without_a_name_has_the_empty_one() {
+        let scope = |glob: &str| Scope {
+            connection: Some(glob.into()),
+            ..Scope::default()
+        };
+        assert!(scope("*").fits(Involved::connection(None)));
+        assert!(!scope("billing").fits(Involved::connection(None)));
+        assert!(scope("bill*").fits(Involved::connection(Some("billing"))));
+    }
+}
