@@ -5,9 +5,15 @@
 //! by itself. It does what RabbitMQ does with classic queues, down to reply codes and texts: by
 //! default what RabbitMQ 4.0 does, and what 3.10 or 4.3 does where a broker has their [`Profile`].
 
+mod assertions;
 mod broker;
 pub mod engine;
 
+pub use assertions::{Recorded, Selection};
 pub use broker::faults;
-pub use broker::{AlarmGuard, InMemoryBroker, MemoryTransport};
-pub use engine::{Alarm, ApplyTo, ExchangeInfo, Options, Policy, Profile, QueueInfo, QueueTally};
+pub use broker::{AlarmGuard, InMemoryBroker, MemoryTransport, Recording};
+pub use engine::{
+    Alarm, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo, DeadLetterReason,
+    ExchangeInfo, Options, Policy, Profile, PublishOutcome, QueueInfo, QueueTally, ReadyMessage,
+    RecordedDeadLetter, RecordedDelivery, RecordedPublish, Settled, UnackedMessage,
+};

@@ -9,8 +9,10 @@ mod alarms;
 mod channel;
 mod connection;
 pub mod faults;
+mod inspection;
 mod policies;
 mod ports;
+mod recording;
 mod registry;
 mod shared;
 mod timer;
@@ -19,11 +21,10 @@ mod transport;
 use std::fmt;
 use std::sync::Arc;
 
-use mooq_core::VirtualHost;
-
-use crate::engine::{ExchangeInfo, Options, Profile, QueueInfo};
+use crate::engine::{Options, Profile};
 pub use alarms::AlarmGuard;
 use faults::Faults;
+pub use recording::Recording;
 use registry::Registry;
 use shared::Shared;
 pub use transport::MemoryTransport;
@@ -174,32 +175,6 @@ impl InMemoryBroker {
     #[must_use = "nothing goes wrong before a fault is chosen"]
     pub fn faults(&self) -> Faults {
         Faults::new(self.clone())
-    }
-
-    /// The queues of the virtual host `/` whose names match a
-    /// [glob](https://docs.rs/glob-match), for example `orders-*`, by name.
-    #[must_use]
-    pub fn queues(&self, glob: &str) -> Vec<QueueInfo> {
-        self.queues_in(&VirtualHost::root(), glob)
-    }
-
-    /// The same for any virtual host. One that does not exist has none.
-    #[must_use]
-    pub fn queues_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<QueueInfo> {
-        self.shared.look(|engine| engine.queues(vhost, glob))
-    }
-
-    /// The exchanges of the virtual host `/` whose names match a
-    /// [glob](https://docs.rs/glob-match), by name.
-    #[must_use]
-    pub fn exchanges(&self, glob: &str) -> Vec<ExchangeInfo> {
-        self.exchanges_in(&VirtualHost::root(), glob)
-    }
-
-    /// The same for any virtual host. One that does not exist has none.
-    #[must_use]
-    pub fn exchanges_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<ExchangeInfo> {
-        self.shared.look(|engine| engine.exchanges(vhost, glob))
     }
 }
 

@@ -121,6 +121,12 @@ impl Shared {
         f(&self.lock().engine)
     }
 
+    /// Looks at the engine as it is now.
+    pub(super) fn look_now<T>(&self, f: impl FnOnce(&Engine, Time) -> T) -> T {
+        let state = self.lock();
+        f(&state.engine, state.now())
+    }
+
     /// Changes something in the engine from outside of AMQP.
     pub(super) fn administer<T>(&self, f: impl FnOnce(&mut Engine, Time) -> T) -> T {
         let mut state = self.lock();

@@ -15,6 +15,8 @@ use super::vhost::VirtualHost;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) vhost: Key<VirtualHost>,
+    /// How many were opened before it, and it.
+    pub(crate) number: u64,
     pub(crate) username: String,
     /// What the client calls it.
     pub(crate) name: Option<ShortString>,
@@ -42,6 +44,7 @@ impl Connection {
     ) -> Self {
         Self {
             vhost,
+            number: 0,
             username,
             name,
             permissions: Some(permissions),

@@ -23,17 +23,24 @@ pub(crate) struct Annotations {
     deaths: Vec<Death>,
 }
 
-/// Why a message died.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
+/// Why a message left its queue without being consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A consumer rejected it.
     Rejected,
+    /// It had waited for too long.
     Expired,
+    /// There were too many.
     MaxLen,
+    /// It came back too often.
     DeliveryLimit,
 }
 
 impl Reason {
-    fn as_str(self) -> &'static str {
+    /// As it stands in the header `x-death`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",
             Self::Expired => "expired",

@@ -1,5 +1,6 @@
 //! How messages go out: whose turn it is, who can take more, and what settling gives back.
 
+use std::slice;
 use std::sync::Arc;
 
 use mooq_core::{ChannelEvent, Deliver, Message};
@@ -71,6 +72,9 @@ impl Engine {
 
     /// Sends a message to a consumer that takes it.
     pub(super) fn deliver(&mut self, queue: Key<Queue>, key: Key<Consumer>, queued: QueuedMessage) {
+        if !self.recordings.is_empty() {
+            self.record_delivery(queue, key, &queued);
+        }
         let message = self.as_delivered(queue, &queued);
         let Some(consumer) = self.consumers.get_mut(key) else {
             return;
@@ -130,6 +134,7 @@ impl Engine {
 
     /// Settles deliveries that were taken out of a channel's ledger, in the order of their tags.
     pub(super) fn settle(&mut self, channel: Key<Channel>, mut taken: Vec<Unacked>, fate: Fate) {
+        self.recordings.settled(channel, &taken, fate);
         let to_consumers = taken
             .iter()
             .filter(|unacked| unacked.consumer.is_some())
@@ -173,6 +178,8 @@ impl Engine {
         // By far the most frequent case, spared every allocation.
         queue.unacked = queue.unacked.saturating_sub(1);
         queue.tally.acked += 1;
+        self.recordings
+            .settled(channel, slice::from_ref(&unacked), fate);
         let resumed = self.make_room(channel, 1);
         if self.give_credit(unacked.consumer, 1) {
             self.pump(unacked.queue);

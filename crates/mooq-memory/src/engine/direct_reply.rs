@@ -128,6 +128,9 @@ impl Engine {
     /// does not advance it, so that it comes once more; so does this.
     pub(super) fn send_replies(&mut self, requesters: Vec<Key<Channel>>, reply: &Arc<Message>) {
         for key in requesters {
+            if !self.recordings.is_empty() {
+                self.record_reply(key, reply);
+            }
             let Some(channel) = self.channels.get(key) else {
                 continue;
             };

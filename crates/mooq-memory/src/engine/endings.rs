@@ -12,6 +12,7 @@ use super::consumer::Consumer;
 use super::exchange::Exchange;
 use super::queue::Queue;
 use super::queue::tally::QueueTally;
+use super::recording::Settled;
 use super::time::Time;
 
 impl Engine {
@@ -19,6 +20,7 @@ impl Engine {
     /// their queues. The channel itself stays for whoever closes it to remove.
     pub(super) fn end_channel(&mut self, key: Key<Channel>) {
         self.cancel_replies(key, None);
+        self.recordings.ended(key, Settled::ChannelClosed);
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
@@ -66,6 +68,7 @@ impl Engine {
         };
         let channels: Vec<_> = connection.channels().collect();
         for channel in channels {
+            self.recordings.ended(channel, Settled::ConnectionClosed);
             self.end_channel(channel);
             self.channels.remove(channel);
         }

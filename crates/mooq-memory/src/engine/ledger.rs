@@ -76,6 +76,11 @@ impl Ledger {
         self.entries.drain(..).filter_map(|e| e.unacked).collect()
     }
 
+    /// Everything that is outstanding, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Unacked> {
+        self.entries.iter().filter_map(|e| e.unacked.as_ref())
+    }
+
     /// Enters deliveries again that were taken out, in any order.
     pub(crate) fn restore(&mut self, taken: Vec<Unacked>) {
         let mut all = self.take_all();

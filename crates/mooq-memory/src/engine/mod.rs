@@ -78,6 +78,7 @@ mod profile;
 mod publishing;
 mod queue;
 mod quorum_consumers;
+mod recording;
 mod reply_error;
 mod router;
 mod time;
@@ -94,12 +95,19 @@ use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error};
 pub use alarms::Alarm;
 pub use command::{Capabilities, Command, ConnectionId, Effect, Login, Method, Reply};
 pub use faults::{Fault, FaultId, Scope};
-pub use inspect::{ExchangeInfo, QueueInfo};
+pub use inspect::{
+    BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo, ExchangeInfo, QueueInfo, ReadyMessage,
+    UnackedMessage,
+};
 pub use options::Options;
 pub use permissions::Permissions;
 pub use policy::{ApplyTo, Policy};
 pub use profile::Profile;
 pub use queue::tally::QueueTally;
+pub use recording::{
+    DeadLetterReason, Log, PublishOutcome, RecordedDeadLetter, RecordedDelivery, RecordedPublish,
+    RecordingId, Settled,
+};
 pub use time::Time;
 
 use alarms::Alarms;
@@ -114,6 +122,7 @@ use faults::Faults;
 use faults::link::Links;
 use names::NameGenerator;
 use queue::Queue;
+use recording::Recordings;
 use reply_error::ReplyError;
 use router::Router;
 use timers::Timers;
@@ -133,6 +142,8 @@ pub struct Engine {
     vhosts: Arena<VirtualHost>,
     vhosts_by_name: HashMap<mooq_core::VirtualHost, Key<VirtualHost>, RandomState>,
     connections: Arena<Connection>,
+    /// How many connections there were, which numbers them.
+    connections_opened: u64,
     channels: Arena<Channel>,
     exchanges: Arena<Exchange>,
     queues: Arena<Queue>,
@@ -147,6 +158,7 @@ pub struct Engine {
     /// How many consumers there were, which orders those of a queue.
     subscriptions: u64,
     alarms: Alarms,
+    recordings: Recordings,
     faults: Faults,
     /// What goes slowly or not at all between the broker and a client.
     links: Links,
@@ -177,6 +189,7 @@ impl Engine {
             vhosts: Arena::new(),
             vhosts_by_name: HashMap::default(),
             connections: Arena::new(),
+            connections_opened: 0,
             channels: Arena::new(),
             exchanges: Arena::new(),
             queues: Arena::new(),
@@ -190,6 +203,7 @@ impl Engine {
             alarms: Alarms::default(),
             faults: Faults::default(),
             links: Links::default(),
+            recordings: Recordings::default(),
             unread: VecDeque::new(),
             effects: VecDeque::new(),
         };
@@ -224,7 +238,10 @@ impl Engine {
             return Err(refusal.into_reason(MethodId::CONNECTION_OPEN));
         };
         let name = login.connection_name;
-        let connection = Connection::new(vhost, username, name, permissions, login.capabilities);
+        let mut connection =
+            Connection::new(vhost, username, name, permissions, login.capabilities);
+        self.connections_opened += 1;
+        connection.number = self.connections_opened;
         let id = ConnectionId(self.connections.insert(connection));
         self.adapt_links();
         Ok(id)

@@ -148,9 +148,26 @@ impl Engine {
         Ok(self.router.route(&mut topology, exchange, address))
     }
 
+    /// [`Self::deliver_to`], and records it if that is asked for.
+    fn deliver_routed(
+        &mut self,
+        caller: Caller,
+        accepted: Accepted,
+        mandatory: bool,
+        queues: &[Key<Queue>],
+    ) -> bool {
+        if self.recordings.is_empty() {
+            return self.deliver_to(caller, accepted, mandatory, queues);
+        }
+        let before = self.before_publish(&accepted, queues);
+        let taken = self.deliver_to(caller, accepted, mandatory, queues);
+        self.record_publish(before, mandatory, taken);
+        taken
+    }
+
     /// Gives a message to its queues, or back if there are none and it is mandatory. Says whether
     /// every queue took it.
-    fn deliver_routed(
+    fn deliver_to(
         &mut self,
         caller: Caller,
         accepted: Accepted,

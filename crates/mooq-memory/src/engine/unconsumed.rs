@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mooq_core::Message;
+use mooq_core::{Message, QueueName};
 
 use super::Engine;
 use super::acceptance::Accepted;
@@ -19,6 +19,8 @@ use super::vhost::VirtualHost;
 #[derive(Debug)]
 pub(crate) struct PendingDeadLetter {
     vhost: Key<VirtualHost>,
+    /// The queue that it comes from.
+    queue: QueueName,
     exchange: Key<Exchange>,
     letter: DeadLetter,
 }
@@ -87,11 +89,14 @@ impl Engine {
         let Some(queue) = self.queues.get_mut(queue) else {
             return;
         };
-        let Some(name) = &queue.options.dead_letter_exchange else {
-            return;
-        };
-        let vhost = self.vhosts.get(queue.vhost);
-        let Some(&exchange) = vhost.and_then(|vhost| vhost.exchanges.get(name)) else {
+        let name = queue.options.dead_letter_exchange.as_ref();
+        let exchange = name.and_then(|name| {
+            let exchanges = &self.vhosts.get(queue.vhost)?.exchanges;
+            Some((name, *exchanges.get(name)?))
+        });
+        let Some((name, exchange)) = exchange else {
+            let from = queue.name.clone();
+            self.record_drop(from, reason, message);
             return;
         };
         let time = self.options.started + self.now.since_start();
@@ -107,6 +112,7 @@ impl Engine {
         queue.tally.dead_lettered += 1;
         self.dead_letters.push_back(PendingDeadLetter {
             vhost: queue.vhost,
+            queue: queue.name.clone(),
             exchange,
             letter,
         });
@@ -124,12 +130,16 @@ impl Engine {
             let Ok(queues) = self.route(pending.vhost, pending.exchange, &accepted) else {
                 continue;
             };
+            let mut reached = Vec::new();
             for &key in &queues {
                 let cycle = |queue: &Queue| letter.is_cycle(&queue.name);
-                if !self.queues.get(key).is_some_and(cycle) {
-                    self.arrive(key, accepted.clone(), None);
+                if !self.queues.get(key).is_some_and(cycle)
+                    && self.arrive(key, accepted.clone(), None)
+                {
+                    reached.push(key);
                 }
             }
+            self.record_dead_letter(pending.queue, &letter, &reached);
             self.router.put_back(queues);
         }
     }

@@ -158,6 +158,19 @@ impl Bindings {
             .map(|(destination, key)| (*destination, key))
     }
 
+    /// Every binding, in no order but that of bindings that differ in nothing but arguments.
+    pub(crate) fn iter_all(&self) -> impl Iterator<Item = (Destination, &RoutingKey, FieldTable)> {
+        self.known
+            .iter()
+            .flat_map(|((destination, key), variants)| {
+                let plain = variants.plain.then(FieldTable::new);
+                let arguments = plain
+                    .into_iter()
+                    .chain(variants.with_arguments.iter().cloned());
+                arguments.map(move |arguments| (*destination, key, arguments))
+            })
+    }
+
     /// Appends the destinations of a message to `found`. A destination that several bindings
     /// lead to may be in it several times.
     pub(crate) fn route<'a>(

@@ -158,6 +158,9 @@ impl Engine {
         };
         self.drop_expired(key);
         let delivery_tag = self.channel_mut(caller)?.next_delivery_tag();
+        if !self.recordings.is_empty() {
+            self.record_fetch(key, (caller.channel, delivery_tag), &queued, no_ack);
+        }
         let mut message_count = 0;
         if let Some(queue) = self.queues.get_mut(key) {
             message_count = count(queue.ready.len());

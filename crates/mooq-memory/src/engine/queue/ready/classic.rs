@@ -88,9 +88,9 @@ impl ClassicMessages {
         self.bytes = self.iter().map(QueuedMessage::bytes).sum();
     }
 
-    /// All messages, in no order.
-    fn iter(&self) -> impl Iterator<Item = &QueuedMessage> {
-        let levels = self.levels.iter();
+    /// Everything, in the order in which it leaves.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &QueuedMessage> {
+        let levels = self.levels.iter().rev();
         levels.flat_map(|level| level.returned.values().chain(&level.arrived))
     }
 
@@ -141,7 +141,11 @@ mod tests {
     use crate::engine::queue::ready::queued;
 
     fn drain(ready: &mut ClassicMessages) -> Vec<u64> {
-        std::iter::from_fn(|| ready.pop().map(|queued| queued.position)).collect()
+        let seen: Vec<_> = ready.iter().map(|queued| queued.position).collect();
+        let left: Vec<_> =
+            std::iter::from_fn(|| ready.pop().map(|queued| queued.position)).collect();
+        assert_eq!(seen, left, "a look shows the order in which they leave");
+        left
     }
 
     #[test]

@@ -130,6 +130,14 @@ impl ReadyMessages {
         }
     }
 
+    /// Everything, in the order in which it leaves.
+    pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = &QueuedMessage> + '_> {
+        match self {
+            Self::Classic(messages) => Box::new(messages.iter()),
+            Self::Quorum(messages) => Box::new(messages.iter()),
+        }
+    }
+
     pub(crate) fn pop(&mut self) -> Option<QueuedMessage> {
         match self {
             Self::Classic(messages) => messages.pop(),

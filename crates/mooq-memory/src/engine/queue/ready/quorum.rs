@@ -107,6 +107,11 @@ impl QuorumMessages {
         self.returned.front().or_else(|| self.arrived.front())
     }
 
+    /// Everything, in the order in which it leaves.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &QueuedMessage> {
+        self.returned.iter().chain(self.arrived.iter())
+    }
+
     pub(super) fn pop(&mut self) -> Option<QueuedMessage> {
         let next = self.returned.pop_front();
         let queued = next.or_else(|| self.arrived.pop())?;
@@ -137,9 +142,16 @@ impl Arrivals {
     fn front(&self) -> Option<&QueuedMessage> {
         match self {
             Self::InOrder(messages) => messages.front(),
-            Self::HighAndNormal(levels) if levels.next_is_high() => levels.high.front(),
-            Self::HighAndNormal(levels) => levels.normal.front(),
+            Self::HighAndNormal(levels) => levels.front(),
             Self::Strict(levels) => levels.values().next_back()?.front(),
+        }
+    }
+
+    fn iter(&self) -> Box<dyn Iterator<Item = &QueuedMessage> + '_> {
+        match self {
+            Self::InOrder(messages) => Box::new(messages.iter()),
+            Self::HighAndNormal(levels) => Box::new(levels.iter()),
+            Self::Strict(levels) => Box::new(levels.values().rev().flatten()),
         }
     }
 
@@ -160,29 +172,54 @@ impl Arrivals {
 }
 
 impl TwoLevels {
-    fn next_is_high(&self) -> bool {
-        match (self.high.front(), self.normal.front()) {
+    /// Whether the next message to leave is a high one, of those that are first in each level and
+    /// at this turn.
+    fn next_is_high(
+        turn: u8,
+        high: Option<&QueuedMessage>,
+        normal: Option<&QueuedMessage>,
+    ) -> bool {
+        match (high, normal) {
             (None, _) => false,
             (Some(_), None) => true,
             // A high one that came before the normal ones keeps nobody waiting.
-            (Some(high), Some(normal)) => self.turn < LAST_TURN || high.position < normal.position,
+            (Some(high), Some(normal)) => turn < LAST_TURN || high.position < normal.position,
         }
     }
 
+    fn front(&self) -> Option<&QueuedMessage> {
+        self.iter().next()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &QueuedMessage> {
+        let (mut high, mut normal) = (self.high.iter().peekable(), self.normal.iter().peekable());
+        let mut turn = self.turn;
+        std::iter::from_fn(move || {
+            let next = if Self::next_is_high(turn, high.peek().copied(), normal.peek().copied()) {
+                high.next()
+            } else {
+                normal.next()
+            };
+            turn = after(turn);
+            next
+        })
+    }
+
     fn pop(&mut self) -> Option<QueuedMessage> {
-        let next = if self.next_is_high() {
+        let next = if Self::next_is_high(self.turn, self.high.front(), self.normal.front()) {
             &mut self.high
         } else {
             &mut self.normal
         };
         let queued = next.pop_front()?;
-        self.turn = if self.turn == LAST_TURN {
-            0
-        } else {
-            self.turn + 1
-        };
+        self.turn = after(self.turn);
         Some(queued)
     }
+}
+
+/// The turn that follows in a round.
+fn after(turn: u8) -> u8 {
+    if turn == LAST_TURN { 0 } else { turn + 1 }
 }
 
 #[cfg(test)]
@@ -196,7 +233,10 @@ mod tests {
         for (position, priority) in (0..).zip(priorities) {
             ready.push(queued(position, *priority));
         }
-        drain(&mut ready)
+        let seen: Vec<_> = ready.iter().map(|queued| queued.position).collect();
+        let left = drain(&mut ready);
+        assert_eq!(seen, left, "a look shows the order in which they leave");
+        left
     }
 
     fn drain(ready: &mut QuorumMessages) -> Vec<u64> {

@@ -1,0 +1,27 @@
+//! What a test can see of a broker, and wait for.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test's helpers fail as the test does"
+)]
+
+mod assertions;
+mod inspection;
+mod recording;
+
+use mooq::{Channel, ConnectInMemory, Connection, InMemoryBroker};
+
+/// A broker, and a connection to it with a channel.
+async fn set_up() -> (InMemoryBroker, Connection, Channel) {
+    let broker = InMemoryBroker::start();
+    let conn = broker.connect().await.unwrap();
+    let chan = conn.create_channel().await.unwrap();
+    (broker, conn, chan)
+}
+
+/// Publishes straight to a queue.
+async fn publish(chan: &Channel, queue: &str, msg: impl serde::Serialize) {
+    chan.publish("", &msg).routing_key(queue).await.unwrap();
+}
