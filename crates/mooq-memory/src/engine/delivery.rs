@@ -75,7 +75,11 @@ impl Engine {
         if !self.recordings.is_empty() {
             self.record_delivery(queue, key, &queued);
         }
+        let Some(consumer) = self.consumers.get(key) else {
+            return;
+        };
         let message = self.as_delivered(queue, &queued);
+        let message = self.perhaps_corrupted(message, queue, consumer.channel);
         let Some(consumer) = self.consumers.get_mut(key) else {
             return;
         };

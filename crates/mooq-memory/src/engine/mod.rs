@@ -222,9 +222,11 @@ impl Engine {
         login: Login,
     ) -> Result<ConnectionId, CloseReason> {
         self.advance(now);
-        self.users
-            .check(&login.credentials)
-            .map_err(|refusal| refusal.into_reason(MethodId::NONE))?;
+        let mut checked = self.users.check(&login.credentials);
+        if self.refuses_login(login.connection_name.as_deref()) {
+            checked = Err(ReplyError::login_refused());
+        }
+        checked.map_err(|refusal| refusal.into_reason(MethodId::NONE))?;
         let name = login.vhost.unwrap_or_else(mooq_core::VirtualHost::root);
         let Some(&vhost) = self.vhosts_by_name.get(&name) else {
             let refusal = ReplyError::not_allowed(format!("vhost {name} not found"));

@@ -10,6 +10,7 @@ use super::channel::{Channel, PublishingMode};
 use super::command::Effect;
 use super::dead_letter::Reason;
 use super::exchange::Exchange;
+use super::faults::publishes::Mishap;
 use super::queue::Queue;
 use super::queue::arguments::Overflow;
 use super::reply_error::ReplyError;
@@ -69,8 +70,19 @@ impl Engine {
             }
             PublishingMode::Plain | PublishingMode::Transaction(_) => None,
         };
-        let taken = self.deliver_routed(caller, accepted, mandatory, &queues);
+        let mishap = self.mishap(caller, &accepted, &queues, sequence.is_some());
+        let taken = match mishap {
+            None | Some(Mishap::Unconfirmed) => {
+                self.deliver_routed(caller, accepted, mandatory, &queues)
+            }
+            Some(Mishap::Nacked) => self.refuse_routed(&accepted, mandatory, &queues),
+            Some(Mishap::Lost) => false,
+        };
         self.router.put_back(queues);
+        if matches!(mishap, Some(Mishap::Lost | Mishap::Unconfirmed)) {
+            self.lose_connection(caller.connection);
+            return Ok(());
+        }
         if let Some(sequence) = sequence {
             let multiple = false;
             self.send(
@@ -165,6 +177,20 @@ impl Engine {
         taken
     }
 
+    /// Gives a message to none of its queues, and records that if it is asked for.
+    fn refuse_routed(
+        &mut self,
+        accepted: &Accepted,
+        mandatory: bool,
+        queues: &[Key<Queue>],
+    ) -> bool {
+        if !self.recordings.is_empty() {
+            let before = self.before_publish(accepted, queues);
+            self.record_publish(before, mandatory, false);
+        }
+        false
+    }
+
     /// Gives a message to its queues, or back if there are none and it is mandatory. Says whether
     /// every queue took it.
     fn deliver_to(
@@ -200,6 +226,7 @@ impl Engine {
         accepted: Accepted,
         publisher: Option<Key<Channel>>,
     ) -> bool {
+        let is_filled = self.is_filled(key, &accepted);
         let Some(queue) = self.queues.get_mut(key) else {
             return false;
         };
@@ -209,7 +236,7 @@ impl Engine {
             ttl,
         } = accepted;
         let is_quorum = queue.is_quorum();
-        if queue.refuses(message.body.len() as u64, publisher, &self.channels) {
+        if is_filled || queue.refuses(message.body.len() as u64, publisher, &self.channels) {
             if queue.options.overflow == Overflow::RejectPublishDlx {
                 self.bury(key, &message, annotations.as_deref(), Reason::MaxLen);
             }

@@ -79,6 +79,13 @@ impl ReplyError {
         Self::new(ReplyCode::AccessRefused, explanation)
     }
 
+    pub(crate) fn login_refused() -> Self {
+        Self::access_refused(
+            "Login was refused using authentication mechanism PLAIN. For details see the broker \
+             logfile.",
+        )
+    }
+
     pub(crate) fn precondition_failed(explanation: impl Into<String>) -> Self {
         Self::new(ReplyCode::PreconditionFailed, explanation)
     }

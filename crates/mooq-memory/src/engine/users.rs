@@ -100,9 +100,6 @@ impl Users {
         if user.is_some_and(|user| user.password == credentials.password) {
             return Ok(());
         }
-        Err(ReplyError::access_refused(
-            "Login was refused using authentication mechanism PLAIN. For details see the broker \
-             logfile.",
-        ))
+        Err(ReplyError::login_refused())
     }
 }

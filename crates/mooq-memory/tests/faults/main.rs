@@ -10,5 +10,9 @@
 mod channels;
 mod client;
 mod connections;
+mod deliveries;
+mod limits;
 mod link;
 mod outages;
+mod publishes;
+mod queues;

@@ -12,8 +12,20 @@
 //! | [`stop`](Faults::stop) | the same, and takes no connections | a node that is down for a while | with its guard |
 //! | [`freeze`](Faults::freeze) | answers nothing, delivers nothing, hears nothing | a paused machine, a network that swallows packets | with its guard |
 //! | [`slow`](Faults::slow) | whatever the broker sends arrives later | a slow network, a busy node | with its guard |
+//! | [`refuse_logins`](Faults::refuse_logins) | takes no password: 403 | a password or user that was changed | with its guard |
+//! | [`raise_alarm`](Faults::raise_alarm) of memory | blocks whoever publishes | a node that is low on memory | with its guard |
+//! | [`raise_alarm`](Faults::raise_alarm) of disk | the same | a node whose disk is full | with its guard |
+//! | [`limit_channels`](Faults::limit_channels) | one channel more costs the connection: 530 | `channel_max` reached, by channels that leak | with its guard |
 //! | [`close_channels`](Faults::close_channels) | closes channels with any code and text | any channel error | at once |
 //! | [`cancel_consumers`](Faults::cancel_consumers) | cancels consumers, whose queues stay | a queue whose node goes down | at once |
+//! | [`delete_queues`](Faults::delete_queues) | deletes queues under their consumers | an operator, another service | at once |
+//! | [`fill_queues`](Faults::fill_queues) | queues take nothing: nack | `max-length` reached with `reject-publish` | with its guard |
+//! | [`nack_publishes`](Faults::nack_publishes) | refuses the next N publishes | a queue that fails inside | with its guard |
+//! | [`lose_publishes`](Faults::lose_publishes) | the next N publishes are lost with their connections | a connection lost before the broker has read | with its guard |
+//! | [`lose_confirms`](Faults::lose_confirms) | takes the next N publishes, and loses the connection before the confirm | a connection lost at the worst moment | with its guard |
+//! | [`lose_acks`](Faults::lose_acks) | the next N acknowledgements are lost with their connections; what they were for comes again | a connection lost after the work is done | with its guard |
+//! | [`duplicate_deliveries`](Faults::duplicate_deliveries) | what the next N acknowledgements were for comes again | a quorum queue whose leader changes | with its guard |
+//! | [`corrupt_bodies`](Faults::corrupt_bodies) | the next N messages come with another body | a publisher that writes something else | with its guard |
 //!
 //! A fault strikes all that it can, unless it is limited [to a connection](Faults::connection),
 //! [to an exchange](Faults::exchange) or [to a queue](Faults::queue) by name. Several may be there
@@ -42,9 +54,13 @@
 
 mod channels;
 mod connections;
+mod deliveries;
 mod guard;
+mod limits;
 mod link;
 mod outages;
+mod publishes;
+mod queues;
 
 pub use guard::FaultGuard;
 pub use outages::Outage;
@@ -64,8 +80,8 @@ pub struct Faults {
 /// `/`, and `**` for any text.
 ///
 /// What involves no such thing is not struck: a login involves no queue, so that with a limit to
-/// queues no login is refused. Faults of the broker as a whole know no limits: [`Self::restart`]
-/// and [`Self::stop`].
+/// queues no login is refused. Faults of the broker as a whole know no limits: [`Self::restart`],
+/// [`Self::stop`] and [`Self::raise_alarm`].
 impl Faults {
     pub(super) fn new(broker: InMemoryBroker) -> Self {
         Self {

@@ -59,9 +59,10 @@ impl Engine {
                 let channel = self.channels.get(consumer.channel);
                 let connection = channel.and_then(|c| self.connections.get(c.connection.0));
                 let queue = self.queues.get(consumer.queue);
+                let queue = queue.map(|queue| queue.name.as_str());
                 let name = connection.and_then(|connection| connection.name.as_deref());
                 scope.fits(Involved {
-                    queue: queue.map(|queue| queue.name.as_str()),
+                    queues: queue.as_slice(),
                     ..Involved::connection(name)
                 })
             })

@@ -1,12 +1,18 @@
 //! What can be made to go wrong: faults that begin and end, and what each of them strikes.
 //!
-//! A fault that lasts is begun with [`Engine::begin_fault`] and ended with [`Engine::end_fault`];
-//! what happens once (`connections`, `channels`) is a method of its own. `link` holds up what
-//! goes between the broker and a client.
+//! A fault that lasts is begun with [`Engine::begin_fault`] and ended with [`Engine::end_fault`].
+//! What happens once is a method of its own: `connections`, `channels` and `queues` have those.
+//! `logins`, `publishes`, `deliveries` and `acks` are what lasting faults strike, and `link` holds
+//! up what goes between the broker and a client.
 
+pub(crate) mod acks;
 mod channels;
 mod connections;
+mod deliveries;
 pub(crate) mod link;
+mod logins;
+pub(crate) mod publishes;
+mod queues;
 mod scope;
 
 use std::time::Duration;
@@ -28,6 +34,45 @@ pub enum Fault {
     Freeze,
     /// What the broker sends arrives so much later. Several add up.
     Slow(Duration),
+    /// Every password is wrong.
+    RefuseLogins,
+    /// A connection may have no more channels open than this.
+    LimitChannels(u16),
+    /// The next so many publishes that await a confirm are not taken, and nacked.
+    NackPublishes(u64),
+    /// The next so many publishes are lost, and their connections with them.
+    LosePublishes(u64),
+    /// The next so many publishes that await a confirm are taken, and their connections lost
+    /// before the confirm.
+    LoseConfirms(u64),
+    /// The next so many acknowledgements are lost, and their connections with them.
+    LoseAcks(u64),
+    /// What the next so many acknowledgements are for is delivered again all the same.
+    Redeliver(u64),
+    /// The bodies of the next so many messages that go out are not what was published.
+    CorruptBodies(u64),
+    /// Queues take nothing, as if they were full.
+    FillQueues,
+}
+
+impl Fault {
+    /// How often it strikes at most.
+    fn limit(&self) -> Option<u64> {
+        match self {
+            Self::NackPublishes(times)
+            | Self::LosePublishes(times)
+            | Self::LoseConfirms(times)
+            | Self::LoseAcks(times)
+            | Self::Redeliver(times)
+            | Self::CorruptBodies(times) => Some(*times),
+            Self::RefuseConnections
+            | Self::Freeze
+            | Self::Slow(_)
+            | Self::RefuseLogins
+            | Self::LimitChannels(_)
+            | Self::FillQueues => None,
+        }
+    }
 }
 
 /// Leads to a fault that was begun.
@@ -50,15 +95,29 @@ pub(crate) struct Faults {
     begun: u64,
 }
 
+impl Active {
+    fn is_spent(&self) -> bool {
+        self.fault
+            .limit()
+            .is_some_and(|limit| self.strikes >= limit)
+    }
+}
+
 impl Faults {
-    /// Strikes by the oldest fault of a sort that what happens fits, if there is one.
-    fn strike(&mut self, is_it: impl Fn(&Fault) -> bool, what: Involved<'_>) -> bool {
-        let fits = |active: &&mut Active| is_it(&active.fault) && active.scope.fits(what);
-        let Some(active) = self.active.iter_mut().find(fits) else {
-            return false;
-        };
-        active.strikes += 1;
-        true
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Strikes by the oldest fault that is not spent and that what happens fits. `effect` says
+    /// what a fault does to it, if anything.
+    fn strike<T>(&mut self, what: Involved<'_>, effect: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+        let mut able = self.active.iter_mut().filter(|active| !active.is_spent());
+        able.find_map(|active| {
+            let done = effect(&active.fault).filter(|_| active.scope.fits(what))?;
+            active.strikes += 1;
+            Some(done)
+        })
     }
 }
 
@@ -90,12 +149,5 @@ impl Engine {
     pub fn strikes(&self, id: FaultId) -> u64 {
         let active = self.faults.active.iter().find(|active| active.id == id);
         active.map_or(0, |active| active.strikes)
-    }
-
-    /// Whether a client that calls itself so finds nobody to connect to. That strikes.
-    pub fn refuses_connection(&mut self, connection_name: Option<&str>) -> bool {
-        let is_it = |fault: &Fault| matches!(fault, Fault::RefuseConnections);
-        self.faults
-            .strike(is_it, Involved::connection(connection_name))
     }
 }

@@ -23,7 +23,8 @@ pub struct Scope {
 pub(crate) struct Involved<'a> {
     pub(crate) connection: Option<&'a str>,
     pub(crate) exchange: Option<&'a str>,
-    pub(crate) queue: Option<&'a str>,
+    /// Any of them will do.
+    pub(crate) queues: &'a [&'a str],
 }
 
 impl<'a> Involved<'a> {
@@ -39,13 +40,13 @@ impl<'a> Involved<'a> {
 impl Scope {
     /// Whether what happens is within the limits.
     pub(crate) fn fits(&self, what: Involved<'_>) -> bool {
-        let fits = |limit: &Option<String>, name: Option<&str>| match limit {
-            Some(glob) => name.is_some_and(|name| glob_match(glob, name)),
+        let fits = |limit: &Option<String>, names: &[&str]| match limit {
+            Some(glob) => names.iter().any(|name| glob_match(glob, name)),
             None => true,
         };
-        fits(&self.connection, what.connection)
-            && fits(&self.exchange, what.exchange)
-            && fits(&self.queue, what.queue)
+        fits(&self.connection, what.connection.as_slice())
+            && fits(&self.exchange, what.exchange.as_slice())
+            && fits(&self.queue, what.queues)
     }
 }
 
@@ -62,9 +63,9 @@ mod tests {
         let mut what = Involved::connection(None);
         assert!(Scope::default().fits(what));
         assert!(!limited.fits(what));
-        what.queue = Some("orders-new");
+        what.queues = &["invoices", "orders-new"];
         assert!(limited.fits(what));
-        what.queue = Some("invoices");
+        what.queues = &["invoices"];
         assert!(!limited.fits(what));
     }
 

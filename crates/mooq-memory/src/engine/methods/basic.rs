@@ -170,11 +170,12 @@ impl Engine {
                 quorum.fetched += u32::from(!no_ack);
             }
         }
+        let message = self.as_fetched(key, &queued);
         let fetched = Fetched {
             delivery_tag,
             redelivered: queued.is_redelivered(),
             message_count,
-            message: self.as_fetched(key, &queued),
+            message: self.perhaps_corrupted(message, key, caller.channel),
         };
         if !no_ack {
             self.channel_mut(caller)?.ledger.enter(Unacked {

@@ -13,8 +13,9 @@ impl Engine {
         number: u16,
         method: &Method,
     ) -> Result<Option<Reply>, ReplyError> {
-        let max = self.options.channel_max;
-        let connection = self.connection_mut(id)?;
+        let max = self.reached_channel_limit(id);
+        let max = max.unwrap_or(self.options.channel_max);
+        let connection = self.connection(id)?;
         if connection.open_channels() >= max {
             let open = connection.open_channels();
             return Err(ReplyError::not_allowed(format!(

@@ -3,6 +3,7 @@
 use mooq_core::{Settle, Settlement};
 
 use crate::engine::channel::{Fate, PublishingMode};
+use crate::engine::faults::acks::AckMishap;
 use crate::engine::ledger::Unacked;
 use crate::engine::reply_error::ReplyError;
 use crate::engine::{Caller, Engine};
@@ -19,7 +20,15 @@ impl Engine {
             settlement,
         } = settle;
         let failed = self.options.profile.takes_for_failed(settlement);
+        let mishap = self.ack_mishap(caller, settle);
+        if mishap == Some(AckMishap::Lost) {
+            self.lose_connection(caller.connection);
+            return Ok(());
+        }
         let (fate, multiple) = match settlement {
+            Settlement::Ack if mishap == Some(AckMishap::Undone) => {
+                (Fate::Requeued { failed: false }, multiple)
+            }
             Settlement::Ack => (Fate::Acked, multiple),
             Settlement::Nack { requeue } => (fate(requeue, failed), multiple),
             Settlement::Reject { requeue } => (fate(requeue, failed), false),
