@@ -75,7 +75,7 @@ impl ConnectOptions {
     }
 
     /// How often each side lets the other know that it is there, in whole seconds, 2 to 65535;
-    /// 10 s unless said otherwise. A peer is given up after twice this time of silence.
+    /// 6 s unless said otherwise. A peer is given up after twice this time of silence: 12 s.
     pub fn heartbeat(mut self, every: Duration) -> Self {
         if !(2..=u64::from(u16::MAX)).contains(&every.as_secs()) {
             self.deferred.fail(Error::new(

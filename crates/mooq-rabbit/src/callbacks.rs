@@ -84,17 +84,18 @@ impl ChannelCallback for ChannelHooks {
     }
 
     async fn publish_ack(&mut self, _: &Channel, ack: Ack) {
-        self.0.events.send(ChannelEvent::Confirm {
-            sequence: ack.delivery_tag(),
-            multiple: ack.mutiple(),
-        });
+        let (sequence, multiple) = (ack.delivery_tag(), ack.mutiple());
+        let confirm = ChannelEvent::Confirm { sequence, multiple };
+        self.0.events.send(confirm);
+        self.0.confirms.confirm(sequence, multiple);
     }
 
     async fn publish_nack(&mut self, _: &Channel, nack: Nack) {
-        self.0.events.send(ChannelEvent::Nack {
-            sequence: nack.delivery_tag(),
-            multiple: nack.multiple(),
-        });
+        let (sequence, multiple) = (nack.delivery_tag(), nack.multiple());
+        self.0
+            .events
+            .send(ChannelEvent::Nack { sequence, multiple });
+        self.0.confirms.confirm(sequence, multiple);
     }
 
     async fn publish_return(

@@ -176,6 +176,7 @@ impl TransportChannel for RabbitChannel {
     async fn consume(&self, consume: Consume) -> Result<ConsumerTag> {
         let state = Arc::clone(&self.state);
         let args = convert::consume(&consume);
+        let read = self.state.session.read(consume.queue);
         self.call(move |channel| async move {
             // The tag in the answer is the broker's choice if the request had none. What the
             // broker delivers before amqprs knows the consumer, amqprs keeps for it.
@@ -183,7 +184,7 @@ impl TransportChannel for RabbitChannel {
             let tag: ConsumerTag = convert::name(&tag);
             // The broker may have cancelled a consumer with this tag just before: that comes first.
             state.consumers.finished(&tag).await;
-            Consumers::start(&state, tag.clone(), deliveries);
+            Consumers::start(&state, tag.clone(), deliveries, read);
             Ok(tag)
         })
         .await
@@ -204,9 +205,12 @@ impl TransportChannel for RabbitChannel {
 
     async fn get(&self, queue: QueueName, no_ack: bool) -> Result<Option<Fetched>> {
         let args = convert::get(&queue, no_ack);
-        self.call(
-            move |channel| async move { Ok(channel.basic_get(args).await?.map(convert::fetched)) },
-        )
+        let read = self.state.session.read(queue);
+        self.call(move |channel| async move {
+            let fetched = channel.basic_get(args).await?;
+            drop(read);
+            Ok(fetched.map(convert::fetched))
+        })
         .await
     }
 
@@ -216,6 +220,7 @@ impl TransportChannel for RabbitChannel {
     }
 
     async fn confirm_select(&self) -> Result<()> {
+        self.state.confirms.begin();
         self.call(|channel| async move { channel.confirm_select(convert::confirm()).await })
             .await
     }
@@ -236,7 +241,7 @@ impl TransportChannel for RabbitChannel {
     }
 
     fn publish(&self, publish: Publish) -> Result<Handoff> {
-        if !self.state.push(Command::Publish(publish))? {
+        if !self.state.publish(publish)? {
             return Ok(Handoff::Done);
         }
         let state = Arc::clone(&self.state);

@@ -1,13 +1,12 @@
 //! A connection: opening channels on it, and closing it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use amqprs::connection::Connection;
 use async_trait::async_trait;
 use mooq_core::mailbox::mailbox;
-use mooq_core::{Error, ErrorKind, OpenedChannel, Result, TransportConnection};
+use mooq_core::{Error, ErrorKind, ErrorScope, OpenedChannel, Result, TransportConnection};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
@@ -29,16 +28,16 @@ pub(crate) struct RabbitConnection {
 
 impl RabbitConnection {
     pub(crate) fn new(connection: Connection, session: Arc<Session>) -> Self {
-        Self {
-            link: Arc::new(Link {
-                connection: Some(connection),
-                session,
-                runtime: Handle::current(),
-                channels: Mutex::default(),
-                close_begun: AtomicBool::new(false),
-                closed: watch::Sender::new(None),
-            }),
-        }
+        let link = Arc::new(Link {
+            connection: Some(connection),
+            session: Arc::clone(&session),
+            runtime: Handle::current(),
+            channels: Mutex::default(),
+            closing: OnceLock::new(),
+            closed: watch::Sender::new(None),
+        });
+        tokio::spawn(end_channels(session, Arc::downgrade(&link)));
+        Self { link }
     }
 }
 
@@ -49,10 +48,15 @@ impl TransportConnection for RabbitConnection {
         if let Some(reason) = session.reason() {
             return Err(reason);
         }
-        if self.link.close_begun.load(Ordering::Acquire) {
-            return Err(session.closed_here());
+        if let Some(reason) = self.link.closing.get() {
+            return Err(reason.clone());
         }
-        session.take_number()?;
+        if let Err(error) = session.take_number() {
+            if error.scope() == ErrorScope::Connection {
+                self.link.begin_close(error.clone());
+            }
+            return Err(error);
+        }
         // In a task of its own, since dropping amqprs' future can kill its reader and leave a
         // connection that says it is open (amqprs issue 198).
         let (reply, answer) = oneshot::channel();
@@ -71,14 +75,7 @@ impl TransportConnection for RabbitConnection {
 
     async fn close(&self) -> Result<()> {
         let mut closed = self.link.closed.subscribe();
-        if !self.link.close_begun.swap(true, Ordering::AcqRel) {
-            let closing = Closing {
-                channels: self.link.close_channels(),
-                link: Arc::clone(&self.link),
-            };
-            // In a task of its own, so that what is begun is also finished.
-            self.link.runtime.spawn(closing.run());
-        }
+        self.link.begin_close(self.link.session.closed_here());
         match closed.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(Some(lost))) => Err(lost.clone()),
             _ => Ok(()),
@@ -94,7 +91,8 @@ pub(crate) struct Link {
     /// Where the connection's tasks run, for calls from outside of it.
     runtime: Handle,
     channels: Mutex<Vec<Weak<ChannelState>>>,
-    close_begun: AtomicBool,
+    /// Why it is being closed from this side, if it is.
+    closing: OnceLock<Error>,
     /// What came of closing, once that is over: the error, if there was one.
     closed: watch::Sender<Option<Option<Error>>>,
 }
@@ -120,9 +118,9 @@ impl Link {
             return Err(self.failed(error).await);
         }
         self.remember(&state);
-        if self.close_begun.load(Ordering::Acquire) {
+        if let Some(reason) = self.closing.get() {
             // The close may have missed this channel. It must not take what would never be sent.
-            state.queue.push_close(self.session.closed_here());
+            state.queue.push_close(reason.clone());
         }
         let pump = Pump::new(channel, Arc::clone(&state), Arc::clone(self));
         self.runtime.spawn(pump.run());
@@ -132,14 +130,18 @@ impl Link {
         })
     }
 
-    fn channels(&self) -> MutexGuard<'_, Vec<Weak<ChannelState>>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<ChannelState>>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn remember(&self, state: &Arc<ChannelState>) {
-        let mut channels = self.channels();
+        let mut channels = self.lock();
         channels.retain(|channel| channel.strong_count() > 0);
         channels.push(Arc::downgrade(state));
+    }
+
+    fn channels(&self) -> Vec<Arc<ChannelState>> {
+        self.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The reason of the connection's death, which is what an error of amqprs means here.
@@ -157,14 +159,24 @@ impl Link {
         }
     }
 
-    /// Begins to close every channel: from here on calls get the reason.
-    fn close_channels(&self) -> Vec<Arc<ChannelState>> {
-        let channels = std::mem::take(&mut *self.channels());
-        let channels: Vec<_> = channels.iter().filter_map(Weak::upgrade).collect();
-        for channel in &channels {
-            channel.queue.push_close(self.session.closed_here());
+    /// Begins to close the connection, unless that has begun: from here on calls get `reason`.
+    /// What was handed over before is performed, and confirms of it are waited for.
+    pub(crate) fn begin_close(self: &Arc<Self>, reason: Error) {
+        if self.closing.set(reason.clone()).is_err() {
+            return;
         }
-        channels
+        let channels = self.channels();
+        for channel in &channels {
+            channel.queue.push_close(reason.clone());
+        }
+        let link = Arc::clone(self);
+        let closing = Closing {
+            link,
+            channels,
+            reason,
+        };
+        // In a task of its own, so that what is begun is also finished.
+        self.runtime.spawn(closing.run());
     }
 }
 
@@ -173,7 +185,7 @@ impl Drop for Link {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        self.session.set_closing();
+        self.session.set_closing(self.session.closed_here());
         // amqprs spawns a task when its connection is dropped, and panics where there is no
         // runtime; this drop may happen anywhere.
         let _entered = self.runtime.enter();
@@ -197,6 +209,7 @@ impl std::fmt::Debug for Link {
 struct Closing {
     link: Arc<Link>,
     channels: Vec<Arc<ChannelState>>,
+    reason: Error,
 }
 
 impl Closing {
@@ -220,7 +233,7 @@ impl Closing {
         if let Some(reason) = session.reason() {
             return Some(reason);
         }
-        session.set_closing();
+        session.set_closing(self.reason.clone());
         if let Some(connection) = self.link.connection.clone() {
             tokio::select! {
                 // Its error tells nothing: a heartbeat that crosses the close is enough for one.
@@ -241,5 +254,28 @@ impl Drop for Closing {
             closed.get_or_insert(None);
             unfinished
         });
+    }
+}
+
+/// Once the connection is dead, ends the channels that amqprs does not end by itself.
+///
+/// Usually its reader ends, and with it the channels, each once it has said what had come for it.
+/// But a broker that reads nothing more and then closes the connection finds the reader waiting
+/// for the writer, which is stuck in the socket.
+async fn end_channels(session: Arc<Session>, link: Weak<Link>) {
+    session.dead().await;
+    let channels = match link.upgrade() {
+        Some(link) => link.channels(),
+        None => return,
+    };
+    let ended = async {
+        for channel in &channels {
+            channel.ended().await;
+        }
+    };
+    if tokio::time::timeout(GRACE, ended).await.is_err() {
+        for channel in &channels {
+            channel.dispatcher_ended();
+        }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::convert::DeliverReader;
+use crate::reading::Read;
 use crate::state::ChannelState;
 
 /// How many deliveries are moved at a time.
@@ -46,6 +47,7 @@ impl Consumers {
         channel: &Arc<ChannelState>,
         tag: ConsumerTag,
         deliveries: UnboundedReceiver<ConsumerMessage>,
+        read: Read,
     ) {
         let consumers = &channel.consumers;
         let forwarder = Forwarder {
@@ -54,6 +56,7 @@ impl Consumers {
             channel: Arc::clone(channel),
             deliveries,
             ends: consumers.ends.subscribe(),
+            _read: read,
         };
         let mut forwarders = consumers.forwarders();
         forwarders.retain(|_, task| !task.is_finished());
@@ -93,6 +96,8 @@ struct Forwarder {
     deliveries: UnboundedReceiver<ConsumerMessage>,
     reader: DeliverReader,
     ends: watch::Receiver<Ends>,
+    /// The queue is read from for as long as this is there.
+    _read: Read,
 }
 
 impl Forwarder {
@@ -157,7 +162,8 @@ mod tests {
     use crate::session::Session;
 
     fn channel() -> (Arc<ChannelState>, Receiver<ChannelEvent>) {
-        let session = Session::new("rabbit:5672".into(), mailbox().0, 0);
+        let endpoint = "amqp://rabbit".parse().unwrap();
+        let session = Session::new(&endpoint, mailbox().0, 0);
         let (sender, events) = mailbox();
         let state = ChannelState::new(Queue::default(), Arc::new(session), sender);
         (Arc::new(state), events)
@@ -166,7 +172,8 @@ mod tests {
     /// Starts a consumer, and gives the end of its queue that amqprs holds.
     fn start(channel: &Arc<ChannelState>, tag: &ConsumerTag) -> UnboundedSender<ConsumerMessage> {
         let (sender, deliveries) = unbounded_channel();
-        Consumers::start(channel, tag.clone(), deliveries);
+        let read = channel.session.read("q".try_into().unwrap());
+        Consumers::start(channel, tag.clone(), deliveries, read);
         sender
     }
 

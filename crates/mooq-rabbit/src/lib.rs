@@ -16,6 +16,8 @@
 //! | `gate` | nothing is sent on a channel that the broker has closed |
 //! | `callbacks`, `consumer`, `events` | what the broker says unasked, in its order |
 //! | `state`, `session` | a channel's and a connection's end, and the reason of it |
+//! | `confirms` | which publishes a close has to wait for |
+//! | `numbers`, `reading` | what wears a connection out, and what ends it again and again |
 //! | `convert` | mooq's words in amqprs' types, and back |
 //!
 //! # Limits
@@ -24,23 +26,32 @@
 //!   blocks, publishes wait without a word.
 //! - Up to 8,192 messages of any size wait in amqprs' own queue on each connection, beyond those
 //!   that a channel's queue holds.
-//! - A connection on which the broker has closed 1,500 channels opens no more: amqprs never uses
-//!   their numbers again. The error's scope is the connection; open another one.
+//! - A connection on which the broker has closed 1,500 channels ends with `ConnectionLost`, since
+//!   amqprs never uses their numbers again, and another one takes its place. It ends in good order:
+//!   what it took before is sent, and confirms of it are waited for, up to 5 s.
 //! - The order of deliveries is the broker's within each consumer; between consumers of one
 //!   channel it is kept only roughly.
-//! - A message with a header whose text is not UTF-8 ends the connection (amqprs cannot read it).
+//! - A message with a header whose text is not UTF-8 ends the connection (amqprs cannot read it),
+//!   goes back to its queue, and ends the next one. When that has happened three times in a row,
+//!   the error and a warning name the queue.
+//! - When a peer has stopped reading, amqprs' writer stays in the socket until the operating system
+//!   gives it up. Nothing else waits for it: all calls end when two heartbeats have passed.
+//! - amqprs' feature `traces`, which mooq does not enable, shows the password in trace events.
 
 mod callbacks;
 mod channel;
 mod command;
+mod confirms;
 mod connection;
 mod consumer;
 mod convert;
 mod events;
 mod gate;
+mod numbers;
 mod open;
 mod pump;
 mod queue;
+mod reading;
 mod session;
 mod state;
 mod transport;

@@ -155,11 +155,8 @@ impl Attempt<'_> {
             return Err(self.unreachable(&what));
         }
         let (sender, events) = mailbox();
-        let session = Arc::new(Session::new(
-            self.address.clone(),
-            sender,
-            connection.channel_max(),
-        ));
+        let channel_max = connection.channel_max();
+        let session = Arc::new(Session::new(self.endpoint, sender, channel_max));
         // If amqprs' reader is gone already, this drops the hooks, which tell the session.
         let hooks = ConnectionHooks(Arc::clone(&session));
         if let Err(error) = connection.register_callback(hooks).await {

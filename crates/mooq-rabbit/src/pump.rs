@@ -26,11 +26,14 @@ use crate::state::ChannelState;
 /// once; the time is for the case that amqprs' writer fails and its reader does not notice.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a close waits for confirms of what was published before.
+const LATE_CONFIRMS: Duration = Duration::from_secs(5);
+
 pub(crate) struct Pump {
     channel: Channel,
     state: Arc<ChannelState>,
     /// Keeps the connection until the last command is performed.
-    _link: Arc<Link>,
+    link: Arc<Link>,
 }
 
 /// The channel has ended.
@@ -41,7 +44,7 @@ impl Pump {
         Self {
             channel,
             state,
-            _link: link,
+            link,
         }
     }
 
@@ -63,6 +66,10 @@ impl Pump {
             }
         }
         self.state.consumers.stop().await;
+        // With this channel closed by the broker, the connection may have to be replaced.
+        if let Some(count) = self.state.session.numbers.used_up() {
+            self.link.begin_close(self.state.session.used_up(count));
+        }
         // What is left, the drop does, so that it also happens if this task panics or is aborted.
     }
 
@@ -90,6 +97,7 @@ impl Pump {
 
     /// Closes the channel by agreement. After that it ends on its own.
     async fn close(&self) {
+        self.confirmed().await;
         self.state.set_closing();
         let mut close = pin!(self.channel.clone().close());
         let mut died = pin!(self.state.session.dead());
@@ -109,9 +117,21 @@ impl Pump {
         })
         .await;
         match outcome {
-            Some(Ok(())) => self.state.session.give_number(),
+            Some(Ok(())) => self.state.session.numbers.give(),
             Some(Err(error)) => self.fail(error).await,
             None => {}
+        }
+    }
+
+    /// Waits for confirms: amqprs leaves as soon as the close is answered, and RabbitMQ answers it
+    /// before it has confirmed all. Who closes the channel has seen the end of its publishes then.
+    async fn confirmed(&self) {
+        let failed = poll_fn(|cx| self.state.queue.poll_failed(cx));
+        tokio::select! {
+            () = self.state.confirms.all() => {}
+            () = failed => {}
+            // A queue may keep its confirm for as long as it has no majority, say.
+            () = tokio::time::sleep(LATE_CONFIRMS) => {}
         }
     }
 

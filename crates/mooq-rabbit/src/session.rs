@@ -1,20 +1,15 @@
-//! What all that belongs to one connection shares: whether it is dead, why, and how many channel
-//! numbers it has left.
+//! What all that belongs to one connection shares: whether it is dead, and why.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use mooq_core::mailbox::Sender;
-use mooq_core::{ConnectionEvent, Error, ErrorKind, Result};
+use mooq_core::{ConnectionEvent, Endpoint, Error, ErrorKind, QueueName, Result};
 use tokio::sync::watch;
 
 use crate::events::Events;
-
-/// The most channels that the broker may close before a connection opens no more.
-///
-/// amqprs never gives back the number of a channel that the broker closed, and its reader panics
-/// when no number is left: RabbitMQ allows 2,047 by default.
-const MOST_LOST_CHANNELS: usize = 1500;
+use crate::numbers::{Count, NoNumber, Numbers};
+use crate::reading::{Read, Reading};
 
 /// One connection.
 #[derive(Debug)]
@@ -23,40 +18,26 @@ pub(crate) struct Session {
     events: Events<ConnectionEvent>,
     /// Set once, when the connection is dead.
     reason: watch::Sender<Option<Error>>,
-    /// It is being closed from this side.
-    closing: AtomicBool,
-    numbers: Mutex<Numbers>,
-}
-
-/// The numbers of channels.
-#[derive(Debug)]
-struct Numbers {
-    /// How many there are.
-    limit: usize,
-    /// How many are taken, the lost ones among them.
-    taken: usize,
-    /// How many will never be free again.
-    lost: usize,
+    /// Why this side is closing it, if it is.
+    closing: OnceLock<Error>,
+    pub(crate) numbers: Numbers,
+    reading: Arc<Reading>,
 }
 
 impl Session {
-    pub(crate) fn new(address: String, events: Sender<ConnectionEvent>, channel_max: u16) -> Self {
-        // 0 stands for no limit but that of the field.
-        let limit = if channel_max == 0 {
-            u16::MAX
-        } else {
-            channel_max
-        };
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        events: Sender<ConnectionEvent>,
+        channel_max: u16,
+    ) -> Self {
+        let address = endpoint.address();
         Self {
+            reading: Arc::new(Reading::new(format!("{address}/{}", endpoint.vhost))),
             address,
             events: Events::new(events),
             reason: watch::Sender::new(None),
-            closing: AtomicBool::new(false),
-            numbers: Mutex::new(Numbers {
-                limit: limit.into(),
-                taken: 0,
-                lost: 0,
-            }),
+            closing: OnceLock::new(),
+            numbers: Numbers::new(channel_max),
         }
     }
 
@@ -68,9 +49,10 @@ impl Session {
         self.events.send(event);
     }
 
-    /// From here on the connection's end is what this side asked for.
-    pub(crate) fn set_closing(&self) {
-        self.closing.store(true, Ordering::Release);
+    /// From here on the connection's end is what this side asked for. Only the first reason
+    /// counts.
+    pub(crate) fn set_closing(&self, reason: Error) {
+        let _ = self.closing.set(reason);
     }
 
     /// The reason that calls get once this side closes the connection.
@@ -79,6 +61,18 @@ impl Session {
             ErrorKind::ConnectionClosed,
             format!(
                 "the connection to {} was closed from this side",
+                self.address
+            ),
+        )
+    }
+
+    /// The reason that calls get once the connection has too few channel numbers left.
+    pub(crate) fn used_up(&self, Count { lost, .. }: Count) -> Error {
+        Error::connection(
+            ErrorKind::ConnectionLost,
+            format!(
+                "the connection to {} is used up, and another one has to take its place: the \
+                 broker has closed {lost} of its channels, whose numbers cannot be used again",
                 self.address
             ),
         )
@@ -99,14 +93,20 @@ impl Session {
 
     /// amqprs' reader has ended: the connection is dead, if it was not before.
     pub(crate) fn reader_ended(&self) {
-        if self.closing.load(Ordering::Acquire) {
-            self.die(self.closed_here());
-        } else {
-            self.die(Error::connection(
-                ErrorKind::ConnectionLost,
-                format!("the connection to {} is lost", self.address),
-            ));
+        if self.reason().is_none() {
+            let closing = self.closing.get().cloned();
+            self.die(closing.unwrap_or_else(|| self.lost()));
         }
+    }
+
+    /// The reason if nobody has given one.
+    fn lost(&self) -> Error {
+        let mut message = format!("the connection to {} is lost", self.address);
+        if let Some(suspicion) = self.reading.connection_lost(Instant::now()) {
+            tracing::warn!(broker = self.address, "{suspicion}");
+            message = format!("{message}; {suspicion}");
+        }
+        Error::connection(ErrorKind::ConnectionLost, message)
     }
 
     /// Why the connection is dead, if it is.
@@ -124,50 +124,24 @@ impl Session {
         }
     }
 
-    fn numbers(&self) -> MutexGuard<'_, Numbers> {
-        self.numbers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reserves a number for a channel.
-    ///
-    /// amqprs counts on its own which number that is; with none left its reader would panic.
+    /// Reserves a number for a channel. The error is `ConnectionLost` if the connection is used
+    /// up, and else the caller's alone.
     pub(crate) fn take_number(&self) -> Result<()> {
-        let mut numbers = self.numbers();
-        let Numbers { limit, taken, lost } = *numbers;
-        // A share of a small limit, so that it is not all lost channels in the end.
-        if lost >= MOST_LOST_CHANNELS.min(limit - limit / 4) {
-            return Err(Error::connection(
+        self.numbers.take().map_err(|none| match none {
+            NoNumber::UsedUp(count) => self.used_up(count),
+            NoNumber::InUse(Count { limit, .. }) => Error::new(
                 ErrorKind::NotAllowed,
                 format!(
-                    "the broker has closed {lost} channels of this connection to {}, and their \
-                     numbers cannot be used again: open another connection",
+                    "all {limit} channels that the broker {} allows on a connection are in use",
                     self.address
                 ),
-            ));
-        }
-        if taken >= limit {
-            return Err(Error::new(
-                ErrorKind::NotAllowed,
-                format!(
-                    "all {limit} channels that the broker {} allows on a connection are in use, \
-                     {lost} of them since it closed them",
-                    self.address
-                ),
-            ));
-        }
-        numbers.taken += 1;
-        Ok(())
+            ),
+        })
     }
 
-    /// A channel was closed by agreement: its number is free.
-    pub(crate) fn give_number(&self) {
-        let mut numbers = self.numbers();
-        numbers.taken = numbers.taken.saturating_sub(1);
-    }
-
-    /// The broker closed a channel: its number stays taken.
-    pub(crate) fn channel_is_lost(&self) {
-        self.numbers().lost += 1;
+    /// From here on the broker may send from `queue`, until what this gives is dropped.
+    pub(crate) fn read(&self, queue: QueueName) -> Read {
+        self.reading.begin(queue)
     }
 }
 
@@ -179,13 +153,17 @@ mod tests {
     use super::*;
 
     fn session(channel_max: u16) -> Session {
-        Session::new("rabbit:5672".into(), mailbox().0, channel_max)
+        Session::new(&endpoint(), mailbox().0, channel_max)
+    }
+
+    fn endpoint() -> Endpoint {
+        "amqp://rabbit".parse().unwrap()
     }
 
     #[test]
     fn the_first_reason_stays_and_is_the_last_event() {
         let (sender, mut receiver) = mailbox();
-        let session = Session::new("rabbit:5672".into(), sender, 0);
+        let session = Session::new(&endpoint(), sender, 0);
         assert!(session.reason().is_none());
         session.send(ConnectionEvent::Unblocked);
         session.reader_ended();
@@ -206,34 +184,39 @@ mod tests {
     #[test]
     fn an_end_that_was_asked_for_is_no_loss() {
         let session = session(0);
-        session.set_closing();
+        session.set_closing(session.closed_here());
         session.reader_ended();
         let reason = session.reason().unwrap();
         assert_eq!(reason.kind(), ErrorKind::ConnectionClosed);
     }
 
     #[test]
-    fn numbers_of_channels_closed_by_agreement_are_used_again() {
-        let session = session(2);
-        session.take_number().unwrap();
+    fn too_many_channels_are_the_callers_error_and_lost_ones_the_connections() {
+        let session = session(1);
         session.take_number().unwrap();
         let err = session.take_number().unwrap_err();
         assert_eq!(err.kind(), ErrorKind::NotAllowed);
         assert_eq!(err.scope(), ErrorScope::Operation);
-        session.give_number();
-        session.take_number().unwrap();
+        session.numbers.lose();
+        let err = session.take_number().unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::ConnectionLost);
+        assert_eq!(err.scope(), ErrorScope::Connection);
     }
 
     #[test]
-    fn a_connection_whose_channels_the_broker_closed_is_used_up() {
-        let session = session(2047);
-        for _ in 0..MOST_LOST_CHANNELS {
-            session.take_number().unwrap();
-            session.channel_is_lost();
-        }
-        let err = session.take_number().unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::NotAllowed);
-        assert_eq!(err.scope(), ErrorScope::Connection);
-        assert!(err.to_string().contains("1500 channels"), "{err}");
+    fn a_queue_whose_reading_ends_connections_is_named() {
+        // A broker of its own: ends are counted for the process.
+        let endpoint = "amqp://poisoned".parse().unwrap();
+        let lost = || {
+            let session = Session::new(&endpoint, mailbox().0, 0);
+            let _read = session.read("orders".try_into().unwrap());
+            session.reader_ended();
+            session.reason().unwrap().to_string()
+        };
+        assert_eq!(lost(), "the connection to poisoned:5672 is lost");
+        lost();
+        let third = lost();
+        assert!(third.contains("'orders' (3 times)"), "{third}");
+        assert!(third.contains("UTF-8"), "{third}");
     }
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mooq_core::mailbox::Sender;
-use mooq_core::{ChannelEvent, Error, ErrorKind, Result};
+use mooq_core::{ChannelEvent, Error, ErrorKind, Publish, Result};
 use tokio::sync::watch;
 
 use crate::command::Command;
+use crate::confirms::Confirms;
 use crate::consumer::Consumers;
 use crate::events::Events;
 use crate::gate::Gate;
@@ -22,6 +23,7 @@ pub(crate) struct ChannelState {
     pub(crate) queue: Queue,
     pub(crate) events: Events<ChannelEvent>,
     pub(crate) consumers: Consumers,
+    pub(crate) confirms: Confirms,
     /// `channel.close` is being sent, or has been.
     closing: AtomicBool,
     /// Why the channel ended, once its last event is sent.
@@ -36,6 +38,7 @@ impl ChannelState {
             queue,
             events: Events::new(events),
             consumers: Consumers::default(),
+            confirms: Confirms::default(),
             closing: AtomicBool::new(false),
             ended: watch::Sender::new(None),
         }
@@ -44,6 +47,17 @@ impl ChannelState {
     /// Takes `command`, and says whether the queue is full now.
     pub(crate) fn push(&self, command: Command) -> Result<bool> {
         self.queue.push(command, &self.gate)
+    }
+
+    /// Takes a publish, and says whether the queue is full now.
+    pub(crate) fn publish(&self, publish: Publish) -> Result<bool> {
+        // Counted first, or its confirm could be faster.
+        self.confirms.publish();
+        let pushed = self.push(Command::Publish(publish));
+        if pushed.is_err() {
+            self.confirms.take_back();
+        }
+        pushed
     }
 
     /// The pump is about to send `channel.close`.
@@ -56,7 +70,7 @@ impl ChannelState {
         // First the gate: the failing queue wakes the pump, which looks whether it is shut.
         self.gate.shut();
         self.queue.fail(reason);
-        self.session.channel_is_lost();
+        self.session.numbers.lose();
         self.closing.load(Ordering::Acquire)
     }
 

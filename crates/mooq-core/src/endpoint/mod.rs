@@ -82,7 +82,7 @@ impl fmt::Debug for Credentials {
 ///
 /// | Query parameter | Unit | Default |
 /// |---|---|---|
-/// | `heartbeat` | seconds, 2 to 65535 | 10 |
+/// | `heartbeat` | seconds, 2 to 65535 | 6 |
 /// | `connection_timeout` | milliseconds, 1 to 600000 | 10000 |
 /// | `name` | text, at most 255 bytes: the connection's name in the management UI | none |
 ///
@@ -112,8 +112,8 @@ pub struct Endpoint {
     pub vhost: VirtualHost,
     /// Who logs in.
     pub credentials: Credentials,
-    /// How often each side lets the other know that it is there. A peer is given up after twice
-    /// this time of silence.
+    /// How often each side lets the other know that it is there, at least. A peer is given up after
+    /// twice this time of silence. The broker's own setting wins if it is shorter.
     pub heartbeat: Duration,
     /// How long connecting and logging in may take in all.
     pub connect_timeout: Duration,
@@ -122,8 +122,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The default heartbeat. A dead peer is noticed within twice this.
-    pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(10);
+    /// The default heartbeat. A dead peer is noticed within twice this, 12 s, so that a service
+    /// knows within 15 s.
+    pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(6);
     /// The default time to connect and log in.
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -1,7 +1,13 @@
+use std::collections::HashSet;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use futures_util::future::join_all;
-use mooq_core::{ChannelEvent, ConnectionEvent, Consume, ErrorKind, ErrorScope, OpenedChannel};
+use mooq_core::mailbox::Receiver;
+use mooq_core::{
+    ChannelEvent, ConnectionEvent, Consume, DeliveryMode, Error, ErrorKind, ErrorScope,
+    OpenedChannel, Properties, Publish, QueueDeclare, QueueName,
+};
 use tokio::runtime::Builder;
 
 use crate::broker::{Broker, Channel, Connection, name, soon, to_exchange, to_queue};
@@ -109,9 +115,9 @@ pub(crate) async fn the_last_handle_closes_the_connection(broker: &Broker) {
     soon(channel.channel.purge_queue(queue)).await.unwrap();
     let with_all = metrics.num_alive_tasks();
     drop(channel.channel);
-    let last = soon(futures_util::StreamExt::next(&mut channel.events)).await;
+    let last = soon(channel.events.next()).await;
     assert!(matches!(last, Some(ChannelEvent::Closed(_))), "{last:?}");
-    let last = soon(futures_util::StreamExt::next(&mut connection.events)).await;
+    let last = soon(connection.events.next()).await;
     assert!(
         matches!(&last, Some(ConnectionEvent::Closed(e)) if e.kind() == ErrorKind::ConnectionClosed),
         "{last:?}"
@@ -134,12 +140,8 @@ pub(crate) async fn handles_may_be_dropped_outside_of_a_runtime(broker: &Broker)
     })
     .join()
     .unwrap();
-    soon(futures_util::StreamExt::next(&mut channel.events))
-        .await
-        .unwrap();
-    soon(futures_util::StreamExt::next(&mut connection.events))
-        .await
-        .unwrap();
+    soon(channel.events.next()).await.unwrap();
+    soon(connection.events.next()).await.unwrap();
 }
 
 pub(crate) async fn a_runtime_may_end_with_everything_open(broker: &Broker) {
@@ -200,24 +202,7 @@ pub(crate) async fn closes_from_both_sides_cost_one_channel_only(broker: &Broker
     connection.check_and_close().await;
 }
 
-pub(crate) async fn the_connection_refuses_before_its_channel_numbers_run_out(broker: &Broker) {
-    let connection = broker.connect().await;
-    let mut opened = 0;
-    let err = loop {
-        match soon(connection.connection.open_channel()).await {
-            Ok(channel) => {
-                opened += 1;
-                soon(channel.channel.purge_queue(name())).await.unwrap_err();
-            }
-            Err(err) => break err,
-        }
-    };
-    assert_eq!(opened, 1500);
-    assert_eq!(err.kind(), ErrorKind::NotAllowed, "{err:?}");
-    assert_eq!(err.scope(), ErrorScope::Connection);
-    soon(connection.connection.close()).await.unwrap();
-
-    // With all channels open, the error is the caller's alone.
+pub(crate) async fn all_channels_in_use_are_the_callers_error(broker: &Broker) {
     let connection = broker.connect().await;
     let opening = (0..2047).map(|_| connection.channel());
     let mut channels = tokio::time::timeout(Duration::from_secs(60), join_all(opening))
@@ -231,4 +216,137 @@ pub(crate) async fn the_connection_refuses_before_its_channel_numbers_run_out(br
     let last = channels.pop().unwrap();
     soon(last.channel.close()).await.unwrap();
     connection.check_and_close().await;
+}
+
+/// What RabbitMQ confirms after it has answered a close, amqprs does not read any more.
+pub(crate) async fn confirms_come_before_a_close(broker: &Broker) {
+    const MESSAGES: u64 = 500;
+    let connection = broker.connect().await;
+    let queue = durable_queue(&connection).await;
+    for by_drop in [false, true] {
+        let Channel {
+            channel,
+            mut events,
+        } = connection.channel().await;
+        soon(channel.confirm_select()).await.unwrap();
+        for _ in 0..MESSAGES {
+            let _ = channel.publish(persistent(&queue)).unwrap();
+        }
+        if by_drop {
+            drop(channel);
+        } else {
+            soon(channel.close()).await.unwrap();
+        }
+        let (confirmed, _) = confirmed_until_closed(&mut events).await;
+        assert_eq!(confirmed, MESSAGES, "dropped: {by_drop}");
+    }
+    delete(&connection, queue).await;
+    connection.check_and_close().await;
+}
+
+/// amqprs never uses the number of a channel again that the broker has closed, and its reader
+/// panics when there is none left. Before that the connection ends, so that another one is opened,
+/// and whatever it took is confirmed by then.
+pub(crate) async fn a_connection_is_used_up_in_good_order(broker: &Broker) {
+    let observer = broker.connect().await;
+    let queue = durable_queue(&observer).await;
+    let mut connection = broker.connect().await;
+    let mut busy = connection.channel().await;
+    soon(busy.channel.confirm_select()).await.unwrap();
+    let mut published = 0;
+    for round in 1..=1500 {
+        let channel = connection.channel().await;
+        let failing = channel.channel.purge_queue(name());
+        // Before the last, so many that they are not confirmed when it comes.
+        for _ in 0..if round == 1500 { 3000 } else { 1 } {
+            let _ = busy.channel.publish(persistent(&queue)).unwrap();
+            published += 1;
+        }
+        let err = soon(failing).await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound, "{err:?}");
+    }
+    let err = soon(connection.connection.open_channel())
+        .await
+        .unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConnectionLost, "{err:?}");
+    assert_eq!(err.scope(), ErrorScope::Connection);
+    assert!(err.to_string().contains("1500 of its channels"), "{err}");
+    let refused = busy.channel.publish(persistent(&queue)).unwrap_err();
+    assert_eq!(refused.to_string(), err.to_string());
+
+    let (confirmed, reason) = confirmed_until_closed(&mut busy.events).await;
+    assert_eq!(reason.to_string(), err.to_string());
+    assert_eq!(confirmed, published);
+    assert_eq!(connection.closed().await.to_string(), err.to_string());
+    soon(connection.connection.close()).await.unwrap();
+
+    let purged = delete(&observer, queue).await;
+    assert_eq!(u64::from(purged), published, "what was confirmed is there");
+    observer.check_and_close().await;
+}
+
+pub(crate) async fn five_thousand_channels_that_the_broker_closes_cost_connections(
+    broker: &Broker,
+) {
+    let mut connection = broker.connect().await;
+    let mut replaced = 0;
+    for _ in 0..5000 {
+        let channel = loop {
+            match soon(connection.connection.open_channel()).await {
+                Ok(opened) => break opened.channel,
+                Err(err) => assert_eq!(err.kind(), ErrorKind::ConnectionLost, "{err:?}"),
+            }
+            connection.closed().await;
+            connection = broker.connect().await;
+            replaced += 1;
+        };
+        soon(channel.purge_queue(name())).await.unwrap_err();
+    }
+    assert_eq!(replaced, 3);
+    connection.check_and_close().await;
+}
+
+/// How many publishes the broker confirms before the channel has ended, and why it has.
+async fn confirmed_until_closed(events: &mut Receiver<ChannelEvent>) -> (u64, Error) {
+    let mut singly = HashSet::new();
+    let mut up_to = 0;
+    loop {
+        match soon(events.next()).await.unwrap() {
+            ChannelEvent::Confirm { sequence, multiple } if multiple => up_to = sequence,
+            ChannelEvent::Confirm { sequence, .. } => {
+                singly.insert(sequence);
+            }
+            ChannelEvent::Closed(reason) => {
+                singly.retain(|sequence| *sequence > up_to);
+                return (up_to + singly.len() as u64, reason);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// RabbitMQ confirms what is persistent, and in a durable queue, once it is on disk.
+async fn durable_queue(connection: &Connection) -> QueueName {
+    let channel = connection.channel().await;
+    let queue = name();
+    let declare = QueueDeclare::new(queue.clone());
+    assert!(declare.durable);
+    soon(channel.channel.declare_queue(declare)).await.unwrap();
+    queue
+}
+
+fn persistent(queue: &QueueName) -> Publish {
+    let mut publish = to_queue(queue, "on disk");
+    let mut properties = Properties::default();
+    properties.delivery_mode = Some(DeliveryMode::Persistent);
+    publish.message.properties = properties.into();
+    publish
+}
+
+/// Deletes `queue`, and says how many messages were in it.
+async fn delete(connection: &Connection, queue: QueueName) -> u32 {
+    let channel = connection.channel().await;
+    soon(channel.channel.delete_queue(queue, false, false))
+        .await
+        .unwrap()
 }

@@ -3,6 +3,7 @@ use std::time::{Duration, Instant};
 use mooq_core::{ChannelEvent, Consume, Error, ErrorKind, ErrorScope, Handoff};
 
 use crate::broker::{Broker, Channel, Connection, name, soon, to_queue};
+use crate::proxy::Proxy;
 
 /// A connection with something waiting on it in every way there is.
 struct Waiting {
@@ -24,6 +25,25 @@ impl Waiting {
             connection,
             publisher,
             consumer,
+        }
+    }
+
+    /// Publishes more than sockets and queues hold, so that amqprs' writer is stuck and waits for
+    /// a peer that does not read. Gives the future of the queue that has room.
+    fn fill(&self) -> impl Future<Output = ()> + use<> {
+        let queue = name();
+        let publish = |body| self.publisher.channel.publish(to_queue(&queue, body));
+        let large = bytes::Bytes::from(vec![0; 1 << 20]);
+        for _ in 0..32 {
+            let _ = publish(large.clone()).unwrap();
+        }
+        // amqprs' own queue has 8,192 places, and the channel's 4,096.
+        for _ in 0..20_000 {
+            let _ = publish("small".into()).unwrap();
+        }
+        match publish("one more".into()).unwrap() {
+            Handoff::Full(room) => room,
+            Handoff::Done => panic!("it takes more and more"),
         }
     }
 
@@ -68,47 +88,62 @@ pub(crate) async fn a_connection_closed_by_the_broker_ends_every_wait(broker: &B
     assert!(close.text.contains("for a test"), "{close}");
 }
 
-pub(crate) async fn a_frozen_broker_is_given_up_after_two_heartbeats(broker: &Broker) {
-    let mut endpoint = broker.endpoint.clone();
+/// amqprs' writer waits in the socket and for nothing else, and so does who waits for the writer.
+pub(crate) async fn a_frozen_peer_is_given_up_after_two_heartbeats(broker: &Broker) {
+    let proxy = Proxy::before(&broker.endpoint).await;
+    let mut endpoint = proxy.endpoint.clone();
     endpoint.heartbeat = Duration::from_secs(2);
     let waiting = Waiting::on(Connection::open(&endpoint).await).await;
-    broker.container.pause().await.unwrap();
+    proxy.freeze();
     let began = Instant::now();
-    // More than socket and queues hold: the writer is stuck, and so is the pump.
-    let body = bytes::Bytes::from(vec![0; 1 << 20]);
-    let mut room = None;
-    for _ in 0..64 {
-        match waiting
-            .publisher
-            .channel
-            .publish(to_queue(&name(), body.clone()))
-        {
-            Ok(Handoff::Full(full)) => room = Some(full),
-            Ok(Handoff::Done) => {}
-            Err(err) => panic!("{err:?}"),
-        }
-    }
+    let room = waiting.fill();
     let request = waiting.publisher.channel.qos(1, false);
     let opening = waiting.connection.connection.open_channel();
-    let (request, opening, ()) = soon(async {
-        tokio::join!(request, opening, async {
-            if let Some(room) = room {
-                room.await;
-            }
-        })
-    })
-    .await;
+    let (request, opening, ()) = soon(async { tokio::join!(request, opening, room) }).await;
     let took = began.elapsed();
-    broker.container.unpause().await.unwrap();
     assert!(took < Duration::from_secs(6), "{took:?}");
     assert_eq!(request.unwrap_err().kind(), ErrorKind::ConnectionLost);
     assert_eq!(opening.unwrap_err().kind(), ErrorKind::ConnectionLost);
     let reason = waiting.ended().await;
     assert_eq!(reason.kind(), ErrorKind::ConnectionLost);
-    assert!(
-        reason.to_string().contains(&broker.endpoint.address()),
-        "{reason}"
-    );
+    assert!(reason.to_string().contains(&endpoint.address()), "{reason}");
+}
+
+pub(crate) async fn a_dead_peer_is_noticed_within_15_s_by_default(broker: &Broker) {
+    let proxy = Proxy::before(&broker.endpoint).await;
+    let mut connection = Connection::open(&proxy.endpoint).await;
+    proxy.freeze();
+    let began = Instant::now();
+    let reason = connection.closed().await;
+    let took = began.elapsed();
+    assert_eq!(reason.kind(), ErrorKind::ConnectionLost);
+    assert!(took < Duration::from_secs(15), "{took:?}");
+}
+
+/// The peer goes on sending heartbeats, so that it is not dead. When it says that it closes the
+/// connection, amqprs' reader wants to answer by the writer, which is stuck.
+pub(crate) async fn a_close_by_a_broker_that_does_not_read_ends_every_wait(broker: &Broker) {
+    let proxy = Proxy::before(&broker.endpoint).await;
+    let waiting = Waiting::on(Connection::open(&proxy.endpoint).await).await;
+    proxy.stop_reading();
+    let room = waiting.fill();
+    // The opening waits in amqprs for the writer, the request in the queue behind the publishes.
+    let request = waiting.publisher.channel.qos(1, false);
+    let opening = waiting.connection.connection.open_channel();
+    let closing = async {
+        broker
+            .rabbitmqctl(&["close_all_connections", "for a test"])
+            .await;
+        Instant::now()
+    };
+    let (request, opening, (), closed) =
+        soon(async { tokio::join!(request, opening, room, closing) }).await;
+    assert_eq!(request.unwrap_err().reason().unwrap().code, 320);
+    assert_eq!(opening.unwrap_err().reason().unwrap().code, 320);
+    let reason = waiting.ended().await;
+    assert_eq!(reason.reason().unwrap().code, 320);
+    let took = closed.elapsed();
+    assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
 pub(crate) async fn a_killed_broker_ends_every_wait(broker: Broker) {

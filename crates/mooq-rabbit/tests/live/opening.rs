@@ -11,7 +11,7 @@ pub(crate) async fn a_connection_opens_and_closes(broker: &Broker) {
         .rabbitmqctl(&["list_connections", "client_properties", "timeout"])
         .await;
     assert!(listed.contains("a name to find"), "{listed}");
-    assert!(listed.contains("\t10"), "the heartbeat: {listed}");
+    assert!(listed.contains("\t6"), "the heartbeat: {listed}");
 
     soon(connection.connection.close()).await.unwrap();
     let reason = connection.closed().await;

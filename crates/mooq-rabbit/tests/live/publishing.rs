@@ -220,6 +220,23 @@ pub(crate) async fn every_property_and_field_type_survives_the_way(broker: &Brok
     connection.check_and_close().await;
 }
 
+/// amqprs would count a key that comes twice twice, and RabbitMQ close the connection (541).
+pub(crate) async fn a_header_that_is_set_twice_is_sent_once(broker: &Broker) {
+    let (connection, channel) = broker.channel().await;
+    let queue = channel.queue().await;
+    let twice = [("again", 1), ("again", 2)];
+    let headers = twice.map(|(key, value)| (key.try_into().unwrap(), value.into()));
+    let mut properties = Properties::default();
+    properties.headers = headers.into_iter().collect();
+    let mut publish = to_queue(&queue, "body");
+    publish.message.properties = Arc::new(properties);
+    let _ = channel.channel.publish(publish).unwrap();
+    let fetched = fetch(&channel, &queue).await;
+    let expected = FieldTable::new().with("again", 2).unwrap();
+    assert_eq!(fetched.properties.headers, expected);
+    connection.check_and_close().await;
+}
+
 pub(crate) async fn large_and_empty_bodies_arrive(broker: &Broker) {
     let (connection, channel) = broker.channel().await;
     let queue = channel.queue().await;

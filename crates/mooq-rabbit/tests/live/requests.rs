@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use mooq_core::{
-    Binding, BindingDestination, ChannelEvent, ErrorKind, ErrorScope, ExchangeDeclare,
+    Binding, BindingDestination, ChannelEvent, Consume, ErrorKind, ErrorScope, ExchangeDeclare,
     ExchangeKind, FieldTable, QueueDeclare, QueueName,
 };
 
-use crate::broker::{Broker, name, soon, to_queue};
+use crate::broker::{Broker, Connection, name, soon, to_queue};
 
 pub(crate) async fn every_request_is_answered(broker: &Broker) {
     let (connection, mut channel) = broker.channel().await;
@@ -87,6 +87,50 @@ pub(crate) async fn every_request_is_answered(broker: &Broker) {
     transactions.publish(&queue, "done").await;
     soon(t.tx_commit()).await.unwrap();
     assert_eq!(soon(t.purge_queue(queue)).await.unwrap(), 1);
+    connection.check_and_close().await;
+}
+
+/// amqprs panics on what is longer, which mooq's names refuse, and, with its feature
+/// `compliance_assert`, on many of these characters.
+pub(crate) async fn names_of_any_sort_are_taken(broker: &Broker) {
+    let long = "x".repeat(255);
+    let mut endpoint = broker.endpoint.clone();
+    endpoint.connection_name = Some(long.as_str().try_into().unwrap());
+    let connection = Connection::open(&endpoint).await;
+    let channel = connection.channel().await;
+    for text in [&long, " a/b\\c\t@:#%ü\u{1f407}'\"\0"] {
+        let declare = QueueDeclare {
+            exclusive: true,
+            ..QueueDeclare::new(text.try_into().unwrap())
+        };
+        let declared = soon(channel.channel.declare_queue(declare)).await.unwrap();
+        assert_eq!(declared.name, text);
+        let declare = ExchangeDeclare::new(text.try_into().unwrap(), ExchangeKind::Direct);
+        soon(channel.channel.declare_exchange(declare))
+            .await
+            .unwrap();
+        let binding = Binding {
+            source: text.try_into().unwrap(),
+            destination: BindingDestination::Queue(declared.name.clone()),
+            routing_key: text.try_into().unwrap(),
+            arguments: FieldTable::new(),
+        };
+        soon(channel.channel.bind(binding)).await.unwrap();
+        let consume = Consume {
+            tag: text.try_into().unwrap(),
+            ..Consume::new(declared.name)
+        };
+        let tag = soon(channel.channel.consume(consume)).await.unwrap();
+        assert_eq!(tag, text);
+        soon(channel.channel.cancel(tag)).await.unwrap();
+        soon(
+            channel
+                .channel
+                .delete_exchange(text.try_into().unwrap(), false),
+        )
+        .await
+        .unwrap();
+    }
     connection.check_and_close().await;
 }
 
