@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mooq_core::in_flight::InFlight;
 use mooq_core::{
     Error, ErrorKind, ExchangeName, Properties, QueueName, Result, RoutingKey, Settle, Settlement,
 };
@@ -55,8 +56,9 @@ pub(crate) enum SettledBy {
     Holder(Unsettled),
     /// The callback's outcome.
     Outcome,
-    /// The broker, as it sent it.
-    Broker,
+    /// The broker, as it sent it. A broker that counts what is under way counts it while it is
+    /// kept.
+    Broker(#[expect(dead_code, reason = "it counts until it is dropped")] InFlight),
     /// Nobody: a test made it.
     Nobody,
 }
@@ -124,7 +126,7 @@ impl<T> Delivery<T> {
                      manual_ack() to settle it by hand",
                 ));
             }
-            SettledBy::Broker => {
+            SettledBy::Broker(_) => {
                 return Err(not_allowed(
                     "the consumer acknowledges automatically: this delivery is settled",
                 ));

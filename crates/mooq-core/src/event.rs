@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::in_flight::InFlight;
 use crate::message::Message;
 use crate::name::ConsumerTag;
 
@@ -17,6 +18,8 @@ pub struct Deliver {
     pub redelivered: bool,
     /// What was published. Every queue that it reached shares it.
     pub message: Arc<Message>,
+    /// Kept until all that the delivery gives rise to is done, a callback for example.
+    pub in_flight: InFlight,
 }
 
 /// `basic.return`: a mandatory message that reached no queue.

@@ -12,10 +12,12 @@
 //! | [`error`] | one [`Error`] with a kind, a scope and the broker's own words |
 //! | [`endpoint`] | where a broker is and how to log in, parsed from a URL |
 //! | [`transport`], [`event`], [`mailbox`] | what a transport provides to the runtime above it |
+//! | [`in_flight`] | what is under way, for brokers that count it |
 
 pub mod endpoint;
 pub mod error;
 pub mod event;
+pub mod in_flight;
 pub mod mailbox;
 pub mod message;
 pub mod name;

@@ -30,11 +30,27 @@ use std::task::{Context, Poll, Waker};
 
 use futures_util::Stream;
 
+use crate::in_flight::InFlightCount;
+
 /// Makes an empty mailbox.
 #[must_use]
 pub fn mailbox<T>() -> (Sender<T>, Receiver<T>) {
+    make(None)
+}
+
+/// Makes an empty mailbox that counts in `count`, as one thing, while anything in it is to be
+/// handled: from when it comes until the receiver, having taken everything, asks for more or is
+/// dropped.
+#[must_use]
+pub fn counted_mailbox<T>(count: InFlightCount) -> (Sender<T>, Receiver<T>) {
+    make(Some(count))
+}
+
+fn make<T>(count: Option<InFlightCount>) -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Mutex::new(State {
         waiting: VecDeque::new(),
+        count: count.clone(),
+        counts: false,
         receiver: None,
         senders: 1,
         receiver_gone: false,
@@ -42,11 +58,14 @@ pub fn mailbox<T>() -> (Sender<T>, Receiver<T>) {
     let sender = Sender {
         shared: Arc::clone(&shared),
     };
-    (sender, Receiver { shared })
+    (sender, Receiver { shared, count })
 }
 
 struct State<T> {
     waiting: VecDeque<T>,
+    count: Option<InFlightCount>,
+    /// Whether it is counted at present.
+    counts: bool,
     /// Set while the receiver waits.
     receiver: Option<Waker>,
     senders: usize,
@@ -80,6 +99,12 @@ impl<T> Sender<T> {
             return None;
         }
         state.waiting.push_back(item);
+        if !state.counts
+            && let Some(count) = &state.count
+        {
+            count.add();
+            state.counts = true;
+        }
         state.receiver.take()
     }
 }
@@ -116,6 +141,7 @@ impl<T> fmt::Debug for Sender<T> {
 /// The receiving end.
 pub struct Receiver<T> {
     shared: Arc<Mutex<State<T>>>,
+    count: Option<InFlightCount>,
 }
 
 impl<T> Receiver<T> {
@@ -124,7 +150,7 @@ impl<T> Receiver<T> {
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, batch: &mut VecDeque<T>) -> Poll<bool> {
         let mut state = lock(&self.shared);
         if state.waiting.is_empty() {
-            return state.wait(cx).map(|()| false);
+            return self.wait(state, cx).map(|()| false);
         }
         if batch.is_empty() {
             // Swapping keeps both buffers, so that a steady flow allocates nothing.
@@ -137,21 +163,39 @@ impl<T> Receiver<T> {
 
     /// Takes the oldest item, without waiting.
     pub fn try_recv(&mut self) -> Option<T> {
-        lock(&self.shared).waiting.pop_front()
+        let mut state = lock(&self.shared);
+        let item = state.waiting.pop_front();
+        if item.is_none() {
+            self.handled(state);
+        }
+        item
     }
-}
 
-impl<T> State<T> {
-    /// Ready when no sender is left; else remembers whom to wake.
-    fn wait(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.senders == 0 {
-            return Poll::Ready(());
+    /// All that was in the mailbox is handled. Ready when no sender is left; else remembers whom
+    /// to wake.
+    fn wait(&self, mut state: MutexGuard<'_, State<T>>, cx: &Context<'_>) -> Poll<()> {
+        let poll = if state.senders == 0 {
+            Poll::Ready(())
+        } else {
+            match &mut state.receiver {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            Poll::Pending
+        };
+        self.handled(state);
+        poll
+    }
+
+    /// Ends the counting, after the lock: it may wake somebody.
+    fn handled(&self, mut state: MutexGuard<'_, State<T>>) {
+        let counted = std::mem::take(&mut state.counts);
+        drop(state);
+        if let Some(count) = &self.count
+            && counted
+        {
+            count.subtract();
         }
-        match &mut self.receiver {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
-        Poll::Pending
     }
 }
 
@@ -162,7 +206,7 @@ impl<T> Stream for Receiver<T> {
         let mut state = lock(&self.shared);
         match state.waiting.pop_front() {
             Some(item) => Poll::Ready(Some(item)),
-            None => state.wait(cx).map(|()| None),
+            None => self.wait(state, cx).map(|()| None),
         }
     }
 }
@@ -173,7 +217,7 @@ impl<T> Drop for Receiver<T> {
         state.receiver_gone = true;
         let unread = std::mem::take(&mut state.waiting);
         let waker = state.receiver.take();
-        drop(state);
+        self.handled(state);
         // Both may run code of their own when dropped, so they go after the lock.
         drop((unread, waker));
     }

@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use crate::endpoint::Endpoint;
 use crate::error::Result;
 use crate::event::{ChannelEvent, ConnectionEvent};
+use crate::in_flight::InFlight;
 use crate::mailbox::Receiver;
 use crate::message::{Message, Publish};
 use crate::name::{ConsumerTag, ExchangeName, QueueName};
@@ -219,6 +220,8 @@ pub struct Fetched {
     pub message_count: u32,
     /// What was published.
     pub message: Arc<Message>,
+    /// Kept until all that the message gives rise to is done.
+    pub in_flight: InFlight,
 }
 
 /// How to settle one delivery or several.

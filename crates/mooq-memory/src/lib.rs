@@ -13,7 +13,8 @@ pub use assertions::{Recorded, Selection};
 pub use broker::faults;
 pub use broker::{AlarmGuard, InMemoryBroker, MemoryTransport, Recording};
 pub use engine::{
-    Alarm, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo, DeadLetterReason,
-    ExchangeInfo, Options, Policy, Profile, PublishOutcome, QueueInfo, QueueTally, ReadyMessage,
-    RecordedDeadLetter, RecordedDelivery, RecordedPublish, Settled, UnackedMessage,
+    Activity, Alarm, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo,
+    DeadLetterReason, ExchangeInfo, Options, Policy, Profile, PublishOutcome, QueueInfo,
+    QueueTally, ReadyMessage, RecordedDeadLetter, RecordedDelivery, RecordedPublish, Settled,
+    UnackedMessage,
 };

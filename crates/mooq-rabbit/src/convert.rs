@@ -18,6 +18,7 @@ use amqprs::{
     DecimalValue, FieldTable as AmqpTable, FieldValue as AmqpValue, Return,
 };
 use bytes::Bytes;
+use mooq_core::in_flight::InFlight;
 use mooq_core::{
     Binding, CloseReason, Consume, ConsumerTag, Decimal, Deliver, DeliveryMode, ExchangeDeclare,
     ExchangeName, Fetched, FieldTable, FieldValue, Message, Properties, Publish, QueueDeclare,
@@ -205,6 +206,7 @@ impl DeliverReader {
                 properties: Arc::clone(&self.properties),
                 body: message.content?.into(),
             }),
+            in_flight: InFlight::default(),
         })
     }
 }
@@ -220,6 +222,7 @@ pub(crate) fn fetched((head, properties, body): GetMessage) -> Fetched {
             properties: Arc::new(properties_from(&properties)),
             body: body.into(),
         }),
+        in_flight: InFlight::default(),
     }
 }
 

@@ -194,7 +194,7 @@ pub use mooq_core::{
 pub use mooq_memory::faults;
 #[cfg(feature = "memory")]
 pub use mooq_memory::{
-    Alarm, AlarmGuard, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo,
+    Activity, Alarm, AlarmGuard, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo,
     DeadLetterReason, ExchangeInfo, InMemoryBroker, Options as InMemoryOptions, Policy, Profile,
     PublishOutcome, QueueInfo, QueueTally, ReadyMessage, Recorded, RecordedDeadLetter,
     RecordedDelivery, RecordedPublish, Recording, Selection, Settled, UnackedMessage,

@@ -298,6 +298,7 @@ impl Channel {
                     delivery_tag: fetched.delivery_tag,
                     redelivered: fetched.redelivered,
                     message: fetched.message,
+                    in_flight: fetched.in_flight,
                 };
                 (deliver, unsettled)
             }))

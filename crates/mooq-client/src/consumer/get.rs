@@ -141,7 +141,8 @@ impl<T, C: Decode<T>> Get<T, C> {
         };
         match self.codec.decode(&deliver.message.body) {
             Ok(msg) => {
-                let settled_by = unsettled.map_or(SettledBy::Broker, SettledBy::Holder);
+                let by_broker = || SettledBy::Broker(deliver.in_flight.clone());
+                let settled_by = unsettled.map_or_else(by_broker, SettledBy::Holder);
                 Ok(typed(msg, &deliver, &self.queue, settled_by))
             }
             Err(err) => {

@@ -101,6 +101,7 @@ where
         } = consumer.settings;
         let unsettled = (ack_mode != AckMode::Auto)
             .then(|| Unsettled::new(Arc::clone(&consumer.channel), deliver.delivery_tag));
+        // The delivery is kept to the end of this: so long it counts as under way.
         Box::pin(async move {
             let redelivered = deliver.redelivered;
             let msg = match decode(&self.codec, &deliver.message.body) {
@@ -115,7 +116,7 @@ where
                 }
             };
             let (held, settled_by) = match (unsettled, ack_mode) {
-                (None, _) => (None, SettledBy::Broker),
+                (None, _) => (None, SettledBy::Broker(deliver.in_flight.clone())),
                 (Some(unsettled), AckMode::Manual) => (None, SettledBy::Holder(unsettled)),
                 (unsettled, _) => (unsettled, SettledBy::Outcome),
             };

@@ -9,6 +9,7 @@ mod alarms;
 mod channel;
 mod connection;
 pub mod faults;
+mod idle;
 mod inspection;
 mod policies;
 mod ports;

@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 use foldhash::fast::RandomState;
-use mooq_core::mailbox::{Receiver, Sender, mailbox};
+use mooq_core::in_flight::InFlightCount;
+use mooq_core::mailbox::{Receiver, Sender, counted_mailbox};
 use mooq_core::{ChannelEvent, ConnectionEvent, Error};
 
 use crate::engine::ConnectionId;
@@ -14,9 +15,10 @@ use crate::engine::ConnectionId;
 pub(super) type Closed = Arc<OnceLock<Error>>;
 
 /// The mailboxes of all connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ports {
     connections: HashMap<ConnectionId, ConnectionPort, RandomState>,
+    in_flight: InFlightCount,
 }
 
 #[derive(Debug)]
@@ -43,11 +45,19 @@ pub(super) struct Wakers {
 }
 
 impl Ports {
+    /// No mailboxes yet. What is sent to them is counted until it is handled.
+    pub(super) fn new(in_flight: InFlightCount) -> Self {
+        Self {
+            connections: HashMap::default(),
+            in_flight,
+        }
+    }
+
     pub(super) fn add_connection(
         &mut self,
         id: ConnectionId,
     ) -> (Closed, Receiver<ConnectionEvent>) {
-        let (events, receiver) = mailbox();
+        let (events, receiver) = counted_mailbox(self.in_flight.clone());
         let closed = Closed::default();
         let port = ConnectionPort {
             events,
@@ -78,7 +88,7 @@ impl Ports {
         id: ConnectionId,
         number: u16,
     ) -> Option<(Closed, Receiver<ChannelEvent>)> {
-        let (events, receiver) = mailbox();
+        let (events, receiver) = counted_mailbox(self.in_flight.clone());
         let closed = Closed::default();
         let channels = &mut self.connections.get_mut(&id)?.channels;
         if channels.len() <= number.into() {
@@ -95,12 +105,15 @@ impl Ports {
         &self,
         id: ConnectionId,
         number: u16,
-        event: ChannelEvent,
+        mut event: ChannelEvent,
         wakers: &mut Wakers,
     ) {
         let connection = self.connections.get(&id);
         let channel = connection.and_then(|port| port.channels.get(usize::from(number)));
         if let Some(Some(port)) = channel {
+            if let ChannelEvent::Deliver(deliver) = &mut event {
+                deliver.in_flight = self.in_flight.begin();
+            }
             wakers.add(port.events.push(event));
         }
     }

@@ -5,15 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use foldhash::fast::RandomState;
+use mooq_core::in_flight::InFlightCount;
 use mooq_core::mailbox::Receiver;
 use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error, ErrorKind, Result};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::idle::Idle;
 use super::ports::{Closed, Ports, Wakers};
 use super::timer::Timer;
 use crate::engine::{
-    Command, ConnectionId, Effect, Engine, FaultId, Login, Method, Options, Reply, Time,
+    Activity, Command, ConnectionId, Effect, Engine, FaultId, Login, Method, Options, Reply, Time,
 };
 
 pub(super) struct Shared {
@@ -21,6 +23,7 @@ pub(super) struct Shared {
     pub(super) address: Option<(String, u16)>,
     state: Mutex<State>,
     timer: Timer,
+    pub(super) idle: Arc<Idle>,
     /// Wakes who waits to connect over what was frozen.
     thawed: Notify,
 }
@@ -33,6 +36,7 @@ struct State {
     /// How many faults keep it from running.
     stops: usize,
     ports: Ports,
+    in_flight: InFlightCount,
     /// Who waits for an answer on a connection that is held up, by connection and channel, in order.
     waiting: HashMap<(ConnectionId, u16), VecDeque<oneshot::Sender<Reply>>, RandomState>,
 }
@@ -61,14 +65,18 @@ impl Shared {
         if options.started == Duration::ZERO {
             options.started = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         }
+        let idle = Arc::new(Idle::default());
+        let in_flight = Idle::count(&idle);
         Arc::new_cyclic(|this| Self {
             address,
+            idle,
             state: Mutex::new(State {
                 engine: Engine::new(options),
                 started: Instant::now(),
                 running: false,
                 stops: 0,
-                ports: Ports::default(),
+                ports: Ports::new(in_flight.clone()),
+                in_flight,
                 waiting: HashMap::default(),
             }),
             timer: Timer::new(this.clone()),
@@ -306,8 +314,32 @@ impl Shared {
         let mut wakers = Wakers::default();
         state.spread_effects(&mut wakers);
         rearm(state.next_deadline());
+        self.tell_if_idle(&state);
         drop(state);
         wakers.wake();
+    }
+
+    /// Lets happen what is due, and says what is under way then.
+    pub(super) fn activity(&self) -> Activity {
+        let mut state = self.lock();
+        let now = state.now();
+        state.engine.advance(now);
+        let mut wakers = Wakers::default();
+        state.spread_effects(&mut wakers);
+        let activity = state.activity();
+        if let Some(deadline) = state.next_deadline() {
+            self.timer.wake_by(deadline);
+        }
+        drop(state);
+        wakers.wake();
+        activity
+    }
+
+    /// Tells those who wait for it that nothing is under way, if that is so.
+    fn tell_if_idle(&self, state: &State) {
+        if self.idle.is_awaited() && state.activity().is_idle() {
+            self.idle.tell();
+        }
     }
 
     fn call_locked(&self, mut state: MutexGuard<'_, State>, command: Command) -> Answer {
@@ -332,6 +364,7 @@ impl Shared {
         if let Some(deadline) = state.next_deadline() {
             self.timer.wake_by(deadline);
         }
+        self.tell_if_idle(&state);
         drop(state);
         wakers.wake();
         reply
@@ -370,6 +403,13 @@ impl State {
         self.running && self.stops == 0
     }
 
+    /// What is under way. While the state is locked this can become less and not more.
+    fn activity(&self) -> Activity {
+        let mut activity = self.engine.activity();
+        activity.at_clients = self.in_flight.get();
+        activity
+    }
+
     fn now(&self) -> Time {
         Time::after_start(self.started.elapsed())
     }
@@ -385,6 +425,9 @@ impl State {
 
     /// Gives a reply to who waits for it, or else back.
     fn answer(&mut self, connection: ConnectionId, channel: u16, reply: Reply) -> Option<Reply> {
+        if self.waiting.is_empty() {
+            return Some(reply);
+        }
         let key = (connection, channel);
         let Some(waiting) = self.waiting.get_mut(&key) else {
             return Some(reply);
@@ -409,12 +452,16 @@ impl State {
         let mut answer = None;
         while let Some(effect) = self.engine.poll_effect() {
             match effect {
-                Effect::Reply { reply, .. } if self.waiting.is_empty() => answer = Some(reply),
                 Effect::Reply {
                     connection,
                     channel,
-                    reply,
-                } => answer = self.answer(connection, channel, reply).or(answer),
+                    mut reply,
+                } => {
+                    if let Reply::Fetched(Some(fetched)) = &mut reply {
+                        fetched.in_flight = self.in_flight.begin();
+                    }
+                    answer = self.answer(connection, channel, reply).or(answer);
+                }
                 Effect::Channel {
                     connection,
                     channel,

@@ -3,6 +3,7 @@
 use std::slice;
 use std::sync::Arc;
 
+use mooq_core::in_flight::InFlight;
 use mooq_core::{ChannelEvent, Deliver, Message};
 
 use super::Engine;
@@ -95,6 +96,7 @@ impl Engine {
                 delivery_tag,
                 redelivered: queued.is_redelivered(),
                 message,
+                in_flight: InFlight::default(),
             }),
         });
         if consumer.no_ack {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
+use mooq_core::in_flight::InFlight;
 use mooq_core::{
     ChannelEvent, Consume, ConsumerTag, Deliver, Message, QueueDeclared, QueueName, ShortString,
 };
@@ -145,6 +146,7 @@ impl Engine {
                     delivery_tag: channel.peek_delivery_tag(),
                     redelivered: false,
                     message: Arc::clone(reply),
+                    in_flight: InFlight::default(),
                 }),
             });
         }

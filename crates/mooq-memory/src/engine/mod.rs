@@ -49,6 +49,7 @@
 //! method does with all of these.
 
 mod acceptance;
+mod activity;
 mod administration;
 mod alarms;
 mod arena;
@@ -92,6 +93,7 @@ use std::collections::{HashMap, VecDeque};
 use foldhash::fast::RandomState;
 use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error};
 
+pub use activity::Activity;
 pub use alarms::Alarm;
 pub use command::{Capabilities, Command, ConnectionId, Effect, Login, Method, Reply};
 pub use faults::{Fault, FaultId, Scope};

@@ -8,6 +8,8 @@
 )]
 
 mod assertions;
+mod chatter;
+mod idle;
 mod inspection;
 mod recording;
 

@@ -55,6 +55,7 @@ async fn a_removed_consumer_has_what_was_in_the_mailbox() {
     state.add_consumer(tag.clone(), Arc::clone(&inbox)).unwrap();
     for delivery_tag in 1..=3 {
         events.send(ChannelEvent::Deliver(Deliver {
+            in_flight: Default::default(),
             consumer_tag: tag.clone(),
             delivery_tag,
             redelivered: false,

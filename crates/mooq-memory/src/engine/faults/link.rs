@@ -68,6 +68,14 @@ impl Links {
         None
     }
 
+    /// How much has not come through.
+    pub(crate) fn held_up(&self) -> usize {
+        self.by_connection
+            .values()
+            .map(|link| link.held.len())
+            .sum()
+    }
+
     /// What has come through.
     pub(crate) fn next_arrived(&mut self) -> Option<Effect> {
         self.arrived.pop_front()

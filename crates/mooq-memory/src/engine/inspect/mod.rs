@@ -65,7 +65,7 @@ impl Engine {
 
 /// Everything that was delivered on a channel and is not settled, what waits for a commit
 /// included.
-fn unsettled(channel: &Channel) -> impl Iterator<Item = &Unacked> {
+pub(super) fn unsettled(channel: &Channel) -> impl Iterator<Item = &Unacked> {
     let held_back = match &channel.publishing {
         PublishingMode::Transaction(transaction) => transaction.settlements.as_slice(),
         _ => &[],

@@ -1,5 +1,6 @@
 //! `basic.qos`, `basic.consume`, `basic.cancel` and `basic.get`.
 
+use mooq_core::in_flight::InFlight;
 use mooq_core::{Consume, ConsumerTag, Fetched, QueueName};
 
 use super::queue::count;
@@ -176,6 +177,7 @@ impl Engine {
             redelivered: queued.is_redelivered(),
             message_count,
             message: self.perhaps_corrupted(message, key, caller.channel),
+            in_flight: InFlight::default(),
         };
         if !no_ack {
             self.channel_mut(caller)?.ledger.enter(Unacked {
