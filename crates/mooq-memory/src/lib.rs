@@ -8,6 +8,7 @@
 mod assertions;
 mod broker;
 pub mod engine;
+pub mod seeds;
 
 pub use assertions::{Recorded, Selection};
 pub use broker::faults;

@@ -161,6 +161,7 @@
 //! | tell what went wrong | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | [`InMemoryBroker`], [`ConnectInMemory`], [`Delivery::new`] |
 //! | let things go wrong | [`faults`] |
+//! | run a test with many seeds | [`for_each_seed`], [`seeds`] |
 //!
 //! # Features
 //!
@@ -191,7 +192,7 @@ pub use mooq_core::{
     VirtualHost,
 };
 #[cfg(feature = "memory")]
-pub use mooq_memory::faults;
+pub use mooq_memory::seeds::for_each_seed;
 #[cfg(feature = "memory")]
 pub use mooq_memory::{
     Activity, Alarm, AlarmGuard, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo,
@@ -199,6 +200,8 @@ pub use mooq_memory::{
     PublishOutcome, QueueInfo, QueueTally, ReadyMessage, Recorded, RecordedDeadLetter,
     RecordedDelivery, RecordedPublish, Recording, Selection, Settled, UnackedMessage,
 };
+#[cfg(feature = "memory")]
+pub use mooq_memory::{faults, seeds};
 
 /// The README's snippets, compiled and run with the doctests.
 #[cfg(all(doctest, feature = "memory"))]

@@ -1,4 +1,4 @@
-//! Any bytes, read as what clients do to a broker of some version: see `tests/engine/script.rs`.
+//! Any bytes, read as what clients do to a broker of some version and seed, and what goes wrong: see `tests/engine/script.rs`.
 
 #![no_main]
 
@@ -10,7 +10,6 @@ mod script;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: (u8, &[u8])| {
-    let (version, bytes) = input;
-    let profile = run::PROFILES[usize::from(version) % run::PROFILES.len()];
-    run::run(profile, &script::read(bytes), false);
+    let (number, bytes) = input;
+    run::run(&run::options(number.into()), &script::read(bytes), false);
 });

@@ -8,6 +8,7 @@ mod administration;
 mod alarms;
 mod channel;
 mod connection;
+mod courier;
 pub mod faults;
 mod idle;
 mod inspection;
@@ -123,6 +124,36 @@ impl InMemoryBroker {
     #[must_use]
     pub fn start_as(profile: Profile) -> Self {
         Self::start_with_options(Options::of(profile))
+    }
+
+    /// The same, in which `seed` decides wherever RabbitMQ leaves something open: in what order
+    /// deliveries of several queues arrive, in what batches confirms come, which of several
+    /// consumers is served first, how the broker names things. The same seed decides the same way
+    /// on a current-thread runtime. [`seeds`](crate::seeds) says more.
+    ///
+    /// For one with a host and a port give [`Self::with_options`] options with a seed.
+    ///
+    /// # Examples
+    /// ```
+    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// for seed in 0..10 {
+    ///     let broker = InMemoryBroker::start_seeded(seed);
+    ///     let chan = broker.connect().await?.create_channel().await?;
+    ///     chan.declare_queue("orders").await?;
+    ///     chan.publish("", "book").routing_key("orders").await?;
+    ///     assert_eq!(chan.get::<String>("orders").await?.ack().await?, "book");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn start_seeded(seed: u64) -> Self {
+        Self::start_with_options(Options {
+            seed: Some(seed),
+            ..Options::default()
+        })
     }
 
     /// The same, set up as `options` say.

@@ -11,6 +11,7 @@ use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error, ErrorKind, Re
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
+use super::courier::Courier;
 use super::idle::Idle;
 use super::ports::{Closed, Ports, Wakers};
 use super::timer::Timer;
@@ -23,6 +24,7 @@ pub(super) struct Shared {
     pub(super) address: Option<(String, u16)>,
     state: Mutex<State>,
     timer: Timer,
+    courier: Courier,
     pub(super) idle: Arc<Idle>,
     /// Wakes who waits to connect over what was frozen.
     thawed: Notify,
@@ -80,6 +82,7 @@ impl Shared {
                 waiting: HashMap::default(),
             }),
             timer: Timer::new(this.clone()),
+            courier: Courier::new(this.clone()),
             thawed: Notify::new(),
         })
     }
@@ -313,6 +316,7 @@ impl Shared {
         state.engine.advance(now);
         let mut wakers = Wakers::default();
         state.spread_effects(&mut wakers);
+        self.hand_over(&mut state, &mut wakers);
         rearm(state.next_deadline());
         self.tell_if_idle(&state);
         drop(state);
@@ -326,6 +330,7 @@ impl Shared {
         state.engine.advance(now);
         let mut wakers = Wakers::default();
         state.spread_effects(&mut wakers);
+        self.hand_over(&mut state, &mut wakers);
         let activity = state.activity();
         if let Some(deadline) = state.next_deadline() {
             self.timer.wake_by(deadline);
@@ -339,6 +344,36 @@ impl Shared {
     fn tell_if_idle(&self, state: &State) {
         if self.idle.is_awaited() && state.activity().is_idle() {
             self.idle.tell();
+        }
+    }
+
+    /// Lets one more thing arrive of what is under way. Says whether that was all, and does `rest`
+    /// then, while the lock is held.
+    pub(super) fn carry_on(&self, rest: impl FnOnce()) -> bool {
+        let mut state = self.lock();
+        let now = state.now();
+        state.engine.carry_on(now);
+        let mut wakers = Wakers::default();
+        state.spread_effects(&mut wakers);
+        let is_done = !state.engine.is_under_way();
+        if is_done {
+            rest();
+        }
+        if let Some(deadline) = state.next_deadline() {
+            self.timer.wake_by(deadline);
+        }
+        self.tell_if_idle(&state);
+        drop(state);
+        wakers.wake();
+        is_done
+    }
+
+    /// Has what is under way carried on, or if there is nobody to do that, does it itself.
+    fn hand_over(&self, state: &mut State, wakers: &mut Wakers) {
+        while state.engine.is_under_way() && !self.courier.call() {
+            let now = state.now();
+            state.engine.carry_on(now);
+            state.spread_effects(wakers);
         }
     }
 
@@ -361,6 +396,7 @@ impl Shared {
     fn finish(&self, mut state: MutexGuard<'_, State>) -> Option<Reply> {
         let mut wakers = Wakers::default();
         let reply = state.spread_effects(&mut wakers);
+        self.hand_over(&mut state, &mut wakers);
         if let Some(deadline) = state.next_deadline() {
             self.timer.wake_by(deadline);
         }

@@ -12,8 +12,8 @@ use super::inspect::unsettled;
 pub struct Activity {
     /// Deliveries that are not settled.
     pub unsettled: usize,
-    /// What is held up by an alarm or a fault: what clients sent and the broker has not read, and
-    /// what it sent and has not arrived.
+    /// What is held up by an alarm or a fault, or takes its time by a seed: what clients sent and
+    /// the broker has not read, and what it sent and has not arrived.
     pub held_up: usize,
     /// What clients have in hand: running callbacks, and mailboxes and inboxes with something in
     /// them. A delivery that is not settled is most often here too.
@@ -61,7 +61,8 @@ impl Engine {
             held_up: unread.map(VecDeque::len).sum::<usize>()
                 + self.unread.len()
                 + self.effects.len()
-                + self.links.held_up(),
+                + self.links.held_up()
+                + self.transit.len(),
             at_clients: 0,
         }
     }

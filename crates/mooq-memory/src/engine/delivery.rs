@@ -16,6 +16,7 @@ use super::ledger::Unacked;
 use super::queue::Queue;
 use super::queue::quorum::with_delivery_count;
 use super::queue::ready::QueuedMessage;
+use super::transit::Parcel;
 
 impl Engine {
     /// Delivers what is ready for as long as a consumer takes it.
@@ -40,6 +41,9 @@ impl Engine {
     /// it has gone to the end of the row.
     pub(super) fn next_consumer(&mut self, key: Key<Queue>) -> Option<Key<Consumer>> {
         loop {
+            if self.is_held(key) {
+                return None;
+            }
             let queue = self.queues.get_mut(key)?;
             if queue.is_quorum() {
                 return self.next_quorum_consumer(key);
@@ -71,20 +75,19 @@ impl Engine {
         }
     }
 
-    /// Sends a message to a consumer that takes it.
-    pub(super) fn deliver(&mut self, queue: Key<Queue>, key: Key<Consumer>, queued: QueuedMessage) {
+    /// Hands a delivery on to the client: it has arrived at its channel.
+    pub(super) fn arrive_at_channel(
+        &mut self,
+        key: Key<Channel>,
+        queue: Key<Queue>,
+        parcel: Parcel,
+    ) {
         if !self.recordings.is_empty() {
-            self.record_delivery(queue, key, &queued);
+            self.record_delivery(key, queue, &parcel);
         }
-        let Some(consumer) = self.consumers.get(key) else {
-            return;
-        };
-        let message = self.as_delivered(queue, &queued);
-        let message = self.perhaps_corrupted(message, queue, consumer.channel);
-        let Some(consumer) = self.consumers.get_mut(key) else {
-            return;
-        };
-        let Some(channel) = self.channels.get_mut(consumer.channel) else {
+        let message = self.as_delivered(queue, &parcel.queued);
+        let message = self.perhaps_corrupted(message, queue, key);
+        let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
         let delivery_tag = channel.next_delivery_tag();
@@ -92,28 +95,20 @@ impl Engine {
             connection: channel.connection,
             channel: channel.number,
             event: ChannelEvent::Deliver(Deliver {
-                consumer_tag: consumer.tag.clone(),
+                consumer_tag: parcel.tag,
                 delivery_tag,
-                redelivered: queued.is_redelivered(),
+                redelivered: parcel.queued.is_redelivered(),
                 message,
                 in_flight: InFlight::default(),
             }),
         });
-        if consumer.no_ack {
-            if let Some(queue) = self.queues.get_mut(queue) {
-                queue.tally.acked += 1;
-            }
-            return;
-        }
-        consumer.unacked += 1;
-        channel.ledger.enter(Unacked {
-            delivery_tag,
-            queue,
-            consumer: Some(key),
-            queued,
-        });
-        if let Some(queue) = self.queues.get_mut(queue) {
-            queue.unacked += 1;
+        if !parcel.no_ack {
+            channel.ledger.enter(Unacked {
+                delivery_tag,
+                queue,
+                consumer: Some(parcel.consumer),
+                queued: parcel.queued,
+            });
         }
     }
 

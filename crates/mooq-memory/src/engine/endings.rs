@@ -19,6 +19,7 @@ impl Engine {
     /// Takes a channel's part in everything away: its consumers go, its deliveries return to
     /// their queues. The channel itself stays for whoever closes it to remove.
     pub(super) fn end_channel(&mut self, key: Key<Channel>) {
+        self.await_channel(key);
         self.cancel_replies(key, None);
         self.recordings.ended(key, Settled::ChannelClosed);
         let Some(channel) = self.channels.get_mut(key) else {
@@ -94,6 +95,7 @@ impl Engine {
 
     /// Removes a queue and tells its consumers. Says how many messages were ready.
     pub(super) fn delete_queue(&mut self, key: Key<Queue>) -> usize {
+        self.await_queue(key);
         let Some(queue) = self.queues.remove(key) else {
             return 0;
         };

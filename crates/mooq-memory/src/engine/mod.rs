@@ -10,6 +10,8 @@
 //!    what it ends (`channel.close`). Two effects on one channel never change places.
 //! 3. [`Engine::next_deadline`] says when something happens by itself: then [`Engine::advance`]
 //!    makes it happen, and there are effects again.
+//! 4. With a seed in the [`Options`], things take their time: while [`Engine::is_under_way`] says
+//!    so, [`Engine::carry_on`] lets one more arrive.
 //!
 //! The same calls give the same effects. Time never goes back: an earlier one counts as the
 //! latest one so far.
@@ -40,13 +42,14 @@
 //! ```
 //!
 //! What an administrator does comes by methods of its own: [`Engine::set_permissions`] and others.
+//! So does what goes wrong: [`Engine::begin_fault`] and others.
 //!
 //! Where things are: a file per noun (`exchange`, `queue`, `consumer`, `channel`, `connection`,
 //! `ledger`, …) holds what one of them is and checks, `bindings` how each exchange kind matches,
-//! `router` how a message finds its queues, `direct_reply` how it
-//! finds none and a channel instead, `acceptance`, `publishing` and `delivery` how it comes
-//! in and goes out, `unconsumed` and `endings` what becomes of the rest, `methods` what each AMQP
-//! method does with all of these.
+//! `router` how a message finds its queues, `direct_reply` how it finds none and a channel instead,
+//! `acceptance`, `publishing` and `delivery` how it comes in and goes out, `transit` what is on its
+//! way meanwhile, `faults` what goes wrong, `unconsumed` and `endings` what becomes of the rest,
+//! `methods` what each AMQP method does with all of these.
 
 mod acceptance;
 mod activity;
@@ -79,11 +82,13 @@ mod profile;
 mod publishing;
 mod queue;
 mod quorum_consumers;
+mod random;
 mod recording;
 mod reply_error;
 mod router;
 mod time;
 mod timers;
+mod transit;
 mod unconsumed;
 mod users;
 mod vhost;
@@ -128,6 +133,7 @@ use recording::Recordings;
 use reply_error::ReplyError;
 use router::Router;
 use timers::Timers;
+use transit::Transit;
 use unconsumed::PendingDeadLetter;
 use users::Users;
 use vhost::VirtualHost;
@@ -140,6 +146,8 @@ pub struct Engine {
     /// Whether anything that is here depends on the time, or once did.
     keeps_time: bool,
     names: NameGenerator,
+    /// What is under way from queues to channels.
+    transit: Transit,
     users: Users,
     vhosts: Arena<VirtualHost>,
     vhosts_by_name: HashMap<mooq_core::VirtualHost, Key<VirtualHost>, RandomState>,
@@ -185,7 +193,8 @@ impl Engine {
         let mut engine = Self {
             now: Time::START,
             keeps_time: false,
-            names: NameGenerator::new(options.seed),
+            names: NameGenerator::new(options.seed.unwrap_or_default()),
+            transit: Transit::new(options.seed),
             options,
             users: Users::default(),
             vhosts: Arena::new(),
@@ -304,6 +313,11 @@ impl Engine {
             vhost: open.vhost,
         });
         let id = method.id();
+        if let Some(caller) = caller
+            && !matches!(method, Method::BasicPublish(_) | Method::BasicSettle(_))
+        {
+            self.await_channel(caller.channel);
+        }
         let outcome = match caller {
             None => self.open_channel(connection, number, &method),
             Some(caller) if self.is_closing(caller) => {
@@ -321,6 +335,7 @@ impl Engine {
             Err(error) => self.fail(connection, caller, error, id),
         }
         self.finish_dead_letters();
+        self.perhaps_carry_on();
     }
 
     /// What the broker does next, if anything is left of what the last calls brought about.

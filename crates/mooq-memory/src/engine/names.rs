@@ -1,5 +1,7 @@
 //! Names that the broker chooses: `amq.gen-…` for queues, `amq.ctag-…` for consumers.
 
+use super::random::Random;
+
 /// The alphabet of RabbitMQ's generated names: base64 that is safe in URLs.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -9,12 +11,14 @@ const LENGTH: usize = 22;
 /// Generates names that look as RabbitMQ's do, the same ones for the same seed.
 #[derive(Debug)]
 pub(crate) struct NameGenerator {
-    state: u64,
+    random: Random,
 }
 
 impl NameGenerator {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { state: seed }
+        Self {
+            random: Random::new(seed),
+        }
     }
 
     /// `prefix`, a hyphen and 22 characters.
@@ -38,20 +42,11 @@ impl NameGenerator {
     }
 
     fn push_random(&mut self, name: &mut String) {
-        let mut bits = (u128::from(self.next()) << 64) | u128::from(self.next());
+        let mut bits = (u128::from(self.random.next()) << 64) | u128::from(self.random.next());
         for _ in 0..LENGTH {
             name.extend(ALPHABET.get((bits & 63) as usize).map(|c| char::from(*c)));
             bits >>= 6;
         }
-    }
-
-    /// SplitMix64: every state leads to another number, so no two names of a run are equal.
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 

@@ -10,8 +10,11 @@ use super::profile::Profile;
 pub struct Options {
     /// Which RabbitMQ to behave as.
     pub profile: Profile,
-    /// Where the names that the broker chooses begin: the same seed gives the same names.
-    pub seed: u64,
+    /// What decides wherever RabbitMQ leaves something open, and the names that the broker
+    /// chooses: the same seed, the same decisions. With none, names are the same in every broker,
+    /// and everything happens in the plain order: what a method brings about has happened before
+    /// the next one is looked at.
+    pub seed: Option<u64>,
     /// How long after the Unix epoch the broker was made, for the times it writes into headers.
     pub started: Duration,
     /// How many channels a connection may have open. RabbitMQ's default is 2047.
@@ -27,7 +30,7 @@ impl Options {
     pub fn of(profile: Profile) -> Self {
         Self {
             profile,
-            seed: 0,
+            seed: None,
             started: Duration::ZERO,
             channel_max: 2047,
             max_message_size: None,

@@ -84,15 +84,7 @@ impl Engine {
             return Ok(());
         }
         if let Some(sequence) = sequence {
-            let multiple = false;
-            self.send(
-                caller,
-                if taken {
-                    ChannelEvent::Confirm { sequence, multiple }
-                } else {
-                    ChannelEvent::Nack { sequence, multiple }
-                },
-            );
+            self.settle_publish(caller.channel, sequence, taken);
         }
         Ok(())
     }

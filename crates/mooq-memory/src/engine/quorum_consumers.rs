@@ -67,6 +67,7 @@ impl Engine {
         };
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.consumers.add(key, priority);
+            self.transit.place_newest(queue, priority);
             if let Some(consumer) = self.consumers.get_mut(key)
                 && consumer.credit == Some(0)
             {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use crate::harness::{consumer, publish, settle};
-use crate::run::{PROFILES, run};
+use crate::run::{options, run};
 use crate::script;
 
 /// How many commands the ordinary run takes. `fuzz/` is for more.
@@ -26,8 +26,7 @@ fn a_million_commands_break_nothing() {
         key[8..].copy_from_slice(&seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
         TestRng::from_seed(RngAlgorithm::XorShift, &key).fill_bytes(&mut bytes);
         let steps = script::read(&bytes);
-        let profile = PROFILES[usize::try_from(seed % 3).unwrap()];
-        let outcome = catch_unwind(|| run(profile, &steps, false));
+        let outcome = catch_unwind(|| run(&options(seed), &steps, false));
         let outcome = outcome.unwrap_or_else(|_| panic!("seed {seed} broke it"));
         commands += outcome.commands;
         deliveries += outcome.deliveries;
@@ -41,11 +40,12 @@ proptest! {
 
     #[test]
     fn the_same_commands_have_the_same_effects(
-        profile in prop::sample::select(&PROFILES[..]),
+        number in any::<u32>(),
         bytes in prop::collection::vec(any::<u8>(), 0..4_000),
     ) {
         let steps = script::read(&bytes);
-        prop_assert_eq!(run(profile, &steps, true), run(profile, &steps, true));
+        let options = options(number.into());
+        prop_assert_eq!(run(&options, &steps, true), run(&options, &steps, true));
     }
 
     /// One queue without limits: what was published is ready, unacked or settled.

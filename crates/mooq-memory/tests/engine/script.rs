@@ -11,7 +11,7 @@ use mooq_core::{
     FieldValue, Message, Properties, Publish, QueueDeclare, QueueName, RoutingKey, Settle,
     Settlement,
 };
-use mooq_memory::engine::Method;
+use mooq_memory::engine::{Fault, Method, Scope};
 
 /// How many connections there are.
 pub(crate) const CLIENTS: usize = 3;
@@ -25,16 +25,40 @@ const KEYS: [&str; 9] = [
 ];
 const TAGS: [&str; 3] = ["t", "u", ""];
 
-/// What one client does on one of its channels, after some time.
+/// What one client does on one of its channels, or what goes wrong, after some time.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     pub(crate) client: usize,
     pub(crate) channel: u16,
-    pub(crate) method: Method,
+    pub(crate) action: Action,
     pub(crate) later: Duration,
     /// The client settles only what it has (the tag says which of those), and opens its channel
     /// again at once if the broker closes it.
     pub(crate) is_sensible: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Action {
+    /// The client sends a method.
+    Send(Method),
+    /// Something goes wrong.
+    Fault(FaultStep),
+    /// Something arrives that is under way.
+    CarryOn,
+}
+
+/// What goes wrong, or does not any more.
+#[derive(Debug, Clone)]
+pub(crate) enum FaultStep {
+    Begin(Fault, Scope),
+    /// The oldest one ends.
+    End,
+    DropConnections(Scope),
+    ForceConnections(Scope),
+    CloseChannels(Scope),
+    CancelConsumers(Scope),
+    DeleteQueues(Scope),
+    Restart,
 }
 
 /// Reads steps until the bytes end.
@@ -48,9 +72,61 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
         client: u.choose_index(CLIENTS)?,
         channel: u.int_in_range(1..=CHANNELS)?,
         later: Duration::from_millis(if u.ratio(1, 4)? { 1 } else { 0 }),
-        method: method(u)?,
+        action: action(u)?,
         is_sensible: u.ratio(15, 16)?,
     })
+}
+
+fn action(u: &mut Unstructured<'_>) -> Result<Action> {
+    Ok(match u.int_in_range(0..=24)? {
+        0 => Action::Fault(fault_step(u)?),
+        1 | 2 => Action::CarryOn,
+        _ => Action::Send(method(u)?),
+    })
+}
+
+fn fault_step(u: &mut Unstructured<'_>) -> Result<FaultStep> {
+    Ok(match u.int_in_range(0..=19)? {
+        0..8 => FaultStep::Begin(fault(u)?, scope(u)?),
+        8..16 => FaultStep::End,
+        16 => match u.int_in_range(0..=3)? {
+            0 => FaultStep::DropConnections(scope(u)?),
+            1 => FaultStep::ForceConnections(scope(u)?),
+            2 => FaultStep::DeleteQueues(scope(u)?),
+            _ => FaultStep::Restart,
+        },
+        17 => FaultStep::CloseChannels(scope(u)?),
+        _ => FaultStep::CancelConsumers(scope(u)?),
+    })
+}
+
+/// Not those that keep clients out: these connect again at once, however often.
+fn fault(u: &mut Unstructured<'_>) -> Result<Fault> {
+    let times = u.int_in_range(0..=2)?;
+    Ok(match u.int_in_range(0..=10)? {
+        0 => Fault::Freeze,
+        1 => Fault::Slow(Duration::from_millis(u.int_in_range(0..=2)?)),
+        2 => Fault::NackPublishes(times),
+        3 => Fault::LosePublishes(times),
+        4 => Fault::LoseConfirms(times),
+        5 => Fault::LoseAcks(times),
+        6 => Fault::Redeliver(times),
+        7 => Fault::CorruptBodies(times),
+        8 => Fault::FillQueues,
+        9 => Fault::HoldQueues,
+        _ => Fault::ReorderQueues,
+    })
+}
+
+fn scope(u: &mut Unstructured<'_>) -> Result<Scope> {
+    let mut scope = Scope::default();
+    match u.int_in_range(0..=4)? {
+        0 => scope.queue = Some(u.choose(&QUEUES)?.to_string()),
+        1 => scope.exchange = Some(u.choose(&EXCHANGES)?.to_string()),
+        2 => scope.connection = Some(u.int_in_range(0..=CLIENTS)?.to_string()),
+        _ => {}
+    }
+    Ok(scope)
 }
 
 fn method(u: &mut Unstructured<'_>) -> Result<Method> {

@@ -1,6 +1,7 @@
 //! Deliveries and acknowledgements that go wrong.
 
-use mooq_core::{ErrorKind, Settle, Settlement};
+use futures_util::{FutureExt, StreamExt};
+use mooq_core::{ChannelEvent, ErrorKind, Settle, Settlement};
 use mooq_memory::InMemoryBroker;
 
 use crate::client::{Client, queue, text};
@@ -138,4 +139,94 @@ async fn a_corrupted_body_is_sound_when_it_comes_again() {
         [client.delivered(), client.delivered()],
         ["{\"id\":1} again", " again"]
     );
+}
+
+#[tokio::test]
+async fn a_held_queue_delivers_in_order_when_the_last_hold_ends() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::new(&broker).await;
+    client.declare("orders").await;
+    client.declare("payments").await;
+    client.consume("orders").await;
+    client.consume("payments").await;
+    let first = broker.faults().queue("orders").hold_queues();
+    let second = broker.faults().queue("ord*").hold_queues();
+    for (queue, body) in [
+        ("orders", "1"),
+        ("payments", "2"),
+        ("orders", "3"),
+        ("orders", "4"),
+    ] {
+        client.put(queue, body);
+    }
+    assert_eq!(client.delivered(), "2");
+    let fetched = client
+        .channel
+        .get(queue("orders").name, true)
+        .await
+        .unwrap();
+    assert_eq!(text(&fetched.unwrap().message), "1");
+    drop(first);
+    client.hears_nothing();
+    drop(second);
+    assert_eq!([client.delivered(), client.delivered()], ["3", "4"]);
+}
+
+#[tokio::test]
+async fn queues_overtake_each_other_and_keep_their_own_order() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::named(&broker, "shop").await;
+    for name in ["a", "b", "c"] {
+        client.declare(name).await;
+        client.consume(name).await;
+    }
+    let reordering = broker
+        .faults()
+        .connection("shop")
+        .queue("[ab]")
+        .reorder_queues();
+    for (queue, body) in [
+        ("a", "a1"),
+        ("b", "b1"),
+        ("c", "c1"),
+        ("a", "a2"),
+        ("b", "b2"),
+    ] {
+        client.put(queue, body);
+    }
+    assert_eq!(client.delivered(), "c1", "nothing holds this one up");
+    client.hears_nothing();
+    let mut order = Vec::new();
+    while order.len() < 4 {
+        let event = client.events.next().await.unwrap();
+        let ChannelEvent::Deliver(delivery) = event else {
+            panic!("{event:?}");
+        };
+        order.push(text(&delivery.message));
+    }
+    assert_eq!(order, ["b1", "b2", "a1", "a2"]);
+    assert_eq!(reordering.strikes(), 4);
+
+    // What a client asks for comes after all that was sent to it before.
+    client.put("a", "a3");
+    client.put("b", "b3");
+    client.declare("a").await;
+    assert_eq!([client.delivered(), client.delivered()], ["b3", "a3"]);
+
+    client.put("a", "a4");
+    client.hears_nothing();
+    drop(reordering);
+    assert_eq!(client.delivered(), "a4");
+}
+
+#[test]
+fn without_a_runtime_nothing_stays_under_way() {
+    let broker = InMemoryBroker::start_seeded(1);
+    let opened = Client::new(&broker).now_or_never();
+    let mut client = opened.expect("nothing has to be waited for");
+    let declared = client.declare("orders").now_or_never();
+    declared.expect("nothing has to be waited for");
+    client.consume("orders").now_or_never().unwrap();
+    client.put("orders", "book");
+    assert_eq!(client.delivered(), "book");
 }

@@ -96,4 +96,96 @@ impl Faults {
     pub fn corrupt_bodies(self, times: u64) -> FaultGuard {
         self.begin(Fault::CorruptBodies(times))
     }
+
+    /// Queues deliver nothing to their consumers, as a queue that is busy with its disk does.
+    /// Messages are ready meanwhile, can be fetched, and are delivered in order when the guard is
+    /// dropped. While one queue is held and another one is not, a service sees their messages in
+    /// the order that the test wants. A broker whose queues are held can be idle.
+    ///
+    /// Heeds the limit to queues.
+    ///
+    /// # Examples
+    /// ```
+    /// # use mooq::{ConnectInMemory, Delivery, ExchangeKind::Direct, InMemoryBroker};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// use tokio::sync::mpsc::unbounded_channel;
+    ///
+    /// let broker = InMemoryBroker::start();
+    /// let conn = broker.connect().await?;
+    /// let chan = conn.create_channel().await?;
+    /// let (seen, mut payments_and_orders) = unbounded_channel();
+    /// for queue in ["orders", "payments"] {
+    ///     let seen = seen.clone();
+    ///     chan.register_consumer("shop", Direct)
+    ///         .queue(queue)
+    ///         .routing_key(queue)
+    ///         .callback(move |event: Delivery<String>| {
+    ///             let _ = seen.send(event.msg);
+    ///             async {}
+    ///         })
+    ///         .await?;
+    /// }
+    ///
+    /// let held = broker.faults().queue("orders").hold_queues();
+    /// chan.publish("shop", "ordered").routing_key("orders").await?;
+    /// chan.publish("shop", "paid").routing_key("payments").await?;
+    /// conn.process_events().cycles(1).await?;
+    /// drop(held);
+    /// conn.process_events().cycles(1).await?;
+    /// assert_eq!(payments_and_orders.try_recv().unwrap(), "paid");
+    /// assert_eq!(payments_and_orders.try_recv().unwrap(), "ordered");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn hold_queues(self) -> FaultGuard {
+        self.begin(Fault::HoldQueues)
+    }
+
+    /// What several queues send to consumers of one connection at about the same time arrives in
+    /// the opposite order: of what is under way, that first which was sent last. Each queue's own
+    /// messages keep their order, as RabbitMQ guarantees; between queues it guarantees nothing.
+    ///
+    /// What is under way arrives as soon as no task has anything else to do first: what a service
+    /// publishes without waiting for confirms is under way together.
+    ///
+    /// Heeds the limits to connections and to queues. It strikes once for each delivery.
+    ///
+    /// # Examples
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use futures_util::StreamExt;
+    /// use mooq_core::{
+    ///     ChannelEvent, Consume, Endpoint, Message, Publish, QueueDeclare, Scheme, Transport,
+    /// };
+    /// use mooq_memory::InMemoryBroker;
+    ///
+    /// let broker = InMemoryBroker::start();
+    /// let opened = broker.transport().open(&Endpoint::new(Scheme::Memory)).await?;
+    /// let mut opened = opened.connection.open_channel().await?;
+    /// let channel = &opened.channel;
+    /// for queue in ["orders", "payments"] {
+    ///     channel.declare_queue(QueueDeclare::new(queue.try_into()?)).await?;
+    ///     channel.consume(Consume::new(queue.try_into()?)).await?;
+    /// }
+    ///
+    /// let _reordering = broker.faults().reorder_queues();
+    /// for queue in ["orders", "payments"] {
+    ///     let _ = channel.publish(Publish::new(Message {
+    ///         exchange: "".try_into()?,
+    ///         routing_key: queue.try_into()?,
+    ///         properties: Default::default(),
+    ///         body: "body".into(),
+    ///     }))?;
+    /// }
+    /// for queue in ["payments", "orders"] {
+    ///     let Some(ChannelEvent::Deliver(delivery)) = opened.events.next().await else { panic!() };
+    ///     assert_eq!(delivery.message.routing_key, queue);
+    /// }
+    /// # Ok::<(), mooq_core::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn reorder_queues(self) -> FaultGuard {
+        self.begin(Fault::ReorderQueues)
+    }
 }

@@ -20,6 +20,8 @@
 //! | [`cancel_consumers`](Faults::cancel_consumers) | cancels consumers, whose queues stay | a queue whose node goes down | at once |
 //! | [`delete_queues`](Faults::delete_queues) | deletes queues under their consumers | an operator, another service | at once |
 //! | [`fill_queues`](Faults::fill_queues) | queues take nothing: nack | `max-length` reached with `reject-publish` | with its guard |
+//! | [`hold_queues`](Faults::hold_queues) | queues deliver nothing | a queue that is busy with its disk | with its guard |
+//! | [`reorder_queues`](Faults::reorder_queues) | deliveries of several queues overtake each other | queues that are busy at different times | with its guard |
 //! | [`nack_publishes`](Faults::nack_publishes) | refuses the next N publishes | a queue that fails inside | with its guard |
 //! | [`lose_publishes`](Faults::lose_publishes) | the next N publishes are lost with their connections | a connection lost before the broker has read | with its guard |
 //! | [`lose_confirms`](Faults::lose_confirms) | takes the next N publishes, and loses the connection before the confirm | a connection lost at the worst moment | with its guard |

@@ -72,6 +72,7 @@ impl Engine {
         for (key, channel, tag) in fitting {
             // With the first of them its queue may have gone, and the others with that.
             if self.consumers.get(key).is_some() {
+                self.await_channel(channel);
                 self.tell_cancelled(channel, tag);
                 self.end_consumer(key);
             }

@@ -23,20 +23,80 @@ impl Engine {
             return message;
         }
         let corrupted = |fault: &Fault| matches!(fault, Fault::CorruptBodies(_)).then_some(());
-        let channel = self.channels.get(channel);
-        let connection = channel.and_then(|c| self.connections.get(c.connection.0));
-        let queue = self.queues.get(queue).map(|queue| queue.name.as_str());
-        let what = Involved {
-            exchange: Some(&message.exchange),
-            queues: queue.as_slice(),
-            ..Involved::connection(connection.and_then(|open| open.name.as_deref()))
-        };
-        if self.faults.strike(what, corrupted).is_none() {
+        let exchange = Some(message.exchange.as_str());
+        if self
+            .strike_delivery(queue, channel, exchange, corrupted)
+            .is_none()
+        {
             return message;
         }
         let mut message = Arc::unwrap_or_clone(message);
         message.body = corrupt(&message.body).into();
         message.into()
+    }
+
+    /// Whether what a queue sends to a channel may be overtaken by what another one sends.
+    pub(in crate::engine) fn reorders(&mut self, queue: Key<Queue>, channel: Key<Channel>) -> bool {
+        if self.faults.is_empty() {
+            return false;
+        }
+        let reordered = |fault: &Fault| matches!(fault, Fault::ReorderQueues).then_some(());
+        self.strike_delivery(queue, channel, None, reordered)
+            .is_some()
+    }
+
+    /// Whether a queue delivers nothing.
+    pub(in crate::engine) fn is_held(&self, queue: Key<Queue>) -> bool {
+        if self.faults.is_empty() {
+            return false;
+        }
+        let queue = self.queues.get(queue).map(|queue| queue.name.as_str());
+        let what = Involved {
+            queues: queue.as_slice(),
+            ..Involved::default()
+        };
+        let mut active = self.faults.active.iter();
+        active.any(|active| active.fault == Fault::HoldQueues && active.scope.fits(what))
+    }
+
+    /// Lets queues deliver again that were held.
+    pub(super) fn resume_queues(&mut self) {
+        let waiting = self.queues.iter();
+        let waiting: Vec<_> = waiting
+            .filter(|(_, queue)| !queue.ready.is_empty())
+            .map(|(key, _)| key)
+            .collect();
+        for queue in waiting {
+            self.pump(queue);
+        }
+    }
+
+    /// Brings the order of what is under way in line with the faults as they are now.
+    pub(super) fn adapt_transit(&mut self) {
+        let mut active = self.faults.active.iter();
+        let is_reordered = active.any(|active| active.fault == Fault::ReorderQueues);
+        if self.transit.latest_first && !is_reordered && !self.is_seeded() {
+            self.await_all();
+        }
+        self.transit.latest_first = is_reordered;
+    }
+
+    fn strike_delivery<T>(
+        &mut self,
+        queue: Key<Queue>,
+        channel: Key<Channel>,
+        exchange: Option<&str>,
+        effect: impl Fn(&Fault) -> Option<T>,
+    ) -> Option<T> {
+        let queue = self.queues.get(queue).map(|queue| queue.name.as_str());
+        let channel = self.channels.get(channel);
+        let connection = channel.and_then(|c| self.connections.get(c.connection.0));
+        let what = Involved {
+            exchange,
+            queues: queue.as_slice(),
+            ..Involved::connection(connection.and_then(|open| open.name.as_deref()))
+        };
+        self.faults.strike(what, effect)
     }
 }
 

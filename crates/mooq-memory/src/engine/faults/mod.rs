@@ -53,6 +53,10 @@ pub enum Fault {
     CorruptBodies(u64),
     /// Queues take nothing, as if they were full.
     FillQueues,
+    /// Queues deliver nothing.
+    HoldQueues,
+    /// Of what several queues have under way, that arrives first which was sent last.
+    ReorderQueues,
 }
 
 impl Fault {
@@ -70,7 +74,9 @@ impl Fault {
             | Self::Slow(_)
             | Self::RefuseLogins
             | Self::LimitChannels(_)
-            | Self::FillQueues => None,
+            | Self::FillQueues
+            | Self::HoldQueues
+            | Self::ReorderQueues => None,
         }
     }
 }
@@ -134,14 +140,23 @@ impl Engine {
             strikes: 0,
         });
         self.adapt_links();
+        self.adapt_transit();
         id
     }
 
     /// Ends a fault. Nothing happens if it has ended already.
     pub fn end_fault(&mut self, now: Time, id: FaultId) {
         self.advance(now);
-        self.faults.active.retain(|active| active.id != id);
+        let Some(at) = self.faults.active.iter().position(|active| active.id == id) else {
+            return;
+        };
+        let ended = self.faults.active.remove(at).fault;
         self.adapt_links();
+        self.adapt_transit();
+        if ended == Fault::HoldQueues {
+            self.resume_queues();
+            self.finish_dead_letters();
+        }
     }
 
     /// How often a fault has struck; 0 once it has ended.

@@ -196,6 +196,7 @@ impl Engine {
         let key = self.consumers.insert(consumer);
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.consumers.add(key, priority);
+            self.transit.place_newest(queue, priority);
             let wants_it = exclusive || queue.options.single_active_consumer;
             if wants_it && queue.consumers.sole.is_none() {
                 queue.consumers.sole = Some(key);

@@ -50,6 +50,21 @@ impl QueueConsumers {
         self.unpark(consumer, priority);
     }
 
+    /// Gives the consumer that came last another place in its priority: that of the number which
+    /// `choose` finds below what it is given.
+    pub(crate) fn place_newest(&mut self, priority: i64, choose: impl FnOnce(usize) -> usize) {
+        let level = self
+            .ready
+            .iter_mut()
+            .find(|level| level.priority == priority);
+        if let Some(level) = level
+            && let Some(newest) = level.turns.pop_back()
+        {
+            let at = choose(level.turns.len() + 1).min(level.turns.len());
+            level.turns.insert(at, newest);
+        }
+    }
+
     /// Removes a consumer, parked or not.
     pub(crate) fn remove(&mut self, consumer: Key<Consumer>, priority: i64) {
         self.all.retain(|other| *other != consumer);

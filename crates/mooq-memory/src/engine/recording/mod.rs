@@ -19,12 +19,12 @@ use super::Engine;
 use super::acceptance::Accepted;
 use super::arena::{Arena, Key};
 use super::channel::{Channel, Fate};
-use super::consumer::Consumer;
 use super::dead_letter::{DeadLetter, Reason};
 use super::direct_reply::REPLY_TO;
 use super::ledger::Unacked;
 use super::queue::Queue;
 use super::queue::ready::QueuedMessage;
+use super::transit::Parcel;
 
 /// A recording that goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -142,22 +142,19 @@ impl Engine {
         self.recordings.for_each(|log| log.publish(&publish));
     }
 
-    /// Records that a consumer gets the next message of a queue.
+    /// Records that a delivery arrives at its channel.
     pub(super) fn record_delivery(
         &mut self,
+        key: Key<Channel>,
         queue: Key<Queue>,
-        consumer: Key<Consumer>,
-        queued: &QueuedMessage,
+        parcel: &Parcel,
     ) {
-        let Some(consumer) = self.consumers.get(consumer) else {
+        let Some(channel) = self.channels.get(key) else {
             return;
         };
-        let Some(channel) = self.channels.get(consumer.channel) else {
-            return;
-        };
-        let to = (consumer.channel, channel.peek_delivery_tag());
-        let (tag, no_ack) = (consumer.tag.clone(), consumer.no_ack);
-        self.record_sent(queue, to, Some(tag), queued, no_ack);
+        let to = (key, channel.peek_delivery_tag());
+        let tag = parcel.tag.clone();
+        self.record_sent(queue, to, Some(tag), &parcel.queued, parcel.no_ack);
     }
 
     /// Records that a message is fetched.

@@ -1,0 +1,119 @@
+//! Seeds: a test that meets what RabbitMQ may do, and can be run again as it was.
+//!
+//! Where RabbitMQ leaves something open, a broker that is started with a seed
+//! ([`start_seeded`](crate::InMemoryBroker::start_seeded)) decides by that seed:
+//!
+//! - in what order the deliveries of several queues arrive, and how far they are behind: each
+//!   queue's own deliveries to a channel stay in order;
+//! - in what batches confirms come: one by one, or several as one (`multiple`), a later one before
+//!   an earlier one;
+//! - which of several consumers of one priority is served first: then they are served in turn;
+//! - how the broker names queues and consumers.
+//!
+//! What RabbitMQ guarantees stays as it is. A broker without a seed decides in one plain way:
+//! whatever a method brings about has happened before the next one is looked at.
+//!
+//! [`for_each_seed`] runs a test with many seeds and says which one failed.
+//!
+//! The same seed gives the same run on a current-thread runtime, as `#[tokio::test]` starts one,
+//! if the test is deterministic itself: `tokio::select!` without `biased`, a `HashMap` that is
+//! walked through, and a clock that is not paused are where other chance comes in.
+
+use std::any::Any;
+use std::env;
+use std::fmt::Display;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{ExitCode, Termination};
+use std::thread;
+
+use tokio::runtime::Builder;
+
+/// The variable that names the one seed to run.
+const VARIABLE: &str = "MOOQ_SEED";
+
+/// Runs a test once with each seed, on a current-thread runtime of its own. If the environment
+/// variable `MOOQ_SEED` is set, with that seed alone.
+///
+/// # Panics
+/// If the test panics or returns an error, at the first seed for which it does. The message's last
+/// line runs the test again with that seed: `MOOQ_SEED=17 cargo test name_of_the_test`. Also if
+/// `MOOQ_SEED` is not a number.
+///
+/// # Examples
+/// ```
+/// use mooq::{ConnectInMemory, InMemoryBroker};
+///
+/// // In a #[test]:
+/// mooq::for_each_seed(0..20, |seed| async move {
+///     let broker = InMemoryBroker::start_seeded(seed);
+///     let chan = broker.connect().await?.create_channel().await?;
+///     chan.declare_queue("orders").await?;
+///     chan.publish("", "book").routing_key("orders").await?;
+///     assert_eq!(broker.queues("orders")[0].ready, 1);
+///     Ok::<(), mooq::Error>(())
+/// });
+/// ```
+///
+/// A test that fails for some seeds says which one it was:
+/// ```should_panic
+/// mooq::for_each_seed(0..100, |seed| async move {
+///     assert_ne!(seed, 17);
+/// });
+/// // seed 17: assertion `left != right` failed …
+/// // MOOQ_SEED=17 cargo test …
+/// ```
+#[track_caller]
+pub fn for_each_seed<F>(seeds: impl IntoIterator<Item = u64>, test: impl Fn(u64) -> F)
+where
+    F: Future<Output: Termination>,
+{
+    match env::var(VARIABLE) {
+        Ok(seed) => match seed.parse() {
+            Ok(seed) => run(seed, &test),
+            Err(_) => fail(format!("{VARIABLE} is '{seed}', expected a number")),
+        },
+        Err(_) => seeds.into_iter().for_each(|seed| run(seed, &test)),
+    }
+}
+
+#[track_caller]
+fn run<F>(seed: u64, test: impl Fn(u64) -> F)
+where
+    F: Future<Output: Termination>,
+{
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        runtime.map(|runtime| runtime.block_on(async { test(seed).await }).report())
+    }));
+    let problem = match outcome {
+        Ok(Ok(code)) if code == ExitCode::SUCCESS => return,
+        Ok(Ok(_)) => "the test returned an error, which is printed above".to_owned(),
+        Ok(Err(no_runtime)) => format!("there is no runtime: {no_runtime}"),
+        Err(panic) => message(&*panic).to_owned(),
+    };
+    fail(with_replay(seed, problem));
+}
+
+/// What a panic said, as far as it was text.
+fn message(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "a panic without a message",
+    }
+}
+
+fn with_replay(seed: u64, problem: impl Display) -> String {
+    // A test's thread has the test's name, unless all tests share the main thread.
+    let thread = thread::current();
+    let name = thread.name().filter(|name| *name != "main");
+    let name = name.map_or_else(String::new, |name| format!(" {name}"));
+    format!("seed {seed}: {problem}\n{VARIABLE}={seed} cargo test{name}")
+}
+
+#[track_caller]
+#[allow(clippy::panic, reason = "this is how a test fails")]
+fn fail(message: impl Display) {
+    panic!("{message}");
+}
