@@ -5,3 +5,4 @@ pub mod pipeline;
 pub mod rabbit;
 pub mod routing;
 pub mod scaling;
+pub mod waiting;

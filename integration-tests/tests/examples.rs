@@ -84,3 +84,18 @@ async fn unit_test_a_service_bills_an_order() {
         ["Invoice { order: 1, cents: 750 }"]
     );
 }
+
+#[tokio::test]
+async fn retry_for_a_day_tries_five_times() {
+    assert_eq!(
+        output_of("retry_for_a_day", &[]).await,
+        [
+            "after 86400s 1 given up",
+            "tried after 0ns",
+            "tried after 1s",
+            "tried after 3661s",
+            "tried after 39661s",
+            "tried after 61s",
+        ]
+    );
+}

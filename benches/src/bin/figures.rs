@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mooq::Endpoint;
 use mooq_benches::scaling::{Crowd, Crowded};
-use mooq_benches::{pipeline, rabbit, routing};
+use mooq_benches::{pipeline, rabbit, routing, waiting};
 use tokio::runtime::Builder;
 
 /// How often each workload runs, in turn with its baseline: the best counts, since the machine's
@@ -38,6 +38,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         .enable_all()
         .build()?
         .block_on(in_memory());
+    // Last of what is in memory: from here on the process has had a paused clock.
+    rows.push(day_of_retries());
     if let Ok(url) = env::var("MOOQ_URL") {
         // On threads, as a service runs, and as lapin brings its own in any case.
         let runtime = Builder::new_multi_thread().enable_all().build()?;
@@ -52,6 +54,7 @@ async fn in_memory() -> Vec<Row> {
     // First, while the process's memory holds nothing else.
     let mut rows: Vec<Row> = queued_messages().await.into_iter().collect();
     rows.push(publish_callback_ack().await);
+    rows.push(rounds_until_idle().await);
     rows.extend(topic_routing());
     rows.extend(fresh_brokers().await);
     rows.extend(Crowd::ALL.map(crowded));
@@ -99,6 +102,39 @@ async fn publish_callback_ack() -> Row {
         ratio: format!("{:.2}", ours.as_secs_f64() / mpsc.as_secs_f64()),
         bar: "at least 1000 k/s",
         ok: rate >= 1e6,
+    }
+}
+
+async fn rounds_until_idle() -> Row {
+    const IDLE_ROUNDS: u64 = 30_000;
+    let (mut idle, mut told) = (Duration::MAX, Duration::MAX);
+    for _ in 0..ROUNDS {
+        idle = idle.min(waiting::rounds_until_idle(IDLE_ROUNDS).await);
+        told = told.min(waiting::rounds_until_told(IDLE_ROUNDS).await);
+    }
+    let (idle, told) = (nanos(idle, IDLE_ROUNDS), nanos(told, IDLE_ROUNDS));
+    Row {
+        what: "memory: publish, callback, wait_idle".into(),
+        figure: format!("{:.1} us", idle / 1e3),
+        baseline: format!("told by it {:.1} us", told / 1e3),
+        ratio: format!("{:.2}", idle / told),
+        bar: "at most 1.5",
+        ok: idle <= 1.5 * told,
+    }
+}
+
+fn day_of_retries() -> Row {
+    const DAYS: usize = 100;
+    let mut days: Vec<_> = (0..DAYS).map(|_| waiting::day_of_retries()).collect();
+    days.sort();
+    let median = days[DAYS / 2];
+    Row {
+        what: "memory: a day of retries, median".into(),
+        figure: format!("{:.2} ms", median.as_secs_f64() * 1e3),
+        baseline: "5 ms".into(),
+        ratio: format!("{:.2}", median.as_secs_f64() * 1e3 / 5.0),
+        bar: "at most 5 ms",
+        ok: median <= Duration::from_millis(5),
     }
 }
 

@@ -160,6 +160,7 @@
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
 //! | tell what went wrong | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | [`InMemoryBroker`], [`ConnectInMemory`], [`Delivery::new`] |
+//! | wait in a test, look in, assert | [`InMemoryBroker::wait_idle`], [`InMemoryBroker::record`], [`Recording`], [`Selection`] |
 //! | let things go wrong | [`faults`] |
 //! | run a test with many seeds | [`for_each_seed`], [`seeds`] |
 //!
@@ -207,3 +208,8 @@ pub use mooq_memory::{faults, seeds};
 #[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../../../README.md")]
 pub struct ReadmeDoctests;
+
+/// The same for what the documentation says of time.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/virtual-time.md")]
+pub struct VirtualTimeDoctests;

@@ -363,14 +363,17 @@ impl Engine {
         self.timers.next().into_iter().chain(arrival).min()
     }
 
-    /// Lets time pass up to `now`.
+    /// Lets time pass up to `now`. What happens meanwhile happens in order and each at its own time,
+    /// however late this is called: a message that expires begins to wait in its next queue then.
     pub fn advance(&mut self, now: Time) {
-        self.now = self.now.max(now);
-        self.links.advance(self.now);
-        while let Some((at, queue)) = self.timers.pop_due(self.now) {
+        let now = self.now.max(now);
+        self.links.advance(now);
+        while let Some((at, queue)) = self.timers.pop_due(now) {
+            self.now = self.now.max(at);
             self.wake_queue(queue, at);
             self.finish_dead_letters();
         }
+        self.now = now;
     }
 
     /// Closes every connection, as a broker that shuts down does.

@@ -102,3 +102,32 @@ fn the_next_deadline_is_never_late() {
     broker.engine.advance(deadline);
     assert_eq!(broker.counts("q"), (0, 0));
 }
+
+#[test]
+fn what_happens_while_time_leaps_happens_at_its_own_time() {
+    let mut broker = Broker::new();
+    let c = broker.channel();
+    for (queue, millis, next) in [("first", 100, "second"), ("second", 200, "third")] {
+        let next = FieldValue::from(next);
+        broker.declare_with(
+            c,
+            queue,
+            [
+                ("x-message-ttl", millis.into()),
+                ("x-dead-letter-exchange", "".into()),
+                ("x-dead-letter-routing-key", next),
+            ],
+        );
+    }
+    broker.declare_with(c, "third", [("x-message-ttl", 1000.into())]);
+    broker.put(c, "first", &["one"]);
+    broker.pass(250);
+    assert_eq!(broker.counts("second"), (1, 0));
+    // It came there at 100, and leaves at 300: that it is later already makes no difference.
+    broker.pass(1000);
+    assert_eq!(broker.counts("third"), (1, 0));
+    broker.pass(49);
+    assert_eq!(broker.counts("third"), (1, 0));
+    broker.pass(1);
+    assert_eq!(broker.counts("third"), (0, 0));
+}

@@ -11,15 +11,20 @@ use tokio::time::{Instant, timeout};
 use crate::chatter::Services;
 use crate::{publish, set_up};
 
-/// How often the services chatter on each sort of runtime, unless `MOOQ_IDLE_RUNS` says otherwise.
-const RUNS: u32 = 1_000;
+/// How often the services chatter in all, unless `MOOQ_IDLE_RUNS` says otherwise; `run-all` does.
+const RUNS: u32 = 3_000;
+
+/// On so many sorts of runtimes.
+const SORTS: u32 = 3;
 
 /// Far above what anything here takes: with the clock paused it costs nothing.
 const LONG: Duration = Duration::from_secs(60);
 
+/// How often on each.
 fn runs() -> u32 {
     let runs = std::env::var("MOOQ_IDLE_RUNS").ok();
-    runs.and_then(|runs| runs.parse().ok()).unwrap_or(RUNS)
+    let runs = runs.and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
+    runs.div_ceil(SORTS)
 }
 
 /// Waits, and says what is under way if that does not end.

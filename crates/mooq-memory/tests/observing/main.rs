@@ -12,6 +12,7 @@ mod chatter;
 mod idle;
 mod inspection;
 mod recording;
+mod time;
 
 use mooq::{Channel, ConnectInMemory, Connection, InMemoryBroker};
 

@@ -1,0 +1,125 @@
+//! What a test waits for: that nothing is under way any more, and that a day has gone by.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mooq::{ConnectInMemory, Delivery, ExchangeKind, InMemoryBroker};
+use tokio::runtime::Builder;
+use tokio::sync::Notify;
+
+/// How long `rounds` of publish, callback and waiting take on the caller's thread, where what is
+/// waited for is that the broker is idle.
+pub async fn rounds_until_idle(rounds: u64) -> Duration {
+    let broker = InMemoryBroker::start();
+    rounds_of(rounds, &broker, || {}, async || broker.wait_idle().await).await
+}
+
+/// The same where the callback itself says that it has run: the least that one could wait for.
+pub async fn rounds_until_told(rounds: u64) -> Duration {
+    let broker = InMemoryBroker::start();
+    let called = Arc::new(Notify::new());
+    let tell = {
+        let called = Arc::clone(&called);
+        move || called.notify_one()
+    };
+    rounds_of(rounds, &broker, tell, async || called.notified().await).await
+}
+
+async fn rounds_of(
+    rounds: u64,
+    broker: &InMemoryBroker,
+    called: impl Fn() + Clone + Send + Sync + 'static,
+    wait: impl AsyncFn(),
+) -> Duration {
+    let conn = broker
+        .connect()
+        .await
+        .expect("the broker takes connections");
+    let chan = conn.create_channel().await.expect("a channel opens");
+    chan.register_consumer("bench", ExchangeKind::Direct)
+        .queue("bench")
+        .callback(move |_: Delivery<u64>| {
+            let called = called.clone();
+            async move { called() }
+        })
+        .await
+        .expect("the consumer is registered");
+    let processing = tokio::spawn(async move { conn.process_events().await });
+    let begin = Instant::now();
+    for round in 0..rounds {
+        let publish = chan.publish("bench", &round);
+        publish.await.expect("the broker confirms");
+        wait().await;
+    }
+    let taken = begin.elapsed();
+    processing.abort();
+    taken
+}
+
+/// How long each retry of a day waits.
+const WAITS: [Duration; 10] = [
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+    Duration::from_secs(60 * 60),
+    Duration::from_secs(2 * 60 * 60),
+    Duration::from_secs(4 * 60 * 60),
+    Duration::from_secs(6 * 60 * 60),
+    Duration::from_secs(10 * 60 * 60),
+];
+
+/// How long a day takes with tokio's clock paused, in which a service tries ten times more to
+/// handle a message: runtime, broker, connection, queues and all.
+///
+/// From the first call on, the clock is a little slower in this process.
+pub fn day_of_retries() -> Duration {
+    let begin = Instant::now();
+    let runtime = Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime starts");
+    let tries = runtime.block_on(retry_for_a_day());
+    let taken = begin.elapsed();
+    assert_eq!(tries, WAITS.len() + 1);
+    taken
+}
+
+async fn retry_for_a_day() -> usize {
+    let broker = InMemoryBroker::start();
+    let recording = broker.record(1_000);
+    let conn = broker
+        .connect()
+        .await
+        .expect("the broker takes connections");
+    let chan = conn.create_channel().await.expect("a channel opens");
+    for (tries, wait) in WAITS.iter().enumerate() {
+        let millis = i64::try_from(wait.as_millis()).expect("it is less than for ever");
+        chan.declare_queue(format!("wait-{tries}"))
+            .argument("x-message-ttl", millis)
+            .argument("x-dead-letter-exchange", "")
+            .argument("x-dead-letter-routing-key", "jobs")
+            .await
+            .expect("the queue is declared");
+    }
+    let retries = chan.clone();
+    chan.register_consumer("jobs", ExchangeKind::Direct)
+        .queue("jobs")
+        .callback(move |tries: Delivery<usize>| {
+            let chan = retries.clone();
+            async move {
+                let next = format!("wait-{}", tries.msg);
+                let again = tries.msg + 1;
+                chan.publish("", &again).routing_key(next).await
+            }
+        })
+        .await
+        .expect("the consumer is registered");
+    let first = chan.publish("jobs", &0_usize);
+    first.await.expect("the broker confirms");
+    tokio::spawn(async move { conn.process_events().await });
+    tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
+    recording.deliveries().queue("jobs").count()
+}

@@ -1,0 +1,195 @@
+//! Time that moves on command: everything that waits, waits by tokio's clock.
+
+use std::time::Duration;
+
+use mooq::{Alarm, Channel, DeadLetterReason, Delivery, ErrorKind, Outcome, RecordedDelivery};
+use tokio::time::{Instant, advance, sleep};
+
+use crate::{publish, set_up};
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Declares a queue whose messages go on to another one after some time.
+async fn declare_wait(chan: &Channel, queue: &str, wait: Duration, next: &str) {
+    chan.declare_queue(queue)
+        .argument("x-message-ttl", i64::try_from(wait.as_millis()).unwrap())
+        .argument("x-dead-letter-exchange", "")
+        .argument("x-dead-letter-routing-key", next)
+        .await
+        .unwrap();
+}
+
+/// How long there was between deliveries.
+fn between(deliveries: &[RecordedDelivery]) -> Vec<Duration> {
+    let pairs = deliveries.windows(2);
+    pairs.map(|pair| pair[1].at - pair[0].at).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_of_a_day_happen_each_at_its_time() {
+    let (broker, conn, chan) = set_up().await;
+    let recording = broker.record(100);
+    let waits = [SECOND, 60 * SECOND, 3600 * SECOND, 36_000 * SECOND];
+    for (tries, wait) in (1..).zip(waits) {
+        declare_wait(&chan, &format!("wait-{tries}"), wait, "jobs").await;
+    }
+    let out = chan.clone();
+    chan.register_consumer("jobs", "direct")
+        .queue("jobs")
+        .callback(move |tries: Delivery<usize>| {
+            let out = out.clone();
+            async move {
+                let tries = tries.msg + 1;
+                let next = out.publish("", &tries).routing_key(format!("wait-{tries}"));
+                next.await
+            }
+        })
+        .await
+        .unwrap();
+    tokio::spawn(async move { conn.process_events().await });
+    publish(&chan, "jobs", 0).await;
+
+    let began = Instant::now();
+    sleep(DAY).await;
+    assert_eq!(began.elapsed(), DAY);
+    let tries = recording.deliveries().queue("jobs");
+    tries.assert_json_in_order(&[0, 1, 2, 3, 4]);
+    assert_eq!(between(&tries.list()), waits);
+    recording
+        .dead_letters()
+        .reason(DeadLetterReason::Expired)
+        .routed_to("jobs")
+        .assert_times(4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ladder_without_consumers_keeps_its_times_when_the_clock_leaps() {
+    let (broker, _conn, chan) = set_up().await;
+    let recording = broker.record(100);
+    declare_wait(&chan, "first", SECOND, "second").await;
+    declare_wait(&chan, "second", 3600 * SECOND, "third").await;
+    declare_wait(&chan, "third", DAY, "end").await;
+    chan.declare_queue("end").await.unwrap();
+    publish(&chan, "first", "tea").await;
+
+    advance(DAY).await;
+    broker.wait_idle().await;
+    let third = broker.ready_messages("third");
+    assert_eq!(third[0].expires_in, Some(3601 * SECOND));
+
+    advance(3601 * SECOND).await;
+    broker.wait_idle().await;
+    assert_eq!(broker.queues("end")[0].ready, 1);
+    let published = recording.publishes().list()[0].at;
+    let deaths = recording.dead_letters().list();
+    let ages: Vec<_> = deaths.iter().map(|death| death.at - published).collect();
+    assert_eq!(ages, [SECOND, 3601 * SECOND, 3601 * SECOND + DAY]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unused_queue_goes_when_its_time_has_come() {
+    let (broker, _conn, chan) = set_up().await;
+    let hour = 3_600_000;
+    let unused = chan.declare_queue("unused").argument("x-expires", hour);
+    unused.await.unwrap();
+    advance(3599 * SECOND).await;
+    broker.wait_idle().await;
+    assert_eq!(broker.queues("unused").len(), 1);
+    advance(SECOND).await;
+    broker.wait_idle().await;
+    assert_eq!(broker.queues("unused").len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadlines_end_when_the_clock_says_so() {
+    let (broker, conn, chan) = set_up().await;
+    chan.declare_queue("jobs").await.unwrap();
+    let began = Instant::now();
+
+    let get = chan.get::<u32>("jobs").timeout(DAY).await;
+    assert_eq!(get.unwrap_err().kind(), ErrorKind::ConsumeTimeout);
+    assert_eq!(began.elapsed(), DAY);
+
+    conn.process_events().until_idle().await.unwrap();
+    assert_eq!(began.elapsed(), DAY + SECOND / 10);
+
+    let _blocked = broker.raise_alarm(Alarm::Memory);
+    let blocked = chan
+        .publish("", &1)
+        .routing_key("jobs")
+        .deadline(60 * SECOND);
+    assert_eq!(
+        blocked.await.unwrap_err().kind(),
+        ErrorKind::DeadlineExceeded
+    );
+    assert_eq!(began.elapsed(), DAY + SECOND / 10 + 60 * SECOND);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_death_tells_the_time_that_it_was() {
+    let (_broker, _conn, chan) = set_up().await;
+    declare_wait(&chan, "first", DAY, "second").await;
+    declare_wait(&chan, "second", DAY, "end").await;
+    chan.declare_queue("end").await.unwrap();
+    publish(&chan, "first", "tea").await;
+    advance(3 * DAY).await;
+
+    let tea = chan.get::<String>("end").await.unwrap();
+    let deaths = tea.properties.headers.get("x-death").cloned();
+    let mooq::FieldValue::Array(deaths) = deaths.unwrap() else {
+        panic!("a list of deaths")
+    };
+    let times: Vec<_> = deaths
+        .iter()
+        .map(|death| match death {
+            mooq::FieldValue::Table(death) => match death.get("time") {
+                Some(mooq::FieldValue::Timestamp(time)) => *time,
+                other => panic!("a time, not {other:?}"),
+            },
+            other => panic!("a death, not {other:?}"),
+        })
+        .collect();
+    assert_eq!(times[0] - times[1], DAY.as_secs(), "the latest comes first");
+}
+
+/// With the clock as it is, all of this takes its time. Nothing is waited for but the message.
+#[tokio::test]
+async fn without_a_paused_clock_time_is_real() {
+    let (broker, conn, chan) = set_up().await;
+    let recording = broker.record(100);
+    declare_wait(&chan, "first", Duration::from_millis(3), "second").await;
+    declare_wait(&chan, "second", Duration::from_millis(4), "end").await;
+    chan.declare_queue("end").await.unwrap();
+    let mut end = chan.consume::<String>("end").await.unwrap();
+    let began = std::time::Instant::now();
+    publish(&chan, "first", "tea").await;
+
+    end.next().await.unwrap().unwrap().ack().await.unwrap();
+
+    assert!(began.elapsed() >= Duration::from_millis(7));
+    let deaths = recording.dead_letters().list();
+    assert_eq!(deaths[1].at - deaths[0].at, Duration::from_millis(4));
+    drop(conn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn callbacks_that_sleep_are_waited_for() {
+    let (broker, conn, chan) = set_up().await;
+    chan.register_consumer("jobs", "direct")
+        .queue("jobs")
+        .callback(|hours: Delivery<u32>| async move {
+            sleep(hours.msg * 3600 * SECOND).await;
+            Outcome::Ack
+        })
+        .await
+        .unwrap();
+    tokio::spawn(async move { conn.process_events().await });
+    for hours in [3, 1, 2] {
+        publish(&chan, "jobs", hours).await;
+    }
+    let began = Instant::now();
+    broker.wait_idle().await;
+    assert_eq!(began.elapsed(), 3 * 3600 * SECOND);
+    assert_eq!(broker.queues("jobs")[0].tally.acked, 3);
+}
