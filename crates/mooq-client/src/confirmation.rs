@@ -20,9 +20,9 @@ pub struct Confirmation {
 }
 
 impl Confirmation {
-    pub(crate) fn new(channel: Arc<ChannelShared>, sequence: u64) -> Self {
+    pub(crate) fn new(channel: Arc<ChannelShared>, ticket: u64) -> Self {
         Self {
-            pending: Some((channel, sequence)),
+            pending: Some((channel, ticket)),
         }
     }
 }
@@ -34,10 +34,10 @@ impl Future for Confirmation {
     /// As awaiting the [`Publish`](crate::Publish) itself. `InvalidArgument` if it was ready
     /// before.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Some((channel, sequence)) = &self.pending else {
+        let Some((channel, ticket)) = &self.pending else {
             return Poll::Ready(Err(asked_twice()));
         };
-        let outcome = ready!(channel.state().ledger().poll(*sequence, cx));
+        let outcome = ready!(channel.ledger(|ledger| ledger.poll(*ticket, cx)));
         self.pending = None;
         Poll::Ready(outcome)
     }
@@ -45,8 +45,8 @@ impl Future for Confirmation {
 
 impl Drop for Confirmation {
     fn drop(&mut self) {
-        if let Some((channel, sequence)) = self.pending.take() {
-            channel.state().ledger().abandon(sequence);
+        if let Some((channel, ticket)) = self.pending.take() {
+            channel.ledger(|ledger| ledger.abandon(ticket));
         }
     }
 }

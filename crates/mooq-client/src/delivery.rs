@@ -7,7 +7,7 @@ use mooq_core::{
     Error, ErrorKind, ExchangeName, Properties, QueueName, Result, RoutingKey, Settle, Settlement,
 };
 
-use crate::channel::{ChannelShared, give_back};
+use crate::channel::Source;
 
 /// A message with its body as a `T`.
 ///
@@ -84,8 +84,8 @@ impl<T> Delivery<T> {
     ///
     /// # Errors
     /// `NotAllowed` if it is settled otherwise: by the callback's outcome, or since the consumer
-    /// acknowledges automatically. The channel's close, if it is closed: the broker delivers it
-    /// again.
+    /// acknowledges automatically. `StaleDelivery` if its channel was lost since it came, and the
+    /// channel's close, if it is closed for good: the broker delivers it again.
     ///
     /// # Cancel safety
     /// Takes effect at its first poll.
@@ -144,23 +144,23 @@ fn not_allowed(message: &str) -> Error {
 #[derive(Debug)]
 pub(crate) struct Unsettled {
     /// None once settled.
-    channel: Option<Arc<ChannelShared>>,
+    source: Option<Arc<Source>>,
     delivery_tag: u64,
 }
 
 impl Unsettled {
-    pub(crate) fn new(channel: Arc<ChannelShared>, delivery_tag: u64) -> Self {
+    pub(crate) fn new(source: Arc<Source>, delivery_tag: u64) -> Self {
         Self {
-            channel: Some(channel),
+            source: Some(source),
             delivery_tag,
         }
     }
 
     pub(crate) fn settle(mut self, settlement: Settlement) -> Result<()> {
-        let Some(channel) = self.channel.take() else {
+        let Some(source) = self.source.take() else {
             return Ok(());
         };
-        channel.settle(Settle {
+        source.generation.settle(Settle {
             delivery_tag: self.delivery_tag,
             multiple: false,
             settlement,
@@ -170,12 +170,12 @@ impl Unsettled {
 
 impl Drop for Unsettled {
     fn drop(&mut self) {
-        if let Some(channel) = self.channel.take() {
+        if let Some(source) = self.source.take() {
             tracing::debug!(
                 delivery_tag = self.delivery_tag,
                 "dropped before it was settled: back to its queue"
             );
-            give_back(channel.transport(), self.delivery_tag);
+            source.generation.give_back(self.delivery_tag);
         }
     }
 }

@@ -23,12 +23,14 @@ mod deadline;
 mod deferred;
 mod delivery;
 mod options;
+mod presence;
 mod publish;
+mod recovery;
 
 pub use channel::{Bind, Channel, DeclareQueue, DeleteExchange, DeleteQueue, RegisterProducer};
 pub use codec::{Decode, Encode, Json, RawBytes};
 pub use confirmation::{Confirmation, Published};
-pub use connection::Connection;
+pub use connection::{Connection, ConnectionState, Event, Events};
 pub use consumer::{
     Callback, CallbackError, ConsumeQueue, Consumer, Deliveries, FailurePolicy, Get, IntoOutcome,
     NoCallback, Outcome, ProcessEvents, RegisterConsumer, WithCallback,
@@ -36,3 +38,4 @@ pub use consumer::{
 pub use delivery::Delivery;
 pub use options::ConnectOptions;
 pub use publish::Publish;
+pub use recovery::{OnLoss, Recovery, WhileDisconnected};

@@ -7,6 +7,7 @@ use mooq_core::{
 };
 
 use crate::deferred::Deferred;
+use crate::recovery::{Recovery, WhileDisconnected};
 
 /// How to connect: where, as whom, and how long calls may take. The defaults are Python mooq's:
 /// RabbitMQ on `localhost:5672`.
@@ -25,13 +26,43 @@ use crate::deferred::Deferred;
 #[must_use = "options do nothing until they are connected with"]
 pub struct ConnectOptions {
     endpoint: Endpoint,
+    /// Where else to connect to, with the same credentials.
+    other_hosts: Vec<(String, u16)>,
     deadline: Duration,
+    recovery: Recovery,
+    while_disconnected: WhileDisconnected,
+    publish_buffer: usize,
     deferred: Deferred,
+}
+
+/// The brokers that one connection may lead to.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoints {
+    first: Endpoint,
+    others: Vec<Endpoint>,
+}
+
+impl Endpoints {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    /// Endpoint number `index`, or the first if there is none.
+    pub(crate) fn get(&self, index: usize) -> &Endpoint {
+        let other = index
+            .checked_sub(1)
+            .and_then(|index| self.others.get(index));
+        other.unwrap_or(&self.first)
+    }
 }
 
 impl ConnectOptions {
     /// How long a call may wait for the broker, unless said otherwise.
     pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+
+    /// How many bytes of publishes may wait for a lost connection, unless said otherwise.
+    pub const DEFAULT_PUBLISH_BUFFER: usize = 64 * 1024 * 1024;
 
     /// RabbitMQ on this machine.
     pub fn new() -> Self {
@@ -109,13 +140,82 @@ impl ConnectOptions {
         self
     }
 
-    /// Where this connects to.
+    /// Another host to connect to if the first does not answer, and when the connection is lost:
+    /// one of the same cluster, since everything else stays the same. Can be said several times;
+    /// they are tried in order.
+    ///
+    /// ```
+    /// use mooq::ConnectOptions;
+    ///
+    /// let cluster = ConnectOptions::try_from("amqp://rabbit-1/orders")?
+    ///     .or_host("rabbit-2", 5672)
+    ///     .or_host("rabbit-3", 5672);
+    /// # let _ = cluster;
+    /// # Ok::<(), mooq::Error>(())
+    /// ```
+    pub fn or_host(mut self, host: impl Into<String>, port: u16) -> Self {
+        self.other_hosts.push((host.into(), port));
+        self
+    }
+
+    /// How a lost connection is opened again; without an end, within 500 ms of the broker's
+    /// return, unless said otherwise.
+    pub fn recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = recovery;
+        self
+    }
+
+    /// What calls do while the connection is lost: they wait, up to their deadline, unless said
+    /// otherwise.
+    pub fn while_disconnected(mut self, policy: WhileDisconnected) -> Self {
+        self.while_disconnected = policy;
+        self
+    }
+
+    /// How many bytes of publishes may wait for a lost connection, each counted with its body and
+    /// 256 more; 64 MiB unless said otherwise. Beyond it publishes fail with `BufferFull`.
+    pub fn publish_buffer(mut self, bytes: usize) -> Self {
+        self.publish_buffer = bytes;
+        self
+    }
+
+    /// Where this connects to first.
     ///
     /// # Errors
     /// The first that a setter found.
     pub fn endpoint(&self) -> Result<Endpoint> {
         self.deferred.clone().finish()?;
         Ok(self.endpoint.clone())
+    }
+
+    /// Everything that this connects to.
+    ///
+    /// # Errors
+    /// The first that a setter found.
+    pub(crate) fn endpoints(&self) -> Result<Endpoints> {
+        let first = self.endpoint()?;
+        let others = self.other_hosts.iter().map(|(host, port)| {
+            let mut other = first.clone();
+            other.host.clone_from(host);
+            other.port = *port;
+            other
+        });
+        Ok(Endpoints {
+            others: others.collect(),
+            first,
+        })
+    }
+
+    pub(crate) fn recovery_policy(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    pub(crate) fn while_lost(&self) -> WhileDisconnected {
+        self.while_disconnected
+    }
+
+    pub(crate) fn buffer_limit(&self) -> usize {
+        self.publish_buffer
     }
 
     pub(crate) fn call_deadline(&self) -> Duration {
@@ -133,7 +233,11 @@ impl From<Endpoint> for ConnectOptions {
     fn from(endpoint: Endpoint) -> Self {
         Self {
             endpoint,
+            other_hosts: Vec::new(),
             deadline: Self::DEFAULT_DEADLINE,
+            recovery: Recovery::new(),
+            while_disconnected: WhileDisconnected::default(),
+            publish_buffer: Self::DEFAULT_PUBLISH_BUFFER,
             deferred: Deferred::default(),
         }
     }

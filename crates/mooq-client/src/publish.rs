@@ -10,11 +10,12 @@ use mooq_core::{
     RoutingKey, ShortString,
 };
 
-use crate::channel::Channel;
+use crate::channel::{Channel, Terms};
 use crate::codec::{BYTES_CONTENT_TYPE, Encode, JSON_CONTENT_TYPE, Json};
 use crate::confirmation::{Confirmation, Published};
 use crate::deadline::within;
 use crate::deferred::Deferred;
+use crate::recovery::OnLoss;
 
 /// What most messages carry, by mooq's own codecs, held once for all messages.
 static USUAL: LazyLock<[Arc<Properties>; 2]> = LazyLock::new(|| {
@@ -81,6 +82,7 @@ pub struct Publish<'a, T: ?Sized, C = Json> {
     properties: Option<Box<Properties>>,
     codec: C,
     deadline: Duration,
+    on_loss: OnLoss,
     deferred: Deferred,
 }
 
@@ -111,6 +113,7 @@ impl<'a, T: ?Sized> Publish<'a, T> {
             properties: None,
             codec: Json,
             deadline: channel.deadline(),
+            on_loss: OnLoss::default(),
             deferred,
         }
     }
@@ -141,6 +144,7 @@ impl<'a, T: ?Sized, C> Publish<'a, T, C> {
             properties: self.properties,
             codec,
             deadline: self.deadline,
+            on_loss: self.on_loss,
             deferred: self.deferred,
         }
     }
@@ -232,7 +236,15 @@ impl<'a, T: ?Sized, C> Publish<'a, T, C> {
         content_encoding;
     }
 
-    /// How long to wait for the confirm, instead of the connection's deadline.
+    /// What becomes of it if the connection is lost before the broker's confirm: it ends with
+    /// `ConnectionLost` unless said otherwise.
+    pub fn on_loss(mut self, choice: OnLoss) -> Self {
+        self.on_loss = choice;
+        self
+    }
+
+    /// How long to wait for the confirm, and before for the connection, instead of the
+    /// connection's deadline.
     pub fn deadline(mut self, limit: Duration) -> Self {
         self.deadline = limit;
         self
@@ -292,7 +304,11 @@ impl<T: ?Sized, C: Encode<T>> Publish<'_, T, C> {
             properties,
             body,
         };
-        send_message(self.channel, message, self.mandatory, self.deadline)
+        let terms = Terms {
+            limit: self.deadline,
+            resend: self.on_loss == OnLoss::Resend,
+        };
+        send_message(self.channel, message, self.mandatory, terms)
     }
 }
 
@@ -314,15 +330,15 @@ fn send_message(
     channel: &Channel,
     message: Message,
     mandatory: bool,
-    limit: Duration,
+    terms: Terms,
 ) -> Result<(Confirmation, Handoff)> {
     let publish = mooq_core::Publish {
         mandatory,
         ..mooq_core::Publish::new(message)
     };
     let channel = Arc::clone(channel.shared());
-    let (sequence, handoff) = channel.publish(publish, limit)?;
-    Ok((Confirmation::new(channel, sequence), handoff))
+    let (ticket, handoff) = channel.publish(publish, terms)?;
+    Ok((Confirmation::new(channel, ticket), handoff))
 }
 
 /// Waits until the transport takes more.

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::endpoint::Endpoint;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{ChannelEvent, ConnectionEvent};
 use crate::in_flight::InFlight;
 use crate::mailbox::Receiver;
@@ -68,6 +68,12 @@ pub trait TransportConnection: fmt::Debug + Send + Sync {
     /// The reason, if the connection is gone; `NotAllowed` if there are too many channels.
     async fn open_channel(&self) -> Result<OpenedChannel>;
 
+    /// Why the connection is gone, as soon as that is known: perhaps before its last event.
+    fn closed(&self) -> Option<Error>;
+
+    /// Whether the broker's `connection.blocked` comes to be known. If not, an alarm is silence.
+    fn announces_blocked(&self) -> bool;
+
     /// Closes every channel and the connection. Messages without acknowledgement go back to
     /// their queues, exclusive queues go. Closing a connection that is gone is no error.
     ///
@@ -84,6 +90,9 @@ pub trait TransportConnection: fmt::Debug + Send + Sync {
 /// if the broker closes it in answer to the call.
 #[async_trait]
 pub trait TransportChannel: fmt::Debug + Send + Sync {
+    /// Why the channel is gone, as soon as that is known: perhaps before its last event.
+    fn closed(&self) -> Option<Error>;
+
     /// `channel.close`. Messages without acknowledgement go back to their queues. Closing a
     /// channel that is gone is no error.
     async fn close(&self) -> Result<()>;

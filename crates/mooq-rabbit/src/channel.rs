@@ -62,6 +62,10 @@ impl RabbitChannel {
 
 #[async_trait]
 impl TransportChannel for RabbitChannel {
+    fn closed(&self) -> Option<Error> {
+        self.state.closed()
+    }
+
     async fn close(&self) -> Result<()> {
         self.begin_close();
         self.state.ended().await;

@@ -43,6 +43,15 @@ impl RabbitConnection {
 
 #[async_trait]
 impl TransportConnection for RabbitConnection {
+    fn closed(&self) -> Option<Error> {
+        self.link.session.reason()
+    }
+
+    fn announces_blocked(&self) -> bool {
+        // amqprs does not tell the broker that it understands connection.blocked.
+        false
+    }
+
     async fn open_channel(&self) -> Result<OpenedChannel> {
         let session = &self.link.session;
         if let Some(reason) = session.reason() {

@@ -44,6 +44,11 @@ impl ChannelState {
         }
     }
 
+    /// Why nothing can be sent on the channel any more, as soon as that is known.
+    pub(crate) fn closed(&self) -> Option<Error> {
+        self.queue.refusal().or_else(|| self.session.reason())
+    }
+
     /// Takes `command`, and says whether the queue is full now.
     pub(crate) fn push(&self, command: Command) -> Result<bool> {
         self.queue.push(command, &self.gate)

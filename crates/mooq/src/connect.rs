@@ -1,5 +1,7 @@
 //! From a URL to a connection: which transport a scheme means.
 
+use std::sync::Arc;
+
 use mooq_client::{ConnectOptions, Connection};
 use mooq_core::{Error, ErrorKind, IntoChecked, Result, Scheme, Transport};
 
@@ -33,15 +35,15 @@ use mooq_core::{Error, ErrorKind, IntoChecked, Result, Scheme, Transport};
 pub async fn connect(options: impl IntoChecked<ConnectOptions>) -> Result<Connection> {
     let options = options.into_checked()?;
     let transport = transport(options.endpoint()?.scheme)?;
-    Connection::open(&*transport, options).await
+    Connection::open(transport, options).await
 }
 
-fn transport(scheme: Scheme) -> Result<Box<dyn Transport>> {
+fn transport(scheme: Scheme) -> Result<Arc<dyn Transport>> {
     match scheme {
         #[cfg(feature = "rabbit")]
-        Scheme::Amqp | Scheme::Amqps => Ok(Box::new(mooq_rabbit::RabbitTransport)),
+        Scheme::Amqp | Scheme::Amqps => Ok(Arc::new(mooq_rabbit::RabbitTransport)),
         #[cfg(feature = "memory")]
-        Scheme::Memory => Ok(Box::new(mooq_memory::MemoryTransport::new())),
+        Scheme::Memory => Ok(Arc::new(mooq_memory::MemoryTransport::new())),
         #[allow(unreachable_patterns, reason = "reached when a feature is off")]
         other => Err(Error::connection(
             ErrorKind::UnsupportedScheme,

@@ -1,6 +1,7 @@
 //! Connecting to a broker that is at hand.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use mooq_client::{ConnectOptions, Connection};
 use mooq_core::{Result, Scheme};
@@ -42,7 +43,7 @@ pub trait ConnectInMemory: sealed::Sealed {
 impl ConnectInMemory for InMemoryBroker {
     async fn connect(&self) -> Result<Connection> {
         let options = ConnectOptions::new().broker(Scheme::Memory);
-        Connection::open(&self.transport(), options).await
+        Connection::open(Arc::new(self.transport()), options).await
     }
 }
 

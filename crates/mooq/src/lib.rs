@@ -181,10 +181,11 @@ pub use connect::connect;
 #[cfg(feature = "memory")]
 pub use in_memory::ConnectInMemory;
 pub use mooq_client::{
-    Bind, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection, ConsumeQueue,
-    Consumer, DeclareQueue, Decode, DeleteExchange, DeleteQueue, Deliveries, Delivery, Encode,
-    FailurePolicy, Get, IntoOutcome, Json, NoCallback, Outcome, ProcessEvents, Publish, Published,
-    RawBytes, RegisterConsumer, RegisterProducer, WithCallback,
+    Bind, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection,
+    ConnectionState, ConsumeQueue, Consumer, DeclareQueue, Decode, DeleteExchange, DeleteQueue,
+    Deliveries, Delivery, Encode, Event, Events, FailurePolicy, Get, IntoOutcome, Json, NoCallback,
+    OnLoss, Outcome, ProcessEvents, Publish, Published, RawBytes, Recovery, RegisterConsumer,
+    RegisterProducer, WhileDisconnected, WithCallback,
 };
 pub use mooq_core::{
     CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode, Endpoint, Error, ErrorKind,

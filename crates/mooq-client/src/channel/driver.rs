@@ -1,34 +1,101 @@
-//! The task that reads a channel's events.
+//! The task that reads a channel's events, over all its generations.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, Weak};
-use std::task::Waker;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Poll, Waker};
 
 use futures_util::FutureExt;
 use mooq_core::mailbox::Receiver;
-use mooq_core::{ChannelEvent, Error, ErrorKind, TransportChannel};
+use mooq_core::{ChannelEvent, Error, ErrorKind};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
-use super::state::ChannelState;
+use super::generation::Generation;
+use super::shared::ChannelShared;
 
-/// Runs until the channel is closed. Holds nothing that would keep it open.
-pub(super) fn drive(
-    state: Arc<ChannelState>,
-    channel: Weak<dyn TransportChannel>,
-    events: Receiver<ChannelEvent>,
-) -> impl Future<Output = ()> + Send {
-    // From here on, for a runtime that ends may never have polled this.
-    let state = CloseOnDrop(state);
-    async move { run(&state.0, &channel, events).await }
+/// How others reach the driver.
+#[derive(Debug, Default)]
+pub(super) struct Inlet {
+    /// The generation to read from next.
+    next: Mutex<Option<Incoming>>,
+    /// Dropped once the driver has handled all that was in the mailbox before.
+    catching_up: Mutex<Vec<oneshot::Sender<()>>>,
+    /// The driver is not needed any more.
+    over: AtomicBool,
+    /// There is something for the driver besides events.
+    nudge: Notify,
 }
 
-async fn run(
-    state: &ChannelState,
-    channel: &Weak<dyn TransportChannel>,
-    mut events: Receiver<ChannelEvent>,
-) {
+/// A generation and its events. Holds nothing that would keep it open.
+#[derive(Debug)]
+struct Incoming {
+    generation: Weak<Generation>,
+    events: Receiver<ChannelEvent>,
+}
+
+impl Inlet {
+    /// Has the driver look at the ledger's deadlines.
+    pub(super) fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Has the driver read from `generation`, whatever it has read from before.
+    pub(super) fn attach(&self, generation: Weak<Generation>, events: Receiver<ChannelEvent>) {
+        let old = lock(&self.next).replace(Incoming { generation, events });
+        drop(old);
+        self.nudge();
+    }
+
+    /// Ends the driver.
+    pub(super) fn let_go(&self) {
+        self.over.store(true, Ordering::Release);
+        drop(self.take_catching_up());
+        self.nudge();
+    }
+
+    /// Waits until the driver has handled all that is in the mailbox now.
+    pub(super) async fn catch_up(&self) {
+        let (caught_up, when) = oneshot::channel();
+        {
+            let mut waiting = lock(&self.catching_up);
+            if self.is_over() {
+                return;
+            }
+            waiting.push(caught_up);
+        }
+        self.nudge();
+        // An error is the answer: the other end was dropped.
+        let _ = when.await;
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    fn take_catching_up(&self) -> Vec<oneshot::Sender<()>> {
+        std::mem::take(&mut *lock(&self.catching_up))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs until the channel is gone for good. Holds nothing that would keep it open.
+pub(super) fn drive(
+    channel: Weak<ChannelShared>,
+    inlet: Arc<Inlet>,
+) -> impl Future<Output = ()> + Send {
+    // From here on, for a runtime that ends may never have polled this.
+    let driver = EndOnDrop { channel, inlet };
+    async move { run(&driver.channel, &driver.inlet).await }
+}
+
+async fn run(channel: &Weak<ChannelShared>, inlet: &Inlet) {
+    let mut incoming: Option<Incoming> = None;
     let mut batch = VecDeque::new();
     let mut woken = Vec::new();
     // Publishes mostly have the same deadline, one after the other, so one timer that is set
@@ -37,33 +104,50 @@ async fn run(
     let mut armed = None;
     loop {
         let mut caught_up = Vec::new();
+        let mut open = true;
         tokio::select! {
             biased;
-            more = poll_fn(|cx| events.poll_batch(cx, &mut batch)) => {
-                if !more {
-                    break;
-                }
-            }
+            more = next_batch(&mut incoming, &mut batch) => open = more,
             () = timer.as_mut(), if armed.is_some() => {
-                let mut ledger = state.ledger();
-                ledger.expire(Instant::now(), &mut woken);
-                armed = ledger.armed();
+                let Some(channel) = channel.upgrade() else { return };
+                let note = channel.silence();
+                channel.ledger(|ledger| ledger.expire(Instant::now(), &note, &mut woken));
             }
-            () = state.nudge.notified() => {
-                armed = state.ledger().armed();
-                caught_up = state.take_catching_up();
+            () = inlet.nudge.notified() => {
+                if inlet.is_over() {
+                    return;
+                }
+                let next = lock(&inlet.next).take();
+                if next.is_some() {
+                    incoming = next;
+                }
+                caught_up = inlet.take_catching_up();
                 // What they wait for may have come after the mailbox was looked at.
-                poll_fn(|cx| events.poll_batch(cx, &mut batch)).now_or_never();
+                next_batch(&mut incoming, &mut batch).now_or_never();
             }
         }
-        let mut events = batch.drain(..);
-        let last = events.any(|event| state.handle(event, channel, &mut woken));
-        drop(events);
-        woken.drain(..).for_each(Waker::wake);
-        drop(caught_up);
-        if last {
+        // For the time of this batch only, so that the channel can be dropped meanwhile.
+        let Some(channel) = channel.upgrade() else {
             return;
+        };
+        let ended = match &incoming {
+            Some(Incoming { generation, .. }) => {
+                let ended = take(&channel, generation, &mut batch, &mut woken);
+                let ended = ended.or_else(|| (!open).then(without_reason));
+                ended.map(|reason| (generation.clone(), reason))
+            }
+            None => None,
+        };
+        woken.drain(..).for_each(Waker::wake);
+        if let Some((generation, reason)) = ended {
+            incoming = None;
+            if channel.generation_ended(&generation, &reason) {
+                return;
+            }
         }
+        drop(caught_up);
+        armed = channel.ledger(|ledger| ledger.armed());
+        drop(channel);
         if let Some(deadline) = armed
             && timer.deadline() != deadline
         {
@@ -72,22 +156,55 @@ async fn run(
         // A channel with much to say leaves room for the tasks that it wakes.
         tokio::task::consume_budget().await;
     }
-    state.close(Error::connection(
+}
+
+/// Waits for events. False if there will be no more.
+async fn next_batch(incoming: &mut Option<Incoming>, batch: &mut VecDeque<ChannelEvent>) -> bool {
+    match incoming {
+        Some(Incoming { events, .. }) => poll_fn(|cx| events.poll_batch(cx, batch)).await,
+        None => poll_fn(|_| Poll::Pending).await,
+    }
+}
+
+/// Takes the events of `batch`. The reason of the generation's end, if it is among them.
+fn take(
+    channel: &ChannelShared,
+    generation: &Weak<Generation>,
+    batch: &mut VecDeque<ChannelEvent>,
+    woken: &mut Vec<Waker>,
+) -> Option<Error> {
+    for event in batch.drain(..) {
+        if let ChannelEvent::Closed(reason) = event {
+            return Some(reason);
+        }
+        channel.handle(event, generation, woken);
+    }
+    None
+}
+
+fn without_reason() -> Error {
+    Error::connection(
         ErrorKind::ConnectionLost,
         "the connection ended without a reason",
-    ));
+    )
 }
 
 /// Ends what waits on a channel whose driver is dropped, as it is when its runtime ends. If the
-/// channel is closed already this changes nothing.
-struct CloseOnDrop(Arc<ChannelState>);
+/// channel is gone already this changes nothing.
+struct EndOnDrop {
+    channel: Weak<ChannelShared>,
+    inlet: Arc<Inlet>,
+}
 
-impl Drop for CloseOnDrop {
+impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.0.close(Error::connection(
-            ErrorKind::ConnectionLost,
-            "the runtime that the channel was opened on has ended",
-        ));
+        self.inlet.let_go();
+        if let Some(channel) = self.channel.upgrade() {
+            channel.end(&Error::connection(
+                ErrorKind::ConnectionLost,
+                "the runtime that the channel was opened on has ended",
+            ));
+        }
     }
 }
 

@@ -1,25 +1,35 @@
 //! Where the deliveries of one consumer wait.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use mooq_core::{Deliver, Error, QueueName};
 
+use super::generation::Source;
 use crate::consumer::Dispatch;
 
 /// The deliveries of one consumer, in order. The prefetch bounds how many there are.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    queue: QueueName,
     state: Mutex<State>,
+    /// The broker counts them as done: they outlive their channel's generation.
+    no_ack: bool,
     /// Who is told that there is something: the dispatch for callbacks, else the stream that
     /// polls.
-    callback: Option<(Weak<Dispatch>, u64)>,
+    callback: Option<Addressee>,
 }
 
-#[derive(Debug, Default)]
+/// The callback consumer that the dispatch knows by this id.
+#[derive(Debug)]
+pub(crate) struct Addressee {
+    pub(crate) dispatch: Weak<Dispatch>,
+    pub(crate) id: u64,
+}
+
+#[derive(Debug)]
 struct State {
+    source: Arc<Source>,
     waiting: VecDeque<Deliver>,
     stream: Option<Waker>,
     /// Why nothing more will come.
@@ -27,27 +37,35 @@ struct State {
 }
 
 impl Inbox {
-    /// An inbox that a stream polls.
-    pub(crate) fn for_stream(queue: QueueName) -> Self {
+    /// The inbox of a consumer whose deliveries go to `callback`, or else to a stream.
+    pub(crate) fn new(source: Source, no_ack: bool, callback: Option<Addressee>) -> Self {
         Self {
-            queue,
-            state: Mutex::default(),
-            callback: None,
+            state: Mutex::new(State {
+                source: Arc::new(source),
+                waiting: VecDeque::new(),
+                stream: None,
+                end: None,
+            }),
+            no_ack,
+            callback,
         }
     }
 
-    /// An inbox whose deliveries the dispatch starts callbacks for, as its consumer `id`.
-    pub(crate) fn for_callback(queue: QueueName, dispatch: Weak<Dispatch>, id: u64) -> Self {
-        Self {
-            queue,
-            state: Mutex::default(),
-            callback: Some((dispatch, id)),
-        }
+    /// The queue that the deliveries come from, as it is called now.
+    pub(crate) fn queue(&self) -> QueueName {
+        self.lock().source.queue.clone()
     }
 
-    /// The queue that the deliveries come from.
-    pub(super) fn queue(&self) -> &QueueName {
-        &self.queue
+    /// The consumer is about to be registered again.
+    pub(crate) fn renew(&self, source: Source) {
+        self.lock().source = Arc::new(source);
+    }
+
+    /// The channel's generation is lost: the broker has taken back what waits.
+    pub(super) fn lose(&self) {
+        if !self.no_ack {
+            drop(self.drain());
+        }
     }
 
     pub(super) fn push(&self, deliver: Deliver) {
@@ -73,25 +91,26 @@ impl Inbox {
         if let Some(waker) = stream {
             waker.wake();
         }
-        if let Some((dispatch, id)) = &self.callback
+        if let Some(Addressee { dispatch, id }) = &self.callback
             && let Some(dispatch) = dispatch.upgrade()
         {
             callback(&dispatch, *id);
         }
     }
 
-    /// The oldest delivery, and whether more wait.
-    pub(crate) fn pop(&self) -> Option<(Deliver, bool)> {
+    /// The oldest delivery with its source, and whether more wait.
+    pub(crate) fn pop(&self) -> Option<(Deliver, Arc<Source>, bool)> {
         let mut state = self.lock();
         let deliver = state.waiting.pop_front()?;
-        Some((deliver, !state.waiting.is_empty()))
+        let more = !state.waiting.is_empty();
+        Some((deliver, Arc::clone(&state.source), more))
     }
 
-    /// The oldest delivery, or the reason why none will come.
-    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<Deliver, Error>> {
+    /// The oldest delivery with its source, or the reason why none will come.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Result<(Deliver, Arc<Source>), Error>> {
         let mut state = self.lock();
         if let Some(deliver) = state.waiting.pop_front() {
-            return Poll::Ready(Ok(deliver));
+            return Poll::Ready(Ok((deliver, Arc::clone(&state.source))));
         }
         if let Some(end) = &state.end {
             return Poll::Ready(Err(end.clone()));
@@ -107,8 +126,17 @@ impl Inbox {
         self.lock().end.clone()
     }
 
-    /// Everything that waits, for giving it back to the broker.
-    pub(crate) fn drain(&self) -> VecDeque<Deliver> {
+    /// Gives everything that waits back to the broker.
+    pub(crate) fn give_back(&self) {
+        let generation = Arc::clone(&self.lock().source.generation);
+        for deliver in self.drain() {
+            if !self.no_ack {
+                generation.give_back(deliver.delivery_tag);
+            }
+        }
+    }
+
+    fn drain(&self) -> VecDeque<Deliver> {
         std::mem::take(&mut self.lock().waiting)
     }
 

@@ -1,23 +1,28 @@
-//! The publishes of a channel that wait for their confirms.
+//! The publishes of a channel that wait for their confirms, or for the channel.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use mooq_core::{Error, ErrorKind, Message, Result, Returned};
+use mooq_core::{Error, ErrorKind, Message, Publish, Result, Returned};
 use tokio::time::Instant;
 
-use crate::deadline::{after, exceeded};
+use super::numbering::Numbering;
+use crate::connection::Room;
+use crate::deadline::after;
 
-/// One slot for each publish, by sequence number, without an allocation of its own.
+/// One slot for each publish, by its ticket, without an allocation of its own. Tickets rise by
+/// one for as long as the channel lives; what the broker's sequence numbers mean changes with
+/// each generation.
 ///
 /// Wakers are handed out and never woken here, where the ledger is locked.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     slots: VecDeque<Slot>,
-    /// The sequence number of the first slot.
+    /// The ticket of the first slot.
     first: u64,
-    /// Every publish before this one is answered: where a `multiple` begins.
+    numbering: Numbering,
+    /// Every publish before this sequence number is answered: where a `multiple` begins.
     answered_to: u64,
     /// When the driver will look for overdue publishes next.
     armed: Option<Instant>,
@@ -32,10 +37,44 @@ struct Slot {
     answered: bool,
     deadline: Instant,
     limit: Duration,
-    /// Kept for mandatory messages only: a return names no sequence number, so that it is
-    /// matched by its content.
-    mandatory: Option<Box<Message>>,
+    kept: Option<Box<Kept>>,
     returned: Option<Returned>,
+}
+
+/// A message that is needed after the call that published it.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    /// If it is mandatory: a return names no sequence number, so that it is matched by its
+    /// content.
+    publish: Publish,
+    /// It is sent again if the connection is lost before its answer.
+    resend: bool,
+    /// The present generation has not got it yet.
+    unsent: bool,
+    /// The room that it takes while it waits to be sent the first time.
+    room: Option<Room>,
+}
+
+impl Kept {
+    /// One that is on its way.
+    pub(crate) fn sent(publish: Publish, resend: bool) -> Box<Self> {
+        Box::new(Self {
+            publish,
+            resend,
+            unsent: false,
+            room: None,
+        })
+    }
+
+    /// One that waits for the channel.
+    pub(crate) fn waiting(publish: Publish, resend: bool, room: Room) -> Box<Self> {
+        Box::new(Self {
+            publish,
+            resend,
+            unsent: true,
+            room: Some(room),
+        })
+    }
 }
 
 /// What a publish's publisher knows.
@@ -54,6 +93,7 @@ impl Default for Ledger {
         Self {
             slots: VecDeque::new(),
             first: 1,
+            numbering: Numbering::default(),
             answered_to: 1,
             armed: None,
         }
@@ -61,16 +101,16 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Makes room for the next publish. Says too whether its deadline is the earliest, so that
-    /// the driver must be told.
-    pub(crate) fn open(&mut self, limit: Duration, mandatory: Option<Box<Message>>) -> (u64, bool) {
+    /// A ticket for the next publish. Says too whether its deadline is the earliest, so that the
+    /// driver must be told.
+    pub(crate) fn open(&mut self, limit: Duration, kept: Option<Box<Kept>>) -> (u64, bool) {
         let deadline = after(limit);
         self.slots.push_back(Slot {
             state: State::Waiting(None),
             answered: false,
             deadline,
             limit,
-            mandatory,
+            kept,
             returned: None,
         });
         let earliest = self.armed.is_none_or(|armed| deadline < armed);
@@ -85,9 +125,9 @@ impl Ledger {
         self.slots.pop_back();
     }
 
-    /// The outcome of publish `sequence`, once there is one.
-    pub(crate) fn poll(&mut self, sequence: u64, cx: &Context<'_>) -> Poll<Result<()>> {
-        let Some(slot) = self.slot(sequence) else {
+    /// The outcome of publish `ticket`, once there is one.
+    pub(crate) fn poll(&mut self, ticket: u64, cx: &Context<'_>) -> Poll<Result<()>> {
+        let Some(slot) = self.slot(ticket) else {
             return Poll::Ready(Err(asked_twice()));
         };
         match std::mem::replace(&mut slot.state, State::Gone) {
@@ -103,9 +143,9 @@ impl Ledger {
         }
     }
 
-    /// Nobody waits for `sequence` any more.
-    pub(crate) fn abandon(&mut self, sequence: u64) {
-        if let Some(slot) = self.slot(sequence) {
+    /// Nobody waits for `ticket` any more.
+    pub(crate) fn abandon(&mut self, ticket: u64) {
+        if let Some(slot) = self.slot(ticket) {
             slot.state = State::Gone;
             self.shrink();
         }
@@ -119,13 +159,16 @@ impl Ledger {
         outcome: &Result<()>,
         woken: &mut Vec<Waker>,
     ) {
-        let end = sequence.saturating_add(1).min(self.end());
+        let end = sequence
+            .saturating_add(1)
+            .min(self.numbering.end(self.end()));
         let begin = if multiple { self.answered_to } else { sequence };
         if begin <= self.answered_to {
             self.answered_to = self.answered_to.max(end);
         }
         for sequence in begin..end {
-            if let Some(slot) = self.slot(sequence) {
+            let ticket = self.numbering.ticket(sequence);
+            if let Some(slot) = ticket.and_then(|ticket| self.slot(ticket)) {
                 slot.answer(outcome, woken);
             }
         }
@@ -148,19 +191,66 @@ impl Ledger {
             slot.returned = Some(returned);
             true
         } else {
-            slot.mandatory = None;
+            slot.kept = None;
             false
         }
     }
 
-    /// Ends all that is in flight with `err`.
+    /// Ends all that has no outcome yet with `err`.
     pub(crate) fn fail_all(&mut self, err: &Error, woken: &mut Vec<Waker>) {
         let outcome = Err(err.clone());
         for slot in &mut self.slots {
             slot.answer(&outcome, woken);
         }
-        self.answered_to = self.end();
         self.shrink();
+    }
+
+    /// The generation is lost for the reason `err`. What was on its way ends with that, or waits
+    /// to be sent again where that was asked, if it is not `over` for it at `now`. What waits to
+    /// be sent goes on waiting.
+    pub(crate) fn lose(&mut self, err: &Error, now: Instant, over: bool, woken: &mut Vec<Waker>) {
+        let outcome = Err(err.clone());
+        let mut earliest = self.armed;
+        for slot in self.slots.iter_mut().filter(|slot| !slot.answered) {
+            match &mut slot.kept {
+                Some(kept) if kept.unsent => {}
+                Some(kept) if kept.resend && !over && now < slot.deadline => {
+                    kept.unsent = true;
+                    slot.returned = None;
+                    // Nobody may wait for it, and then nothing else looks at its deadline.
+                    let next = earliest.map_or(slot.deadline, |armed| armed.min(slot.deadline));
+                    earliest = Some(next);
+                }
+                _ => slot.answer(&outcome, woken),
+            }
+        }
+        self.armed = earliest;
+        self.shrink();
+    }
+
+    /// A new generation: hands over what waits to be sent, in order.
+    ///
+    /// # Errors
+    /// The first of `hand_over`; what was not handed over waits on.
+    pub(crate) fn replay(
+        &mut self,
+        mut hand_over: impl FnMut(Publish) -> Result<()>,
+    ) -> Result<()> {
+        self.numbering = Numbering::beginning_with(self.end());
+        self.answered_to = 1;
+        for (slot, ticket) in self.slots.iter_mut().zip(self.first..) {
+            let Some(kept) = slot.kept.as_mut().filter(|kept| kept.unsent) else {
+                continue;
+            };
+            hand_over(kept.publish.clone())?;
+            self.numbering.sent_again(ticket);
+            kept.unsent = false;
+            kept.room = None;
+            if !kept.resend && !kept.publish.mandatory {
+                slot.kept = None;
+            }
+        }
+        Ok(())
     }
 
     /// When to call [`Ledger::expire`] next.
@@ -168,22 +258,23 @@ impl Ledger {
         self.armed
     }
 
-    /// Ends what is overdue at `now`, and finds the next deadline.
-    pub(crate) fn expire(&mut self, now: Instant, woken: &mut Vec<Waker>) {
+    /// Ends what is overdue at `now`, and finds the next deadline. `note` is what is known of the
+    /// broker's silence.
+    pub(crate) fn expire(&mut self, now: Instant, note: &str, woken: &mut Vec<Waker>) {
         let mut next: Option<Instant> = None;
         for slot in &mut self.slots {
-            let State::Waiting(waker) = &mut slot.state else {
+            let unsent = slot.kept.as_ref().is_some_and(|kept| kept.unsent);
+            if !unsent && !matches!(slot.state, State::Waiting(_)) {
                 continue;
-            };
+            }
             if slot.deadline <= now {
-                woken.extend(waker.take());
-                let err = exceeded("the publish's confirm", slot.limit);
-                slot.state = State::Settled(Err(err));
+                slot.expire(unsent, note, woken);
             } else {
                 next = Some(next.map_or(slot.deadline, |next| next.min(slot.deadline)));
             }
         }
         self.armed = next;
+        self.shrink();
     }
 
     /// How many publishes the broker has not answered yet.
@@ -191,20 +282,23 @@ impl Ledger {
         self.slots.iter().filter(|slot| !slot.answered).count()
     }
 
-    /// The sequence number of the next publish.
+    /// The ticket of the next publish.
     fn end(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
 
-    fn slot(&mut self, sequence: u64) -> Option<&mut Slot> {
-        let index = sequence.checked_sub(self.first)?;
+    fn slot(&mut self, ticket: u64) -> Option<&mut Slot> {
+        let index = ticket.checked_sub(self.first)?;
         self.slots.get_mut(usize::try_from(index).ok()?)
     }
 
     /// The first unanswered publish whose message `matches` and has not come back.
     fn matching(&self, matches: impl Fn(&Message) -> bool) -> Option<usize> {
         self.slots.iter().position(|slot| {
-            slot.returned.is_none() && slot.mandatory.as_deref().is_some_and(&matches)
+            slot.returned.is_none()
+                && slot.kept.as_deref().is_some_and(|kept| {
+                    kept.publish.mandatory && !kept.unsent && matches(&kept.publish.message)
+                })
         })
     }
 
@@ -218,7 +312,6 @@ impl Ledger {
             self.slots.pop_front();
             self.first += 1;
         }
-        self.answered_to = self.answered_to.max(self.first);
     }
 }
 
@@ -231,7 +324,7 @@ impl Slot {
         self.answered = true;
         // A return comes before its confirm: a later one is of another publish, however equal
         // their messages are.
-        self.mandatory = None;
+        self.kept = None;
         let returned = self.returned.take();
         if let State::Waiting(waker) = &mut self.state {
             woken.extend(waker.take());
@@ -239,6 +332,31 @@ impl Slot {
                 Some(returned) if outcome.is_ok() => Err(Error::returned(returned)),
                 _ => outcome.clone(),
             });
+        }
+    }
+
+    /// Its deadline has passed. If it is `unsent` the broker will never see it.
+    fn expire(&mut self, unsent: bool, note: &str, woken: &mut Vec<Waker>) {
+        if unsent {
+            self.answered = true;
+            self.kept = None;
+        } else if let Some(kept) = &mut self.kept {
+            kept.resend = false;
+        }
+        if let State::Waiting(waker) = &mut self.state {
+            woken.extend(waker.take());
+            let limit = self.limit;
+            let what = if unsent {
+                format!(
+                    "the connection was not back within the publish's deadline of {limit:?}: the message was not sent"
+                )
+            } else {
+                format!(
+                    "the publish's confirm did not come within its deadline of {limit:?}: the broker may have the message"
+                )
+            };
+            let message = format!("{what}{note}");
+            self.state = State::Settled(Err(Error::new(ErrorKind::DeadlineExceeded, message)));
         }
     }
 }

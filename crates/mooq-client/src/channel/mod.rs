@@ -1,13 +1,16 @@
 //! Channels.
 
+mod consumers;
 mod driver;
+mod generation;
 mod inbox;
 mod ledger;
+mod numbering;
 mod producer;
 mod shared;
-mod state;
 mod subscription;
 mod topology;
+mod verbs;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -25,20 +28,24 @@ use crate::consumer::{ConsumeQueue, Dispatch, Get, RegisterConsumer};
 use crate::deadline::within;
 use crate::delivery::Unsettled;
 use crate::publish::Publish;
+use crate::recovery::open_generation;
 
-pub(crate) use inbox::Inbox;
+pub(crate) use consumers::Restorable;
+pub(crate) use generation::{Generation, Source, closed_here};
+pub(crate) use inbox::{Addressee, Inbox};
 pub(crate) use ledger::asked_twice;
 pub use producer::RegisterProducer;
-pub(crate) use shared::ChannelShared;
-pub(crate) use state::give_back;
-pub(crate) use subscription::Subscription;
+pub(crate) use shared::{ChannelShared, Terms};
+pub(crate) use subscription::{Lasting, Subscription};
 pub use topology::{Bind, DeclareQueue, DeleteExchange, DeleteQueue};
 
 /// A channel: where exchanges, queues and consumers are registered, and messages published.
 /// Cloning it is cheap; all clones are the same channel.
 ///
 /// An error that the broker answers by closing the channel (an exchange that is missing, options
-/// that do not fit) ends all calls that wait on it with that reason, and every later one.
+/// that do not fit) ends all calls that wait on it with that reason. The channel is then opened
+/// again, with its consumers, unless [`Recovery::off`](crate::Recovery::off) was asked for:
+/// later calls wait for that.
 ///
 /// # Examples
 /// ```
@@ -54,9 +61,7 @@ pub use topology::{Bind, DeclareQueue, DeleteExchange, DeleteQueue};
 /// assert_eq!(err.kind(), ErrorKind::ExchangeNotFound);
 /// assert_eq!(err.scope(), ErrorScope::Channel);
 ///
-/// // The channel is closed, its connection is not.
-/// assert!(chan.declare_queue("orders").await.is_err());
-/// let chan = conn.create_channel().await?;
+/// // The broker has closed the channel, and mooq has opened it again.
 /// chan.declare_queue("orders").await?;
 /// # Ok(())
 /// # }
@@ -70,7 +75,13 @@ pub struct Channel {
 
 impl Channel {
     pub(crate) async fn open(connection: &Arc<ConnectionShared>) -> Result<Self> {
-        let shared = ChannelShared::open(connection).await?;
+        let shared = ChannelShared::new(connection);
+        within(connection.deadline(), "opening a channel", async {
+            let link = connection.link().await?;
+            open_generation(&shared, &*link).await
+        })
+        .await?;
+        shared.join_connection();
         Ok(Self {
             shared,
             connection: Arc::clone(connection),
@@ -242,7 +253,7 @@ impl Channel {
     /// that nobody waits for any more.
     #[must_use]
     pub fn unconfirmed(&self) -> usize {
-        self.shared.state().ledger().in_flight()
+        self.shared.ledger(|ledger| ledger.in_flight())
     }
 
     /// Closes the channel. Its consumers end, and what they had not acknowledged goes back to
@@ -255,13 +266,11 @@ impl Channel {
     /// Once polled, the closing goes on when this is dropped.
     pub async fn close(&self) -> Result<()> {
         let shared = Arc::clone(&self.shared);
-        self.run_to_end("closing the channel", async move {
-            shared.transport().close().await
-        })
-        .await
+        self.run_to_end("closing the channel", async move { shared.close().await })
+            .await
     }
 
-    /// One call to the broker, within the connection's deadline.
+    /// One call to the broker, within the connection's deadline, once the channel is open.
     pub(crate) async fn rpc<T>(
         &self,
         what: &str,
@@ -269,7 +278,11 @@ impl Channel {
     ) -> Result<T> {
         // A transport may answer at once, always: a loop of calls leaves other tasks their turn.
         tokio::task::consume_budget().await;
-        within(self.deadline(), what, call(self.shared.transport())).await
+        within(self.deadline(), what, async {
+            let generation = self.shared.generation().await?;
+            call(generation.transport()).await
+        })
+        .await
     }
 
     /// One call to the broker that goes on when its future is dropped.
@@ -289,10 +302,14 @@ impl Channel {
     ) -> Result<Option<(Deliver, Option<Unsettled>)>> {
         let shared = Arc::clone(&self.shared);
         self.run_to_end("basic.get", async move {
-            let fetched = shared.transport().get(queue, no_ack).await?;
+            let generation = shared.generation().await?;
+            let queue = shared.core().current_name(queue);
+            let fetched = generation.transport().get(queue.clone(), no_ack).await?;
             Ok(fetched.map(|fetched| {
-                let unsettled =
-                    (!no_ack).then(|| Unsettled::new(Arc::clone(&shared), fetched.delivery_tag));
+                let unsettled = (!no_ack).then(|| {
+                    let source = Arc::new(Source { generation, queue });
+                    Unsettled::new(source, fetched.delivery_tag)
+                });
                 let deliver = Deliver {
                     consumer_tag: ConsumerTag::default(),
                     delivery_tag: fetched.delivery_tag,

@@ -99,11 +99,7 @@ impl IntoFuture for RegisterProducer {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;
-            let declare = self.declare;
-            let what = format!("declaring exchange '{}'", declare.name);
-            self.channel
-                .rpc(&what, |c| c.declare_exchange(declare))
-                .await
+            self.channel.exchange_declare(self.declare).await
         })
     }
 }

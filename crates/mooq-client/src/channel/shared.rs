@@ -1,72 +1,379 @@
-//! What all handles of a channel share.
+//! What all handles of a channel share, over all its generations.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::time::Duration;
 
 use mooq_core::{
-    ConsumerTag, Error, Handoff, IntoChecked, OpenedChannel, Publish, Result, Settle,
-    TransportChannel,
+    ChannelEvent, ConsumerTag, Deliver, Error, ErrorKind, ErrorScope, Handoff, IntoChecked,
+    Publish, QueueName, Result,
 };
-use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-use super::driver::drive;
-use super::state::ChannelState;
-use crate::connection::ConnectionShared;
-use crate::deadline::within;
+use super::consumers::{Consumers, Restorable};
+use super::driver::{Inlet, drive};
+use super::generation::{Generation, closed_here};
+use super::inbox::Inbox;
+use super::ledger::{Kept, Ledger};
+use crate::connection::{Core, Event};
+use crate::presence::{Presence, Present, Usable, not_connected};
 
-/// An open channel: the transport's, and what is in flight on it.
+/// A channel: its present generation, what is in flight on it, and what comes back with the next.
 pub(crate) struct ChannelShared {
-    transport: Arc<dyn TransportChannel>,
-    state: Arc<ChannelState>,
+    core: Arc<Core>,
+    id: u64,
+    present: Present<Generation>,
+    outgoing: Mutex<Outgoing>,
+    consumers: Consumers,
+    /// The driver's end.
+    inlet: Arc<Inlet>,
     /// `basic.qos` holds for the consumers that come later, so that it and the `basic.consume`
     /// that it is for must not be parted.
-    pub(super) subscribing: Mutex<()>,
+    pub(super) subscribing: tokio::sync::Mutex<()>,
     tags: AtomicU64,
+    /// Somebody was told that the channel failed.
+    told: AtomicBool,
+}
+
+/// Publishes and where they go, under one lock: the transport's order and the ledger's agree.
+#[derive(Debug, Default)]
+struct Outgoing {
+    ledger: Ledger,
+    /// None while publishes wait.
+    generation: Option<Arc<Generation>>,
+}
+
+/// How a publish is treated.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    /// How long its outcome may take.
+    pub(crate) limit: Duration,
+    /// It is sent again if the connection is lost.
+    pub(crate) resend: bool,
 }
 
 impl ChannelShared {
-    pub(super) async fn open(connection: &ConnectionShared) -> Result<Arc<Self>> {
-        let limit = connection.deadline();
-        let opening = connection.transport().open_channel();
-        let OpenedChannel { channel, events } = within(limit, "opening a channel", opening).await?;
-        let state = Arc::new(ChannelState::default());
-        let driver = drive(Arc::clone(&state), Arc::downgrade(&channel), events);
-        connection.runtime().spawn(driver);
-        within(limit, "confirm.select", channel.confirm_select()).await?;
-        Ok(Arc::new(Self {
-            transport: channel,
-            state,
-            subscribing: Mutex::default(),
+    /// A channel that has no generation yet, and its driver.
+    pub(super) fn new(core: &Arc<Core>) -> Arc<Self> {
+        let opening = Error::new(ErrorKind::ChannelClosed, "the channel is not open yet");
+        let inlet = Arc::<Inlet>::default();
+        let shared = Arc::new(Self {
+            core: Arc::clone(core),
+            id: core.new_channel_id(),
+            present: Present::new(Presence::Away(opening)),
+            outgoing: Mutex::default(),
+            consumers: Consumers::default(),
+            inlet: Arc::clone(&inlet),
+            subscribing: tokio::sync::Mutex::default(),
             tags: AtomicU64::new(0),
-        }))
+            told: AtomicBool::new(false),
+        });
+        core.runtime().spawn(drive(Arc::downgrade(&shared), inlet));
+        shared
     }
 
-    /// Hands a message to the transport and gives its sequence number. The number and the
-    /// transport's order agree since the ledger is locked over both.
-    pub(crate) fn publish(&self, publish: Publish, limit: Duration) -> Result<(u64, Handoff)> {
-        let mandatory = publish.mandatory.then(|| Box::new(publish.message.clone()));
-        let mut ledger = self.state.ledger();
-        self.check_open()?;
-        let (sequence, earliest) = ledger.open(limit, mandatory);
-        let handoff = match self.transport.publish(publish) {
-            Ok(handoff) => handoff,
-            Err(err) => {
-                ledger.take_back();
-                return Err(err);
+    /// From here on the channel comes back with its connection.
+    pub(super) fn join_connection(self: &Arc<Self>) {
+        self.core.add_channel(self.id, self);
+    }
+
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    /// The present generation, waiting for it as the connection's options say.
+    pub(crate) async fn generation(&self) -> Result<Arc<Generation>> {
+        self.present.get(self.core.waits()).await
+    }
+
+    /// The present generation, whatever the options say.
+    pub(super) async fn awaited_generation(&self) -> Result<Arc<Generation>> {
+        self.present.get(true).await
+    }
+
+    /// Hands a message to the transport, or keeps it until there is a generation to hand it to.
+    /// Gives its ticket.
+    pub(crate) fn publish(&self, publish: Publish, terms: Terms) -> Result<(u64, Handoff)> {
+        let mut outgoing = self.outgoing();
+        let Outgoing { ledger, generation } = &mut *outgoing;
+        let open = generation
+            .as_ref()
+            .filter(|generation| generation.is_usable());
+        let (ticket, earliest, handoff) = match open {
+            Some(generation) => {
+                let keep = publish.mandatory || terms.resend;
+                let kept = keep.then(|| Kept::sent(publish.clone(), terms.resend));
+                let (ticket, earliest) = ledger.open(terms.limit, kept);
+                match generation.transport().publish(publish) {
+                    Ok(handoff) => (ticket, earliest, handoff),
+                    Err(err) => {
+                        ledger.take_back();
+                        return Err(err);
+                    }
+                }
+            }
+            None => {
+                match self.present.now() {
+                    Presence::Gone(reason) => return Err(reason),
+                    Presence::Away(reason) if !self.core.waits() => {
+                        return Err(not_connected(&reason));
+                    }
+                    _ => {}
+                }
+                let room = self.core.buffer().room_for(&publish.message)?;
+                let kept = Kept::waiting(publish, terms.resend, room);
+                let (ticket, earliest) = ledger.open(terms.limit, Some(kept));
+                (ticket, earliest, Handoff::Done)
             }
         };
-        drop(ledger);
+        drop(outgoing);
         if earliest {
-            self.state.nudge.notify_one();
+            self.inlet.nudge();
         }
-        Ok((sequence, handoff))
+        Ok((ticket, handoff))
     }
 
-    pub(crate) fn settle(&self, settle: Settle) -> Result<()> {
-        self.check_open()?;
-        self.transport.settle(settle)
+    pub(crate) fn ledger<T>(&self, with: impl FnOnce(&mut Ledger) -> T) -> T {
+        with(&mut self.outgoing().ledger)
+    }
+
+    /// The driver reads the events of `generation` from here on.
+    pub(crate) fn attach(
+        &self,
+        generation: &Arc<Generation>,
+        events: mooq_core::mailbox::Receiver<ChannelEvent>,
+    ) {
+        self.inlet.attach(Arc::downgrade(generation), events);
+    }
+
+    /// Lets the users have `generation`, after what waited for it.
+    ///
+    /// # Errors
+    /// Why it is of no use, if it is not.
+    pub(crate) fn admit(&self, generation: Arc<Generation>) -> Result<()> {
+        let mut outgoing = self.outgoing();
+        if self.gone().is_some() {
+            // Closed meanwhile: with its last reference the generation closes too.
+            return Ok(());
+        }
+        let mut hand_over = |publish| match generation.transport().closed() {
+            Some(reason) => Err(reason),
+            // What waits is bounded by its buffer: the transport's bound can be passed over.
+            None => generation.transport().publish(publish).map(drop),
+        };
+        if let Err(err) = outgoing.ledger.replay(&mut hand_over) {
+            let mut woken = Vec::new();
+            let over = err.scope() != ErrorScope::Connection;
+            outgoing.ledger.lose(&err, Instant::now(), over, &mut woken);
+            drop(outgoing);
+            woken.into_iter().for_each(Waker::wake);
+            return Err(err);
+        }
+        outgoing.generation = Some(Arc::clone(&generation));
+        self.present.set(Presence::There(generation));
+        drop(outgoing);
+        // The deadlines of what waited are the driver's as before; new ones it is told of.
+        Ok(())
+    }
+
+    /// The driver has read the last event of a generation. True if there will be no other.
+    pub(super) fn generation_ended(
+        self: &Arc<Self>,
+        generation: &Weak<Generation>,
+        reason: &Error,
+    ) -> bool {
+        if !self.core.recovers() || (closed_here(reason) && !self.core.is_replacing(reason)) {
+            self.end(reason);
+            return true;
+        }
+        let replaced = closed_here(reason)
+            .then(|| self.core.lost_reason())
+            .flatten();
+        let reason = replaced.as_ref().unwrap_or(reason);
+        // One that was never admitted is the supervisor's, who finds out by itself.
+        let admitted = self.outgoing().generation.as_ref().map(Arc::as_ptr);
+        if admitted.is_some_and(|admitted| std::ptr::eq(admitted, generation.as_ptr())) {
+            self.lose(reason);
+        }
+        false
+    }
+
+    /// The present generation is lost, and wants to be followed by another.
+    pub(crate) fn lose(self: &Arc<Self>, reason: &Error) {
+        let mut outgoing = self.outgoing();
+        let Some(old) = outgoing.generation.take() else {
+            return;
+        };
+        old.set_lost();
+        let mut woken = Vec::new();
+        let over = reason.scope() != ErrorScope::Connection;
+        let ledger = &mut outgoing.ledger;
+        ledger.lose(reason, Instant::now(), over, &mut woken);
+        self.present.set(Presence::Away(reason.clone()));
+        drop(outgoing);
+        drop(old);
+        self.consumers.lose(reason);
+        woken.into_iter().for_each(Waker::wake);
+        self.core.report_broken(Arc::downgrade(self));
+    }
+
+    /// The channel is gone for good. Only the first reason counts.
+    pub(crate) fn end(&self, reason: &Error) {
+        let mut outgoing = self.outgoing();
+        let old = outgoing.generation.take();
+        self.present.set(Presence::Gone(reason.clone()));
+        let reason = match self.present.now() {
+            Presence::Gone(first) => first,
+            _ => reason.clone(),
+        };
+        let mut woken = Vec::new();
+        outgoing.ledger.fail_all(&reason, &mut woken);
+        drop(outgoing);
+        drop(old);
+        woken.into_iter().for_each(Waker::wake);
+        self.consumers.end(&reason);
+        self.core.remove_channel(self.id);
+        self.inlet.let_go();
+    }
+
+    /// Closes the channel for good.
+    ///
+    /// # Errors
+    /// As the transport's. The channel is closed all the same.
+    pub(super) async fn close(&self) -> Result<()> {
+        let generation = self.outgoing().generation.clone();
+        let closed = match &generation {
+            Some(generation) => {
+                let closed = generation.transport().close().await;
+                // Confirms may still be on their way.
+                self.left().await;
+                closed
+            }
+            None => Ok(()),
+        };
+        self.end(&Error::channel(
+            ErrorKind::ChannelClosed,
+            "the channel was closed from this side",
+        ));
+        closed
+    }
+
+    /// Why the channel has no generation, if it is to get another one.
+    pub(crate) fn away(&self) -> Option<Error> {
+        match self.present.now() {
+            Presence::Away(reason) => Some(reason),
+            Presence::There(_) | Presence::Gone(_) => None,
+        }
+    }
+
+    /// Why the channel is gone for good, if it is.
+    pub(crate) fn gone(&self) -> Option<Error> {
+        match self.present.now() {
+            Presence::Gone(reason) => Some(reason),
+            Presence::There(_) | Presence::Away(_) => None,
+        }
+    }
+
+    /// Waits until the present generation, if there is one, has ended.
+    pub(crate) async fn left(&self) {
+        self.present.left().await;
+    }
+
+    /// True the first time only: one end of the channel is the end of all its consumers.
+    pub(crate) fn first_to_tell(&self) -> bool {
+        !self.told.swap(true, Ordering::Relaxed)
+    }
+
+    /// Takes one event of `generation`, which is not its last, and hands out whom to wake.
+    pub(super) fn handle(
+        &self,
+        event: ChannelEvent,
+        generation: &Weak<Generation>,
+        woken: &mut Vec<Waker>,
+    ) {
+        match event {
+            ChannelEvent::Deliver(deliver) => self.deliver(deliver, generation),
+            ChannelEvent::Confirm { sequence, multiple } => {
+                self.ledger(|ledger| ledger.settle(sequence, multiple, &Ok(()), woken));
+            }
+            ChannelEvent::Nack { sequence, multiple } => {
+                let err = Error::new(ErrorKind::Nacked, "the broker refused the message");
+                self.ledger(|ledger| ledger.settle(sequence, multiple, &Err(err), woken));
+            }
+            ChannelEvent::Return(returned) => {
+                let (exchange, key) = (
+                    returned.message.exchange.clone(),
+                    returned.message.routing_key.clone(),
+                );
+                if !self.ledger(|ledger| ledger.returned(returned)) {
+                    tracing::warn!(%exchange, routing_key = %key, "a message came back that nobody waits for");
+                }
+            }
+            ChannelEvent::ConsumerCancelled(tag) => self.consumer_cancelled(&tag),
+            // The driver's.
+            ChannelEvent::Closed(_) => {}
+        }
+    }
+
+    fn deliver(&self, deliver: Deliver, generation: &Weak<Generation>) {
+        if let Some(inbox) = self.consumers.inbox(&deliver.consumer_tag) {
+            inbox.push(deliver);
+        } else if let Some(generation) = generation.upgrade() {
+            // Its consumer did not come to be: nobody waited any more for the broker's answer.
+            generation.give_back(deliver.delivery_tag);
+        }
+    }
+
+    fn consumer_cancelled(&self, tag: &ConsumerTag) {
+        if let Some(inbox) = self.consumers.remove(tag) {
+            let queue = inbox.queue();
+            let error = Error::new(
+                ErrorKind::ConsumerCancelled,
+                format!(
+                    "the broker cancelled the consumer '{tag}' of queue '{queue}', as it does when \
+                     the queue is deleted"
+                ),
+            );
+            self.consumer_failed(&inbox, error);
+        }
+    }
+
+    /// A consumer, which is not registered any more, has ended by itself.
+    fn consumer_failed(&self, inbox: &Inbox, error: Error) {
+        let queue = inbox.queue();
+        inbox.end(error.clone());
+        self.core.tell(Event::ConsumerEnded { queue, error });
+    }
+
+    /// A consumer could not be registered again.
+    pub(crate) fn not_restored(&self, tag: &ConsumerTag, error: Error) {
+        if let Some(inbox) = self.consumers.remove(tag) {
+            self.consumer_failed(&inbox, error);
+        }
+    }
+
+    /// The consumers that come back, in order.
+    pub(crate) fn restorable(&self) -> Vec<Restorable> {
+        self.consumers.restorable()
+    }
+
+    /// Whether one of the consumers is on a queue that goes with its last consumer.
+    pub(crate) fn consumes_auto_delete(&self) -> bool {
+        let restorable = self.restorable();
+        let topology = self.core.topology();
+        let mut queues = restorable.iter().map(|one| one.inbox.queue());
+        queues.any(|queue| topology.is_auto_delete(&queue))
+    }
+
+    #[cfg(test)]
+    pub(super) fn inlet(&self) -> &Arc<Inlet> {
+        &self.inlet
+    }
+
+    pub(super) fn consumers(&self) -> &Consumers {
+        &self.consumers
     }
 
     /// A consumer tag that no other consumer of this channel has.
@@ -74,38 +381,79 @@ impl ChannelShared {
         loop {
             let number = self.tags.fetch_add(1, Ordering::Relaxed) + 1;
             let tag = format!("mooq-{number}").into_checked()?;
-            if !self.state.has_consumer(&tag) {
+            if !self.consumers.contains(&tag) {
                 return Ok(tag);
             }
         }
     }
 
+    /// Adds a consumer before it is announced to the broker.
+    pub(super) fn add_consumer(&self, tag: ConsumerTag, inbox: Arc<Inbox>) -> Result<()> {
+        self.consumers.add(tag, inbox)?;
+        // The channel may have ended in between, having told only those it knew.
+        if let Some(err) = self.gone() {
+            self.consumers.end(&err);
+        }
+        Ok(())
+    }
+
     /// `basic.cancel`, and forgets the consumer once that is answered. All that came for it is in
     /// its inbox then.
-    pub(crate) async fn unsubscribe(&self, tag: ConsumerTag) -> Result<()> {
-        let cancelled = self.transport.cancel(tag.clone()).await;
-        self.state.remove_consumer(&tag).await;
-        cancelled
+    pub(crate) async fn unsubscribe(&self, tag: ConsumerTag, queue: &QueueName) -> Result<()> {
+        self.consumers.forget_record(&tag);
+        // One that is being registered again must be there to be cancelled.
+        let cancelled = match self.awaited_generation().await {
+            Ok(generation) => generation.transport().cancel(tag.clone()).await,
+            Err(reason) => Err(reason),
+        };
+        self.remove_consumer(&tag).await;
+        if !self.consumers.consume_from(queue) {
+            self.core.topology().consumers_gone(queue);
+        }
+        match cancelled {
+            // The consumer went with the generation.
+            Err(err) if err.scope() != ErrorScope::Operation && self.gone().is_none() => Ok(()),
+            other => other,
+        }
     }
 
-    pub(crate) fn transport(&self) -> &dyn TransportChannel {
-        &*self.transport
+    /// Forgets a consumer, once all that came for it is in its inbox.
+    pub(super) async fn remove_consumer(&self, tag: &ConsumerTag) {
+        self.inlet.catch_up().await;
+        drop(self.consumers.remove(tag));
     }
 
-    pub(crate) fn state(&self) -> &ChannelState {
-        &self.state
+    /// What is known of a broker that does not answer.
+    pub(super) fn silence(&self) -> String {
+        if let Some(reason) = self.core.blocked() {
+            return format!("; the broker has blocked the connection: {reason}");
+        }
+        let link = self.core.link_now();
+        if link.is_some_and(|link| !link.announces_blocked()) {
+            return "; a broker that is low on memory or disk is as silent, since this client is \
+                    not told of its alarms"
+                .into();
+        }
+        String::new()
     }
 
-    fn check_open(&self) -> Result<(), Error> {
-        self.state.closed().cloned().map_or(Ok(()), Err)
+    fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
+        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for ChannelShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChannelShared")
-            .field("in_flight", &self.state.ledger().in_flight())
-            .field("closed", &self.state.closed())
+            .field("present", &self.present)
+            .field("in_flight", &self.ledger(|ledger| ledger.in_flight()))
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for ChannelShared {
+    fn drop(&mut self) {
+        self.core.remove_channel(self.id);
+        self.inlet.let_go();
     }
 }

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use mooq_core::{Consume, ConsumerTag, Result};
+use mooq_core::{Consume, ConsumerTag, Error, ErrorKind, Result};
 
-use super::{Channel, Inbox, give_back};
+use super::Channel;
+use super::generation::Source;
+use super::inbox::{Addressee, Inbox};
 use crate::deadline::within;
+use crate::presence::Usable;
 
 /// A consumer's life with the broker. Dropped, it is cancelled, and the deliveries that wait in
 /// its inbox go back to the queue.
@@ -14,8 +17,6 @@ pub(crate) struct Subscription {
     channel: Channel,
     tag: ConsumerTag,
     inbox: Arc<Inbox>,
-    /// Deliveries are settled as they are sent, so that none can go back.
-    no_ack: bool,
     state: State,
 }
 
@@ -27,48 +28,72 @@ enum State {
     Kept,
 }
 
+/// Whether a consumer comes back when its channel does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lasting {
+    Yes,
+    No,
+}
+
 impl Channel {
-    /// `basic.consume`, after `basic.qos` if a prefetch is given. A tag is chosen if there is
-    /// none. Dropped midway, no consumer stays.
+    /// `basic.consume`, after `basic.qos` with `prefetch`. A tag is chosen if there is none.
+    /// Deliveries go to `callback`, or else wait for a stream. Dropped midway, no consumer stays.
     pub(crate) async fn subscribe(
         &self,
         mut consume: Consume,
         prefetch: u16,
-        inbox: Arc<Inbox>,
+        lasting: Lasting,
+        callback: Option<Addressee>,
     ) -> Result<Subscription> {
         let shared = self.shared();
         if consume.tag.is_empty() {
             consume.tag = shared.new_tag()?;
         }
+        consume.queue = shared.core().current_name(consume.queue);
         let turn = async { Ok(shared.subscribing.lock().await) };
         let what = "waiting for another consumer's registration";
         let _one_at_a_time = within(self.deadline(), what, turn).await?;
-        self.rpc("basic.qos", |c| c.qos(prefetch, false)).await?;
-        shared
-            .state()
-            .add_consumer(consume.tag.clone(), Arc::clone(&inbox))?;
+        let what = "waiting for the channel";
+        let generation = within(self.deadline(), what, shared.generation()).await?;
+        let qos = generation.transport().qos(prefetch, false);
+        within(self.deadline(), "basic.qos", qos).await?;
+
+        let source = Source {
+            generation: Arc::clone(&generation),
+            queue: consume.queue.clone(),
+        };
+        let inbox = Arc::new(Inbox::new(source, consume.no_ack, callback));
+        shared.add_consumer(consume.tag.clone(), Arc::clone(&inbox))?;
         let mut subscription = Subscription {
             channel: self.clone(),
             tag: consume.tag.clone(),
             inbox,
-            no_ack: consume.no_ack,
             state: State::Consuming,
         };
         let what = format!("consuming queue '{}'", consume.queue);
-        let consumed = self.rpc(&what, |c| c.consume(consume)).await;
-        if let Err(err) = consumed {
-            if self.shared().state().closed().is_some() {
+        let consuming = generation.transport().consume(consume.clone());
+        if let Err(err) = within(self.deadline(), &what, consuming).await {
+            if !generation.is_usable() {
+                shared.remove_consumer(&consume.tag).await;
                 subscription.state = State::Cancelled;
             }
             return Err(err);
+        }
+        if lasting == Lasting::Yes && !shared.consumers().record(consume, prefetch) {
+            // The generation was lost at the last moment, and the consumer with it.
+            subscription.state = State::Cancelled;
+            return Err(subscription.inbox.ended().unwrap_or_else(|| {
+                let message = format!("the channel was lost while {what}");
+                Error::channel(ErrorKind::ConnectionLost, message)
+            }));
         }
         Ok(subscription)
     }
 }
 
 impl Subscription {
-    pub(crate) fn channel(&self) -> &Channel {
-        &self.channel
+    pub(crate) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
     }
 
     /// Leaves the consumer to the caller, for good.
@@ -80,8 +105,11 @@ impl Subscription {
     /// Ends the consumer. What waits can still be taken from the inbox.
     pub(crate) async fn cancel(&mut self) -> Result<()> {
         let (shared, tag) = (Arc::clone(self.channel.shared()), self.tag.clone());
+        let queue = self.inbox.queue();
         self.channel
-            .run_to_end("basic.cancel", async move { shared.unsubscribe(tag).await })
+            .run_to_end("basic.cancel", async move {
+                shared.unsubscribe(tag, &queue).await
+            })
             .await?;
         self.state = State::Cancelled;
         Ok(())
@@ -90,26 +118,19 @@ impl Subscription {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        let (inbox, no_ack) = (Arc::clone(&self.inbox), self.no_ack);
-        let shared = Arc::clone(self.channel.shared());
-        let give_back_rest = move || {
-            for deliver in inbox.drain() {
-                if !no_ack {
-                    give_back(shared.transport(), deliver.delivery_tag);
-                }
-            }
-        };
         match self.state {
             State::Kept => {}
-            State::Cancelled => give_back_rest(),
+            State::Cancelled => self.inbox.give_back(),
             State::Consuming => {
                 let (channel, tag) = (self.channel.clone(), self.tag.clone());
-                self.channel.connection.runtime().spawn(async move {
-                    if let Err(err) = channel.shared().unsubscribe(tag).await {
+                let inbox = Arc::clone(&self.inbox);
+                self.channel.shared().core().runtime().spawn(async move {
+                    let queue = inbox.queue();
+                    if let Err(err) = channel.shared().unsubscribe(tag, &queue).await {
                         tracing::debug!(%err, "the consumer is gone already");
                     }
                     // Only after cancel-ok: what goes back earlier may come again.
-                    give_back_rest();
+                    inbox.give_back();
                 });
             }
         }

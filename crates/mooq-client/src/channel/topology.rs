@@ -56,9 +56,7 @@ impl Channel {
     /// # Cancel safety
     /// Dropped midway, the queue is purged or not.
     pub async fn purge_queue(&self, name: impl IntoChecked<QueueName>) -> Result<u32> {
-        let name = name.into_checked()?;
-        let what = format!("purging queue '{name}'");
-        self.rpc(&what, |c| c.purge_queue(name)).await
+        self.queue_purge(name.into_checked()?).await
     }
 
     /// Binds a queue to an exchange.
@@ -193,9 +191,7 @@ impl IntoFuture for DeclareQueue {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;
-            let declare = self.declare;
-            let what = format!("declaring queue '{}'", declare.name);
-            self.channel.rpc(&what, |c| c.declare_queue(declare)).await
+            self.channel.queue_declare(self.declare).await
         })
     }
 }
@@ -245,10 +241,7 @@ impl IntoFuture for DeleteQueue {
                 if_empty,
                 ..
             } = self;
-            let what = format!("deleting queue '{name}'");
-            channel
-                .rpc(&what, |c| c.delete_queue(name, if_unused, if_empty))
-                .await
+            channel.queue_delete(name, if_unused, if_empty).await
         })
     }
 }
@@ -284,10 +277,8 @@ impl IntoFuture for DeleteExchange {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;
-            let (name, if_unused) = (self.name, self.if_unused);
-            let what = format!("deleting exchange '{name}'");
             self.channel
-                .rpc(&what, |c| c.delete_exchange(name, if_unused))
+                .exchange_delete(self.name, self.if_unused)
                 .await
         })
     }
@@ -360,16 +351,9 @@ impl IntoFuture for Bind {
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;
-            let binding = self.binding;
             match self.change {
-                Change::Add => {
-                    let what = format!("binding to exchange '{}'", binding.source);
-                    self.channel.rpc(&what, |c| c.bind(binding)).await
-                }
-                Change::Remove => {
-                    let what = format!("unbinding from exchange '{}'", binding.source);
-                    self.channel.rpc(&what, |c| c.unbind(binding)).await
-                }
+                Change::Add => self.channel.bind(self.binding).await,
+                Change::Remove => self.channel.unbind(self.binding).await,
             }
         })
     }

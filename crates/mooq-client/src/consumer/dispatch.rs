@@ -8,6 +8,7 @@ use foldhash::fast::RandomState;
 use mooq_core::{Deliver, Error, ErrorKind, ErrorScope, Result};
 
 use super::handler::CallbackConsumer;
+use crate::channel::{Source, closed_here};
 
 /// The callback consumers of a connection, and which of them have deliveries waiting.
 ///
@@ -65,6 +66,7 @@ pub(super) struct Start {
     pub(super) id: u64,
     pub(super) consumer: Arc<CallbackConsumer>,
     pub(super) deliver: Deliver,
+    pub(super) source: Arc<Source>,
 }
 
 impl Dispatch {
@@ -125,15 +127,14 @@ impl Dispatch {
         };
         let mut gone = None;
         // Closing it oneself is an end, not an error.
-        let own = [ErrorKind::ChannelClosed, ErrorKind::ConnectionClosed];
-        let mut failed = !own.contains(&err.kind());
+        let mut failed = !closed_here(&err);
         if err.scope() == ErrorScope::Operation {
             // Its queue is gone, and these may be the last copies of what waits.
             entry.ending = true;
             state.ready.insert(id);
         } else {
             // One close ends all consumers of the channel, and is told once.
-            failed = failed && entry.consumer.channel.state().first_to_tell();
+            failed = failed && entry.consumer.channel.first_to_tell();
             gone = state.consumers.remove(&id);
         }
         if failed {
@@ -199,7 +200,7 @@ impl Dispatch {
             if entry.running >= entry.consumer.settings.concurrency {
                 return false;
             }
-            let Some((deliver, more)) = entry.consumer.inbox.pop() else {
+            let Some((deliver, source, more)) = entry.consumer.inbox.pop() else {
                 if entry.ending {
                     gone.extend(consumers.remove(&id));
                 }
@@ -210,6 +211,7 @@ impl Dispatch {
                 id,
                 consumer: Arc::clone(&entry.consumer),
                 deliver,
+                source,
             });
             more
         });

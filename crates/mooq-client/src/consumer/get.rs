@@ -10,7 +10,7 @@ use mooq_core::{Consume, Deliver, Error, ErrorKind, IntoChecked, QueueName, Resu
 
 use super::handler::{settle, typed};
 use super::outcome::Outcome;
-use crate::channel::{Channel, Inbox};
+use crate::channel::{Channel, Lasting, Source};
 use crate::codec::{Decode, Json};
 use crate::deferred::Deferred;
 use crate::delivery::{Delivery, SettledBy, Unsettled};
@@ -162,21 +162,24 @@ async fn wait(
     auto_ack: bool,
     limit: Duration,
 ) -> Result<(Deliver, Option<Unsettled>)> {
-    let inbox = Arc::new(Inbox::for_stream(queue.clone()));
     // Always with acknowledgement: a consumer without has no prefetch, and would be sent the
     // whole queue for the one message asked for.
     let consume = Consume::new(queue.clone());
-    let mut subscription = channel.subscribe(consume, 1, Arc::clone(&inbox)).await?;
+    let mut subscription = channel.subscribe(consume, 1, Lasting::No, None).await?;
+    let inbox = Arc::clone(subscription.inbox());
     let arrived = tokio::time::timeout(limit, poll_fn(|cx| inbox.poll(cx))).await;
-    let taken = |deliver: Deliver| {
-        let channel = Arc::clone(channel.shared());
-        let unsettled = Unsettled::new(channel, deliver.delivery_tag);
+    let taken = |(deliver, source): (Deliver, Arc<Source>)| {
+        let unsettled = Unsettled::new(source, deliver.delivery_tag);
         (deliver, unsettled)
     };
     let arrived = arrived.ok().transpose()?.map(taken);
     // One that came between the deadline and cancel-ok is as good as one in time.
     subscription.cancel().await?;
-    let arrived = arrived.or_else(|| inbox.pop().map(|(deliver, _)| taken(deliver)));
+    let arrived = arrived.or_else(|| {
+        inbox
+            .pop()
+            .map(|(deliver, source, _)| taken((deliver, source)))
+    });
     let Some((deliver, unsettled)) = arrived else {
         return Err(Error::new(
             ErrorKind::ConsumeTimeout,

@@ -12,7 +12,7 @@ use futures_util::future::BoxFuture;
 use mooq_core::{Deliver, QueueName, Settlement};
 
 use super::outcome::{Callback, FailurePolicy, Outcome};
-use crate::channel::{ChannelShared, Inbox};
+use crate::channel::{ChannelShared, Inbox, Source};
 use crate::codec::Decode;
 use crate::delivery::{Delivery, SettledBy, Unsettled};
 
@@ -29,8 +29,8 @@ pub(crate) enum AckMode {
 
 /// A consumer whose deliveries go to a callback.
 pub(crate) struct CallbackConsumer {
+    /// Keeps it open.
     pub(crate) channel: Arc<ChannelShared>,
-    pub(crate) queue: QueueName,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) settings: Settings,
     pub(crate) handler: Arc<dyn Handler>,
@@ -49,7 +49,7 @@ pub(crate) struct Settings {
 impl fmt::Debug for CallbackConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallbackConsumer")
-            .field("queue", &self.queue)
+            .field("queue", &self.inbox.queue())
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
@@ -61,7 +61,8 @@ pub(crate) trait Handler: Send + Sync {
     fn start(
         self: Arc<Self>,
         deliver: Deliver,
-        consumer: Arc<CallbackConsumer>,
+        source: Arc<Source>,
+        settings: Settings,
     ) -> BoxFuture<'static, ()>;
 }
 
@@ -91,16 +92,17 @@ where
     fn start(
         self: Arc<Self>,
         deliver: Deliver,
-        consumer: Arc<CallbackConsumer>,
+        source: Arc<Source>,
+        settings: Settings,
     ) -> BoxFuture<'static, ()> {
         let Settings {
             ack_mode,
             on_error,
             on_decode_error,
             ..
-        } = consumer.settings;
+        } = settings;
         let unsettled = (ack_mode != AckMode::Auto)
-            .then(|| Unsettled::new(Arc::clone(&consumer.channel), deliver.delivery_tag));
+            .then(|| Unsettled::new(Arc::clone(&source), deliver.delivery_tag));
         // The delivery is kept to the end of this: so long it counts as under way.
         Box::pin(async move {
             let redelivered = deliver.redelivered;
@@ -108,7 +110,7 @@ where
                 Ok(msg) => msg,
                 Err(failure) => {
                     let outcome = on_decode_error.outcome(redelivered);
-                    tracing::error!(queue = %consumer.queue, failure, ?outcome, "a body did not decode");
+                    tracing::error!(queue = %source.queue, failure, ?outcome, "a body did not decode");
                     if let Some(unsettled) = unsettled {
                         settle(unsettled, outcome);
                     }
@@ -120,7 +122,7 @@ where
                 (Some(unsettled), AckMode::Manual) => (None, SettledBy::Holder(unsettled)),
                 (unsettled, _) => (unsettled, SettledBy::Outcome),
             };
-            let delivery = typed(msg, &deliver, &consumer.queue, settled_by);
+            let delivery = typed(msg, &deliver, &source.queue, settled_by);
             let call = AssertUnwindSafe(async { self.callback.call(delivery).await });
             let failure = match call.catch_unwind().await {
                 Ok(Ok(outcome)) => {
@@ -133,7 +135,7 @@ where
                 Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
             };
             let outcome = on_error.outcome(redelivered);
-            tracing::error!(queue = %consumer.queue, failure, ?outcome, "a callback failed");
+            tracing::error!(queue = %source.queue, failure, ?outcome, "a callback failed");
             if let Some(held) = held {
                 settle(held, outcome);
             }

@@ -1,8 +1,10 @@
 //! A consumer with a callback, once it is registered.
 
+use std::sync::Arc;
+
 use mooq_core::{ConsumerTag, QueueName, Result};
 
-use crate::channel::{Channel, give_back};
+use crate::channel::{Channel, Inbox};
 
 /// A registered consumer. Dropping this changes nothing: the consumer stays until it is
 /// cancelled or its channel is closed.
@@ -11,7 +13,7 @@ pub struct Consumer {
     pub(super) channel: Channel,
     pub(super) id: u64,
     pub(super) tag: ConsumerTag,
-    pub(super) queue: QueueName,
+    pub(super) inbox: Arc<Inbox>,
     pub(super) no_ack: bool,
 }
 
@@ -22,10 +24,11 @@ impl Consumer {
         &self.tag
     }
 
-    /// The queue that it consumes from: the broker's choice, if it was asked to choose.
+    /// The queue that it consumes from: the broker's choice, if it was asked to choose, which may
+    /// be another one after the connection was lost.
     #[must_use]
-    pub fn queue(&self) -> &QueueName {
-        &self.queue
+    pub fn queue(&self) -> QueueName {
+        self.inbox.queue()
     }
 
     /// Ends the consumer. Callbacks that run finish and are settled; deliveries that were not
@@ -41,21 +44,19 @@ impl Consumer {
             channel,
             id,
             tag,
+            inbox,
             no_ack,
-            ..
         } = self;
         let whole = channel.clone();
         channel
             .run_to_end("basic.cancel", async move {
-                let cancelled = whole.shared().unsubscribe(tag).await;
+                let cancelled = whole.shared().unsubscribe(tag, &inbox.queue()).await;
                 // The broker will not deliver again what it has settled: callbacks must see it.
                 if no_ack {
                     whole.dispatch().remove_when_empty(id);
                 } else if let Some(consumer) = whole.dispatch().remove(id) {
                     // Nothing more comes, so that what waits now is all there is.
-                    for deliver in consumer.inbox.drain() {
-                        give_back(consumer.channel.transport(), deliver.delivery_tag);
-                    }
+                    consumer.inbox.give_back();
                 }
                 cancelled
             })

@@ -9,7 +9,7 @@ use mooq_core::{
 use super::handler::{AckMode, CallbackConsumer, Handler, Settings};
 use super::outcome::FailurePolicy;
 use super::registered::Consumer;
-use crate::channel::{Channel, Inbox, RegisterProducer};
+use crate::channel::{Addressee, Channel, Lasting, RegisterProducer};
 use crate::deferred::Deferred;
 
 /// How many deliveries a consumer may hold unacknowledged, unless said otherwise.
@@ -89,10 +89,7 @@ impl Registration {
 
         let source = self.exchange.name().clone();
         self.exchange.await?;
-        let declare = self.queue.declare();
-        let what = format!("declaring queue '{}'", declare.name);
-        let declared = channel.rpc(&what, |c| c.declare_queue(declare)).await?;
-        let queue = declared.name;
+        let queue = channel.queue_declare(self.queue.declare()).await?.name;
         let mut routing_keys = self.routing_keys;
         if routing_keys.is_empty() {
             routing_keys.push(RoutingKey::default());
@@ -104,28 +101,29 @@ impl Registration {
                 routing_key,
                 arguments: self.binding_arguments.clone(),
             };
-            let what = format!("binding queue '{queue}' to exchange '{source}'");
-            channel.rpc(&what, |c| c.bind(binding)).await?;
+            channel.bind(binding).await?;
         }
 
         let dispatch = channel.dispatch();
         let id = dispatch.reserve();
-        let inbox = Inbox::for_callback(queue.clone(), Arc::downgrade(dispatch), id);
-        let inbox = Arc::new(inbox);
+        let addressee = Addressee {
+            dispatch: Arc::downgrade(dispatch),
+            id,
+        };
         let consume = Consume {
-            queue: queue.clone(),
+            queue,
             no_ack,
             ..self.consume
         };
         let subscription = channel
-            .subscribe(consume, self.prefetch, Arc::clone(&inbox))
+            .subscribe(consume, self.prefetch, Lasting::Yes, Some(addressee))
             .await?;
+        let inbox = Arc::clone(subscription.inbox());
         dispatch.add(
             id,
             Arc::new(CallbackConsumer {
                 channel: Arc::clone(channel.shared()),
-                queue: queue.clone(),
-                inbox,
+                inbox: Arc::clone(&inbox),
                 settings,
                 handler,
             }),
@@ -134,7 +132,7 @@ impl Registration {
             tag: subscription.keep(),
             channel,
             id,
-            queue,
+            inbox,
             no_ack,
         })
     }

@@ -155,10 +155,11 @@ impl Runner {
             id,
             consumer,
             deliver,
+            source,
         } in self.starts.drain(..)
         {
             let handler = Arc::clone(&consumer.handler);
-            let mut callback = handler.start(deliver, consumer);
+            let mut callback = handler.start(deliver, source, consumer.settings);
             // Most callbacks end at once, and those need no place among the running.
             match callback.as_mut().poll(cx) {
                 Poll::Ready(()) => self.dispatch.finished(id),

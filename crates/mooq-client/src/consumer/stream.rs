@@ -8,14 +8,12 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use mooq_core::{
-    Consume, Deliver, ErrorKind, FieldValue, IntoChecked, QueueName, Result, ShortString,
-};
+use mooq_core::{Consume, Deliver, FieldValue, IntoChecked, QueueName, Result, ShortString};
 
 use super::handler::{settle, typed};
 use super::outcome::FailurePolicy;
 use super::registration::DEFAULT_PREFETCH;
-use crate::channel::{Channel, Inbox, Subscription};
+use crate::channel::{Channel, Lasting, Source, Subscription, closed_here};
 use crate::codec::{Decode, Json};
 use crate::deferred::Deferred;
 use crate::delivery::{Delivery, SettledBy, Unsettled};
@@ -120,17 +118,13 @@ where
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;
-            let queue = self.consume.queue.clone();
             let auto_ack = self.consume.no_ack;
-            let inbox = Arc::new(Inbox::for_stream(queue.clone()));
             let subscription = self
                 .channel
-                .subscribe(self.consume, self.prefetch, Arc::clone(&inbox))
+                .subscribe(self.consume, self.prefetch, Lasting::Yes, None)
                 .await?;
             Ok(Deliveries {
                 subscription,
-                inbox,
-                queue,
                 auto_ack,
                 codec: self.codec,
                 on_decode_error: self.on_decode_error,
@@ -182,8 +176,6 @@ where
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Deliveries<T, C = Json> {
     subscription: Subscription,
-    inbox: Arc<Inbox>,
-    queue: QueueName,
     auto_ack: bool,
     codec: C,
     on_decode_error: FailurePolicy,
@@ -217,16 +209,14 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
         self.subscription.cancel().await
     }
 
-    fn decode(&self, deliver: &Deliver) -> Result<Delivery<T>> {
-        let unsettled = (!self.auto_ack).then(|| {
-            let channel = Arc::clone(self.subscription.channel().shared());
-            Unsettled::new(channel, deliver.delivery_tag)
-        });
+    fn decode(&self, deliver: &Deliver, source: &Arc<Source>) -> Result<Delivery<T>> {
+        let unsettled =
+            (!self.auto_ack).then(|| Unsettled::new(Arc::clone(source), deliver.delivery_tag));
         match self.codec.decode(&deliver.message.body) {
             Ok(msg) => {
                 let by_broker = || SettledBy::Broker(deliver.in_flight.clone());
                 let settled_by = unsettled.map_or_else(by_broker, SettledBy::Holder);
-                Ok(typed(msg, deliver, &self.queue, settled_by))
+                Ok(typed(msg, deliver, &source.queue, settled_by))
             }
             Err(err) => {
                 if let Some(unsettled) = unsettled {
@@ -245,13 +235,12 @@ impl<T, C: Decode<T>> Stream for Deliveries<T, C> {
         if self.over {
             return Poll::Ready(None);
         }
-        let item = match ready!(self.inbox.poll(cx)) {
-            Ok(deliver) => Some(self.decode(&deliver)),
+        let item = match ready!(self.subscription.inbox().poll(cx)) {
+            Ok((deliver, source)) => Some(self.decode(&deliver, &source)),
             Err(end) => {
                 self.over = true;
                 // Closing it oneself is an end, not an error.
-                let own = [ErrorKind::ChannelClosed, ErrorKind::ConnectionClosed];
-                (!own.contains(&end.kind())).then_some(Err(end))
+                (!closed_here(&end)).then_some(Err(end))
             }
         };
         Poll::Ready(item)

@@ -70,6 +70,8 @@ pub enum ErrorKind {
     NothingToConsume,
     /// No message came in the time given.
     ConsumeTimeout,
+    /// The connection is lost, and as many publishes wait for it as may.
+    BufferFull,
     /// The operation did not end in the time given. What it asked for may still happen.
     DeadlineExceeded,
 }

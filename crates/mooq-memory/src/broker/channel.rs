@@ -77,6 +77,10 @@ impl MemoryChannel {
 
 #[async_trait]
 impl TransportChannel for MemoryChannel {
+    fn closed(&self) -> Option<Error> {
+        self.closed.get().cloned()
+    }
+
     async fn close(&self) -> Result<()> {
         let broker = &self.link.broker;
         let answer = broker.close_channel(self.link.id, self.number, &self.closed);

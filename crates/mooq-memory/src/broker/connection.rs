@@ -45,6 +45,14 @@ impl TransportConnection for MemoryConnection {
         })
     }
 
+    fn closed(&self) -> Option<Error> {
+        self.link.closed.get().cloned()
+    }
+
+    fn announces_blocked(&self) -> bool {
+        true
+    }
+
     async fn close(&self) -> Result<()> {
         self.link.close().reply().await;
         Ok(())

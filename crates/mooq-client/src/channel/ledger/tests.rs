@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mooq_core::{FieldTable, Properties};
 
 use super::*;
+use crate::connection::Buffer;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -19,9 +20,48 @@ fn ledger(publishes: usize) -> Ledger {
 fn mandatory(messages: &[&Message]) -> Ledger {
     let mut ledger = Ledger::default();
     for &message in messages {
-        ledger.open(LIMIT, Some(Box::new(message.clone())));
+        ledger.open(LIMIT, Some(sent(message, false)));
     }
     ledger
+}
+
+/// A mandatory message that is on its way.
+fn sent(message: &Message, resend: bool) -> Box<Kept> {
+    Kept::sent(publish(message), resend)
+}
+
+fn publish(message: &Message) -> Publish {
+    Publish {
+        mandatory: true,
+        ..Publish::new(message.clone())
+    }
+}
+
+/// One that waits for the channel.
+fn waiting(message: &Message) -> Box<Kept> {
+    let buffer = Arc::new(Buffer::new(1_000_000));
+    let room = buffer.room_for(message).unwrap();
+    Kept::waiting(publish(message), false, room)
+}
+
+fn lost() -> Error {
+    Error::connection(ErrorKind::ConnectionLost, "lost")
+}
+
+fn lose(ledger: &mut Ledger) {
+    ledger.lose(&lost(), Instant::now(), false, &mut Vec::new());
+}
+
+/// What a new generation is handed, by the colours of the messages.
+fn replay(ledger: &mut Ledger) -> Vec<String> {
+    let mut handed = Vec::new();
+    let hand_over = |publish: Publish| {
+        let colour = publish.message.properties.headers.get("colour");
+        handed.push(format!("{:?}", colour.unwrap()));
+        Ok(())
+    };
+    ledger.replay(hand_over).unwrap();
+    handed
 }
 
 /// A message that differs from others in its header alone.
@@ -109,8 +149,7 @@ async fn whoever_waits_is_woken_by_the_answer() {
     let mut woken = Vec::new();
     ledger.settle(2, true, &Ok(()), &mut woken);
     assert_eq!(woken.len(), 2);
-    let lost = Error::new(ErrorKind::ConnectionLost, "lost");
-    ledger.fail_all(&lost, &mut woken);
+    ledger.fail_all(&lost(), &mut woken);
     assert_eq!(woken.len(), 3);
 }
 
@@ -122,7 +161,7 @@ async fn what_is_overdue_ends_and_the_rest_waits() {
     assert!(outcome(&mut ledger, 1).is_pending());
     tokio::time::advance(Duration::from_secs(2)).await;
     let mut woken = Vec::new();
-    ledger.expire(Instant::now(), &mut woken);
+    ledger.expire(Instant::now(), "", &mut woken);
     assert_eq!(woken.len(), 1);
     assert_eq!(failure(&mut ledger, 1), ErrorKind::DeadlineExceeded);
     assert!(outcome(&mut ledger, 2).is_pending());
@@ -139,10 +178,10 @@ async fn a_return_after_the_deadline_is_not_the_next_attempts() {
     let message = message("red");
     let mut ledger = mandatory(&[&message]);
     tokio::time::advance(LIMIT).await;
-    ledger.expire(Instant::now(), &mut Vec::new());
+    ledger.expire(Instant::now(), "", &mut Vec::new());
     assert_eq!(failure(&mut ledger, 1), ErrorKind::DeadlineExceeded);
     // Now there is a queue, and the same message is published again.
-    ledger.open(LIMIT, Some(Box::new(message.clone())));
+    ledger.open(LIMIT, Some(sent(&message, false)));
     assert!(!ledger.returned(returned(&message)), "nobody waits for it");
     confirm_up_to(&mut ledger, 2);
     assert!(settled_ok(&mut ledger, 2));
@@ -198,6 +237,115 @@ async fn an_unknown_or_repeated_answer_changes_nothing() {
 async fn a_limit_beyond_the_clock_is_no_limit() {
     let mut ledger = Ledger::default();
     ledger.open(Duration::MAX, None);
-    ledger.expire(Instant::now(), &mut Vec::new());
+    ledger.expire(Instant::now(), "", &mut Vec::new());
     assert!(outcome(&mut ledger, 1).is_pending());
+}
+
+#[tokio::test]
+async fn at_a_loss_what_is_on_its_way_ends_or_is_sent_again_as_it_was_asked() {
+    let [red, green, blue] = ["red", "green", "blue"].map(message);
+    let mut ledger = Ledger::default();
+    ledger.open(LIMIT, Some(sent(&red, true)));
+    ledger.open(LIMIT, Some(sent(&green, false)));
+    ledger.open(LIMIT, Some(sent(&blue, true)));
+    confirm(&mut ledger, 1);
+    lose(&mut ledger);
+    assert!(settled_ok(&mut ledger, 1), "it was confirmed before");
+    assert_eq!(failure(&mut ledger, 2), ErrorKind::ConnectionLost);
+    assert!(outcome(&mut ledger, 3).is_pending());
+    assert_eq!(replay(&mut ledger), [r#"String("blue")"#]);
+    // It is the first of the new generation.
+    confirm(&mut ledger, 1);
+    assert!(settled_ok(&mut ledger, 3));
+    assert!(ledger.slots.is_empty());
+}
+
+#[tokio::test]
+async fn what_waits_for_the_channel_is_sent_in_order_before_what_is_new() {
+    let mut ledger = ledger(2);
+    lose(&mut ledger);
+    let (red, green) = (message("red"), message("green"));
+    ledger.open(LIMIT, Some(waiting(&red)));
+    ledger.open(LIMIT, Some(waiting(&green)));
+    lose(&mut ledger);
+    assert_eq!(
+        replay(&mut ledger),
+        [r#"String("red")"#, r#"String("green")"#]
+    );
+    ledger.open(LIMIT, None);
+    confirm(&mut ledger, 1);
+    assert!(settled_ok(&mut ledger, 3));
+    assert!(outcome(&mut ledger, 4).is_pending());
+    confirm_up_to(&mut ledger, 3);
+    assert!(settled_ok(&mut ledger, 4));
+    assert!(settled_ok(&mut ledger, 5));
+    for ticket in 1..=2 {
+        assert_eq!(failure(&mut ledger, ticket), ErrorKind::ConnectionLost);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_overdue_while_it_waits_is_never_sent() {
+    let mut ledger = Ledger::default();
+    ledger.open(LIMIT, Some(waiting(&message("red"))));
+    // Nobody waits for this one.
+    ledger.open(LIMIT, Some(waiting(&message("green"))));
+    ledger.abandon(2);
+    tokio::time::advance(LIMIT).await;
+    ledger.expire(Instant::now(), "", &mut Vec::new());
+    assert!(replay(&mut ledger).is_empty());
+    let Poll::Ready(Err(err)) = outcome(&mut ledger, 1) else {
+        panic!("it has no outcome");
+    };
+    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
+    assert!(err.to_string().contains("was not sent"), "{err}");
+    assert!(ledger.slots.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_overdue_is_not_sent_again() {
+    let mut ledger = Ledger::default();
+    ledger.open(LIMIT, Some(sent(&message("red"), true)));
+    ledger.open(LIMIT, Some(sent(&message("green"), true)));
+    ledger.abandon(2);
+    tokio::time::advance(LIMIT).await;
+    ledger.expire(Instant::now(), "", &mut Vec::new());
+    assert_eq!(failure(&mut ledger, 1), ErrorKind::DeadlineExceeded);
+    lose(&mut ledger);
+    assert!(replay(&mut ledger).is_empty());
+    assert!(ledger.slots.is_empty());
+}
+
+#[tokio::test]
+async fn a_channel_that_the_broker_closed_gets_nothing_again() {
+    let mut ledger = Ledger::default();
+    ledger.open(LIMIT, Some(sent(&message("red"), true)));
+    let closed = Error::channel(ErrorKind::ExchangeNotFound, "no such exchange");
+    ledger.lose(&closed, Instant::now(), true, &mut Vec::new());
+    assert_eq!(failure(&mut ledger, 1), ErrorKind::ExchangeNotFound);
+    assert!(replay(&mut ledger).is_empty());
+}
+
+#[tokio::test]
+async fn a_replay_that_breaks_off_leaves_the_rest_waiting() {
+    let mut ledger = Ledger::default();
+    for colour in ["red", "green", "blue"] {
+        ledger.open(LIMIT, Some(waiting(&message(colour))));
+    }
+    let mut taken = 0;
+    let hand_over = |_| match taken {
+        0 => {
+            taken += 1;
+            Ok(())
+        }
+        _ => Err(lost()),
+    };
+    ledger.replay(hand_over).unwrap_err();
+    lose(&mut ledger);
+    // The first may have arrived.
+    assert_eq!(failure(&mut ledger, 1), ErrorKind::ConnectionLost);
+    assert_eq!(
+        replay(&mut ledger),
+        [r#"String("green")"#, r#"String("blue")"#]
+    );
 }

@@ -1,0 +1,154 @@
+//! The consumers of a channel.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+use mooq_core::{Consume, ConsumerTag, Error, ErrorKind, QueueName, Result};
+
+use super::inbox::Inbox;
+
+/// The consumers of a channel, by their tags.
+#[derive(Debug, Default)]
+pub(super) struct Consumers(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    by_tag: HashMap<ConsumerTag, Registered, RandomState>,
+    registered: u64,
+}
+
+#[derive(Debug)]
+struct Registered {
+    inbox: Arc<Inbox>,
+    /// How to register it again. None for one that ends with the channel's generation, and until
+    /// the broker knows it.
+    record: Option<Record>,
+}
+
+/// How to register a consumer again.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    order: u64,
+    pub(crate) consume: Consume,
+    pub(crate) prefetch: u16,
+}
+
+/// A consumer to be registered again.
+pub(crate) struct Restorable {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) record: Record,
+}
+
+impl Consumers {
+    pub(super) fn contains(&self, tag: &ConsumerTag) -> bool {
+        self.lock().by_tag.contains_key(tag)
+    }
+
+    /// Adds one before it is announced to the broker, so that no delivery comes too early.
+    ///
+    /// # Errors
+    /// `NotAllowed` if there is one with this tag. (RabbitMQ would close the connection.)
+    pub(super) fn add(&self, tag: ConsumerTag, inbox: Arc<Inbox>) -> Result<()> {
+        match self.lock().by_tag.entry(tag) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Registered {
+                    inbox,
+                    record: None,
+                });
+                Ok(())
+            }
+            Entry::Occupied(taken) => {
+                let tag = taken.key();
+                let message = format!("a consumer of this channel has the tag '{tag}' already");
+                Err(Error::new(ErrorKind::NotAllowed, message))
+            }
+        }
+    }
+
+    /// The broker knows the consumer: it comes back when the channel does. False if it is gone.
+    pub(super) fn record(&self, consume: Consume, prefetch: u16) -> bool {
+        let mut state = self.lock();
+        state.registered += 1;
+        let order = state.registered;
+        let Some(registered) = state.by_tag.get_mut(&consume.tag) else {
+            return false;
+        };
+        registered.record = Some(Record {
+            order,
+            consume,
+            prefetch,
+        });
+        true
+    }
+
+    /// The consumer does not come back when the channel does.
+    pub(super) fn forget_record(&self, tag: &ConsumerTag) {
+        if let Some(registered) = self.lock().by_tag.get_mut(tag) {
+            registered.record = None;
+        }
+    }
+
+    pub(super) fn remove(&self, tag: &ConsumerTag) -> Option<Arc<Inbox>> {
+        let removed = self.lock().by_tag.remove(tag);
+        removed.map(|registered| registered.inbox)
+    }
+
+    pub(super) fn inbox(&self, tag: &ConsumerTag) -> Option<Arc<Inbox>> {
+        let state = self.lock();
+        state.by_tag.get(tag).map(|one| Arc::clone(&one.inbox))
+    }
+
+    /// Whether one consumes from `queue`.
+    pub(super) fn consume_from(&self, queue: &QueueName) -> bool {
+        let state = self.lock();
+        state.by_tag.values().any(|one| one.inbox.queue() == *queue)
+    }
+
+    /// The channel's generation is lost for the reason `err`: those that do not come back end.
+    pub(super) fn lose(&self, err: &Error) {
+        let (kept, ended) = {
+            let mut state = self.lock();
+            let without_record = |one: &Registered| one.record.is_none();
+            let ended = state
+                .by_tag
+                .extract_if(|_, one| without_record(one))
+                .map(|(_, one)| one.inbox)
+                .collect::<Vec<_>>();
+            let kept = state.by_tag.values().map(|one| Arc::clone(&one.inbox));
+            (kept.collect::<Vec<_>>(), ended)
+        };
+        kept.iter().for_each(|inbox| inbox.lose());
+        ended.iter().for_each(|inbox| inbox.end(err.clone()));
+    }
+
+    /// Ends all of them for the reason `err`.
+    pub(super) fn end(&self, err: &Error) {
+        let ended = std::mem::take(&mut self.lock().by_tag);
+        for registered in ended.into_values() {
+            registered.inbox.end(err.clone());
+        }
+    }
+
+    /// Those that come back, in the order in which they were registered.
+    pub(super) fn restorable(&self) -> Vec<Restorable> {
+        let mut all: Vec<_> = self
+            .lock()
+            .by_tag
+            .values()
+            .filter_map(|registered| {
+                Some(Restorable {
+                    inbox: Arc::clone(&registered.inbox),
+                    record: registered.record.clone()?,
+                })
+            })
+            .collect();
+        all.sort_by_key(|one| one.record.order);
+        all
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

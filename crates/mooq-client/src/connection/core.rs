@@ -1,0 +1,356 @@
+//! What a connection is beneath its handles: the link in use, and what outlives any link.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use mooq_core::{
+    Endpoint, Error, ErrorKind, OpenedConnection, QueueName, Result, Transport, TransportConnection,
+};
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, mpsc, watch};
+
+use super::buffer::Buffer;
+use super::state::{ConnectionState, Event, KEPT_EVENTS};
+use crate::channel::ChannelShared;
+use crate::consumer::Dispatch;
+use crate::deadline::within;
+use crate::options::{ConnectOptions, Endpoints};
+use crate::presence::{Presence, Present};
+use crate::recovery::{Topology, WhileDisconnected};
+
+/// What the handles of a connection, its channels and its supervisor share. None of them holds a
+/// link for longer than a call: it closes when the core lets go of it.
+pub(crate) struct Core {
+    transport: Arc<dyn Transport>,
+    options: ConnectOptions,
+    endpoints: Endpoints,
+    /// The connection in use, or why there is none.
+    link: Present<dyn TransportConnection>,
+    /// Which of the endpoints it leads to.
+    host: AtomicUsize,
+    state: watch::Sender<ConnectionState>,
+    events: broadcast::Sender<Event>,
+    channels: Mutex<BTreeMap<u64, Weak<ChannelShared>>>,
+    next_channel: AtomicU64,
+    /// Where channels report that they are broken.
+    broken: mpsc::UnboundedSender<Weak<ChannelShared>>,
+    topology: Mutex<Topology>,
+    dispatch: Arc<Dispatch>,
+    buffer: Arc<Buffer>,
+    /// Why the broker reads no publishes at present.
+    blocked: Mutex<Option<String>>,
+    /// The user closes the connection.
+    closing: watch::Sender<bool>,
+    /// How the closing from this side went.
+    close_result: OnceLock<Result<()>>,
+    /// Where calls go on whose futures were dropped, and where drops can spawn.
+    runtime: Handle,
+}
+
+impl Core {
+    /// A core over an open connection to endpoint number `host`, and where its channels report.
+    pub(super) fn new(
+        transport: Arc<dyn Transport>,
+        options: ConnectOptions,
+        endpoints: Endpoints,
+        host: usize,
+        link: Arc<dyn TransportConnection>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Weak<ChannelShared>>) {
+        let (broken, reports) = mpsc::unbounded_channel();
+        let core = Self {
+            transport,
+            endpoints,
+            link: Present::new(Presence::There(link)),
+            host: AtomicUsize::new(host),
+            state: watch::Sender::new(ConnectionState::Connected),
+            events: broadcast::Sender::new(KEPT_EVENTS),
+            channels: Mutex::default(),
+            next_channel: AtomicU64::new(0),
+            broken,
+            topology: Mutex::default(),
+            dispatch: Arc::default(),
+            buffer: Arc::new(Buffer::new(options.buffer_limit())),
+            blocked: Mutex::default(),
+            closing: watch::Sender::new(false),
+            close_result: OnceLock::new(),
+            runtime: Handle::current(),
+            options,
+        };
+        (Arc::new(core), reports)
+    }
+
+    pub(crate) fn deadline(&self) -> Duration {
+        self.options.call_deadline()
+    }
+
+    pub(crate) fn dispatch(&self) -> &Arc<Dispatch> {
+        &self.dispatch
+    }
+
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    pub(crate) fn buffer(&self) -> &Arc<Buffer> {
+        &self.buffer
+    }
+
+    pub(crate) fn options(&self) -> &ConnectOptions {
+        &self.options
+    }
+
+    /// Whether what is lost comes back.
+    pub(crate) fn recovers(&self) -> bool {
+        self.options.recovery_policy().enabled
+    }
+
+    /// Whether calls wait while the connection is lost.
+    pub(crate) fn waits(&self) -> bool {
+        self.options.while_lost() == WhileDisconnected::Wait
+    }
+
+    /// Where it is connected to, or was last.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        self.endpoints.get(self.host())
+    }
+
+    /// The number of that endpoint.
+    pub(crate) fn host(&self) -> usize {
+        self.host.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn hosts(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// The connection in use, waiting for it as the options say.
+    pub(crate) async fn link(&self) -> Result<Arc<dyn TransportConnection>> {
+        self.link.get(self.waits()).await
+    }
+
+    /// The connection in use, if there is one.
+    pub(crate) fn link_now(&self) -> Option<Arc<dyn TransportConnection>> {
+        match self.link.now() {
+            Presence::There(link) => Some(link),
+            Presence::Away(_) | Presence::Gone(_) => None,
+        }
+    }
+
+    /// Opens a connection to endpoint number `host`.
+    pub(crate) async fn open_link(&self, host: usize) -> Result<OpenedConnection> {
+        self.host.store(host, Ordering::Relaxed);
+        let endpoint = self.endpoint();
+        let opening = self.transport.open(endpoint);
+        within(endpoint.connect_timeout, "connecting", opening).await
+    }
+
+    /// The link is lost, and is to come back.
+    pub(crate) fn lost(&self, reason: &Error) {
+        self.set_blocked(None);
+        self.link.set(Presence::Away(reason.clone()));
+        self.reconnecting(0, reason);
+        self.tell(Event::Lost(reason.clone()));
+    }
+
+    /// An attempt to get the link back has begun or failed.
+    pub(crate) fn reconnecting(&self, attempts: u32, error: &Error) {
+        let error = error.clone();
+        self.state
+            .send_replace(ConnectionState::Reconnecting { attempts, error });
+    }
+
+    /// The link is back, with all that was on it.
+    pub(crate) fn restored(&self, link: Arc<dyn TransportConnection>, after: Duration) {
+        self.link.set(Presence::There(link));
+        self.state.send_replace(ConnectionState::Connected);
+        let address = self.endpoint().address();
+        self.tell(Event::Reconnected { address, after });
+    }
+
+    /// The connection is closed for good. Only the first reason counts.
+    pub(crate) fn end(&self, reason: &Error) {
+        if self.state.borrow().is_closed() {
+            return;
+        }
+        self.link.set(Presence::Gone(reason.clone()));
+        // First the processing, which tells the reason once for all consumers that end with it.
+        self.dispatch.close(match reason.kind() {
+            ErrorKind::ConnectionClosed => Ok(()),
+            _ => Err(reason.clone()),
+        });
+        for channel in self.channels_in_order() {
+            channel.end(reason);
+        }
+        self.state
+            .send_replace(ConnectionState::Closed(reason.clone()));
+        self.tell(Event::Closed(reason.clone()));
+    }
+
+    pub(super) fn state(&self) -> &watch::Sender<ConnectionState> {
+        &self.state
+    }
+
+    /// Why the connection is closed for good, if it is.
+    pub(super) fn closed(&self) -> Option<Error> {
+        match &*self.state.borrow() {
+            ConnectionState::Closed(reason) => Some(reason.clone()),
+            _ => None,
+        }
+    }
+
+    /// Waits until the connection is closed for good, and says why.
+    pub(super) async fn wait_closed(&self) -> Error {
+        let mut state = self.state.subscribe();
+        match state.wait_for(ConnectionState::is_closed).await.as_deref() {
+            Ok(ConnectionState::Closed(reason)) => reason.clone(),
+            // Not reached: this holds the sender, and waited for that state.
+            _ => closed_here(),
+        }
+    }
+
+    pub(super) fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Tells `event` to those who listen, and to the log.
+    pub(crate) fn tell(&self, event: Event) {
+        event.log(&self.endpoint().address());
+        // An error means that nobody listens.
+        let _ = self.events.send(event);
+    }
+
+    pub(crate) fn set_blocked(&self, reason: Option<String>) {
+        *lock(&self.blocked) = reason;
+    }
+
+    /// Why the broker reads no publishes, if it has said so.
+    pub(crate) fn blocked(&self) -> Option<String> {
+        lock(&self.blocked).clone()
+    }
+
+    /// Whether `reason`, a close from this side, is not the user's: the supervisor replaces a
+    /// connection that is of no use.
+    pub(crate) fn is_replacing(&self, reason: &Error) -> bool {
+        reason.kind() == ErrorKind::ConnectionClosed && !*self.closing.borrow()
+    }
+
+    /// Why the connection was lost, while it is.
+    pub(crate) fn lost_reason(&self) -> Option<Error> {
+        match self.link.now() {
+            Presence::Away(reason) => Some(reason),
+            Presence::There(_) | Presence::Gone(_) => None,
+        }
+    }
+
+    /// Asks the supervisor to close the connection.
+    pub(super) fn begin_close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// Waits until the user closes the connection.
+    pub(crate) async fn closing(&self) {
+        let mut closing = self.closing.subscribe();
+        // The sender lives as long as this does.
+        let _ = closing.wait_for(|closing| *closing).await;
+    }
+
+    pub(crate) fn set_close_result(&self, result: Result<()>) {
+        self.close_result.get_or_init(|| result);
+    }
+
+    pub(super) fn close_result(&self) -> Result<()> {
+        self.close_result.get().cloned().unwrap_or(Ok(()))
+    }
+
+    /// No handle is left: nothing is to come back, and the link closes.
+    pub(super) fn abandon(&self) {
+        self.dispatch.abandon();
+        self.begin_close();
+        self.link.set(Presence::Gone(closed_here()));
+    }
+
+    pub(crate) fn topology(&self) -> MutexGuard<'_, Topology> {
+        lock(&self.topology)
+    }
+
+    /// What the queue that the user calls `name` is called now.
+    pub(crate) fn current_name(&self, name: QueueName) -> QueueName {
+        match self.topology().current_name(&name) {
+            Some(now) => now.clone(),
+            None => name,
+        }
+    }
+
+    pub(crate) fn new_channel_id(&self) -> u64 {
+        self.next_channel.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// From here on `channel` comes back with the link.
+    pub(crate) fn add_channel(&self, id: u64, channel: &Arc<ChannelShared>) {
+        lock(&self.channels).insert(id, Arc::downgrade(channel));
+        // The connection may have ended in between, having told only those it knew.
+        if let Some(reason) = self.closed() {
+            channel.end(&reason);
+        }
+    }
+
+    pub(crate) fn remove_channel(&self, id: u64) {
+        lock(&self.channels).remove(&id);
+    }
+
+    /// The channels, in the order in which they were opened.
+    pub(crate) fn channels_in_order(&self) -> Vec<Arc<ChannelShared>> {
+        let channels = lock(&self.channels);
+        channels.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// `channel` is broken, and wants to be opened again.
+    pub(crate) fn report_broken(&self, channel: Weak<ChannelShared>) {
+        // An error means that the supervisor has ended, and the connection with it.
+        let _ = self.broken.send(channel);
+    }
+
+    /// `call` within the deadline, in a task of its own: it goes on when this is dropped.
+    pub(crate) async fn run_to_end<T: Send + 'static>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let task = self.runtime.spawn(call);
+        within(self.deadline(), what, async {
+            match task.await {
+                Ok(result) => result,
+                Err(err) => {
+                    let message = format!("{what} did not come to its end: {err}");
+                    Err(Error::new(ErrorKind::ConnectionLost, message).with_source(err))
+                }
+            }
+        })
+        .await
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core")
+            .field("endpoint", self.endpoint())
+            .field("state", &*self.state.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The reason of a connection that was closed from this side.
+pub(crate) fn closed_here() -> Error {
+    Error::connection(
+        ErrorKind::ConnectionClosed,
+        "the connection was closed from this side",
+    )
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

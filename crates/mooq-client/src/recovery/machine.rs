@@ -1,0 +1,194 @@
+//! The states of a connection that recovers, without any I/O.
+//!
+//! ```text
+//!               Lost                 Waited                Opened
+//!  Connected ─────────► Waiting ─────────────► Opening ─────────────► Restoring
+//!      ▲                   ▲                    │    ▲                    │  │
+//!      │                   │   Failed, last host│    │Failed, more hosts  │  │
+//!      │                   ├────────────────────┘    └── (next host)      │  │
+//!      │                   └─────────────────── Failed ───────────────────┘  │
+//!      └──────────────────────────── Restored ───────────────────────────────┘
+//!
+//!  from everywhere: Close ─► Over;  from Waiting, once the limit has passed ─► Over
+//! ```
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::policy::Recovery;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// The connection was lost.
+    Lost,
+    /// The wait is over.
+    Waited,
+    /// The host answered, and the connection is open.
+    Opened,
+    /// What was on the connection is on it again.
+    Restored,
+    /// The attempt failed, while opening or restoring.
+    Failed,
+    /// The user closes the connection.
+    Close,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Watch the open connection.
+    Watch,
+    /// Wait.
+    Wait(Duration),
+    /// Open a connection to the host of this number.
+    Open(usize),
+    /// Put what was on the old connection on the new one.
+    Restore,
+    /// End, as the user wants.
+    Close,
+    /// End, since it has taken too long.
+    GiveUp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Connected,
+    Waiting,
+    Opening,
+    Restoring,
+    Over,
+}
+
+/// Where a connection stands between lost and restored.
+#[derive(Debug)]
+pub(super) struct Machine {
+    policy: Recovery,
+    hosts: usize,
+    state: State,
+    /// The host in use, or tried last.
+    host: usize,
+    /// Hosts tried since the last wait.
+    tried: usize,
+    /// Waits since the connection was last good.
+    waits: u32,
+    lost_at: Option<Instant>,
+    restored_at: Instant,
+    jitter: Jitter,
+}
+
+impl Machine {
+    /// A machine whose connection to `host`, one of `hosts`, is open.
+    pub(super) fn connected(
+        policy: Recovery,
+        hosts: usize,
+        host: usize,
+        now: Instant,
+        seed: u64,
+    ) -> Self {
+        Self {
+            policy,
+            hosts,
+            state: State::Connected,
+            host,
+            tried: 0,
+            waits: 0,
+            lost_at: None,
+            restored_at: now,
+            jitter: Jitter(seed),
+        }
+    }
+
+    /// How many attempts have been made since the connection was lost.
+    pub(super) fn attempts(&self) -> u32 {
+        self.waits
+    }
+
+    /// Takes what happened, and says what to do.
+    pub(super) fn next(&mut self, input: Input, now: Instant) -> Action {
+        match (self.state, input) {
+            (State::Over, _) | (_, Input::Close) => self.enter(State::Over, Action::Close),
+            (State::Connected, Input::Lost) => {
+                // One that is lost as soon as it is restored gets no fresh start.
+                if now.duration_since(self.restored_at) > self.policy.max_delay {
+                    self.waits = 0;
+                }
+                self.lost_at = Some(now);
+                self.wait(now)
+            }
+            (State::Waiting, Input::Waited) => {
+                self.tried = 0;
+                self.open()
+            }
+            (State::Opening, Input::Opened) => self.enter(State::Restoring, Action::Restore),
+            (State::Opening, Input::Failed) if self.tried < self.hosts => {
+                self.host = (self.host + 1) % self.hosts;
+                self.open()
+            }
+            (State::Opening, Input::Failed) => {
+                self.host = (self.host + 1) % self.hosts;
+                self.wait(now)
+            }
+            (State::Restoring, Input::Failed | Input::Lost) => self.wait(now),
+            (State::Restoring, Input::Restored) => {
+                self.lost_at = None;
+                self.restored_at = now;
+                self.enter(State::Connected, Action::Watch)
+            }
+            // Nothing else can happen; if it does, it changes nothing.
+            (State::Connected, _) => Action::Watch,
+            (State::Waiting, _) => self.wait(now),
+            (State::Opening, _) => Action::Open(self.host),
+            (State::Restoring, _) => Action::Restore,
+        }
+    }
+
+    fn open(&mut self) -> Action {
+        self.tried += 1;
+        self.enter(State::Opening, Action::Open(self.host))
+    }
+
+    fn wait(&mut self, now: Instant) -> Action {
+        let lost_for = self.lost_at.map_or(Duration::ZERO, |at| now - at);
+        let left = match self.policy.give_up_after {
+            Some(limit) if lost_for >= limit => return self.enter(State::Over, Action::GiveUp),
+            Some(limit) => limit - lost_for,
+            None => Duration::MAX,
+        };
+        let delay = self.jitter.shorten(self.delay()).min(left);
+        self.waits = self.waits.saturating_add(1);
+        self.enter(State::Waiting, Action::Wait(delay))
+    }
+
+    /// The next wait, before it is shortened at random.
+    fn delay(&self) -> Duration {
+        let doubled = 2_u32.saturating_pow(self.waits);
+        let delay = self.policy.first_delay.saturating_mul(doubled);
+        delay.min(self.policy.max_delay)
+    }
+
+    fn enter(&mut self, state: State, action: Action) -> Action {
+        self.state = state;
+        action
+    }
+}
+
+/// A stream of numbers that spreads clients out (splitmix64): no more is asked of it.
+#[derive(Debug)]
+struct Jitter(u64);
+
+impl Jitter {
+    /// `delay`, or down to half of it.
+    fn shorten(&mut self, delay: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let share = f64::from((mixed >> 32) as u32) / f64::from(u32::MAX);
+        delay.mul_f64(1.0 - share / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,286 @@
+//! The task that watches a connection and does what the state machine says.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use mooq_core::mailbox::Receiver;
+use mooq_core::{
+    ConnectionEvent, Error, ErrorKind, OpenedConnection, Result, Scheme, TransportConnection,
+};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, sleep};
+
+use super::machine::{Action, Input, Machine};
+use super::restore;
+use crate::channel::ChannelShared;
+use crate::connection::{Core, Event, closed_here};
+use crate::deadline::within;
+
+/// How many heartbeats after a loss what the lost connection held may still be locked: the broker
+/// gives a silent client up after two.
+const LOCKED_HEARTBEATS: u32 = 3;
+
+/// How long a connection of no use may take to close.
+const DISCARDING: Duration = Duration::from_secs(1);
+
+/// Whether a broker that still counts the lost connection as alive is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Patience {
+    /// What is locked may become free.
+    Left,
+    /// What is locked is somebody else's.
+    Over,
+}
+
+impl Patience {
+    /// Whether to wait: `err` says that something is locked, or it is `in_use`.
+    pub(super) fn with(self, err: &Error, in_use: bool) -> bool {
+        self == Self::Left && (in_use || err.kind() == ErrorKind::ResourceLocked)
+    }
+}
+
+/// Watches over `core`, whose connection has just been opened, until it is closed for good.
+pub(crate) fn supervise(
+    core: &Arc<Core>,
+    events: Receiver<ConnectionEvent>,
+    reports: UnboundedReceiver<Weak<ChannelShared>>,
+) {
+    let policy = core.options().recovery_policy().clone();
+    let machine = Machine::connected(
+        policy,
+        core.hosts(),
+        core.host(),
+        Instant::now(),
+        jitter_seed(core),
+    );
+    // Made here, for a runtime that ends may never poll the task.
+    let supervisor = Supervisor {
+        core: EndOnDrop(Arc::clone(core)),
+        machine,
+        events,
+        reports,
+        opened: None,
+        error: closed_here(),
+        lost_at: Instant::now(),
+    };
+    core.runtime().spawn(supervisor.run());
+}
+
+/// Clients of a real broker must not come back all at once; in memory all is to be repeatable.
+fn jitter_seed(core: &Core) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    match core.endpoint().scheme {
+        Scheme::Memory => 0,
+        _ => RandomState::new().hash_one(()),
+    }
+}
+
+struct Supervisor {
+    core: EndOnDrop,
+    machine: Machine,
+    /// Of the connection that was opened last.
+    events: Receiver<ConnectionEvent>,
+    /// Channels that are broken.
+    reports: UnboundedReceiver<Weak<ChannelShared>>,
+    /// A connection that is not in use yet.
+    opened: Option<Arc<dyn TransportConnection>>,
+    /// Why the connection was lost, or the latest attempt failed.
+    error: Error,
+    lost_at: Instant,
+}
+
+impl Supervisor {
+    async fn run(mut self) {
+        let core = Arc::clone(&self.core.0);
+        let mut action = Action::Watch;
+        loop {
+            let input = match action {
+                Action::Close => return self.close().await,
+                Action::GiveUp => return core.end(&self.gave_up()),
+                action => tokio::select! {
+                    biased;
+                    () = core.closing() => Input::Close,
+                    input = self.step(action) => input,
+                },
+            };
+            if input == Input::Lost && !core.recovers() {
+                return core.end(&self.error);
+            }
+            action = self.machine.next(input, Instant::now());
+        }
+    }
+
+    /// Does `action`, and says what came of it.
+    async fn step(&mut self, action: Action) -> Input {
+        match action {
+            Action::Watch => {
+                let reason = self.watch().await;
+                if self.core.0.recovers() {
+                    self.core.0.lost(&reason);
+                }
+                self.lost_at = Instant::now();
+                self.error = reason;
+                Input::Lost
+            }
+            Action::Wait(delay) => {
+                let attempts = self.machine.attempts();
+                self.core.0.reconnecting(attempts, &self.error);
+                sleep(delay).await;
+                Input::Waited
+            }
+            Action::Open(host) => match self.core.0.open_link(host).await {
+                Ok(OpenedConnection { connection, events }) => {
+                    self.events = events;
+                    self.opened = Some(connection);
+                    Input::Opened
+                }
+                Err(err) => self.failed(err),
+            },
+            Action::Restore => match self.restore().await {
+                Ok(()) => Input::Restored,
+                Err(err) => self.failed(err),
+            },
+            // The end of the task.
+            Action::Close | Action::GiveUp => Input::Close,
+        }
+    }
+
+    /// Watches the open connection, and opens its broken channels again, until it is lost.
+    async fn watch(&mut self) -> Error {
+        loop {
+            tokio::select! {
+                biased;
+                event = self.events.next() => match event {
+                    Some(ConnectionEvent::Blocked(reason)) => {
+                        self.core.0.set_blocked(Some(reason.clone()));
+                        self.core.0.tell(Event::Blocked(reason));
+                    }
+                    Some(ConnectionEvent::Unblocked) => {
+                        self.core.0.set_blocked(None);
+                        self.core.0.tell(Event::Unblocked);
+                    }
+                    Some(ConnectionEvent::Closed(reason)) => return reason,
+                    None => return without_reason(),
+                },
+                Some(channel) = self.reports.recv() => {
+                    if let Some(channel) = channel.upgrade()
+                        && let Some(reason) = self.reopen(&channel).await
+                    {
+                        return reason;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Opens a broken channel again. If that shows the connection to be of no use, the reason.
+    async fn reopen(&self, channel: &Arc<ChannelShared>) -> Option<Error> {
+        let core = &self.core.0;
+        let (reason, link) = (channel.away()?, core.link_now()?);
+        if link.closed().is_some() {
+            return None;
+        }
+        match restore::channel(channel, &*link, Patience::Over).await {
+            Ok(()) => {
+                core.tell(Event::ChannelReopened(reason));
+                None
+            }
+            // Its last event tells why.
+            Err(_) if link.closed().is_some() => None,
+            Err(err) => {
+                core.lost(&err);
+                discard(&*link).await;
+                Some(err)
+            }
+        }
+    }
+
+    async fn restore(&mut self) -> Result<()> {
+        let Some(link) = self.opened.take() else {
+            return Err(without_reason());
+        };
+        let core = &self.core.0;
+        let lost_for = self.lost_at.elapsed();
+        let locked = core.endpoint().heartbeat * LOCKED_HEARTBEATS;
+        let patience = match lost_for < locked {
+            true => Patience::Left,
+            false => Patience::Over,
+        };
+        let restored = restore::everything(core, &*link, patience).await;
+        match restored {
+            Ok(()) => core.restored(link, self.lost_at.elapsed()),
+            Err(_) => discard(&*link).await,
+        }
+        restored
+    }
+
+    fn failed(&mut self, err: Error) -> Input {
+        self.core.0.tell(Event::AttemptFailed(err.clone()));
+        self.error = err;
+        Input::Failed
+    }
+
+    fn gave_up(&self) -> Error {
+        let message = format!(
+            "the connection was lost and not back within {:?}: {}",
+            self.lost_at.elapsed(),
+            self.error
+        );
+        Error::connection(ErrorKind::ConnectionLost, message).with_source(self.error.clone())
+    }
+
+    /// Closes the connection, as the user wants.
+    async fn close(mut self) {
+        let core = Arc::clone(&self.core.0);
+        let mut reason = closed_here();
+        if let Some(link) = self.opened.take().or_else(|| core.link_now()) {
+            let closing = async {
+                link.close().await?;
+                while let Some(event) = self.events.next().await {
+                    if let ConnectionEvent::Closed(err) = event {
+                        reason = err;
+                    }
+                }
+                // What the broker said last is still on its way, confirms among it.
+                for channel in core.channels_in_order() {
+                    channel.left().await;
+                }
+                Ok(())
+            };
+            let closed = within(core.deadline(), "closing the connection", closing).await;
+            core.set_close_result(closed);
+        }
+        if reason.kind() != ErrorKind::ConnectionClosed {
+            reason = closed_here();
+        }
+        core.end(&reason);
+    }
+}
+
+/// Closes a connection that is of no use.
+async fn discard(link: &dyn TransportConnection) {
+    if let Err(err) = within(DISCARDING, "closing the connection", link.close()).await {
+        tracing::debug!(%err, "a connection of no use did not close");
+    }
+}
+
+fn without_reason() -> Error {
+    Error::connection(
+        ErrorKind::ConnectionLost,
+        "the connection ended without a reason",
+    )
+}
+
+/// Ends a connection whose supervisor is dropped, as it is when its runtime ends. If it is closed
+/// already this changes nothing.
+struct EndOnDrop(Arc<Core>);
+
+impl Drop for EndOnDrop {
+    fn drop(&mut self) {
+        self.0.end(&Error::connection(
+            ErrorKind::ConnectionLost,
+            "the runtime that the connection was opened on has ended",
+        ));
+    }
+}

@@ -1,0 +1,144 @@
+//! What is recorded and forgotten.
+
+use mooq_core::ExchangeKind;
+
+use super::*;
+
+fn exchange(name: &str) -> ExchangeDeclare {
+    ExchangeDeclare::new(name.try_into().unwrap(), ExchangeKind::Direct)
+}
+
+fn queue(name: &str) -> QueueDeclare {
+    QueueDeclare::new(name.try_into().unwrap())
+}
+
+fn name(name: &str) -> QueueName {
+    name.try_into().unwrap()
+}
+
+fn binding(source: &str, queue: &str, key: &str) -> Binding {
+    Binding {
+        source: source.try_into().unwrap(),
+        destination: BindingDestination::Queue(name(queue)),
+        routing_key: key.try_into().unwrap(),
+        arguments: FieldTable::new(),
+    }
+}
+
+fn exchanges(topology: &Topology) -> Vec<String> {
+    let all = topology.exchanges().into_iter();
+    all.map(|exchange| exchange.name.to_string()).collect()
+}
+
+fn queues(topology: &Topology) -> Vec<String> {
+    let all = topology.queues().into_iter();
+    all.map(|(name, _)| name.to_string()).collect()
+}
+
+fn bindings(topology: &Topology) -> Vec<(String, String)> {
+    let all = topology.bindings().into_iter();
+    all.map(|binding| {
+        let BindingDestination::Queue(queue) = binding.destination else {
+            panic!("not to a queue");
+        };
+        (queue.to_string(), binding.routing_key.to_string())
+    })
+    .collect()
+}
+
+#[test]
+fn all_comes_back_in_the_order_in_which_it_was_made_and_once() {
+    let mut topology = Topology::default();
+    for name in ["c", "a", "b", "a"] {
+        topology.exchange_declared(&exchange(name));
+        topology.queue_declared(&queue(name), &super::tests::name(name));
+        topology.bound(&binding(name, "a", "key"));
+    }
+    assert_eq!(exchanges(&topology), ["c", "a", "b"]);
+    assert_eq!(queues(&topology), ["c", "a", "b"]);
+    assert_eq!(topology.bindings().len(), 3);
+}
+
+#[test]
+fn what_was_only_asked_for_or_is_the_brokers_own_is_not_recorded() {
+    let mut topology = Topology::default();
+    for name in ["", "amq.direct"] {
+        topology.exchange_declared(&exchange(name));
+    }
+    let mut asked = exchange("a");
+    asked.passive = true;
+    topology.exchange_declared(&asked);
+    let mut asked = queue("q");
+    asked.passive = true;
+    topology.queue_declared(&asked, &name("q"));
+    assert!(topology.exchanges().is_empty());
+    assert!(topology.queues().is_empty());
+}
+
+#[test]
+fn what_is_deleted_goes_with_its_bindings() {
+    let mut topology = Topology::default();
+    for name in ["a", "b"] {
+        topology.exchange_declared(&exchange(name));
+        topology.queue_declared(&queue(name), &super::tests::name(name));
+    }
+    topology.bound(&binding("a", "a", "1"));
+    topology.bound(&binding("a", "b", "2"));
+    topology.bound(&binding("b", "b", "3"));
+    topology.unbound(&binding("b", "b", "4"));
+    topology.queue_deleted(&name("a"));
+    assert_eq!(queues(&topology), ["b"]);
+    assert_eq!(topology.bindings().len(), 2);
+    topology.exchange_deleted(&"a".try_into().unwrap());
+    assert_eq!(exchanges(&topology), ["b"]);
+    assert_eq!(bindings(&topology), [("b".into(), "3".into())]);
+    topology.unbound(&binding("b", "b", "3"));
+    assert!(topology.bindings().is_empty());
+}
+
+#[test]
+fn bindings_that_differ_in_their_arguments_are_two() {
+    let mut topology = Topology::default();
+    let plain = binding("a", "q", "key");
+    let mut other = plain.clone();
+    other.arguments = FieldTable::new().with("colour", "red").unwrap();
+    topology.bound(&plain);
+    topology.bound(&other);
+    topology.unbound(&plain);
+    assert_eq!(topology.bindings(), [other]);
+}
+
+#[test]
+fn a_renamed_queue_keeps_its_bindings_its_place_and_its_old_names() {
+    let mut topology = Topology::default();
+    let unnamed = QueueDeclare::server_named();
+    topology.queue_declared(&unnamed, &name("first"));
+    topology.queue_declared(&queue("q"), &name("q"));
+    topology.bound(&binding("a", "first", "1"));
+    topology.bound(&binding("a", "q", "2"));
+    topology.rename(&name("first"), &name("second"));
+    topology.rename(&name("second"), &name("third"));
+    assert_eq!(queues(&topology), ["third", "q"]);
+    assert_eq!(
+        bindings(&topology),
+        [("third".into(), "1".into()), ("q".into(), "2".into())]
+    );
+    for old in ["first", "second"] {
+        assert_eq!(topology.current_name(&name(old)), Some(&name("third")));
+    }
+    assert_eq!(topology.current_name(&name("q")), None);
+    topology.queue_deleted(&name("third"));
+    assert_eq!(topology.current_name(&name("first")), None);
+}
+
+#[test]
+fn an_auto_delete_queue_goes_with_its_last_consumer_and_others_stay() {
+    let mut topology = Topology::default();
+    let mut fleeting = queue("fleeting");
+    fleeting.auto_delete = true;
+    topology.queue_declared(&fleeting, &name("fleeting"));
+    topology.queue_declared(&queue("q"), &name("q"));
+    topology.consumers_gone(&name("fleeting"));
+    topology.consumers_gone(&name("q"));
+    assert_eq!(queues(&topology), ["q"]);
+}
