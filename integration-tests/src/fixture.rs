@@ -1,6 +1,6 @@
 //! What a scenario is given.
 
-use mooq::{Channel, ConnectOptions, Connection};
+use mooq::{Channel, ConnectOptions, Connection, Recovery};
 
 use crate::backend::{BackendKind, Broker};
 use crate::control::Control;
@@ -59,6 +59,16 @@ impl Fixture {
     /// A connection with a channel.
     pub async fn channel(&self) -> (Connection, Channel) {
         let conn = self.connect().await;
+        let chan = conn.create_channel().await.expect("a channel opens");
+        (conn, chan)
+    }
+
+    /// A connection with a channel, both of which end for good when the broker closes them.
+    pub async fn channel_without_recovery(&self) -> (Connection, Channel) {
+        let options = self.options().recovery(Recovery::off());
+        let conn = mooq::connect(options)
+            .await
+            .expect("the broker takes connections");
         let chan = conn.create_channel().await.expect("a channel opens");
         (conn, chan)
     }

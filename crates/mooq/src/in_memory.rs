@@ -9,7 +9,7 @@ use mooq_memory::InMemoryBroker;
 
 /// Connecting straight to an [`InMemoryBroker`], without a URL.
 ///
-/// It is the broker's one method that lives here: `mooq-memory` is a transport, and knows nothing
+/// It lives here and not with the broker: `mooq-memory` is a transport, and knows nothing
 /// of the [`Connection`] above it.
 ///
 /// # Examples
@@ -29,8 +29,7 @@ use mooq_memory::InMemoryBroker;
 /// # }
 /// ```
 pub trait ConnectInMemory: sealed::Sealed {
-    /// Connects to this broker with the default options. For others give
-    /// [`Connection::open`] the broker's transport.
+    /// Connects to this broker with the default options.
     ///
     /// # Errors
     /// `BrokerConnectionError` if the broker is closed.
@@ -38,11 +37,28 @@ pub trait ConnectInMemory: sealed::Sealed {
     /// # Cancel safety
     /// Dropped midway, no connection stays open.
     fn connect(&self) -> impl Future<Output = Result<Connection>> + Send;
+
+    /// Connects to this broker with `options`, whose transport, host and port do not count.
+    ///
+    /// # Errors
+    /// `BrokerConnectionError` if the broker is closed, `AuthenticationFailed`,
+    /// `VirtualHostNotFound`; the first that a setter found.
+    ///
+    /// # Cancel safety
+    /// Dropped midway, no connection stays open.
+    fn connect_with(
+        &self,
+        options: ConnectOptions,
+    ) -> impl Future<Output = Result<Connection>> + Send;
 }
 
 impl ConnectInMemory for InMemoryBroker {
     async fn connect(&self) -> Result<Connection> {
-        let options = ConnectOptions::new().broker(Scheme::Memory);
+        self.connect_with(ConnectOptions::new()).await
+    }
+
+    async fn connect_with(&self, options: ConnectOptions) -> Result<Connection> {
+        let options = options.broker(Scheme::Memory);
         Connection::open(Arc::new(self.transport()), options).await
     }
 }

@@ -26,7 +26,7 @@ async fn closing_a_channel_twice_is_no_error(fixture: Fixture) {
 }
 
 async fn closing_a_channel_that_the_broker_closed_is_no_error(fixture: Fixture) {
-    let (_conn, chan) = fixture.channel().await;
+    let (_conn, chan) = fixture.channel_without_recovery().await;
     let missing = fixture.name("missing");
     chan.publish(&missing, "lost").await.unwrap_err();
     chan.close().await.unwrap();
@@ -73,7 +73,7 @@ async fn after_the_channels_close_every_call_says_so(fixture: Fixture) {
 }
 
 async fn after_a_channel_error_every_call_repeats_it(fixture: Fixture) {
-    let (_conn, chan) = fixture.channel().await;
+    let (_conn, chan) = fixture.channel_without_recovery().await;
     let missing = fixture.name("missing");
     let cause = chan.publish(&missing, "lost").await.unwrap_err();
     every_call_fails(&fixture, &chan, |call, err| {
@@ -116,7 +116,7 @@ async fn every_call_fails(fixture: &Fixture, chan: &Channel, expect: impl Fn(&st
 }
 
 async fn a_connection_ends_though_its_own_callback_holds_the_last_handle(fixture: Fixture) {
-    let (conn, chan) = fixture.channel().await;
+    let (conn, chan) = fixture.channel_without_recovery().await;
     let (held, dropped) = tokio::sync::oneshot::channel::<()>();
     let held = std::sync::Arc::new((chan.clone(), held));
     chan.register_consumer(fixture.name("exchange"), "direct")

@@ -138,7 +138,7 @@ async fn a_deleted_queue_ends_processing_and_the_other_consumers_stay(fixture: F
 }
 
 async fn callbacks_that_run_finish_before_a_failure_is_told(fixture: Fixture) {
-    let (conn, chan) = fixture.channel().await;
+    let (conn, chan) = fixture.channel_without_recovery().await;
     let other = conn.create_channel().await.unwrap();
     let (queue, missing) = (fixture.name("queue"), fixture.name("missing"));
     fill(&chan, &queue, &["begun", "waiting"]).await;
@@ -172,7 +172,7 @@ async fn callbacks_that_run_finish_before_a_failure_is_told(fixture: Fixture) {
 }
 
 async fn a_channel_that_the_broker_closes_ends_processing_with_its_reason(fixture: Fixture) {
-    let (conn, chan) = fixture.channel().await;
+    let (conn, chan) = fixture.channel_without_recovery().await;
     let other = conn.create_channel().await.unwrap();
     let (exchange, missing) = (fixture.name("exchange"), fixture.name("missing"));
     let (recorder, _silent) = record::<String>();
@@ -197,7 +197,7 @@ async fn a_channel_that_the_broker_closes_ends_processing_with_its_reason(fixtur
 }
 
 async fn a_channel_with_several_consumers_fails_once(fixture: Fixture) {
-    let (conn, chan) = fixture.channel().await;
+    let (conn, chan) = fixture.channel_without_recovery().await;
     let (exchange, missing) = (fixture.name("exchange"), fixture.name("missing"));
     for _ in 0..3 {
         let (recorder, _silent) = record::<String>();
@@ -245,7 +245,7 @@ async fn a_channel_closed_from_this_side_does_not_end_processing(fixture: Fixtur
 }
 
 async fn an_error_on_a_channel_gives_back_what_its_callbacks_had(fixture: Fixture) {
-    let (conn, chan) = fixture.channel().await;
+    let (conn, chan) = fixture.channel_without_recovery().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["body"]).await;
     let (recorder, mut calls) = record::<String>();

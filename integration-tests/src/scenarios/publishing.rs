@@ -235,7 +235,7 @@ async fn a_value_that_json_cannot_express_is_refused_and_nothing_sent(fixture: F
 }
 
 async fn publishing_on_a_closed_channel_repeats_why_it_was_closed(fixture: Fixture) {
-    let (conn, chan) = fixture.channel().await;
+    let (conn, chan) = fixture.channel_without_recovery().await;
     let missing = fixture.name("missing");
     let first = chan.publish(&missing, "lost").await.unwrap_err();
     let second = chan.publish("", "late").await.unwrap_err();

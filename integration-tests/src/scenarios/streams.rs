@@ -230,7 +230,7 @@ async fn a_stream_ends_with_an_error_when_its_queue_is_deleted(fixture: Fixture)
 }
 
 async fn a_stream_ends_with_the_reason_when_the_broker_closes_its_channel(fixture: Fixture) {
-    let (_conn, chan) = fixture.channel().await;
+    let (_conn, chan) = fixture.channel_without_recovery().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
     let mut stream = chan.consume::<String>(&queue).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mooq::{ConnectOptions, Connection, Delivery, InMemoryBroker, VirtualHost};
+use mooq::{ConnectInMemory, ConnectOptions, Delivery, InMemoryBroker, VirtualHost};
 
 use crate::{publish, set_up};
 
@@ -153,8 +153,7 @@ async fn connections_are_found_by_the_names_that_their_clients_gave_them() {
         ConnectOptions::new(),
         ConnectOptions::new().name("shop").vhost("other"),
     ] {
-        let transport = broker.transport();
-        open.push(Connection::open(&transport, options).await.unwrap());
+        open.push(broker.connect_with(options).await.unwrap());
     }
     let chan = open[2].create_channel().await.unwrap();
     chan.register_consumer("log", "fanout")
