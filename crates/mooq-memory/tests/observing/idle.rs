@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mooq::{Alarm, Delivery, InMemoryBroker, Outcome};
+use mooq::{Alarm, ConnectInMemory, ConnectOptions, Delivery, InMemoryBroker, Outcome, Recovery};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout};
 
@@ -284,7 +284,10 @@ async fn what_an_alarm_or_a_fault_holds_up_is_under_way() {
 
 #[tokio::test(start_paused = true)]
 async fn callbacks_that_are_cut_off_are_not_under_way_any_more() {
-    let (broker, conn, chan) = set_up().await;
+    let broker = InMemoryBroker::start();
+    let options = ConnectOptions::new().recovery(Recovery::off());
+    let conn = broker.connect_with(options).await.unwrap();
+    let chan = conn.create_channel().await.unwrap();
     chan.register_consumer("jobs", "direct")
         .queue("jobs")
         .callback(|_: Delivery<u32>| std::future::pending::<Outcome>())

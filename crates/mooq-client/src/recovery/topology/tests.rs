@@ -12,14 +12,14 @@ fn queue(name: &str) -> QueueDeclare {
     QueueDeclare::new(name.try_into().unwrap())
 }
 
-fn name(name: &str) -> QueueName {
+fn queue_name(name: &str) -> QueueName {
     name.try_into().unwrap()
 }
 
 fn binding(source: &str, queue: &str, key: &str) -> Binding {
     Binding {
         source: source.try_into().unwrap(),
-        destination: BindingDestination::Queue(name(queue)),
+        destination: BindingDestination::Queue(queue_name(queue)),
         routing_key: key.try_into().unwrap(),
         arguments: FieldTable::new(),
     }
@@ -51,7 +51,7 @@ fn all_comes_back_in_the_order_in_which_it_was_made_and_once() {
     let mut topology = Topology::default();
     for name in ["c", "a", "b", "a"] {
         topology.exchange_declared(&exchange(name));
-        topology.queue_declared(&queue(name), &super::tests::name(name));
+        topology.queue_declared(&queue(name), &queue_name(name));
         topology.bound(&binding(name, "a", "key"));
     }
     assert_eq!(exchanges(&topology), ["c", "a", "b"]);
@@ -70,7 +70,7 @@ fn what_was_only_asked_for_or_is_the_brokers_own_is_not_recorded() {
     topology.exchange_declared(&asked);
     let mut asked = queue("q");
     asked.passive = true;
-    topology.queue_declared(&asked, &name("q"));
+    topology.queue_declared(&asked, &queue_name("q"));
     assert!(topology.exchanges().is_empty());
     assert!(topology.queues().is_empty());
 }
@@ -80,13 +80,13 @@ fn what_is_deleted_goes_with_its_bindings() {
     let mut topology = Topology::default();
     for name in ["a", "b"] {
         topology.exchange_declared(&exchange(name));
-        topology.queue_declared(&queue(name), &super::tests::name(name));
+        topology.queue_declared(&queue(name), &queue_name(name));
     }
     topology.bound(&binding("a", "a", "1"));
     topology.bound(&binding("a", "b", "2"));
     topology.bound(&binding("b", "b", "3"));
     topology.unbound(&binding("b", "b", "4"));
-    topology.queue_deleted(&name("a"));
+    topology.queue_deleted(&queue_name("a"));
     assert_eq!(queues(&topology), ["b"]);
     assert_eq!(topology.bindings().len(), 2);
     topology.exchange_deleted(&"a".try_into().unwrap());
@@ -112,23 +112,26 @@ fn bindings_that_differ_in_their_arguments_are_two() {
 fn a_renamed_queue_keeps_its_bindings_its_place_and_its_old_names() {
     let mut topology = Topology::default();
     let unnamed = QueueDeclare::server_named();
-    topology.queue_declared(&unnamed, &name("first"));
-    topology.queue_declared(&queue("q"), &name("q"));
+    topology.queue_declared(&unnamed, &queue_name("first"));
+    topology.queue_declared(&queue("q"), &queue_name("q"));
     topology.bound(&binding("a", "first", "1"));
     topology.bound(&binding("a", "q", "2"));
-    topology.rename(&name("first"), &name("second"));
-    topology.rename(&name("second"), &name("third"));
+    topology.rename(&queue_name("first"), &queue_name("second"));
+    topology.rename(&queue_name("second"), &queue_name("third"));
     assert_eq!(queues(&topology), ["third", "q"]);
     assert_eq!(
         bindings(&topology),
         [("third".into(), "1".into()), ("q".into(), "2".into())]
     );
     for old in ["first", "second"] {
-        assert_eq!(topology.current_name(&name(old)), Some(&name("third")));
+        assert_eq!(
+            topology.current_name(&queue_name(old)),
+            Some(&queue_name("third"))
+        );
     }
-    assert_eq!(topology.current_name(&name("q")), None);
-    topology.queue_deleted(&name("third"));
-    assert_eq!(topology.current_name(&name("first")), None);
+    assert_eq!(topology.current_name(&queue_name("q")), None);
+    topology.queue_deleted(&queue_name("third"));
+    assert_eq!(topology.current_name(&queue_name("first")), None);
 }
 
 #[test]
@@ -136,9 +139,9 @@ fn an_auto_delete_queue_goes_with_its_last_consumer_and_others_stay() {
     let mut topology = Topology::default();
     let mut fleeting = queue("fleeting");
     fleeting.auto_delete = true;
-    topology.queue_declared(&fleeting, &name("fleeting"));
-    topology.queue_declared(&queue("q"), &name("q"));
-    topology.consumers_gone(&name("fleeting"));
-    topology.consumers_gone(&name("q"));
+    topology.queue_declared(&fleeting, &queue_name("fleeting"));
+    topology.queue_declared(&queue("q"), &queue_name("q"));
+    topology.consumers_gone(&queue_name("fleeting"));
+    topology.consumers_gone(&queue_name("q"));
     assert_eq!(queues(&topology), ["q"]);
 }
