@@ -72,11 +72,10 @@ impl InMemoryBroker {
     /// Messages without a consumer that could take them stay where they are, and those that wait
     /// for a time to come do: neither is under way.
     ///
-    /// What nobody finishes keeps it waiting: a consumer whose connection does not
-    /// [process events](https://docs.rs/mooq/latest/mooq/struct.Connection.html#method.process_events),
-    /// a delivery that a test holds, a message that goes back to its queue for ever. So does what
-    /// an alarm or a fault holds up. [`Self::activity`] says what it is, and a limit is set as for
-    /// any future, by `tokio::time::timeout`.
+    /// What nobody finishes keeps it waiting: a consumer on a connection without `process_events`, a
+    /// delivery that a test holds, a message that goes back to its queue for ever. So does what an
+    /// alarm or a fault holds up. [`Self::activity`] says what it is, and a limit is set as for any
+    /// future, by `tokio::time::timeout`.
     ///
     /// It knows nothing of tasks that hold no delivery: one that publishes by itself is to be
     /// awaited, before this is. Neither does it wait for a client that waits to connect again.
