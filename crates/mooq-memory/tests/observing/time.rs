@@ -193,3 +193,17 @@ async fn callbacks_that_sleep_are_waited_for() {
     assert_eq!(began.elapsed(), 3 * 3600 * SECOND);
     assert_eq!(broker.queues("jobs")[0].tally.acked, 3);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_waits_to_connect_again_waits_by_the_same_clock() {
+    let (broker, _conn, chan) = set_up().await;
+    chan.declare_queue("jobs").await.unwrap();
+    broker.close();
+    sleep(3600 * SECOND).await;
+    broker.run();
+    let began = Instant::now();
+    publish(&chan, "jobs", 1).await; // Once it is connected.
+    assert!(began.elapsed() <= SECOND, "{:?}", began.elapsed());
+    broker.wait_idle().await;
+    assert_eq!(broker.queues("jobs")[0].ready, 1);
+}
