@@ -41,6 +41,19 @@ pub fn mailbox<T>() -> (Sender<T>, Receiver<T>) {
 /// Makes an empty mailbox that counts in `count`, as one thing, while anything in it is to be
 /// handled: from when it comes until the receiver, having taken everything, asks for more or is
 /// dropped.
+///
+/// ```
+/// use mooq_core::in_flight::InFlightCount;
+///
+/// let count = InFlightCount::new(|| ());
+/// let (sender, mut receiver) = mooq_core::mailbox::counted_mailbox(count.clone());
+/// sender.send("first");
+/// sender.send("second");
+/// while let Some(item) = receiver.try_recv() {
+///     assert_eq!(count.get(), 1, "{item} is not handled yet");
+/// }
+/// assert_eq!(count.get(), 0);
+/// ```
 #[must_use]
 pub fn counted_mailbox<T>(count: InFlightCount) -> (Sender<T>, Receiver<T>) {
     make(Some(count))

@@ -342,7 +342,8 @@ impl Shared {
 
     /// Tells those who wait for it that nothing is under way, if that is so.
     fn tell_if_idle(&self, state: &State) {
-        if self.idle.is_awaited() && state.activity().is_idle() {
+        // The engine is asked last: it has to look at every channel.
+        if self.idle.is_awaited() && state.in_flight.get() == 0 && state.activity().is_idle() {
             self.idle.tell();
         }
     }

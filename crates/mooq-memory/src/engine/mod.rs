@@ -49,7 +49,8 @@
 //! `router` how a message finds its queues, `direct_reply` how it finds none and a channel instead,
 //! `acceptance`, `publishing` and `delivery` how it comes in and goes out, `transit` what is on its
 //! way meanwhile, `faults` what goes wrong, `unconsumed` and `endings` what becomes of the rest,
-//! `methods` what each AMQP method does with all of these.
+//! `methods` what each AMQP method does with all of these. `inspect`, `recording` and `activity`
+//! are for tests to look.
 
 mod acceptance;
 mod activity;
