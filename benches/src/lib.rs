@@ -5,4 +5,5 @@ pub mod pipeline;
 pub mod rabbit;
 pub mod routing;
 pub mod scaling;
+pub mod seeds;
 pub mod waiting;

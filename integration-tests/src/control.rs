@@ -1,13 +1,15 @@
 //! What scenarios do to their broker from outside of AMQP, in rabbitmqctl's words.
 
 mod ctl;
+mod faults;
 mod http;
 
 use mooq_core::{FieldTable, FieldValue};
 use mooq_memory::{Alarm, ApplyTo, InMemoryBroker, Policy};
 use serde_json::json;
 
-pub use self::ctl::RaisedAlarm;
+pub use self::ctl::{RaisedAlarm, Undo};
+pub use self::faults::{Down, Frozen};
 pub use self::http::Management;
 
 /// Control of one scenario's broker: the memory broker's own methods, or for RabbitMQ the API of

@@ -99,3 +99,11 @@ async fn retry_for_a_day_tries_five_times() {
         ]
     );
 }
+
+#[tokio::test]
+async fn faults_ships_what_comes_twice_once() {
+    assert_eq!(
+        output_of("faults", &[]).await,
+        ["order 1 came 2 times, and was shipped 1 time"]
+    );
+}

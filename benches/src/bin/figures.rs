@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use mooq::Endpoint;
 use mooq_benches::scaling::{Crowd, Crowded};
-use mooq_benches::{pipeline, rabbit, routing, waiting};
+use mooq_benches::{pipeline, rabbit, routing, seeds, waiting};
 use tokio::runtime::Builder;
 
 /// How often each workload runs, in turn with its baseline: the best counts, since the machine's
@@ -57,6 +57,7 @@ async fn in_memory() -> Vec<Row> {
     rows.push(rounds_until_idle().await);
     rows.extend(topic_routing());
     rows.extend(fresh_brokers().await);
+    rows.push(small_tests_with_seeds());
     rows.extend(Crowd::ALL.map(crowded));
     rows
 }
@@ -211,6 +212,21 @@ async fn fresh_brokers() -> Vec<Row> {
             ok: total <= Duration::from_secs(1),
         },
     ]
+}
+
+/// A test that takes a millisecond with each seed is tried with many.
+fn small_tests_with_seeds() -> Row {
+    const SEEDS: u64 = 1000;
+    let taken = (0..ROUNDS).map(|_| seeds::small_tests(SEEDS)).min();
+    let taken = taken.unwrap_or(Duration::MAX);
+    Row {
+        what: "a small test with 1,000 seeds".into(),
+        figure: format!("{:.0} ms", taken.as_secs_f64() * 1e3),
+        baseline: "1000 ms".into(),
+        ratio: format!("{:.2}", taken.as_secs_f64()),
+        bar: "at most 1000 ms",
+        ok: taken <= Duration::from_secs(1),
+    }
 }
 
 /// What a publish costs among a million of something, against among a hundred.

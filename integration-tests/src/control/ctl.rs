@@ -48,6 +48,49 @@ impl Drop for Raised {
     }
 }
 
+/// What ends something that was done to a container, now or at the latest when this is dropped.
+#[derive(Debug)]
+pub struct Undo {
+    docker: Vec<String>,
+}
+
+impl Undo {
+    /// By this command of docker's.
+    pub(super) fn by_docker<const N: usize>(arguments: [&str; N]) -> Self {
+        Self {
+            docker: arguments.map(str::to_owned).into(),
+        }
+    }
+
+    /// Ends it.
+    pub(super) async fn now(mut self) {
+        docker(std::mem::take(&mut self.docker)).await;
+    }
+}
+
+impl Drop for Undo {
+    /// What a scenario that has failed did must not hold up those after it.
+    fn drop(&mut self) {
+        if !self.docker.is_empty() {
+            let _ = std::process::Command::new("docker")
+                .args(&self.docker)
+                .output();
+        }
+    }
+}
+
+/// Does something with the process `Pid` of each connection that its client calls so. There must
+/// be one.
+pub(super) async fn with_connections(container: &str, name: &str, what: &str) {
+    let expression = format!(
+        "[_|_] = [{what} || Pid <- rabbit_networking:connections(), \
+         {{client_properties, Said}} <- \
+         rabbit_networking:connection_info(Pid, [client_properties]), is_list(Said), \
+         {{<<\"connection_name\">>, longstr, <<\"{name}\">>}} <- Said]."
+    );
+    rabbitmqctl(container, &["eval", &expression]).await;
+}
+
 /// Raises an alarm.
 pub(super) async fn raise(container: &str, alarm: Alarm) -> RaisedAlarm {
     let raising = format!("rabbit_alarm:set_alarm({{{}, []}}).", limit(alarm));
@@ -70,15 +113,15 @@ fn limit(alarm: Alarm) -> &'static str {
 
 /// Runs rabbitmqctl in a container. It must succeed.
 pub(super) async fn rabbitmqctl(container: &str, command: &[&str]) {
-    let output = tokio::process::Command::new("docker")
-        .args(arguments(container, command))
-        .output()
-        .await
-        .expect("the docker command runs");
-    assert!(
-        output.status.success(),
-        "rabbitmqctl {command:?}: {output:?}"
-    );
+    docker(arguments(container, command)).await;
+}
+
+/// Runs docker. It must succeed.
+pub(super) async fn docker<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) {
+    let mut docker = tokio::process::Command::new("docker");
+    docker.args(arguments);
+    let output = docker.output().await.expect("the docker command runs");
+    assert!(output.status.success(), "{docker:?}: {output:?}");
 }
 
 fn arguments<'a>(container: &'a str, command: &[&'a str]) -> Vec<&'a str> {

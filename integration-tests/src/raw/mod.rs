@@ -161,6 +161,14 @@ impl Raw {
         }
     }
 
+    /// The connection's next event.
+    pub async fn connection_event(&self) -> ConnectionEvent {
+        let mut events = self.connection_events.lock().await;
+        within("the connection's next event", events.next())
+            .await
+            .expect("a connection's last event is its close")
+    }
+
     /// Asserts that nothing has happened on the channel once the broker has done all that it was
     /// asked to on it.
     pub async fn nothing_more(&mut self) {

@@ -14,9 +14,11 @@ mod direct_reply_to;
 mod exchange_bindings;
 mod exchanges;
 mod failures;
+mod forced_ends;
 mod getting;
 mod length_limits;
 mod nowait;
+mod outages;
 mod permissions;
 mod policies;
 mod priorities;
@@ -67,7 +69,7 @@ impl Scenario {
     /// Whether it does something to the broker that others would feel.
     #[must_use]
     pub fn disturbs_others(&self) -> bool {
-        ["alarms::", "restarting::"]
+        ["alarms::", "outages::", "restarting::"]
             .iter()
             .any(|file| self.name.starts_with(file))
     }
@@ -131,9 +133,11 @@ pub fn all() -> Vec<Scenario> {
         exchange_bindings::SCENARIOS,
         exchanges::SCENARIOS,
         failures::SCENARIOS,
+        forced_ends::SCENARIOS,
         getting::SCENARIOS,
         length_limits::SCENARIOS,
         nowait::SCENARIOS,
+        outages::SCENARIOS,
         permissions::SCENARIOS,
         policies::SCENARIOS,
         priorities::SCENARIOS,

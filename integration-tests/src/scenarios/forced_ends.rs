@@ -1,0 +1,86 @@
+//! What an administrator or a bad network ends under its users: connections, queues, logins.
+
+use mooq_core::{ConnectionEvent, ErrorKind, ErrorScope};
+
+use super::scenarios;
+use crate::Fixture;
+use crate::raw::{Raw, body};
+
+/// A channel on a connection of this name.
+async fn named(fixture: &Fixture, name: &str) -> Raw {
+    let options = fixture.options().name(name);
+    fixture.raw_with(&options).await
+}
+
+async fn a_connection_that_is_closed_by_force_hears_why(fixture: Fixture) {
+    let (victim, other) = (fixture.name("victim"), fixture.name("other"));
+    let mut raw = named(&fixture, &victim).await;
+    let mut other = named(&fixture, &other).await;
+    let control = fixture.control();
+    control.close_connections(&victim, "maintenance").await;
+    raw.closes_connection(320, (0, 0), "CONNECTION_FORCED - maintenance")
+        .await;
+    other.nothing_more().await;
+}
+
+async fn a_connection_that_is_cut_ends_without_a_word(fixture: Fixture) {
+    let victim = fixture.name("victim");
+    let queue = fixture.name("queue");
+    let mut raw = named(&fixture, &victim).await;
+    raw.declare(&queue).await;
+    raw.publish("", &queue, "body");
+    raw.consume(&queue).await;
+    assert_eq!(raw.delivered(1).await, ["body"]);
+
+    fixture.control().drop_connections(&victim).await;
+    let err = raw.closed().await;
+    assert_eq!(err.kind(), ErrorKind::ConnectionLost, "{err}");
+    assert_eq!(err.scope(), ErrorScope::Connection, "{err}");
+    assert_eq!(err.reason(), None, "{err}");
+    match raw.connection_event().await {
+        ConnectionEvent::Closed(err) => assert_eq!(err.kind(), ErrorKind::ConnectionLost),
+        other => panic!("expected the connection's end, not {other:?}"),
+    }
+    // What it had to settle comes back.
+    let mut raw = fixture.raw().await;
+    raw.consume(&queue).await;
+    let delivery = raw.delivery().await;
+    assert_eq!(
+        (body(&delivery.message), delivery.redelivered),
+        ("body", true)
+    );
+}
+
+async fn a_queue_that_is_deleted_from_outside_cancels_its_consumers(fixture: Fixture) {
+    let queue = fixture.name("queue");
+    let mut raw = fixture.raw().await;
+    raw.declare(&queue).await;
+    let tag = raw.consume(&queue).await;
+    fixture.control().delete_queue(&queue).await;
+    assert_eq!(raw.cancelled().await, tag);
+    assert!(!raw.has_queue(&queue).await);
+}
+
+async fn a_password_that_is_changed_keeps_out_who_comes_anew(fixture: Fixture) {
+    let user = fixture.name("user");
+    let control = fixture.control();
+    control.add_user(&user, "before").await;
+    control.set_permissions(&user, [".*", ".*", ".*"]).await;
+    let options = fixture.options().credentials(&user, "before");
+    let mut raw = fixture.raw_with(&options).await;
+    control.add_user(&user, "after").await;
+    control.set_permissions(&user, [".*", ".*", ".*"]).await;
+
+    let err = mooq::connect(options.clone()).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::AuthenticationFailed, "{err}");
+    raw.nothing_more().await;
+    let options = fixture.options().credentials(&user, "after");
+    fixture.raw_with(&options).await;
+}
+
+scenarios! { forced_ends:
+    a_connection_that_is_closed_by_force_hears_why,
+    a_connection_that_is_cut_ends_without_a_word,
+    a_queue_that_is_deleted_from_outside_cancels_its_consumers,
+    a_password_that_is_changed_keeps_out_who_comes_anew,
+}

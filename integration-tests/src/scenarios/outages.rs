@@ -1,0 +1,56 @@
+//! A broker that is down, or answers nothing, for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mooq_core::ErrorKind;
+
+use super::scenarios;
+use crate::raw::queue;
+use crate::{Fixture, within};
+
+const SHUTDOWN: &str =
+    "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'";
+
+async fn while_the_broker_is_down_connections_are_refused(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let down = fixture.control().stop().await;
+    raw.closes_connection(320, (0, 0), SHUTDOWN).await;
+    let err = mooq::connect(fixture.options()).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err}");
+    down.start().await;
+    fixture.raw().await;
+}
+
+async fn what_is_asked_of_a_frozen_broker_is_answered_when_it_goes_on(fixture: Fixture) {
+    let raw = fixture.raw().await;
+    let name = fixture.name("queue");
+    let frozen = fixture.control().freeze().await;
+    let channel = Arc::clone(&raw.channel);
+    let declare = queue(&name);
+    let mut declaring = tokio::spawn(async move { channel.declare_queue(declare).await });
+    let moment = Duration::from_millis(300);
+    let early = tokio::time::timeout(moment, &mut declaring).await;
+    assert!(early.is_err(), "nothing is answered: {early:?}");
+    frozen.thaw().await;
+    let declared = within("the answer", declaring).await.unwrap();
+    assert_eq!(declared.unwrap().name, name.as_str());
+}
+
+async fn a_login_at_a_frozen_broker_lasts_as_long_as_the_client_waits(fixture: Fixture) {
+    let frozen = fixture.control().freeze().await;
+    let options = fixture
+        .options()
+        .connect_timeout(Duration::from_millis(300));
+    let err = mooq::connect(options).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err}");
+    assert!(err.to_string().contains("within 300ms"), "{err}");
+    frozen.thaw().await;
+    fixture.raw().await;
+}
+
+scenarios! { outages:
+    while_the_broker_is_down_connections_are_refused,
+    what_is_asked_of_a_frozen_broker_is_answered_when_it_goes_on,
+    a_login_at_a_frozen_broker_lasts_as_long_as_the_client_waits,
+}
