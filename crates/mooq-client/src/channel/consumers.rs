@@ -100,6 +100,14 @@ impl Consumers {
         state.by_tag.get(tag).map(|one| Arc::clone(&one.inbox))
     }
 
+    /// All of them, in no order.
+    pub(super) fn all(&self) -> Vec<(ConsumerTag, Arc<Inbox>)> {
+        let state = self.lock();
+        let all = state.by_tag.iter();
+        all.map(|(tag, one)| (tag.clone(), Arc::clone(&one.inbox)))
+            .collect()
+    }
+
     /// Whether one consumes from `queue`.
     pub(super) fn consume_from(&self, queue: &QueueName) -> bool {
         let state = self.lock();

@@ -27,6 +27,8 @@ pub(super) struct Inlet {
     over: AtomicBool,
     /// There is something for the driver besides events.
     nudge: Notify,
+    /// The driver has handled something.
+    handled: Notify,
 }
 
 /// A generation and its events. Holds nothing that would keep it open.
@@ -53,6 +55,7 @@ impl Inlet {
     pub(super) fn let_go(&self) {
         self.over.store(true, Ordering::Release);
         drop(self.take_catching_up());
+        self.handled.notify_waiters();
         self.nudge();
     }
 
@@ -69,6 +72,18 @@ impl Inlet {
         self.nudge();
         // An error is the answer: the other end was dropped.
         let _ = when.await;
+    }
+
+    /// Waits until `done`, which is asked each time the driver has handled something.
+    pub(super) async fn until(&self, done: impl Fn() -> bool) {
+        loop {
+            // Before the question, so that no change after it is missed.
+            let handled = self.handled.notified();
+            if done() || self.is_over() {
+                return;
+            }
+            handled.await;
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -146,6 +161,7 @@ async fn run(channel: &Weak<ChannelShared>, inlet: &Inlet) {
             }
         }
         drop(caught_up);
+        inlet.handled.notify_waiters();
         armed = channel.ledger(|ledger| ledger.armed());
         drop(channel);
         if let Some(deadline) = armed

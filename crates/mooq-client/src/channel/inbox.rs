@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Waker};
 use mooq_core::{Deliver, Error, QueueName};
 
 use super::generation::Source;
+use crate::connection::closed_here;
 use crate::consumer::Dispatch;
 
 /// The deliveries of one consumer, in order. The prefetch bounds how many there are.
@@ -124,6 +125,21 @@ impl Inbox {
     /// Why nothing more will come, if nothing will.
     pub(crate) fn ended(&self) -> Option<Error> {
         self.lock().end.clone()
+    }
+
+    /// The consumer was cancelled from this side, and all that came for it is here. What was not
+    /// begun goes back to the queue, or with automatic acknowledgement is still to be seen: the
+    /// broker will not deliver it again.
+    pub(crate) fn cancelled(&self, dispatch: &Dispatch) {
+        match &self.callback {
+            Some(Addressee { id, .. }) if self.no_ack => dispatch.remove_when_empty(*id),
+            Some(Addressee { id, .. }) => {
+                drop(dispatch.remove(*id));
+                self.give_back();
+            }
+            // A stream gives out what waits, and ends.
+            None => self.end(closed_here()),
+        }
     }
 
     /// Gives everything that waits back to the broker.

@@ -256,6 +256,23 @@ impl Channel {
         self.shared.ledger(|ledger| ledger.in_flight())
     }
 
+    /// Waits until the broker has answered every publish of this channel, for which nobody need
+    /// wait otherwise: after [`unconfirmed`](Publish::unconfirmed) publishes, for example. What
+    /// the answers were is told to each publish alone.
+    ///
+    /// # Errors
+    /// `DeadlineExceeded` after the connection's deadline.
+    ///
+    /// # Cancel safety
+    /// Safe to drop at any point.
+    pub async fn wait_for_confirms(&self) -> Result<()> {
+        let confirms = async {
+            self.shared.wait_for_confirms().await;
+            Ok(())
+        };
+        within(self.deadline(), "waiting for confirms", confirms).await
+    }
+
     /// Closes the channel. Its consumers end, and what they had not acknowledged goes back to
     /// the queues. Closing it twice is no error.
     ///

@@ -417,6 +417,23 @@ impl ChannelShared {
         }
     }
 
+    /// Cancels all consumers.
+    pub(crate) async fn stop_consuming(&self) {
+        for (tag, inbox) in self.consumers.all() {
+            if let Err(err) = self.unsubscribe(tag, &inbox.queue()).await {
+                tracing::debug!(%err, "the consumer is gone already");
+            }
+            inbox.cancelled(self.core.dispatch());
+        }
+    }
+
+    /// Waits until every publish has its outcome.
+    pub(crate) async fn wait_for_confirms(&self) {
+        self.inlet
+            .until(|| self.ledger(|ledger| ledger.in_flight()) == 0)
+            .await;
+    }
+
     /// Forgets a consumer, once all that came for it is in its inbox.
     pub(super) async fn remove_consumer(&self, tag: &ConsumerTag) {
         self.inlet.catch_up().await;

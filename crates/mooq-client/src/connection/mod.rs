@@ -3,10 +3,12 @@
 mod buffer;
 mod core;
 mod opening;
+mod shutdown;
 mod state;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mooq_core::{Endpoint, Error, IntoChecked, Result, Transport};
 use tokio::sync::watch;
@@ -111,6 +113,47 @@ impl Connection {
     /// [`with_graceful_shutdown`](ProcessEvents::with_graceful_shutdown).
     pub fn process_events(&self) -> ProcessEvents {
         ProcessEvents::new(Arc::clone(&self.shared))
+    }
+
+    /// Ends the connection in order: cancels its consumers, lets the callbacks that run finish and
+    /// be settled, waits until the broker has answered every publish, and closes. All but the
+    /// closing takes at most `limit`; then callbacks are dropped, and their deliveries go back.
+    ///
+    /// Whoever runs [`process_events`](Self::process_events) goes on doing so, since callbacks run
+    /// only there; it ends with `Ok`. Streams end when they have given out what they hold.
+    ///
+    /// # Errors
+    /// `DeadlineExceeded` if `limit` was too short, saying what was cut off; otherwise as
+    /// [`close`](Self::close). The connection is closed all the same.
+    ///
+    /// # Cancel safety
+    /// Once polled, it goes on when this is dropped.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use mooq::Delivery;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # let broker = InMemoryBroker::start();
+    /// # let conn = broker.connect().await?;
+    /// # let chan = conn.create_channel().await?;
+    /// chan.register_consumer("orders", "fanout")
+    ///     .callback(|order: Delivery<String>| async move { println!("{}", order.msg) })
+    ///     .await?;
+    /// let service = conn.clone();
+    /// let service = tokio::spawn(async move { service.process_events().await });
+    ///
+    /// // When the process is told to stop:
+    /// conn.shutdown(Duration::from_secs(20)).await?;
+    /// assert!(service.await.is_ok_and(|ended| ended.is_ok()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn shutdown(&self, limit: Duration) -> Result<()> {
+        shutdown::shutdown(Arc::clone(&self.shared), limit).await
     }
 
     /// Closes the connection and its channels. What was not acknowledged goes back to the

@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 
 use foldhash::fast::RandomState;
 use mooq_core::{Deliver, Error, ErrorKind, ErrorScope, Result};
+use tokio::sync::oneshot;
 
 use super::handler::CallbackConsumer;
 use crate::channel::{Source, closed_here};
@@ -28,7 +29,11 @@ struct State {
     /// Set once the connection is closed: an error unless it was closed from this side.
     end: Option<Result<()>>,
     processing: bool,
+    /// Callbacks that run, those of consumers that are gone among them.
+    running: usize,
     waker: Option<Waker>,
+    /// Those who wait until no callback runs or is to start.
+    quiet: Vec<oneshot::Sender<()>>,
 }
 
 /// Ids of consumers, each once. They rise, so that their order is that of registration. A sorted
@@ -94,7 +99,7 @@ impl Dispatch {
         }
     }
 
-    pub(super) fn remove(&self, id: u64) -> Option<Arc<CallbackConsumer>> {
+    pub(crate) fn remove(&self, id: u64) -> Option<Arc<CallbackConsumer>> {
         self.lock()
             .consumers
             .remove(&id)
@@ -110,7 +115,7 @@ impl Dispatch {
 
     /// Nothing more will come for consumer `id`, which goes once its callbacks have seen what
     /// waits.
-    pub(super) fn remove_when_empty(&self, id: u64) {
+    pub(crate) fn remove_when_empty(&self, id: u64) {
         let mut state = self.lock();
         if let Some(entry) = state.consumers.get_mut(&id) {
             entry.ending = true;
@@ -155,6 +160,7 @@ impl Dispatch {
     pub(crate) fn close(&self, end: Result<()>) {
         let mut state = self.lock();
         state.end.get_or_insert(end);
+        state.tell_quiet();
         wake(state);
     }
 
@@ -182,6 +188,8 @@ impl Dispatch {
             ready.insert(*id);
         }
         state.processing = false;
+        state.running = 0;
+        state.tell_quiet();
     }
 
     /// Takes one delivery of each consumer that has one and room for it, in the order of
@@ -190,7 +198,10 @@ impl Dispatch {
         let mut gone = Vec::new();
         let mut state = self.lock();
         let State {
-            consumers, ready, ..
+            consumers,
+            ready,
+            running,
+            ..
         } = &mut *state;
         ready.0.retain(|&id| {
             let Some(entry) = consumers.get_mut(&id) else {
@@ -207,6 +218,7 @@ impl Dispatch {
                 return false;
             };
             entry.running += 1;
+            *running += 1;
             starts.push(Start {
                 id,
                 consumer: Arc::clone(&entry.consumer),
@@ -215,6 +227,9 @@ impl Dispatch {
             });
             more
         });
+        if !gone.is_empty() {
+            state.tell_quiet();
+        }
         drop(state);
         drop(gone);
     }
@@ -222,6 +237,8 @@ impl Dispatch {
     /// A callback of consumer `id` has ended.
     pub(super) fn finished(&self, id: u64) {
         let mut state = self.lock();
+        state.running -= 1;
+        state.tell_quiet();
         if let Some(entry) = state.consumers.get_mut(&id) {
             let had_no_room = entry.running >= entry.consumer.settings.concurrency;
             entry.running -= 1;
@@ -230,6 +247,26 @@ impl Dispatch {
                 state.ready.insert(id);
             }
         }
+    }
+
+    /// Waits until no callback runs, and none is to start for a consumer that has ended. With
+    /// nobody who processes events that is at once.
+    pub(crate) async fn quiet(&self) {
+        let (told, quiet) = oneshot::channel();
+        {
+            let mut state = self.lock();
+            if state.is_quiet() {
+                return;
+            }
+            state.quiet.push(told);
+        }
+        // An error is the answer: the other end was dropped.
+        let _ = quiet.await;
+    }
+
+    /// How many callbacks run.
+    pub(crate) fn running(&self) -> usize {
+        self.lock().running
     }
 
     /// Whether processing can go on.
@@ -263,6 +300,19 @@ impl Dispatch {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_quiet(&self) -> bool {
+        let draining = self.consumers.values().any(|entry| entry.ending);
+        !self.processing || (self.running == 0 && !draining)
+    }
+
+    fn tell_quiet(&mut self) {
+        if !self.quiet.is_empty() && self.is_quiet() {
+            self.quiet.clear();
+        }
     }
 }
 

@@ -11,10 +11,8 @@ use crate::channel::{Channel, Inbox};
 #[derive(Debug)]
 pub struct Consumer {
     pub(super) channel: Channel,
-    pub(super) id: u64,
     pub(super) tag: ConsumerTag,
     pub(super) inbox: Arc<Inbox>,
-    pub(super) no_ack: bool,
 }
 
 impl Consumer {
@@ -42,22 +40,14 @@ impl Consumer {
     pub async fn cancel(self) -> Result<()> {
         let Self {
             channel,
-            id,
             tag,
             inbox,
-            no_ack,
         } = self;
         let whole = channel.clone();
         channel
             .run_to_end("basic.cancel", async move {
                 let cancelled = whole.shared().unsubscribe(tag, &inbox.queue()).await;
-                // The broker will not deliver again what it has settled: callbacks must see it.
-                if no_ack {
-                    whole.dispatch().remove_when_empty(id);
-                } else if let Some(consumer) = whole.dispatch().remove(id) {
-                    // Nothing more comes, so that what waits now is all there is.
-                    consumer.inbox.give_back();
-                }
+                inbox.cancelled(whole.dispatch());
                 cancelled
             })
             .await

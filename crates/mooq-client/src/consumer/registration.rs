@@ -131,9 +131,7 @@ impl Registration {
         Ok(Consumer {
             tag: subscription.keep(),
             channel,
-            id,
             inbox,
-            no_ack,
         })
     }
 }

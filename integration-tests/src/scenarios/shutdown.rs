@@ -1,0 +1,164 @@
+//! Ending a connection in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mooq::{Channel, Connection, Delivery, ErrorKind};
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
+
+use super::scenarios;
+use crate::steps::{fill, ready_in, record};
+use crate::{Fixture, within};
+
+const ENOUGH: Duration = Duration::from_secs(20);
+
+/// A service with one slow callback at a time.
+struct Service {
+    conn: Connection,
+    processing: JoinHandle<mooq::Result<()>>,
+    begins: mpsc::UnboundedReceiver<String>,
+    finish: Arc<Notify>,
+}
+
+impl Service {
+    async fn start(fixture: &Fixture, queue: &str) -> Self {
+        let (conn, chan) = fixture.channel().await;
+        let (begun, begins) = mpsc::unbounded_channel();
+        let finish = Arc::new(Notify::new());
+        let finished = Arc::clone(&finish);
+        let out = chan.clone();
+        let done = fixture.name("done");
+        chan.declare_queue(&done).await.unwrap();
+        chan.register_consumer(fixture.name("exchange"), "fanout")
+            .queue(queue)
+            .concurrency(1)
+            .callback(move |msg: Delivery<String>| {
+                let (begun, finished) = (begun.clone(), Arc::clone(&finished));
+                let (out, done) = (out.clone(), done.clone());
+                async move {
+                    begun.send(msg.msg.clone()).unwrap();
+                    finished.notified().await;
+                    out.publish("", &msg.msg).routing_key(&done).await
+                }
+            })
+            .await
+            .unwrap();
+        let processed = conn.clone();
+        Self {
+            conn,
+            processing: tokio::spawn(async move { processed.process_events().await }),
+            begins,
+            finish,
+        }
+    }
+
+    async fn begun(&mut self) -> String {
+        let begun = within("the callback's begin", self.begins.recv()).await;
+        begun.unwrap()
+    }
+}
+
+async fn a_shutdown_lets_callbacks_finish_and_gives_back_the_rest(fixture: Fixture) {
+    let queue = fixture.name("queue");
+    let (_conn, chan) = fixture.channel().await;
+    fill(&chan, &queue, &["begun", "waiting"]).await;
+    let mut service = Service::start(&fixture, &queue).await;
+    assert_eq!(service.begun().await, "begun");
+    let conn = service.conn.clone();
+    let shutdown = tokio::spawn(async move { conn.shutdown(ENOUGH).await });
+    // It has stopped consuming once what was not begun is back.
+    until_ready(&chan, &queue, 1).await;
+    assert!(!shutdown.is_finished());
+    service.finish.notify_one();
+    within("the shutdown", shutdown).await.unwrap().unwrap();
+    within("the end", service.processing).await.unwrap().unwrap();
+    assert_eq!(ready_in(&chan, &queue).await, 1);
+    let done = chan.get::<String>(fixture.name("done")).await.unwrap();
+    assert_eq!(done.ack().await.unwrap(), "begun");
+}
+
+async fn a_shutdown_cuts_off_what_takes_too_long(fixture: Fixture) {
+    let queue = fixture.name("queue");
+    let (_conn, chan) = fixture.channel().await;
+    fill(&chan, &queue, &["begun"]).await;
+    let mut service = Service::start(&fixture, &queue).await;
+    assert_eq!(service.begun().await, "begun");
+    let shutdown = service.conn.shutdown(Duration::from_millis(100));
+    let err = within("the shutdown", shutdown).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
+    assert!(err.to_string().contains("1 callbacks"), "{err}");
+    within("the end", service.processing).await.unwrap().unwrap();
+    until_ready(&chan, &queue, 1).await;
+}
+
+async fn a_shutdown_waits_for_confirms(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    chan.declare_queue(&queue).await.unwrap();
+    for number in 0..100_u32 {
+        let publish = chan.publish("", &number).routing_key(&queue);
+        publish.unconfirmed().await.unwrap();
+    }
+    conn.shutdown(ENOUGH).await.unwrap();
+    assert_eq!(chan.unconfirmed(), 0);
+    let (_conn, chan) = fixture.channel().await;
+    assert_eq!(ready_in(&chan, &queue).await, 100);
+}
+
+async fn a_shutdown_runs_the_callbacks_of_what_was_acknowledged_automatically(fixture: Fixture) {
+    let queue = fixture.name("queue");
+    let (conn, chan) = fixture.channel().await;
+    fill(&chan, &queue, &["1", "2", "3"]).await;
+    let (recorder, mut calls) = record::<String>();
+    chan.register_consumer(fixture.name("exchange"), "fanout")
+        .queue(&queue)
+        .auto_ack()
+        .callback(recorder.callback())
+        .await
+        .unwrap();
+    let processed = conn.clone();
+    let processing = tokio::spawn(async move { processed.process_events().await });
+    conn.shutdown(ENOUGH).await.unwrap();
+    within("the end", processing).await.unwrap().unwrap();
+    let (_conn, chan) = fixture.channel().await;
+    let left = ready_in(&chan, &queue).await as usize;
+    assert_eq!(calls.so_far().len() + left, 3, "none is lost");
+}
+
+async fn a_shutdown_ends_streams(fixture: Fixture) {
+    let queue = fixture.name("queue");
+    let (conn, chan) = fixture.channel().await;
+    chan.declare_queue(&queue).await.unwrap();
+    let mut stream = chan.consume::<String>(&queue).await.unwrap();
+    let (shutdown, last) = tokio::join!(conn.shutdown(ENOUGH), stream.next());
+    shutdown.unwrap();
+    assert!(last.is_none(), "{last:?}");
+}
+
+async fn a_shutdown_of_an_idle_connection_just_closes_it(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    conn.shutdown(ENOUGH).await.unwrap();
+    assert!(conn.state().borrow().is_closed());
+    let err = chan.publish("", "late").await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConnectionClosed);
+    conn.shutdown(ENOUGH).await.unwrap();
+}
+
+async fn until_ready(chan: &Channel, queue: &str, expected: u32) {
+    within("the messages' return", async {
+        while ready_in(chan, queue).await != expected {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+scenarios! { shutdown:
+    a_shutdown_lets_callbacks_finish_and_gives_back_the_rest,
+    a_shutdown_cuts_off_what_takes_too_long,
+    a_shutdown_waits_for_confirms,
+    a_shutdown_runs_the_callbacks_of_what_was_acknowledged_automatically,
+    a_shutdown_ends_streams,
+    a_shutdown_of_an_idle_connection_just_closes_it,
+}
