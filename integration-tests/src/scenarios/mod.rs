@@ -37,12 +37,16 @@ mod quorum_limits;
 mod quorum_priorities;
 mod quorum_redelivery;
 mod quorum_single_active;
+mod recovery;
+mod recovery_outages;
+mod recovery_publishing;
 mod registering;
 mod restarting;
 mod routing;
 mod routing_headers;
 mod routing_topic;
 mod seed;
+mod shutdown;
 mod single_active_consumer;
 mod streams;
 mod time_to_live;
@@ -69,9 +73,14 @@ impl Scenario {
     /// Whether it does something to the broker that others would feel.
     #[must_use]
     pub fn disturbs_others(&self) -> bool {
-        ["alarms::", "outages::", "restarting::"]
-            .iter()
-            .any(|file| self.name.starts_with(file))
+        [
+            "alarms::",
+            "outages::",
+            "recovery_outages::",
+            "restarting::",
+        ]
+        .iter()
+        .any(|file| self.name.starts_with(file))
     }
 }
 
@@ -156,12 +165,16 @@ pub fn all() -> Vec<Scenario> {
         quorum_priorities::SCENARIOS,
         quorum_redelivery::SCENARIOS,
         quorum_single_active::SCENARIOS,
+        recovery::SCENARIOS,
+        recovery_outages::SCENARIOS,
+        recovery_publishing::SCENARIOS,
         registering::SCENARIOS,
         restarting::SCENARIOS,
         routing::SCENARIOS,
         routing_headers::SCENARIOS,
         routing_topic::SCENARIOS,
         seed::SCENARIOS,
+        shutdown::SCENARIOS,
         single_active_consumer::SCENARIOS,
         streams::SCENARIOS,
         time_to_live::SCENARIOS,

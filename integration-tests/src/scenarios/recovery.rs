@@ -47,10 +47,13 @@ impl Victim {
     /// Loses the connection, and waits until it is back. Gives what happened in between.
     pub(super) async fn lose(&mut self) -> Vec<Event> {
         self.close_by_force().await;
-        self.events_until("the connection's return", |event| {
-            matches!(event, Event::Reconnected { .. })
-        })
-        .await
+        self.is_back().await
+    }
+
+    /// Waits until the connection is back. Gives what happened before.
+    pub(super) async fn is_back(&mut self) -> Vec<Event> {
+        let back = |event: &Event| matches!(event, Event::Reconnected { .. });
+        self.events_until("the connection's return", back).await
     }
 
     /// Waits for an event, and gives those before it.
@@ -247,7 +250,11 @@ async fn what_cannot_be_declared_again_is_told_and_the_rest_comes_back(fixture: 
     let mut victim = Victim::connect(&fixture).await;
     let (gone, exchange) = (fixture.name("gone"), fixture.name("exchange"));
     let queue = fixture.name("queue");
-    victim.chan.register_producer(&gone, "fanout").await.unwrap();
+    victim
+        .chan
+        .register_producer(&gone, "fanout")
+        .await
+        .unwrap();
     victim.chan.declare_queue(&queue).exclusive().await.unwrap();
     let (recorder, mut calls) = record::<String>();
     let register = victim.chan.register_consumer(&exchange, "fanout");
@@ -317,7 +324,10 @@ async fn a_consumer_whose_queue_is_gone_after_a_loss_says_so_and_others_go_on(fi
     let err = within("the last item", stream.next()).await;
     let kind = err.unwrap().unwrap_err().kind();
     // The deletion came before the return, or after it.
-    let gone = [ErrorKind::ConsumerQueueNotFound, ErrorKind::ConsumerCancelled];
+    let gone = [
+        ErrorKind::ConsumerQueueNotFound,
+        ErrorKind::ConsumerCancelled,
+    ];
     assert!(gone.contains(&kind), "{kind:?}");
     assert!(stream.next().await.is_none());
     victim.chan.publish(&exchange, "body").await.unwrap();
@@ -365,7 +375,14 @@ async fn a_wait_for_a_message_ends_with_the_loss(fixture: Fixture) {
     // Until it has become a consumer.
     let (_conn, other) = fixture.channel().await;
     within("the consumer", async {
-        while other.declare_queue(&queue).passive().await.unwrap().consumer_count == 0 {
+        while other
+            .declare_queue(&queue)
+            .passive()
+            .await
+            .unwrap()
+            .consumer_count
+            == 0
+        {
             tokio::task::yield_now().await;
         }
     })

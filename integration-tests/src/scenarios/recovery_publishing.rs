@@ -1,12 +1,10 @@
-//! Publishes, while connections are lost and brokers are down.
+//! Publishes whose connection is lost.
 
-use std::time::Duration;
-
-use mooq::{ErrorKind, OnLoss, Recovery, WhileDisconnected};
+use mooq::{ErrorKind, OnLoss};
 
 use super::recovery::Victim;
 use super::scenarios;
-use crate::steps::{drain, ready_in};
+use crate::steps::drain;
 use crate::{Fixture, within};
 
 async fn a_confirmed_message_outlives_the_connection(fixture: Fixture) {
@@ -21,96 +19,6 @@ async fn a_confirmed_message_outlives_the_connection(fixture: Fixture) {
     assert_eq!(drain(&victim.chan, &queue).await, ["1", "2", "3"]);
 }
 
-async fn a_publish_after_a_loss_waits_for_the_connection(fixture: Fixture) {
-    let victim = Victim::connect(&fixture).await;
-    let queue = fixture.name("queue");
-    victim.chan.declare_queue(&queue).await.unwrap();
-    let down = fixture.control().stop().await;
-    let mut state = victim.conn.state();
-    within("the loss", state.wait_for(|state| !state.is_connected()))
-        .await
-        .unwrap();
-    let mut confirmations = Vec::new();
-    for number in ["1", "2", "3"] {
-        let publish = victim.chan.publish("", number).routing_key(&queue);
-        confirmations.push(publish.send().await.unwrap());
-    }
-    let unconfirmed = victim.chan.publish("", "4").routing_key(&queue);
-    unconfirmed.unconfirmed().await.unwrap();
-    assert_eq!(victim.chan.unconfirmed(), 4);
-    down.start().await;
-    for confirmation in confirmations {
-        within("the confirm", confirmation).await.unwrap();
-    }
-    victim.chan.wait_for_confirms().await.unwrap();
-    // In the order in which they were published.
-    assert_eq!(drain(&victim.chan, &queue).await, ["1", "2", "3", "4"]);
-}
-
-async fn a_publish_whose_deadline_passes_before_the_connection_is_back_is_never_sent(
-    fixture: Fixture,
-) {
-    let victim = Victim::connect(&fixture).await;
-    let queue = fixture.name("queue");
-    victim.chan.declare_queue(&queue).await.unwrap();
-    let down = fixture.control().stop().await;
-    let late = victim.chan.publish("", "late").routing_key(&queue);
-    let err = late.deadline(Duration::from_millis(50)).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
-    assert!(err.to_string().contains("was not sent"), "{err}");
-    down.start().await;
-    // Waits for the connection.
-    assert_eq!(ready_in(&victim.chan, &queue).await, 0);
-}
-
-async fn a_publish_can_fail_at_once_instead(fixture: Fixture) {
-    let options = fixture.options().while_disconnected(WhileDisconnected::Fail);
-    let mut victim = Victim::connect_with(&fixture, options).await;
-    let queue = fixture.name("queue");
-    victim.chan.declare_queue(&queue).await.unwrap();
-    let down = fixture.control().stop().await;
-    let mut state = victim.conn.state();
-    within("the loss", state.wait_for(|state| !state.is_connected()))
-        .await
-        .unwrap();
-    let publish = victim.chan.publish("", "lost").routing_key(&queue);
-    let err = publish.await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConnectionLost);
-    let err = victim.chan.declare_queue(&queue).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConnectionLost);
-    down.start().await;
-    let back = |event: &mooq::Event| matches!(event, mooq::Event::Reconnected { .. });
-    victim.events_until("the connection's return", back).await;
-    assert_eq!(ready_in(&victim.chan, &queue).await, 0);
-}
-
-async fn what_waits_for_the_connection_is_bounded(fixture: Fixture) {
-    let options = fixture.options().publish_buffer(10_000);
-    let victim = Victim::connect_with(&fixture, options).await;
-    let queue = fixture.name("queue");
-    victim.chan.declare_queue(&queue).await.unwrap();
-    let down = fixture.control().stop().await;
-    let mut state = victim.conn.state();
-    within("the loss", state.wait_for(|state| !state.is_connected()))
-        .await
-        .unwrap();
-    let body = "x".repeat(4_000);
-    let mut waiting = Vec::new();
-    let err = loop {
-        match victim.chan.publish("", &body).routing_key(&queue).send().await {
-            Ok(confirmation) => waiting.push(confirmation),
-            Err(err) => break err,
-        }
-    };
-    assert_eq!(err.kind(), ErrorKind::BufferFull);
-    assert_eq!(waiting.len(), 2);
-    down.start().await;
-    for confirmation in waiting {
-        within("the confirm", confirmation).await.unwrap();
-    }
-    assert_eq!(ready_in(&victim.chan, &queue).await, 2);
-}
-
 async fn each_publish_has_an_outcome_and_what_is_confirmed_is_there(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let queue = fixture.name("queue");
@@ -121,8 +29,10 @@ async fn each_publish_has_an_outcome_and_what_is_confirmed_is_there(fixture: Fix
         // Every other one is to arrive in any case.
         let choice = [OnLoss::Fail, OnLoss::Resend][number as usize % 2];
         confirmations.push((number, publish.on_loss(choice).send().await.unwrap()));
-        if number % 100 == 50 {
-            victim.close_by_force().await;
+        match number % 100 {
+            50 => victim.close_by_force().await,
+            99 => drop(victim.is_back().await),
+            _ => {}
         }
     }
     let mut confirmed = Vec::new();
@@ -144,43 +54,7 @@ async fn each_publish_has_an_outcome_and_what_is_confirmed_is_there(fixture: Fix
     }
 }
 
-async fn a_connection_that_gives_up_says_why(fixture: Fixture) {
-    let limit = Duration::from_millis(300);
-    let recovery = Recovery::new().give_up_after(limit);
-    let victim = Victim::connect_with(&fixture, fixture.options().recovery(recovery)).await;
-    let down = fixture.control().stop().await;
-    let publish = victim.chan.publish("", "lost");
-    let err = within("the outcome", publish).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConnectionLost);
-    let reason = within("the end", victim.conn.closed()).await;
-    assert_eq!(reason.kind(), ErrorKind::ConnectionLost);
-    assert!(reason.to_string().contains("not back within"), "{reason}");
-    let err = victim.conn.create_channel().await.unwrap_err();
-    assert_eq!(err.to_string(), reason.to_string());
-    down.start().await;
-}
-
-async fn a_connection_can_be_closed_while_it_is_lost(fixture: Fixture) {
-    let victim = Victim::connect(&fixture).await;
-    let down = fixture.control().stop().await;
-    let publish = victim.chan.publish("", "lost").send().await;
-    within("the close", victim.conn.close()).await.unwrap();
-    // Handed over before the loss was known, or waiting since.
-    let err = publish.unwrap().await.unwrap_err();
-    let ends = [ErrorKind::ConnectionClosed, ErrorKind::ConnectionLost];
-    assert!(ends.contains(&err.kind()), "{err}");
-    let reason = victim.conn.closed().await;
-    assert_eq!(reason.kind(), ErrorKind::ConnectionClosed);
-    down.start().await;
-}
-
 scenarios! { recovery_publishing:
     a_confirmed_message_outlives_the_connection,
-    a_publish_after_a_loss_waits_for_the_connection,
-    a_publish_whose_deadline_passes_before_the_connection_is_back_is_never_sent,
-    a_publish_can_fail_at_once_instead,
-    what_waits_for_the_connection_is_bounded,
     each_publish_has_an_outcome_and_what_is_confirmed_is_there,
-    a_connection_that_gives_up_says_why,
-    a_connection_can_be_closed_while_it_is_lost,
 }

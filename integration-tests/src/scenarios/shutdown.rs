@@ -72,7 +72,10 @@ async fn a_shutdown_lets_callbacks_finish_and_gives_back_the_rest(fixture: Fixtu
     assert!(!shutdown.is_finished());
     service.finish.notify_one();
     within("the shutdown", shutdown).await.unwrap().unwrap();
-    within("the end", service.processing).await.unwrap().unwrap();
+    within("the end", service.processing)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(ready_in(&chan, &queue).await, 1);
     let done = chan.get::<String>(fixture.name("done")).await.unwrap();
     assert_eq!(done.ack().await.unwrap(), "begun");
@@ -88,7 +91,10 @@ async fn a_shutdown_cuts_off_what_takes_too_long(fixture: Fixture) {
     let err = within("the shutdown", shutdown).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
     assert!(err.to_string().contains("1 callbacks"), "{err}");
-    within("the end", service.processing).await.unwrap().unwrap();
+    within("the end", service.processing)
+        .await
+        .unwrap()
+        .unwrap();
     until_ready(&chan, &queue, 1).await;
 }
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use mooq_core::{
-    Endpoint, Error, ErrorKind, OpenedConnection, QueueName, Result, Transport, TransportConnection,
+    Endpoint, Error, ErrorKind, Message, OpenedConnection, QueueName, Result, ShortString,
+    Transport, TransportConnection,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, watch};
@@ -39,6 +40,8 @@ pub(crate) struct Core {
     /// Where channels report that they are broken.
     broken: mpsc::UnboundedSender<Weak<ChannelShared>>,
     topology: Mutex<Topology>,
+    /// Some queue has got a new name.
+    renamed: AtomicBool,
     dispatch: Arc<Dispatch>,
     buffer: Arc<Buffer>,
     /// Why the broker reads no publishes at present.
@@ -72,6 +75,7 @@ impl Core {
             next_channel: AtomicU64::new(0),
             broken,
             topology: Mutex::default(),
+            renamed: AtomicBool::new(false),
             dispatch: Arc::default(),
             buffer: Arc::new(Buffer::new(options.buffer_limit())),
             blocked: Mutex::default(),
@@ -283,6 +287,33 @@ impl Core {
             Some(now) => now.clone(),
             None => name,
         }
+    }
+
+    /// Sends `message` to the queues that it means by names from before a loss: as its key, if it
+    /// goes through the default exchange, and as the queue for replies.
+    pub(crate) fn use_current_names(&self, message: &mut Message) {
+        if !self.renamed.load(Ordering::Relaxed) {
+            return;
+        }
+        let topology = self.topology();
+        let now = |name: &str| topology.current_name(&QueueName::try_from(name).ok()?);
+        if message.exchange.is_empty()
+            && let Some(queue) = now(&message.routing_key)
+        {
+            message.routing_key = queue.clone().into();
+        }
+        let reply_to = message.properties.reply_to.as_deref();
+        if let Some(queue) = reply_to.and_then(now) {
+            let queue = ShortString::try_from(queue.as_str()).ok();
+            Arc::make_mut(&mut message.properties).reply_to = queue;
+        }
+    }
+
+    /// The broker has given a queue a new name.
+    pub(crate) fn queue_renamed(&self, from: QueueName, to: QueueName) {
+        self.topology().rename(&from, &to);
+        self.renamed.store(true, Ordering::Relaxed);
+        self.tell(Event::QueueRenamed { from, to });
     }
 
     pub(crate) fn new_channel_id(&self) -> u64 {

@@ -138,9 +138,7 @@ async fn topology(core: &Core, link: &dyn TransportConnection, patience: Patienc
         let what = format!("queue '{name}'");
         match queue(&mut scratch, &name, declare).await? {
             Ok(now) if now != name => {
-                core.topology().rename(&name, &now);
-                let (from, to) = (name, now);
-                core.tell(Event::QueueRenamed { from, to });
+                core.queue_renamed(name, now);
             }
             Err(err) if patience.with(&err, false) => return Err(err),
             declared => tell(core, what, declared.map(drop)),
