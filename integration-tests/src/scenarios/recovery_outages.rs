@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use mooq::{ErrorKind, Recovery, WhileDisconnected};
+use mooq_memory::Alarm;
 
 use super::recovery::Victim;
 use super::scenarios;
+use crate::backend::BackendKind;
 use crate::steps::{drain, ready_in};
 use crate::{Fixture, within};
 
@@ -134,6 +136,28 @@ async fn a_connection_can_be_closed_while_it_is_lost(fixture: Fixture) {
     down.start().await;
 }
 
+async fn a_publish_during_an_alarm_ends_by_its_deadline_and_says_what_is_known(fixture: Fixture) {
+    let victim = Victim::connect(&fixture).await;
+    let queue = fixture.name("queue");
+    victim.chan.declare_queue(&queue).await.unwrap();
+    let alarm = fixture.control().raise_alarm(Alarm::Memory).await;
+    let publish = victim.chan.publish("", "late").routing_key(&queue);
+    let err = publish
+        .deadline(Duration::from_millis(500))
+        .await
+        .unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
+    let known = match fixture.kind() {
+        BackendKind::Memory => "has blocked the connection: low on memory",
+        BackendKind::RabbitMq => "is not told of its alarms",
+    };
+    assert!(err.to_string().contains(known), "{err}");
+    alarm.clear().await;
+    // The broker takes what it has been sent.
+    victim.chan.wait_for_confirms().await.unwrap();
+    assert_eq!(ready_in(&victim.chan, &queue).await, 1);
+}
+
 scenarios! { recovery_outages:
     a_publish_after_a_loss_waits_for_the_connection,
     a_publish_whose_deadline_passes_before_the_connection_is_back_is_never_sent,
@@ -141,4 +165,5 @@ scenarios! { recovery_outages:
     what_waits_for_the_connection_is_bounded,
     a_connection_that_gives_up_says_why,
     a_connection_can_be_closed_while_it_is_lost,
+    a_publish_during_an_alarm_ends_by_its_deadline_and_says_what_is_known,
 }

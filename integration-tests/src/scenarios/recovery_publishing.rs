@@ -1,6 +1,11 @@
 //! Publishes whose connection is lost.
 
-use mooq::{ErrorKind, OnLoss};
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use mooq::{Delivery, ErrorKind, OnLoss};
+use tokio::sync::mpsc;
 
 use super::recovery::Victim;
 use super::scenarios;
@@ -54,7 +59,55 @@ async fn each_publish_has_an_outcome_and_what_is_confirmed_is_there(fixture: Fix
     }
 }
 
+async fn messages_with_ids_are_processed_exactly_once(fixture: Fixture) {
+    let mut victim = Victim::connect(&fixture).await;
+    let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
+    let (processed, mut effects) = mpsc::unbounded_channel();
+    let seen = Mutex::new(HashSet::new());
+    let (conn, consumer) = fixture.channel().await;
+    consumer
+        .register_consumer(&exchange, "fanout")
+        .queue(&queue)
+        .callback(move |number: Delivery<u32>| {
+            let id = number.properties.message_id.clone().unwrap();
+            if seen.lock().unwrap().insert(id) {
+                processed.send(number.msg).unwrap();
+            }
+            std::future::ready(())
+        })
+        .await
+        .unwrap();
+    let processed_on = conn.clone();
+    let processing = tokio::spawn(async move { processed_on.process_events().await });
+    for number in 0..60_u32 {
+        // Every tenth is under way when the connection is lost, and some arrive twice.
+        let publish = || victim.chan.publish(&exchange, &number);
+        let publish = || publish().message_id(format!("order-{number}"));
+        let sent = publish().on_loss(OnLoss::Resend).send().await.unwrap();
+        if number % 10 == 0 {
+            victim.close_by_force().await;
+        }
+        within("the confirm", sent).await.unwrap();
+        if number % 7 == 0 {
+            within("the confirm", publish()).await.ok();
+        }
+        if number % 10 == 0 {
+            victim.is_back().await;
+        }
+    }
+    let mut numbers = Vec::new();
+    for _ in 0..60 {
+        numbers.push(within("the effect", effects.recv()).await.unwrap());
+    }
+    conn.shutdown(Duration::from_secs(20)).await.unwrap();
+    within("the end", processing).await.unwrap().unwrap();
+    numbers.sort_unstable();
+    assert_eq!(numbers, (0..60).collect::<Vec<_>>());
+    assert!(effects.recv().await.is_none(), "one was processed twice");
+}
+
 scenarios! { recovery_publishing:
     a_confirmed_message_outlives_the_connection,
     each_publish_has_an_outcome_and_what_is_confirmed_is_there,
+    messages_with_ids_are_processed_exactly_once,
 }
