@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use mooq_core::{
-    Credentials, Endpoint, Error, ErrorKind, IntoChecked, Result, Scheme, ShortString, VirtualHost,
+    Credentials, Endpoint, Error, ErrorKind, IntoChecked, Result, Scheme, ShortString, TlsOptions,
+    VirtualHost,
 };
 
 use crate::deferred::Deferred;
@@ -102,6 +103,17 @@ impl ConnectOptions {
             username: username.into(),
             password: password.into(),
         };
+        self
+    }
+
+    /// Speaks TLS, as `tls` says: the transport becomes [`Scheme::Amqps`], and port 5672 becomes
+    /// 5671.
+    pub fn tls(mut self, tls: TlsOptions) -> Self {
+        self.endpoint.scheme = Scheme::Amqps;
+        self.endpoint.tls = tls;
+        if self.endpoint.port == Scheme::Amqp.default_port() {
+            self.endpoint.port = Scheme::Amqps.default_port();
+        }
         self
     }
 

@@ -26,7 +26,7 @@ pub mod topology;
 pub mod transport;
 pub mod value;
 
-pub use endpoint::{Credentials, Endpoint, Scheme};
+pub use endpoint::{ClientCertificate, Credentials, Endpoint, Scheme, TlsOptions};
 pub use error::{CloseReason, Error, ErrorKind, ErrorScope, Result};
 pub use event::{ChannelEvent, ConnectionEvent, Deliver, Returned};
 pub use message::{Message, Publish};

@@ -36,8 +36,9 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// Connects and logs in, within [`Endpoint::connect_timeout`].
     ///
     /// # Errors
-    /// `BrokerConnectionError` if the broker cannot be reached, `AuthenticationFailed`,
-    /// `VirtualHostNotFound`, or the kind of the broker's close. All name host and port.
+    /// `BrokerConnectionError` if the broker cannot be reached, `TlsFailed`,
+    /// `AuthenticationFailed`, `VirtualHostNotFound`, or the kind of the broker's close. All name
+    /// host and port. `InvalidArgument` for what no broker is asked about.
     async fn open(&self, endpoint: &Endpoint) -> Result<OpenedConnection>;
 }
 

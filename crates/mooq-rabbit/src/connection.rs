@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::callbacks::ChannelHooks;
 use crate::channel::RabbitChannel;
+use crate::flush::flush;
 use crate::pump::Pump;
 use crate::queue::Queue;
 use crate::session::Session;
@@ -19,6 +20,9 @@ use crate::state::ChannelState;
 
 /// How long an error of amqprs waits for the reason, which is there already or comes at once.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long a connection that is used up may take to end in good order.
+const GOOD_ORDER: Duration = Duration::from_secs(10);
 
 /// What the runtime above holds of a connection.
 #[derive(Debug)]
@@ -29,13 +33,16 @@ pub(crate) struct RabbitConnection {
 impl RabbitConnection {
     pub(crate) fn new(connection: Connection, session: Arc<Session>) -> Self {
         let link = Arc::new(Link {
-            connection: Some(connection),
+            connection: Some(connection.clone()),
             session: Arc::clone(&session),
             runtime: Handle::current(),
             channels: Mutex::default(),
             closing: OnceLock::new(),
             closed: watch::Sender::new(None),
         });
+        if session.unflushed.is_some() {
+            tokio::spawn(flush(connection, Arc::clone(&session)));
+        }
         tokio::spawn(end_channels(session, Arc::downgrade(&link)));
         Self { link }
     }
@@ -111,6 +118,7 @@ impl Link {
         let Some(connection) = &self.connection else {
             return Err(self.session.closed_here());
         };
+        self.session.sent();
         let channel = match connection.open_channel(None).await {
             Ok(channel) => channel,
             Err(error) => return Err(self.failed(error).await),
@@ -223,7 +231,17 @@ struct Closing {
 
 impl Closing {
     async fn run(self) {
-        let lost = self.close().await;
+        let lost = if self.reason.kind() == ErrorKind::ConnectionClosed {
+            self.close().await
+        } else {
+            // Nobody asked for this, so nobody has set a deadline. During an alarm, for one, the
+            // broker does not read that channels are closed.
+            let closed = tokio::time::timeout(GOOD_ORDER, self.close()).await;
+            closed.unwrap_or_else(|_| {
+                self.link.session.die(self.reason.clone());
+                None
+            })
+        };
         self.link.closed.send_replace(Some(lost));
     }
 

@@ -9,7 +9,8 @@
 //!
 //! | Module | Its one job |
 //! |---|---|
-//! | `transport`, `open` | connect and log in, and say what failed |
+//! | `transport`, `open`, `unusable` | connect and log in, and say what failed |
+//! | `tls`, `flush` | TLS around it, and nothing left lying in it |
 //! | `connection` | open channels, close, keep the connection while it is used |
 //! | `channel` | AMQP's methods, each as a command in the channel's queue |
 //! | `command`, `queue`, `pump` | take the commands in order and perform them, one at a time |
@@ -20,8 +21,22 @@
 //! | `numbers`, `reading` | what wears a connection out, and what ends it again and again |
 //! | `convert` | mooq's words in amqprs' types, and back |
 //!
+//! # TLS
+//! `amqps` is TLS 1.2 or 1.3 by [rustls](https://docs.rs/rustls), with ring for its cryptography,
+//! which is chosen here and not by the process. The broker's certificate is verified, as
+//! [`TlsOptions`](mooq_core::TlsOptions) say, and what is wrong with it is in the error, of kind
+//! `TlsFailed`. When the broker refuses a login, a second connection is opened to see whether it
+//! is TLS that fails, since amqprs does not tell. Logging in is by name and password, over TLS too.
+//!
+//! # Features
+//! | Feature | Default | What it adds |
+//! |---|---|---|
+//! | `tls` | yes | `amqps`; without it that is `UnsupportedScheme` |
+//!
 //! # Limits
-//! - No TLS: `amqps` is refused.
+//! - With TLS a channel of each connection is taken, on which the broker is asked for an answer
+//!   when nothing else is sent: amqprs does not flush, and what it sent last could lie in TLS.
+//! - Certificates that are revoked are not known to be.
 //! - `connection.blocked` is never announced, since amqprs does not ask for it: while the broker
 //!   blocks, publishes wait without a word.
 //! - Up to 8,192 messages of any size wait in amqprs' own queue on each connection, beyond those
@@ -46,6 +61,7 @@ mod connection;
 mod consumer;
 mod convert;
 mod events;
+mod flush;
 mod gate;
 mod numbers;
 mod open;
@@ -54,6 +70,12 @@ mod queue;
 mod reading;
 mod session;
 mod state;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 mod transport;
+mod unusable;
 
 pub use transport::RabbitTransport;

@@ -16,6 +16,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::callbacks::ConnectionHooks;
 use crate::connection::RabbitConnection;
 use crate::session::Session;
+use crate::tls::Tls;
+use crate::unusable::Unusable;
 
 /// The shortest heartbeat that amqprs can keep. It sends at half the interval in whole seconds,
 /// so that with 1 it sends without a pause, and with 0 it disconnects at once.
@@ -29,35 +31,32 @@ const LEAST_HEARTBEAT_SECONDS: u16 = 2;
 const SILENT_REFUSAL: Duration = Duration::from_secs(2);
 
 pub(crate) async fn open(endpoint: &Endpoint) -> Result<OpenedConnection> {
-    let heartbeat = check(endpoint)?;
-    let attempt = Attempt {
+    // A time too long to add is no limit that anyone would see the end of.
+    let deadline = Instant::now()
+        .checked_add(endpoint.connect_timeout)
+        .unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into()));
+    let heartbeat = check(endpoint).map_err(|unusable| unusable.error(endpoint))?;
+    let mut attempt = Attempt {
         endpoint,
         address: endpoint.address(),
-        // A time too long to add is no limit that anyone would see the end of.
-        deadline: Instant::now()
-            .checked_add(endpoint.connect_timeout)
-            .unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into())),
+        tls: None,
+        deadline,
     };
+    if endpoint.scheme == Scheme::Amqps {
+        attempt.tls = Some(attempt.prepare_tls().await?);
+    }
     let peer = attempt.reach().await?;
     let connection = attempt.log_in(peer, heartbeat).await?;
     attempt.set_up(connection).await
 }
 
 /// Refuses what amqprs would stumble over, and gives the heartbeat in seconds.
-fn check(endpoint: &Endpoint) -> Result<u16> {
-    if endpoint.scheme != Scheme::Amqp {
-        return Err(Error::connection(
-            ErrorKind::UnsupportedScheme,
-            format!(
-                "cannot connect to {endpoint}: this version of the RabbitMQ transport speaks amqp \
-                 only, without TLS"
-            ),
-        ));
+fn check(endpoint: &Endpoint) -> std::result::Result<u16, Unusable> {
+    if !matches!(endpoint.scheme, Scheme::Amqp | Scheme::Amqps) {
+        let what = "the RabbitMQ transport speaks amqp and amqps";
+        return Err(Unusable::only(ErrorKind::UnsupportedScheme, what));
     }
-    let invalid = |what: &str| {
-        let message = format!("cannot connect to {endpoint}: {what}");
-        Err(Error::connection(ErrorKind::InvalidArgument, message))
-    };
+    let invalid = |what: &str| Err(Unusable::only(ErrorKind::InvalidArgument, what));
     // SASL PLAIN separates name and password by this byte.
     let credentials = &endpoint.credentials;
     if credentials.username.contains('\0') || credentials.password.contains('\0') {
@@ -76,10 +75,23 @@ fn check(endpoint: &Endpoint) -> Result<u16> {
 struct Attempt<'a> {
     endpoint: &'a Endpoint,
     address: String,
+    /// How TLS is spoken, if it is.
+    tls: Option<Tls>,
     deadline: Instant,
 }
 
 impl Attempt<'_> {
+    async fn prepare_tls(&self) -> Result<Tls> {
+        match timeout_at(self.deadline, Tls::of(self.endpoint)).await {
+            Ok(tls) => tls.map_err(|unusable| unusable.error(self.endpoint)),
+            Err(elapsed) => {
+                let time = self.endpoint.connect_timeout;
+                let what = format!("the certificates were not read within {time:?}");
+                Err(Unusable::new(what, elapsed).error(self.endpoint))
+            }
+        }
+    }
+
     /// Finds an address at which something listens.
     ///
     /// amqprs would do this itself, but gives one error for a name that does not resolve, a port
@@ -115,7 +127,13 @@ impl Attempt<'_> {
         ));
         match timeout_at(self.deadline, opening).await {
             Ok(Ok(Ok(connection))) => Ok(connection),
-            Ok(Ok(Err(error))) => Err(self.refused(error, began.elapsed())),
+            Ok(Ok(Err(error))) => {
+                let after = began.elapsed();
+                Err(match self.tls_refusal(peer, &error).await {
+                    Some(refusal) => refusal,
+                    None => self.refused(error, after),
+                })
+            }
             Ok(Err(panic)) => Err(self.error("its answer is not AMQP 0-9-1", panic)),
             Err(elapsed) => Err(self.timed_out("finish the handshake", elapsed)),
         }
@@ -144,6 +162,9 @@ impl Attempt<'_> {
                 &credentials.password,
             ))
             .heartbeat(heartbeat);
+        if let Some(tls) = &self.tls {
+            tls.set(&mut arguments);
+        }
         arguments
     }
 
@@ -167,6 +188,16 @@ impl Attempt<'_> {
             connection: Arc::new(RabbitConnection::new(connection, session)),
             events,
         })
+    }
+
+    /// What TLS has to do with an error of amqprs.
+    async fn tls_refusal(&self, peer: SocketAddr, error: &AmqprsError) -> Option<Error> {
+        let (Some(tls), AmqprsError::NetworkError(_)) = (&self.tls, error) else {
+            return None;
+        };
+        let refusal = timeout_at(self.deadline, tls.refusal(peer)).await.ok()??;
+        let what = format!("cannot connect to {}: TLS failed: {refusal}", self.address);
+        Some(Error::connection(ErrorKind::TlsFailed, what).with_source(refusal))
     }
 
     /// What an error of amqprs during the login means.
@@ -281,6 +312,7 @@ mod tests {
         let attempt = Attempt {
             endpoint: &endpoint,
             address: endpoint.address(),
+            tls: None,
             deadline: Instant::now(),
         };
         let hung_up = || AmqprsError::NetworkError("peer shutdown".into());

@@ -76,7 +76,9 @@ impl Pump {
     /// Sees one of amqprs' futures through.
     async fn send(&self, mut operation: Operation) -> Result<(), Ended> {
         let outcome = poll_fn(|cx| {
-            if let Poll::Ready(outcome) = self.state.gate.poll(operation.as_mut(), cx) {
+            let polled = self.state.gate.poll(operation.as_mut(), cx);
+            self.state.session.sent();
+            if let Poll::Ready(outcome) = polled {
                 return Poll::Ready(outcome);
             }
             // Once the channel has failed the future is dropped: amqprs' dispatcher, which such a
@@ -103,7 +105,9 @@ impl Pump {
         let mut died = pin!(self.state.session.dead());
         let mut is_dead = false;
         let outcome = poll_fn(|cx| {
-            if let Poll::Ready(outcome) = self.state.gate.poll(close.as_mut(), cx) {
+            let polled = self.state.gate.poll(close.as_mut(), cx);
+            self.state.session.sent();
+            if let Poll::Ready(outcome) = polled {
                 return Poll::Ready(outcome);
             }
             // Unlike the other futures this one runs on when amqprs' dispatcher ends, which

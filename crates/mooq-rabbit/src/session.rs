@@ -4,10 +4,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use mooq_core::mailbox::Sender;
-use mooq_core::{ConnectionEvent, Endpoint, Error, ErrorKind, QueueName, Result};
+use mooq_core::{ConnectionEvent, Endpoint, Error, ErrorKind, QueueName, Result, Scheme};
 use tokio::sync::watch;
 
 use crate::events::Events;
+use crate::flush::Unflushed;
 use crate::numbers::{Count, NoNumber, Numbers};
 use crate::reading::{Read, Reading};
 
@@ -22,6 +23,8 @@ pub(crate) struct Session {
     closing: OnceLock<Error>,
     pub(crate) numbers: Numbers,
     reading: Arc<Reading>,
+    /// There where TLS may hold back what is sent.
+    pub(crate) unflushed: Option<Unflushed>,
 }
 
 impl Session {
@@ -38,6 +41,7 @@ impl Session {
             reason: watch::Sender::new(None),
             closing: OnceLock::new(),
             numbers: Numbers::new(channel_max),
+            unflushed: (endpoint.scheme == Scheme::Amqps).then(Unflushed::default),
         }
     }
 
@@ -121,6 +125,13 @@ impl Session {
             Ok(Some(reason)) => reason.clone(),
             // Not reached: this session owns the sender.
             Ok(None) | Err(_) => self.closed_here(),
+        }
+    }
+
+    /// Something is being sent, and has to arrive.
+    pub(crate) fn sent(&self) {
+        if let Some(unflushed) = &self.unflushed {
+            unflushed.sent();
         }
     }
 

@@ -51,7 +51,9 @@ impl ChannelState {
 
     /// Takes `command`, and says whether the queue is full now.
     pub(crate) fn push(&self, command: Command) -> Result<bool> {
-        self.queue.push(command, &self.gate)
+        let full = self.queue.push(command, &self.gate)?;
+        self.session.sent();
+        Ok(full)
     }
 
     /// Takes a publish, and says whether the queue is full now.

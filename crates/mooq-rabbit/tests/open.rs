@@ -140,11 +140,8 @@ async fn what_amqprs_would_stumble_over_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn other_schemes_are_refused() {
-    for url in ["amqps://localhost", "memory://localhost"] {
-        let err = open(&url.parse().unwrap()).await;
-        assert_eq!(err.kind(), ErrorKind::UnsupportedScheme, "{err:?}");
-        assert!(err.to_string().contains(url), "{err}");
-    }
-    let err = open(&"amqps://localhost".parse().unwrap()).await;
-    assert!(err.to_string().contains("TLS"), "{err}");
+    let url = "memory://localhost";
+    let err = open(&url.parse().unwrap()).await;
+    assert_eq!(err.kind(), ErrorKind::UnsupportedScheme, "{err:?}");
+    assert!(err.to_string().contains(url), "{err}");
 }

@@ -154,7 +154,7 @@
 //!
 //! | To | see |
 //! |---|---|
-//! | connect, close, run callbacks | [`connect`], [`ConnectOptions`], [`Connection`], [`ProcessEvents`] |
+//! | connect, close, run callbacks | [`connect`], [`ConnectOptions`], [`TlsOptions`], [`Connection`], [`ProcessEvents`] |
 //! | declare, bind, delete | [`Channel`], [`RegisterProducer`], [`DeclareQueue`], [`Bind`] |
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
@@ -169,6 +169,7 @@
 //! | Feature | Default | What it adds |
 //! |---|---|---|
 //! | `rabbit` | yes | `amqp://` URLs: RabbitMQ, over amqprs |
+//! | `tls` | yes | `amqps://` URLs: the same over TLS, by rustls; of use with `rabbit` |
 //! | `memory` | yes | `memory://` URLs, [`InMemoryBroker`] and [`ConnectInMemory`] |
 //!
 //! A URL whose feature is off is an error of kind [`UnsupportedScheme`](ErrorKind::UnsupportedScheme).
@@ -188,10 +189,10 @@ pub use mooq_client::{
     RegisterProducer, WhileDisconnected, WithCallback,
 };
 pub use mooq_core::{
-    CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode, Endpoint, Error, ErrorKind,
-    ErrorScope, ExchangeKind, ExchangeName, FieldTable, FieldValue, IntoChecked, Message,
-    Properties, QueueDeclared, QueueName, Result, Returned, RoutingKey, Scheme, ShortString,
-    VirtualHost,
+    ClientCertificate, CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode, Endpoint,
+    Error, ErrorKind, ErrorScope, ExchangeKind, ExchangeName, FieldTable, FieldValue, IntoChecked,
+    Message, Properties, QueueDeclared, QueueName, Result, Returned, RoutingKey, Scheme,
+    ShortString, TlsOptions, VirtualHost,
 };
 #[cfg(feature = "memory")]
 pub use mooq_memory::seeds::for_each_seed;

@@ -1,5 +1,6 @@
 //! Where a broker is and how to log in.
 
+mod tls;
 mod url;
 
 use std::fmt;
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use crate::error::Error;
 use crate::name::{ShortString, VirtualHost};
+
+pub use tls::{ClientCertificate, TlsOptions};
 
 /// Which transport a URL asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +89,17 @@ impl fmt::Debug for Credentials {
 /// | `connection_timeout` | milliseconds, 1 to 600000 | 10000 |
 /// | `name` | text, at most 255 bytes: the connection's name in the management UI | none |
 ///
+/// For `amqps` there are [`TlsOptions`], by the names of RabbitMQ's
+/// [URI query parameters](https://www.rabbitmq.com/docs/uri-query-parameters):
+///
+/// | Query parameter | Value | Default |
+/// |---|---|---|
+/// | `cacertfile` | PEM file of the authorities to trust | Mozilla's list |
+/// | `certfile` | PEM file of the certificate to show | none |
+/// | `keyfile` | PEM file of its private key | the same file |
+/// | `server_name_indication` | the name that the broker's certificate is for | the host |
+/// | `verify` | `verify_peer`, or `verify_none` to accept any certificate | `verify_peer` |
+///
 /// ```
 /// use mooq_core::{Endpoint, ErrorKind, Scheme};
 ///
@@ -119,6 +133,8 @@ pub struct Endpoint {
     pub connect_timeout: Duration,
     /// What the broker calls this connection in its management UI and logs.
     pub connection_name: Option<ShortString>,
+    /// How to speak TLS, for the scheme `amqps`.
+    pub tls: TlsOptions,
 }
 
 impl Endpoint {
@@ -140,6 +156,7 @@ impl Endpoint {
             heartbeat: Self::DEFAULT_HEARTBEAT,
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
             connection_name: None,
+            tls: TlsOptions::default(),
         }
     }
 

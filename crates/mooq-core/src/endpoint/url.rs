@@ -5,7 +5,7 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
-use super::{Credentials, Endpoint, Scheme};
+use super::{ClientCertificate, Credentials, Endpoint, Scheme};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What stands in a URL without being encoded: RFC 3986's unreserved characters.
@@ -58,14 +58,22 @@ pub(super) fn parse(text: &str) -> Result<Endpoint> {
             unless_secret(path)
         )));
     }
+    // Most likely what stands before it is the rest of a password, which began before a '/'.
+    if path.contains('@') {
+        return Err(invalid(
+            "an '@' in the virtual host: write it as %40, and a '/' in a password as %2F",
+        ));
+    }
     if !path.is_empty() {
         endpoint.vhost = decode("virtual host", path)?
             .try_into()
             .map_err(|e: Error| invalid(e.to_string()))?;
     }
+    let mut certificate = CertificateFiles::default();
     for (key, value) in url.query_pairs() {
-        parameter(&mut endpoint, &key, &value)?;
+        parameter(&mut endpoint, &mut certificate, &key, &value)?;
     }
+    endpoint.tls.client_certificate = certificate.into_certificate()?;
     Ok(endpoint)
 }
 
@@ -92,8 +100,67 @@ fn credentials(url: &Url) -> Result<Credentials> {
     Ok(credentials)
 }
 
-fn parameter(endpoint: &mut Endpoint, key: &str, value: &str) -> Result<()> {
+/// The files that parameters name, in whatever order.
+#[derive(Default)]
+struct CertificateFiles {
+    certificate: Option<String>,
+    key: Option<String>,
+}
+
+impl CertificateFiles {
+    fn into_certificate(self) -> Result<Option<ClientCertificate>> {
+        match (self.certificate, self.key) {
+            (None, None) => Ok(None),
+            (Some(both), None) => Ok(Some(ClientCertificate::new(&both, &both))),
+            (Some(certificate), Some(key)) => Ok(Some(ClientCertificate::new(certificate, key))),
+            (None, Some(_)) => Err(invalid(
+                "query parameter 'keyfile' needs a 'certfile' beside it",
+            )),
+        }
+    }
+}
+
+fn parameter(
+    endpoint: &mut Endpoint,
+    certificate: &mut CertificateFiles,
+    key: &str,
+    value: &str,
+) -> Result<()> {
+    const OF_TLS: [&str; 5] = [
+        "cacertfile",
+        "certfile",
+        "keyfile",
+        "server_name_indication",
+        "verify",
+    ];
+    if OF_TLS.contains(&key) {
+        if endpoint.scheme != Scheme::Amqps {
+            return Err(invalid(format!(
+                "query parameter '{key}' is for amqps, and this is {}",
+                endpoint.scheme.as_str()
+            )));
+        }
+        if value.is_empty() {
+            return Err(invalid(format!("query parameter '{key}' is empty")));
+        }
+    }
     match key {
+        "cacertfile" => endpoint.tls.ca_file = Some(value.into()),
+        "certfile" => certificate.certificate = Some(value.into()),
+        "keyfile" => certificate.key = Some(value.into()),
+        "server_name_indication" => endpoint.tls.server_name = Some(value.into()),
+        "verify" => {
+            endpoint.tls.accept_any_certificate = match value {
+                "verify_peer" => false,
+                "verify_none" => true,
+                _ => {
+                    return Err(invalid(format!(
+                        "query parameter 'verify' is '{}': expected verify_peer or verify_none",
+                        unless_secret(value)
+                    )));
+                }
+            };
+        }
         "heartbeat" => {
             let seconds = number(key, value, "seconds", 2, u16::MAX.into())?;
             endpoint.heartbeat = Duration::from_secs(seconds);
@@ -110,8 +177,10 @@ fn parameter(endpoint: &mut Endpoint, key: &str, value: &str) -> Result<()> {
         }
         _ => {
             return Err(invalid(format!(
-                "unknown query parameter '{}': mooq knows heartbeat, connection_timeout and name",
-                unless_secret(key)
+                "unknown query parameter '{}': mooq knows heartbeat, connection_timeout, name, and for \
+                 amqps {}",
+                unless_secret(key),
+                OF_TLS.join(", ")
             )));
         }
     }
@@ -153,6 +222,7 @@ fn invalid(message: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::TlsOptions;
 
     #[test]
     fn what_is_left_out_has_rabbitmqs_defaults() {
@@ -176,6 +246,22 @@ mod tests {
         assert_eq!(endpoint.connect_timeout, Duration::from_millis(250));
         assert_eq!(endpoint.connection_name.as_deref(), Some("me"));
         assert_eq!(endpoint.to_string(), "amqp://[::1]:7000/a%2Fb");
+    }
+
+    #[test]
+    fn the_parameters_of_tls_are_rabbitmqs() {
+        let tls = |query: &str| parse(&format!("amqps://h?{query}")).unwrap().tls;
+        assert_eq!(tls("verify=verify_peer"), TlsOptions::default());
+        let all = "keyfile=%2Fk.pem&certfile=/c.pem&cacertfile=/a%20b.pem\
+                   &server_name_indication=other&verify=verify_none";
+        let expected = TlsOptions::new()
+            .ca_file("/a b.pem")
+            .client_certificate("/c.pem", "/k.pem")
+            .server_name("other")
+            .danger_accept_any_certificate();
+        assert_eq!(tls(all), expected);
+        let same_file = TlsOptions::new().client_certificate("/c.pem", "/c.pem");
+        assert_eq!(tls("certfile=/c.pem"), same_file);
     }
 
     #[test]
@@ -205,10 +291,15 @@ mod tests {
             ("amqp://h?heartbeat=1", InvalidUrl, "'heartbeat' is '1'"),
             ("amqp://h?heartbeat", InvalidUrl, "'heartbeat' is ''"),
             ("amqp://h?colour=red", InvalidUrl, "'colour'"),
+            ("amqp://h?cacertfile=/a", InvalidUrl, "is for amqps"),
+            ("amqps://h?keyfile=/k", InvalidUrl, "'certfile'"),
+            ("amqps://h?cacertfile", InvalidUrl, "'cacertfile' is empty"),
+            ("amqps://h?verify=no", InvalidUrl, "'verify' is 'no'"),
             ("amqp://u:secret@h:port", InvalidUrl, "port"),
             ("amqp://u:1#secret@h", InvalidUrl, "%23"),
             ("amqp://u:1?secret@h", InvalidUrl, "parameter '…'"),
             ("amqp://u:1/secret/2@h", InvalidUrl, "virtual host '…'"),
+            ("amqp://u:1/secret@h", InvalidUrl, "%40"),
         ] {
             let err = parse(url).unwrap_err();
             assert_eq!(err.kind(), kind, "{url}: {err}");

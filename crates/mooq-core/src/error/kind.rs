@@ -21,6 +21,9 @@ pub enum ErrorKind {
 
     /// The broker could not be reached, or it refused the connection.
     BrokerConnectionError,
+    /// TLS was not agreed on: the broker's certificate is not trusted or not for this host, the
+    /// broker refused the certificate of this side, or one of both does not speak TLS.
+    TlsFailed,
     /// The login was refused.
     AuthenticationFailed,
     /// The virtual host does not exist.

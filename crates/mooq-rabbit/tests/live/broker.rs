@@ -10,13 +10,15 @@ use futures_util::StreamExt;
 use mooq_core::mailbox::Receiver;
 use mooq_core::{
     ChannelEvent, ConnectionEvent, Deliver, Endpoint, ExchangeName, Handoff, Message, Properties,
-    Publish, QueueDeclare, QueueName, Settle, Settlement, Transport, TransportChannel,
-    TransportConnection,
+    Publish, QueueDeclare, QueueName, Scheme, Settle, Settlement, TlsOptions, Transport,
+    TransportChannel, TransportConnection,
 };
 use mooq_rabbit::RabbitTransport;
 use testcontainers::core::{ContainerPort, ExecCommand, WaitFor};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+
+use crate::certificates::{Authority, Issued};
 
 /// How long anything may take before a step fails.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -24,7 +26,25 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub(crate) struct Broker {
     pub(crate) container: ContainerAsync<GenericImage>,
     pub(crate) endpoint: Endpoint,
+    /// Who issued the broker's certificate.
+    pub(crate) authority: Authority,
 }
+
+/// Where the broker speaks TLS, and asks for a certificate but does without.
+pub(crate) const TLS_PORT: u16 = 5671;
+
+/// Where a test can have it insist on one.
+pub(crate) const STRICT_TLS_PORT: u16 = 5670;
+
+/// So that TLS is there too. Both the official image and ours read such a file.
+const TLS_CONFIGURATION: &str = "
+listeners.ssl.default = 5671
+ssl_options.cacertfile = /etc/rabbitmq/tls/ca.pem
+ssl_options.certfile = /etc/rabbitmq/tls/server.pem
+ssl_options.keyfile = /etc/rabbitmq/tls/server-key.pem
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
+";
 
 impl Broker {
     pub(crate) async fn start() -> Self {
@@ -33,10 +53,22 @@ impl Broker {
         let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
         // run-all finds by it what an interrupted run leaves behind.
         let run = std::env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into());
+        let authority = Authority::new();
+        let Issued { certificate, key } = authority.issue_to_server();
+        let file = |name: &str| format!("/etc/rabbitmq/{name}");
         let container = GenericImage::new(name, tag)
             .with_exposed_port(ContainerPort::Tcp(5672))
+            .with_exposed_port(ContainerPort::Tcp(TLS_PORT))
+            .with_exposed_port(ContainerPort::Tcp(STRICT_TLS_PORT))
             .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
             .with_label("rs.mooq.test-run", run)
+            .with_copy_to(
+                file("conf.d/90-tls.conf"),
+                TLS_CONFIGURATION.as_bytes().to_vec(),
+            )
+            .with_copy_to(file("tls/ca.pem"), authority.file())
+            .with_copy_to(file("tls/server.pem"), certificate.into_bytes())
+            .with_copy_to(file("tls/server-key.pem"), key.into_bytes())
             .start()
             .await
             .unwrap();
@@ -47,7 +79,17 @@ impl Broker {
         Self {
             container,
             endpoint,
+            authority,
         }
+    }
+
+    /// Where it speaks TLS, on `port` in the container. Its authority is trusted.
+    pub(crate) async fn tls_endpoint(&self, port: u16) -> Endpoint {
+        let mut endpoint = self.endpoint.clone();
+        endpoint.scheme = Scheme::Amqps;
+        endpoint.port = self.container.get_host_port_ipv4(port).await.unwrap();
+        endpoint.tls = TlsOptions::new().ca_file(self.authority.file());
+        endpoint
     }
 
     pub(crate) async fn connect(&self) -> Connection {
@@ -58,6 +100,11 @@ impl Broker {
         let connection = self.connect().await;
         let channel = connection.channel().await;
         (connection, channel)
+    }
+
+    pub(crate) async fn log(&self) -> String {
+        let log = self.container.stdout_to_vec().await.unwrap();
+        String::from_utf8(log).unwrap()
     }
 
     /// Runs `rabbitmqctl` in the container and gives what it prints.

@@ -11,6 +11,7 @@ use mooq_core::{
 use tokio::runtime::Builder;
 
 use crate::broker::{Broker, Channel, Connection, name, soon, to_exchange, to_queue};
+use crate::proxy::Proxy;
 
 pub(crate) async fn a_closed_channel_says_so(broker: &Broker) {
     let (connection, mut channel) = broker.channel().await;
@@ -283,6 +284,43 @@ pub(crate) async fn a_connection_is_used_up_in_good_order(broker: &Broker) {
     let purged = delete(&observer, queue).await;
     assert_eq!(u64::from(purged), published, "what was confirmed is there");
     observer.check_and_close().await;
+}
+
+/// As during an alarm, when the broker does not read that channels are closed.
+pub(crate) async fn a_used_up_connection_ends_in_bad_order_too(broker: &Broker) {
+    let proxy = Proxy::before(&broker.endpoint).await;
+    let mut endpoint = proxy.endpoint.clone();
+    endpoint.heartbeat = Duration::from_secs(60);
+    // Six of eight lost ones are enough.
+    let allow = |most: u32| format!("application:set_env(rabbit, channel_max, {most}).");
+    broker.rabbitmqctl(&["eval", &allow(8)]).await;
+    let mut connection = Connection::open(&endpoint).await;
+    broker.rabbitmqctl(&["eval", &allow(2047)]).await;
+    let busy = connection.channel().await;
+    for _ in 1..6 {
+        let channel = connection.channel().await;
+        soon(channel.channel.purge_queue(name())).await.unwrap_err();
+    }
+    let last = connection.channel().await;
+    proxy.hold_answers();
+    let missing = name();
+    let failing = last.channel.purge_queue(missing.clone());
+    let (failed, ()) = soon(async {
+        tokio::join!(failing, async {
+            // The broker has closed the channel, it says in its log.
+            while !broker.log().await.contains(missing.as_str()) {}
+            proxy.stop_reading();
+            proxy.release_answers();
+        })
+    })
+    .await;
+    failed.unwrap_err();
+    let reason = connection.closed().await;
+    assert_eq!(reason.kind(), ErrorKind::ConnectionLost);
+    assert!(reason.to_string().contains("6 of its channels"), "{reason}");
+    let err = soon(busy.channel.qos(1, false)).await.unwrap_err();
+    assert_eq!(err.to_string(), reason.to_string());
+    soon(connection.connection.close()).await.unwrap();
 }
 
 pub(crate) async fn five_thousand_channels_that_the_broker_closes_cost_connections(

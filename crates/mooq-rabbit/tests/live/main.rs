@@ -11,6 +11,8 @@
 )]
 
 mod broker;
+#[path = "../certificates/mod.rs"]
+mod certificates;
 mod closing;
 mod consuming;
 mod loss;
@@ -19,16 +21,19 @@ mod poison;
 mod proxy;
 mod publishing;
 mod requests;
+mod secrets;
+mod tls;
 
 use std::time::Instant;
 
 use broker::Broker;
+use secrets::Log;
 
 /// Steps that take long and do not mind each other.
 mod together {
     use super::{Broker, closing, loss};
 
-    pub(crate) async fn five_thousand_channels_closed_and_a_dead_peer(broker: &Broker) {
+    pub(crate) async fn many_channels_closed_and_a_dead_peer(broker: &Broker) {
         tokio::join!(
             closing::five_thousand_channels_that_the_broker_closes_cost_connections(broker),
             loss::a_dead_peer_is_noticed_within_15_s_by_default(broker),
@@ -56,6 +61,7 @@ macro_rules! steps {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs RabbitMQ: run integration-tests/run-all"]
 async fn everything_against_rabbitmq() {
+    let log = Log::begin();
     let broker = Broker::start().await;
     steps! {
         &broker,
@@ -63,6 +69,9 @@ async fn everything_against_rabbitmq() {
         opening::a_wrong_password_is_told_from_other_failures,
         opening::a_missing_virtual_host_is_named,
         opening::credentials_and_virtual_hosts_are_percent_decoded,
+        tls::the_certificate_of_the_broker_is_verified,
+        tls::a_broker_that_asks_for_a_certificate_gets_ours,
+        tls::what_tls_holds_back_is_pushed_out,
         requests::every_request_is_answered,
         requests::names_of_any_sort_are_taken,
         requests::requests_of_one_method_do_not_mix_up,
@@ -96,7 +105,8 @@ async fn everything_against_rabbitmq() {
         closing::all_channels_in_use_are_the_callers_error,
         closing::confirms_come_before_a_close,
         closing::a_connection_is_used_up_in_good_order,
-        together::five_thousand_channels_closed_and_a_dead_peer,
+        closing::a_used_up_connection_ends_in_bad_order_too,
+        together::many_channels_closed_and_a_dead_peer,
         poison::a_message_that_ends_every_connection_is_said_to,
         loss::a_connection_closed_by_the_broker_ends_every_wait,
         loss::a_close_by_a_broker_that_does_not_read_ends_every_wait,
@@ -106,4 +116,5 @@ async fn everything_against_rabbitmq() {
         broker,
         loss::a_killed_broker_ends_every_wait,
     }
+    log.holds_no_password();
 }

@@ -1,0 +1,106 @@
+use std::time::Duration;
+
+use mooq_core::{ChannelEvent, Endpoint, Error, ErrorKind, TlsOptions, Transport};
+use mooq_rabbit::RabbitTransport;
+
+use crate::broker::{Broker, Connection, STRICT_TLS_PORT, TLS_PORT, name, soon};
+use crate::certificates::{Authority, SERVER_NAME};
+use crate::proxy::Proxy;
+
+async fn refused(endpoint: &Endpoint, tls: TlsOptions) -> Error {
+    let mut endpoint = endpoint.clone();
+    endpoint.tls = tls;
+    let err = soon(RabbitTransport.open(&endpoint)).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::TlsFailed, "{err:?}");
+    assert!(err.to_string().contains(&endpoint.address()), "{err}");
+    err
+}
+
+/// Publishes a message that is confirmed, and fetches it.
+async fn use_and_close(connection: Connection) {
+    let mut channel = connection.channel().await;
+    let queue = channel.queue().await;
+    soon(channel.channel.confirm_select()).await.unwrap();
+    let body = vec![7; 1_000_000];
+    channel.publish(&queue, body.clone()).await;
+    let confirm = channel.event().await;
+    assert!(
+        matches!(confirm, ChannelEvent::Confirm { sequence: 1, .. }),
+        "{confirm:?}"
+    );
+    let fetched = soon(channel.channel.get(queue, true)).await.unwrap();
+    assert!(fetched.unwrap().message.body == body);
+    soon(connection.connection.close()).await.unwrap();
+}
+
+pub(crate) async fn the_certificate_of_the_broker_is_verified(broker: &Broker) {
+    let endpoint = broker.tls_endpoint(TLS_PORT).await;
+    use_and_close(Connection::open(&endpoint).await).await;
+    let mut by_name = endpoint.clone();
+    by_name.tls = by_name.tls.server_name(SERVER_NAME);
+    use_and_close(Connection::open(&by_name).await).await;
+
+    let stranger = Authority::new();
+    let err = refused(&endpoint, TlsOptions::new().ca_file(stranger.file())).await;
+    assert!(err.to_string().contains("UnknownIssuer"), "{err}");
+    refused(&endpoint, TlsOptions::new()).await;
+    let other_name = endpoint.tls.clone().server_name("elsewhere.example");
+    let err = refused(&endpoint, other_name).await;
+    assert!(err.to_string().contains("elsewhere.example"), "{err}");
+    let mut no_tls = endpoint.clone();
+    no_tls.port = broker.endpoint.port;
+    refused(&no_tls, endpoint.tls.clone()).await;
+
+    let mut wrong_password = endpoint.clone();
+    wrong_password.credentials.password = "hunter2".into();
+    let err = soon(RabbitTransport.open(&wrong_password))
+        .await
+        .unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::AuthenticationFailed, "{err:?}");
+}
+
+pub(crate) async fn a_broker_that_asks_for_a_certificate_gets_ours(broker: &Broker) {
+    let listen = format!(
+        "{{ok, Options}} = application:get_env(rabbit, ssl_options), \
+         Strict = [{{fail_if_no_peer_cert, true}} | proplists:delete(fail_if_no_peer_cert, Options)], \
+         rabbit_networking:start_ssl_listener({STRICT_TLS_PORT}, Strict, 2)."
+    );
+    broker.rabbitmqctl(&["eval", &listen]).await;
+    let endpoint = broker.tls_endpoint(STRICT_TLS_PORT).await;
+    let (certificate, key) = broker.authority.issue_to_client();
+    let mut with_certificate = endpoint.clone();
+    with_certificate.tls = endpoint.tls.clone().client_certificate(certificate, key);
+    use_and_close(Connection::open(&with_certificate).await).await;
+
+    refused(&endpoint, endpoint.tls.clone()).await;
+    let stranger = Authority::new();
+    let (certificate, key) = stranger.issue_to_client();
+    let unknown = endpoint.tls.clone().client_certificate(certificate, key);
+    refused(&endpoint, unknown).await;
+}
+
+/// amqprs does not flush: what the socket does not take of the last thing that it writes stays in
+/// the TLS session until it writes again, which here it does for nothing but a heartbeat.
+pub(crate) async fn what_tls_holds_back_is_pushed_out(broker: &Broker) {
+    let mut endpoint = broker.tls_endpoint(TLS_PORT).await;
+    let proxy = Proxy::slow(&endpoint).await;
+    endpoint.port = proxy.endpoint.port;
+    endpoint.heartbeat = Duration::from_secs(60);
+    let connection = Connection::open(&endpoint).await;
+    let mut channel = connection.channel().await;
+    soon(channel.channel.confirm_select()).await.unwrap();
+    // The broker has nowhere to put them, and confirms.
+    let queue = name();
+    // Not every size leaves something to be held back, but several of these do.
+    for round in 0..20 {
+        channel
+            .publish(&queue, vec![7; 100_000 + round * 13_000])
+            .await;
+        let confirm = channel.event().await;
+        assert!(
+            matches!(confirm, ChannelEvent::Confirm { .. }),
+            "{confirm:?}"
+        );
+    }
+    soon(connection.connection.close()).await.unwrap();
+}
