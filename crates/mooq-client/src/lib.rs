@@ -7,6 +7,7 @@
 //! | Module | What it does |
 //! |---|---|
 //! | [`Connection`], [`ConnectOptions`] | connecting, closing, processing events |
+//! | [`Recovery`], [`ConnectionState`], [`Event`] | what is lost comes back, and how to watch it |
 //! | [`Channel`] | declaring, binding, and all that is registered on a channel |
 //! | [`Publish`] | publishing, and its confirm |
 //! | [`RegisterConsumer`], [`Callback`], [`ProcessEvents`] | consuming by callback |

@@ -155,6 +155,7 @@
 //! | To | see |
 //! |---|---|
 //! | connect, close, run callbacks | [`connect`], [`ConnectOptions`], [`TlsOptions`], [`Connection`], [`ProcessEvents`] |
+//! | lose a connection and have it back | [`Recovery`], [`ConnectionState`], [`Event`], [`OnLoss`] |
 //! | declare, bind, delete | [`Channel`], [`RegisterProducer`], [`DeclareQueue`], [`Bind`] |
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |

@@ -211,11 +211,13 @@ impl ChannelShared {
         let over = reason.scope() != ErrorScope::Connection;
         let ledger = &mut outgoing.ledger;
         ledger.lose(reason, Instant::now(), over, &mut woken);
-        self.present.set(Presence::Away(reason.clone()));
         drop(outgoing);
         drop(old);
+        // Before the supervisor may begin: what waits must not be taken for the next one's.
         self.consumers.lose(reason);
+        self.present.set(Presence::Away(reason.clone()));
         woken.into_iter().for_each(Waker::wake);
+        self.inlet.nudge();
         self.core.report_broken(Arc::downgrade(self));
     }
 

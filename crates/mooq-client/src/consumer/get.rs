@@ -12,6 +12,7 @@ use super::handler::{settle, typed};
 use super::outcome::Outcome;
 use crate::channel::{Channel, Lasting, Source};
 use crate::codec::{Decode, Json};
+use crate::deadline::within;
 use crate::deferred::Deferred;
 use crate::delivery::{Delivery, SettledBy, Unsettled};
 
@@ -89,7 +90,8 @@ impl<T, C> Get<T, C> {
     }
 
     /// Waits up to `limit` for a message to come, instead of failing at once. The broker tells
-    /// when one is there: the queue is not polled.
+    /// when one is there: the queue is not polled. In all it takes at most the connection's
+    /// deadline more.
     ///
     /// Whoever waits is a consumer for that time. So an auto-delete queue goes when the wait is
     /// over, and a queue with an exclusive consumer cannot be waited for.
@@ -118,7 +120,9 @@ where
     /// A message that was under way when this was dropped goes back to the queue, or is lost if
     /// it is acknowledged automatically.
     fn into_future(self) -> Self::IntoFuture {
-        Box::pin(self.fetch())
+        let deadline = self.channel.deadline();
+        let limit = deadline.saturating_add(self.timeout.unwrap_or_default());
+        Box::pin(within(limit, "getting a message", self.fetch()))
     }
 }
 

@@ -16,6 +16,7 @@ use super::registered::Consumer;
 use super::registration::Registration;
 use crate::channel::{Channel, RegisterProducer};
 use crate::codec::{Decode, Json};
+use crate::deadline::within;
 
 /// A consumer to be registered: made by
 /// [`Channel::register_consumer`](crate::Channel::register_consumer). Give it a
@@ -300,12 +301,16 @@ impl IntoFuture for RegisterConsumer<(), WithCallback> {
     /// # Errors
     /// `BadExchange` if the exchange exists with another type or other options,
     /// `PreconditionFailed` if the queue does, `ResourceLocked` if the queue is exclusive to
-    /// another connection; `InvalidName`, `InvalidArgument`; the channel's close if it is closed.
+    /// another connection; `InvalidName`, `InvalidArgument`; `ConnectionLost` if it is lost
+    /// meanwhile; `DeadlineExceeded`; the channel's close if it is closed.
     ///
     /// # Cancel safety
     /// Dropped midway, exchange, queue and bindings may have been declared; no consumer stays.
     fn into_future(self) -> Self::IntoFuture {
         let WithCallback(handler) = self.callback;
-        Box::pin(self.registration.carry_out(handler))
+        let limit = self.registration.deadline();
+        let registering = self.registration.carry_out(handler);
+        // All of its steps together, however long each of them takes.
+        Box::pin(within(limit, "registering the consumer", registering))
     }
 }

@@ -1,6 +1,7 @@
 //! Registering a consumer with the broker, step by step.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mooq_core::{
     Binding, BindingDestination, Consume, FieldTable, QueueDeclare, QueueName, Result, RoutingKey,
@@ -77,6 +78,11 @@ impl Registration {
             },
             deferred: Deferred::default(),
         }
+    }
+
+    /// How long registering may take in all.
+    pub(super) fn deadline(&self) -> Duration {
+        self.channel.deadline()
     }
 
     /// Registers the consumer whose deliveries `handler` handles.

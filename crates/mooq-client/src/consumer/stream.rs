@@ -15,6 +15,7 @@ use super::outcome::FailurePolicy;
 use super::registration::DEFAULT_PREFETCH;
 use crate::channel::{Channel, Lasting, Source, Subscription, closed_here};
 use crate::codec::{Decode, Json};
+use crate::deadline::within;
 use crate::deferred::Deferred;
 use crate::delivery::{Delivery, SettledBy, Unsettled};
 
@@ -119,10 +120,11 @@ where
         Box::pin(async move {
             self.deferred.finish()?;
             let auto_ack = self.consume.no_ack;
-            let subscription = self
-                .channel
-                .subscribe(self.consume, self.prefetch, Lasting::Yes, None)
-                .await?;
+            let what = format!("consuming queue '{}'", self.consume.queue);
+            let subscribing =
+                self.channel
+                    .subscribe(self.consume, self.prefetch, Lasting::Yes, None);
+            let subscription = within(self.channel.deadline(), &what, subscribing).await?;
             Ok(Deliveries {
                 subscription,
                 auto_ack,

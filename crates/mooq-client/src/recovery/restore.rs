@@ -39,13 +39,13 @@ pub(super) async fn everything(
             lost.lose(&unheard());
         }
         if lost.away().is_some() {
-            channel(&lost, link, patience).await?;
+            reopen(&lost, link, patience).await?;
         }
     }
     Ok(())
 }
 
-/// Puts a channel that is away on `link`. A consumer that cannot be registered again ends.
+/// Puts a channel that was lost alone on `link` again. A consumer that cannot be registered again ends.
 ///
 /// # Errors
 /// Why `link` is of no use.
@@ -54,11 +54,18 @@ pub(super) async fn channel(
     link: &dyn TransportConnection,
     patience: Patience,
 ) -> Result<()> {
-    let core = channel.core();
     // Queues may have gone with the channel's consumers.
     if channel.consumes_auto_delete() {
-        topology(core, link, patience).await?;
+        topology(channel.core(), link, patience).await?;
     }
+    reopen(channel, link, patience).await
+}
+
+async fn reopen(
+    channel: &Arc<ChannelShared>,
+    link: &dyn TransportConnection,
+    patience: Patience,
+) -> Result<()> {
     let mut tries = TRIES + channel.restorable().len();
     loop {
         let err = match open(channel, link, patience).await {

@@ -240,6 +240,7 @@ impl Supervisor {
                 while let Some(event) = self.events.next().await {
                     if let ConnectionEvent::Closed(err) = event {
                         reason = err;
+                        break;
                     }
                 }
                 // What the broker said last is still on its way, confirms among it.
