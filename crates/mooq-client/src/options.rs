@@ -106,8 +106,17 @@ impl ConnectOptions {
         self
     }
 
-    /// Speaks TLS, as `tls` says: the transport becomes [`Scheme::Amqps`], and port 5672 becomes
-    /// 5671.
+    /// Speaks TLS, as `tls` says, to every host: the transport becomes [`Scheme::Amqps`], and port
+    /// 5672 becomes 5671.
+    ///
+    /// ```
+    /// use mooq::{ConnectOptions, TlsOptions};
+    ///
+    /// let tls = TlsOptions::new().ca_file("/etc/app/ca.pem");
+    /// let options = ConnectOptions::new().host("rabbit.example").tls(tls);
+    /// assert_eq!(options.endpoint()?.to_string(), "amqps://rabbit.example:5671");
+    /// # Ok::<(), mooq::Error>(())
+    /// ```
     pub fn tls(mut self, tls: TlsOptions) -> Self {
         self.endpoint.scheme = Scheme::Amqps;
         self.endpoint.tls = tls;

@@ -21,6 +21,33 @@
 //! | `numbers`, `reading` | what wears a connection out, and what ends it again and again |
 //! | `convert` | mooq's words in amqprs' types, and back |
 //!
+//! # What is worked around
+//! Each with the tests that fail without it: of `tests/live` unless a file is named.
+//!
+//! | amqprs 2.1.5 | Here | Tests |
+//! |---|---|---|
+//! | a dropped future panics a task or kills the reader | `pump`, and a task for each opening, close and login | `requests::requests_may_be_dropped_at_any_point`, `requests::opening_channels_may_be_dropped` |
+//! | two requests of one method at once take each other's answer | `pump` | `requests::requests_of_one_method_do_not_mix_up` |
+//! | what is sent on a channel that the broker has closed costs the connection | `gate` | `publishing::publishing_into_a_closing_channel_never_costs_the_connection`, `gate.rs` |
+//! | the number of a channel that the broker closed is lost | `numbers`, `connection` | `closing::a_connection_is_used_up_in_good_order`, `closing::five_thousand_channels_that_the_broker_closes_cost_connections` |
+//! | the writer waits in the socket for ever, and who waits for it | every wait ends with `session`; `connection` ends channels behind a stuck reader | `loss::a_frozen_peer_is_given_up_after_two_heartbeats`, `loss::a_close_by_a_broker_that_does_not_read_ends_every_wait` |
+//! | an alarm is silence | waits may be given up | `publishing::an_alarm_is_silence_that_passes` |
+//! | the end of a connection is not told reliably | the drop of `callbacks` tells | `loss::a_killed_broker_ends_every_wait` |
+//! | a close fails under traffic, and late confirms are lost | `pump` waits for `confirms`, `connection` for its channels | `closing::confirms_come_before_a_close`, `closing::a_connection_closes_under_traffic` |
+//! | a channel that both sides close costs the connection | `callbacks` keeps the dispatcher | `closing::closes_from_both_sides_cost_one_channel_only` |
+//! | a consumer ends in silence, or panics alone | `consumer`, no `AsyncConsumer` | `loss::a_connection_closed_by_the_broker_ends_every_wait` |
+//! | deliveries after a cancel are kept and forgotten | `channel` waits for the consumer's end | `consuming::no_delivery_follows_a_cancel`, `consuming::a_deleted_queue_cancels_its_consumers` |
+//! | a request within a callback waits for itself | `callbacks` only store and push | by how it is built |
+//! | a heartbeat of 1 spins, one of 0 disconnects; 60 s is the default | `open` refuses them; 6 s | `tests/open.rs`, `loss::a_dead_peer_is_noticed_within_15_s_by_default` |
+//! | no limit of time to connect | `open` | `tests/open.rs` and `tests/tls.rs`: `a_silent_peer_is_given_up_in_time` |
+//! | it panics on long names, bad files, and without a provider of cryptography | checked names, `open`, `tls` | `requests::names_of_any_sort_are_taken`, `tests/tls.rs`: `files_that_cannot_be_used_are_named` |
+//! | a header that comes twice costs the connection | tables are maps | `publishing::a_header_that_is_set_twice_is_sent_once` |
+//! | a header that it cannot read costs every connection | `reading` says so | `poison::a_message_that_ends_every_connection_is_said_to` |
+//! | TLS is not flushed | `flush` | `tls::what_tls_holds_back_is_pushed_out` |
+//! | it panics when it is dropped outside of tokio, and the last drop closes live channels | `connection` | `closing::handles_may_be_dropped_outside_of_a_runtime`, `closing::the_last_handle_closes_the_connection` |
+//! | URLs are not decoded | mooq-core parses them | `opening::credentials_and_virtual_hosts_are_percent_decoded` |
+//! | errors are texts | reasons are stored, TLS is tried again | `requests::the_reason_of_a_close_reaches_every_caller`, `tests/tls.rs` |
+//!
 //! # TLS
 //! `amqps` is TLS 1.2 or 1.3 by [rustls](https://docs.rs/rustls), with ring for its cryptography,
 //! which is chosen here and not by the process. The broker's certificate is verified, as

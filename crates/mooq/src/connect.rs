@@ -11,8 +11,8 @@ use mooq_core::{Error, ErrorKind, IntoChecked, Result, Scheme, Transport};
 ///
 /// # Errors
 /// `InvalidUrl`; `UnsupportedScheme`, also for a scheme whose feature is not compiled in;
-/// `BrokerConnectionError`, `AuthenticationFailed`, `VirtualHostNotFound`, each naming host and
-/// port.
+/// `BrokerConnectionError`, `TlsFailed`, `AuthenticationFailed`, `VirtualHostNotFound`, each naming
+/// host and port.
 ///
 /// # Cancel safety
 /// Dropped midway, no connection stays open.

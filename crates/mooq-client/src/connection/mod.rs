@@ -67,8 +67,8 @@ impl Connection {
     /// `mooq::connect`, which chooses the transport by the URL.
     ///
     /// # Errors
-    /// `BrokerConnectionError`, `AuthenticationFailed`, `VirtualHostNotFound`, each naming host
-    /// and port, of the last host; `InvalidUrl`, `UnsupportedScheme`, `InvalidArgument`.
+    /// `BrokerConnectionError`, `TlsFailed`, `AuthenticationFailed`, `VirtualHostNotFound`, each
+    /// naming host and port, of the last host; `InvalidUrl`, `UnsupportedScheme`, `InvalidArgument`.
     ///
     /// # Panics
     /// Outside a tokio runtime with its timer enabled, as tokio does.
