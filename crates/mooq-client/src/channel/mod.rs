@@ -1,6 +1,7 @@
 //! Channels.
 
 mod consumers;
+mod consuming;
 mod driver;
 mod generation;
 mod inbox;

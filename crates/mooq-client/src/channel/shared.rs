@@ -6,18 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use mooq_core::{
-    ChannelEvent, ConsumerTag, Deliver, Error, ErrorKind, ErrorScope, Handoff, IntoChecked,
-    Publish, QueueName, Result,
-};
+use mooq_core::{ChannelEvent, Error, ErrorKind, ErrorScope, Handoff, Publish, Result};
 use tokio::time::Instant;
 
-use super::consumers::{Consumers, Restorable};
+use super::consumers::Consumers;
 use super::driver::{Inlet, drive};
 use super::generation::{Generation, closed_here};
-use super::inbox::Inbox;
 use super::ledger::{Kept, Ledger};
-use crate::connection::{Core, Event};
+use crate::connection::Core;
 use crate::presence::{Presence, Present, Usable, not_connected};
 
 /// A channel: its present generation, what is in flight on it, and what comes back with the next.
@@ -319,114 +315,17 @@ impl ChannelShared {
         }
     }
 
-    fn deliver(&self, deliver: Deliver, generation: &Weak<Generation>) {
-        if let Some(inbox) = self.consumers.inbox(&deliver.consumer_tag) {
-            inbox.push(deliver);
-        } else if let Some(generation) = generation.upgrade() {
-            // Its consumer did not come to be: nobody waited any more for the broker's answer.
-            generation.give_back(deliver.delivery_tag);
-        }
-    }
-
-    fn consumer_cancelled(&self, tag: &ConsumerTag) {
-        if let Some(inbox) = self.consumers.remove(tag) {
-            let queue = inbox.queue();
-            let error = Error::new(
-                ErrorKind::ConsumerCancelled,
-                format!(
-                    "the broker cancelled the consumer '{tag}' of queue '{queue}', as it does when \
-                     the queue is deleted"
-                ),
-            );
-            self.consumer_failed(&inbox, error);
-        }
-    }
-
-    /// A consumer, which is not registered any more, has ended by itself.
-    fn consumer_failed(&self, inbox: &Inbox, error: Error) {
-        let queue = inbox.queue();
-        inbox.end(error.clone());
-        self.core.tell(Event::ConsumerEnded { queue, error });
-    }
-
-    /// A consumer could not be registered again.
-    pub(crate) fn not_restored(&self, tag: &ConsumerTag, error: Error) {
-        if let Some(inbox) = self.consumers.remove(tag) {
-            self.consumer_failed(&inbox, error);
-        }
-    }
-
-    /// The consumers that come back, in order.
-    pub(crate) fn restorable(&self) -> Vec<Restorable> {
-        self.consumers.restorable()
-    }
-
-    /// Whether one of the consumers is on a queue that goes with its last consumer.
-    pub(crate) fn consumes_auto_delete(&self) -> bool {
-        let restorable = self.restorable();
-        let topology = self.core.topology();
-        let mut queues = restorable.iter().map(|one| one.inbox.queue());
-        queues.any(|queue| topology.is_auto_delete(&queue))
-    }
-
-    #[cfg(test)]
     pub(super) fn inlet(&self) -> &Arc<Inlet> {
         &self.inlet
     }
 
+    /// A number that no tag of this channel has yet.
+    pub(super) fn next_tag(&self) -> u64 {
+        self.tags.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     pub(super) fn consumers(&self) -> &Consumers {
         &self.consumers
-    }
-
-    /// A consumer tag that no other consumer of this channel has.
-    pub(super) fn new_tag(&self) -> Result<ConsumerTag> {
-        loop {
-            let number = self.tags.fetch_add(1, Ordering::Relaxed) + 1;
-            let tag = format!("mooq-{number}").into_checked()?;
-            if !self.consumers.contains(&tag) {
-                return Ok(tag);
-            }
-        }
-    }
-
-    /// Adds a consumer before it is announced to the broker.
-    pub(super) fn add_consumer(&self, tag: ConsumerTag, inbox: Arc<Inbox>) -> Result<()> {
-        self.consumers.add(tag, inbox)?;
-        // The channel may have ended in between, having told only those it knew.
-        if let Some(err) = self.gone() {
-            self.consumers.end(&err);
-        }
-        Ok(())
-    }
-
-    /// `basic.cancel`, and forgets the consumer once that is answered. All that came for it is in
-    /// its inbox then.
-    pub(crate) async fn unsubscribe(&self, tag: ConsumerTag, queue: &QueueName) -> Result<()> {
-        self.consumers.forget_record(&tag);
-        // One that is being registered again must be there to be cancelled.
-        let cancelled = match self.awaited_generation().await {
-            Ok(generation) => generation.transport().cancel(tag.clone()).await,
-            Err(reason) => Err(reason),
-        };
-        self.remove_consumer(&tag).await;
-        if !self.consumers.consume_from(queue) {
-            self.core.topology().consumers_gone(queue);
-        }
-        match cancelled {
-            // The consumer went with the generation.
-            Err(err) if err.scope() != ErrorScope::Operation && self.gone().is_none() => Ok(()),
-            other => other,
-        }
-    }
-
-    /// Cancels all consumers.
-    pub(crate) async fn stop_consuming(&self) {
-        for (tag, inbox) in self.consumers.all() {
-            if let Err(err) = self.unsubscribe(tag, &inbox.queue()).await {
-                tracing::debug!(%err, "the consumer is gone already");
-            }
-            inbox.cancelled(self.core.dispatch());
-        }
     }
 
     /// Waits until every publish has its outcome.
@@ -434,12 +333,6 @@ impl ChannelShared {
         self.inlet
             .until(|| self.ledger(|ledger| ledger.in_flight()) == 0)
             .await;
-    }
-
-    /// Forgets a consumer, once all that came for it is in its inbox.
-    pub(super) async fn remove_consumer(&self, tag: &ConsumerTag) {
-        self.inlet.catch_up().await;
-        drop(self.consumers.remove(tag));
     }
 
     /// What is known of a broker that does not answer.
