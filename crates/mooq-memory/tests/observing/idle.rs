@@ -18,7 +18,7 @@ const RUNS: u32 = 3_000;
 const SORTS: u32 = 3;
 
 /// Far above what anything here takes: with the clock paused it costs nothing.
-const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 /// How often on each.
 fn runs() -> u32 {

@@ -10,6 +10,7 @@
 mod assertions;
 mod chatter;
 mod idle;
+mod idle_property;
 mod inspection;
 mod recording;
 mod time;
