@@ -1,10 +1,13 @@
 //! What an administrator or a bad network ends under its users: connections, queues, logins.
 
+use mooq::ExchangeKind::Direct;
 use mooq_core::{ConnectionEvent, ErrorKind, ErrorScope};
 
 use super::scenarios;
 use crate::Fixture;
+use crate::control::Control;
 use crate::raw::{Raw, body};
+use crate::steps::{processing, put, record};
 
 /// A channel on a connection of this name.
 async fn named(fixture: &Fixture, name: &str) -> Raw {
@@ -78,9 +81,55 @@ async fn a_password_that_is_changed_keeps_out_who_comes_anew(fixture: Fixture) {
     fixture.raw_with(&options).await;
 }
 
+/// A service that consumes and publishes goes on as if nothing had been, once its connection has
+/// ended and come back.
+async fn a_service_outlives(fixture: &Fixture, end: impl AsyncFnOnce(&Control, &str)) {
+    let (name, queue) = (fixture.name("service"), fixture.name("queue"));
+    let options = fixture.options().name(name.as_str());
+    let conn = mooq::connect(options).await.unwrap();
+    let chan = conn.create_channel().await.unwrap();
+    let (recorder, mut calls) = record::<String>();
+    chan.register_consumer(fixture.name("exchange"), Direct)
+        .queue(queue.as_str())
+        .callback(recorder.callback())
+        .await
+        .unwrap();
+    let (_other, publisher) = fixture.channel().await;
+    put(&publisher, &queue, "before").await;
+    assert_eq!(calls.next(&conn).await.msg, "before");
+
+    end(fixture.control(), &name).await;
+    processing(&conn, "its publish", put(&chan, &queue, "own")).await;
+    put(&publisher, &queue, "after").await;
+    for expected in ["own", "after"] {
+        let mut call = calls.next(&conn).await;
+        // Perhaps its acknowledgement was lost.
+        if call.msg == "before" && call.redelivered {
+            call = calls.next(&conn).await;
+        }
+        assert_eq!(call.msg, expected);
+    }
+}
+
+async fn a_service_outlives_a_connection_that_is_closed_by_force(fixture: Fixture) {
+    a_service_outlives(&fixture, async |control, name| {
+        control.close_connections(name, "maintenance").await;
+    })
+    .await;
+}
+
+async fn a_service_outlives_a_connection_that_is_cut(fixture: Fixture) {
+    a_service_outlives(&fixture, async |control, name| {
+        control.drop_connections(name).await;
+    })
+    .await;
+}
+
 scenarios! { forced_ends:
     a_connection_that_is_closed_by_force_hears_why,
     a_connection_that_is_cut_ends_without_a_word,
     a_queue_that_is_deleted_from_outside_cancels_its_consumers,
     a_password_that_is_changed_keeps_out_who_comes_anew,
+    a_service_outlives_a_connection_that_is_closed_by_force,
+    a_service_outlives_a_connection_that_is_cut,
 }

@@ -7,6 +7,7 @@ use mooq_core::ErrorKind;
 
 use super::scenarios;
 use crate::raw::queue;
+use crate::steps::drain;
 use crate::{Fixture, within};
 
 const SHUTDOWN: &str =
@@ -49,8 +50,37 @@ async fn a_login_at_a_frozen_broker_lasts_as_long_as_the_client_waits(fixture: F
     fixture.raw().await;
 }
 
+async fn a_publish_waits_for_a_broker_that_comes_back(fixture: Fixture) {
+    let queue = fixture.name("queue");
+    let (_conn, chan) = fixture.channel().await;
+    chan.declare_queue(queue.as_str()).await.unwrap();
+    let down = fixture.control().stop().await;
+    let publishing = {
+        let (chan, queue) = (chan.clone(), queue.clone());
+        tokio::spawn(async move { chan.publish("", "body").routing_key(queue).await })
+    };
+    down.start().await;
+    within("the publish", publishing).await.unwrap().unwrap();
+    assert_eq!(drain(&chan, &queue).await, ["body"]);
+}
+
+async fn a_call_at_a_frozen_broker_ends_at_its_deadline_and_the_next_is_answered(fixture: Fixture) {
+    let options = fixture.options().deadline(Duration::from_millis(500));
+    let conn = mooq::connect(options).await.unwrap();
+    let chan = conn.create_channel().await.unwrap();
+    let queue = fixture.name("queue");
+    let frozen = fixture.control().freeze().await;
+    let err = chan.declare_queue(queue.as_str()).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded, "{err}");
+    frozen.thaw().await;
+    // Nothing was lost: the broker did what it was asked for, late.
+    chan.declare_queue(queue.as_str()).passive().await.unwrap();
+}
+
 scenarios! { outages:
     while_the_broker_is_down_connections_are_refused,
     what_is_asked_of_a_frozen_broker_is_answered_when_it_goes_on,
     a_login_at_a_frozen_broker_lasts_as_long_as_the_client_waits,
+    a_publish_waits_for_a_broker_that_comes_back,
+    a_call_at_a_frozen_broker_ends_at_its_deadline_and_the_next_is_answered,
 }
