@@ -17,6 +17,7 @@ mod ports;
 mod recording;
 mod registry;
 mod shared;
+mod state;
 mod timer;
 mod transport;
 

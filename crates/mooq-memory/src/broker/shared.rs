@@ -1,11 +1,9 @@
 //! What all handles, connections and channels of one broker share.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use foldhash::fast::RandomState;
-use mooq_core::in_flight::InFlightCount;
 use mooq_core::mailbox::Receiver;
 use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error, ErrorKind, Result};
 use tokio::sync::{Notify, oneshot};
@@ -14,9 +12,10 @@ use tokio::time::Instant;
 use super::courier::Courier;
 use super::idle::Idle;
 use super::ports::{Closed, Ports, Wakers};
+use super::state::State;
 use super::timer::Timer;
 use crate::engine::{
-    Activity, Command, ConnectionId, Effect, Engine, FaultId, Login, Method, Options, Reply, Time,
+    Activity, Command, ConnectionId, Engine, FaultId, Login, Method, Options, Reply, Time,
 };
 
 pub(super) struct Shared {
@@ -28,19 +27,6 @@ pub(super) struct Shared {
     pub(super) idle: Arc<Idle>,
     /// Wakes who waits to connect over what was frozen.
     thawed: Notify,
-}
-
-struct State {
-    engine: Engine,
-    /// When the engine was made.
-    started: Instant,
-    running: bool,
-    /// How many faults keep it from running.
-    stops: usize,
-    ports: Ports,
-    in_flight: InFlightCount,
-    /// Who waits for an answer on a connection that is held up, by connection and channel, in order.
-    waiting: HashMap<(ConnectionId, u16), VecDeque<oneshot::Sender<Reply>>, RandomState>,
 }
 
 /// What comes of a call.
@@ -433,106 +419,4 @@ pub(super) enum Refused {
     NotRunning,
     ByFault,
     ByBroker(CloseReason),
-}
-
-impl State {
-    fn is_running(&self) -> bool {
-        self.running && self.stops == 0
-    }
-
-    /// What is under way. While the state is locked this can become less and not more.
-    fn activity(&self) -> Activity {
-        let mut activity = self.engine.activity();
-        activity.at_clients = self.in_flight.get();
-        activity
-    }
-
-    fn now(&self) -> Time {
-        Time::after_start(self.started.elapsed())
-    }
-
-    fn handle(&mut self, command: Command) {
-        let now = if self.engine.needs_time(&command.method) {
-            self.now()
-        } else {
-            Time::START
-        };
-        self.engine.handle(now, command);
-    }
-
-    /// Gives a reply to who waits for it, or else back.
-    fn answer(&mut self, connection: ConnectionId, channel: u16, reply: Reply) -> Option<Reply> {
-        if self.waiting.is_empty() {
-            return Some(reply);
-        }
-        let key = (connection, channel);
-        let Some(waiting) = self.waiting.get_mut(&key) else {
-            return Some(reply);
-        };
-        if let Some(first) = waiting.pop_front() {
-            // Nobody is there any more if the call was given up.
-            let _ = first.send(reply);
-        }
-        if waiting.is_empty() {
-            self.waiting.remove(&key);
-        }
-        None
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let deadline = self.engine.next_deadline()?;
-        self.started.checked_add(deadline.since_start())
-    }
-
-    /// Puts every effect where it belongs. Gives the reply, of which each call has one at most.
-    fn spread_effects(&mut self, wakers: &mut Wakers) -> Option<Reply> {
-        let mut answer = None;
-        while let Some(effect) = self.engine.poll_effect() {
-            match effect {
-                Effect::Reply {
-                    connection,
-                    channel,
-                    mut reply,
-                } => {
-                    if let Reply::Fetched(Some(fetched)) = &mut reply {
-                        fetched.in_flight = self.in_flight.begin();
-                    }
-                    answer = self.answer(connection, channel, reply).or(answer);
-                }
-                Effect::Channel {
-                    connection,
-                    channel,
-                    event: ChannelEvent::Closed(why),
-                } => {
-                    self.ports.close_channel(connection, channel, &why, wakers);
-                    self.waiting.remove(&(connection, channel));
-                    let method = Method::ChannelCloseOk;
-                    let known = Command {
-                        connection,
-                        channel,
-                        method,
-                    };
-                    self.engine.handle(Time::START, known);
-                }
-                Effect::Channel {
-                    connection,
-                    channel,
-                    event,
-                } => self
-                    .ports
-                    .send_to_channel(connection, channel, event, wakers),
-                Effect::Connection {
-                    connection,
-                    event: ConnectionEvent::Closed(why),
-                } => {
-                    self.ports.close_connection(connection, &why, wakers);
-                    self.waiting.retain(|(other, _), _| *other != connection);
-                }
-                Effect::Connection { connection, event } => {
-                    self.ports.send_to_connection(connection, event, wakers);
-                }
-            }
-        }
-        answer
-    }
 }
