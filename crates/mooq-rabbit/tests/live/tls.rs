@@ -96,7 +96,9 @@ pub(crate) async fn what_tls_holds_back_is_pushed_out(broker: &Broker) {
         channel
             .publish(&queue, vec![7; 100_000 + round * 13_000])
             .await;
-        let confirm = channel.event().await;
+        // Sooner than the next heartbeat, which is sent after 30 s.
+        let confirm = tokio::time::timeout(Duration::from_secs(20), channel.event());
+        let confirm = confirm.await.expect("it is held back");
         assert!(
             matches!(confirm, ChannelEvent::Confirm { .. }),
             "{confirm:?}"
