@@ -116,7 +116,9 @@
 //!
 //! ## Unit tests
 //!
-//! A test starts a broker of its own. No other test sees it, and nothing has to be cleaned up.
+//! A test starts a broker of its own. No other test sees it, and nothing has to be cleaned up. With
+//! the feature `test`, the attribute `#[mooq::test]` does so by itself, on memory or on RabbitMQ: see
+//! the [testing guide](https://github.com/mooq-rs/mooq/blob/main/docs/testing.md).
 //!
 //! ```
 //! use mooq::{ConnectInMemory, Connection, Delivery, InMemoryBroker};
@@ -160,7 +162,7 @@
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
 //! | tell what went wrong | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
-//! | test | [`InMemoryBroker`], [`ConnectInMemory`], [`Delivery::new`] |
+//! | test | `mooq::test` and `mooq::testing`, [`InMemoryBroker`], [`ConnectInMemory`], [`Delivery::new`] |
 //! | wait in a test, look in, assert | [`InMemoryBroker::wait_idle`], [`InMemoryBroker::record`], [`Recording`], [`Selection`] |
 //! | let things go wrong | [`faults`] |
 //! | run a test with many seeds | [`for_each_seed`], [`seeds`] |
@@ -172,6 +174,8 @@
 //! | `rabbit` | yes | `amqp://` URLs: RabbitMQ, over amqprs |
 //! | `tls` | yes | `amqps://` URLs: the same over TLS, by rustls; of use with `rabbit` |
 //! | `memory` | yes | `memory://` URLs, [`InMemoryBroker`] and [`ConnectInMemory`] |
+//! | `test` | no | the attribute `mooq::test` and `mooq::testing`, for `[dev-dependencies]` |
+//! | `testcontainers` | no | tests on RabbitMQ in a container, where `MOOQ_TEST_BROKER` asks for it |
 //!
 //! A URL whose feature is off is an error of kind [`UnsupportedScheme`](ErrorKind::UnsupportedScheme).
 
@@ -195,6 +199,8 @@ pub use mooq_core::{
     Message, Properties, QueueDeclared, QueueName, Result, Returned, RoutingKey, Scheme,
     ShortString, TlsOptions, VirtualHost,
 };
+#[cfg(feature = "test")]
+pub use mooq_macros::test;
 #[cfg(feature = "memory")]
 pub use mooq_memory::seeds::for_each_seed;
 #[cfg(feature = "memory")]
@@ -206,9 +212,12 @@ pub use mooq_memory::{
 };
 #[cfg(feature = "memory")]
 pub use mooq_memory::{faults, seeds};
+#[cfg(feature = "test")]
+#[doc(inline)]
+pub use mooq_test as testing;
 
 /// The README's snippets, compiled and run with the doctests.
-#[cfg(all(doctest, feature = "memory"))]
+#[cfg(all(doctest, feature = "test"))]
 #[doc = include_str!("../../../README.md")]
 pub struct ReadmeDoctests;
 
@@ -216,3 +225,8 @@ pub struct ReadmeDoctests;
 #[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../../../docs/virtual-time.md")]
 pub struct VirtualTimeDoctests;
+
+/// The testing guide's snippets, likewise.
+#[cfg(all(doctest, feature = "test"))]
+#[doc = include_str!("../../../docs/testing.md")]
+pub struct TestingGuideDoctests;

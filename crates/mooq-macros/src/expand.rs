@@ -1,0 +1,227 @@
+//! From the user's function to a test.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, ItemFn, Result, ReturnType, Signature};
+
+use crate::options::Options;
+use crate::variable::Broker;
+
+/// Why a test is not run where there is no in-memory broker.
+const IGNORED: &str = "needs the in-memory broker, and MOOQ_TEST_BROKER names another";
+
+/// The test that `function` stands for, compiled for brokers of the sort `on`.
+pub(crate) fn test(options: TokenStream, function: TokenStream, on: Broker) -> Result<TokenStream> {
+    let options = Options::parse(options)?;
+    let function: ItemFn = syn::parse2(function)?;
+    check(&function)?;
+
+    let ItemFn {
+        attrs,
+        vis,
+        sig,
+        block,
+        ..
+    } = &function;
+    let name = &sig.ident;
+    let setters = setters(&options);
+    let arguments = arguments(sig, &options)?;
+    let numbered: Vec<_> = (0..arguments.len())
+        .map(|n| format_ident!("argument_{n}"))
+        .collect();
+    let ignored =
+        (options.needs_memory() && on == Broker::RabbitMq).then(|| quote!(#[ignore = #IGNORED]));
+    // Told by nothing, cargo would not know that the choice above depends on it.
+    let depends = options.needs_memory().then(|| {
+        quote!(
+            const _: ::core::option::Option<&str> = ::core::option_env!("MOOQ_TEST_BROKER");
+        )
+    });
+    // One that returns nothing goes on returning nothing: `#[should_panic]` demands it.
+    let (returned, end) = match &sig.output {
+        ReturnType::Default => (None, quote!(;)),
+        ReturnType::Type(..) => (Some(quote!(-> ::std::process::ExitCode)), quote!()),
+    };
+    Ok(quote! {
+        #(#attrs)*
+        #ignored
+        #[::core::prelude::v1::test]
+        #vis fn #name() #returned {
+            #depends
+            #sig #block
+            ::mooq::testing::Test::new(::core::concat!(
+                ::core::module_path!(), "::", ::core::stringify!(#name)
+            ))
+            #(#setters)*
+            .run(|broker: ::mooq::testing::TestBroker| async move {
+                #(let #numbered = #arguments;)*
+                #name(#(#numbered),*).await
+            })
+            #end
+        }
+    })
+}
+
+fn check(function: &ItemFn) -> Result<()> {
+    let sig = &function.sig;
+    if sig.asyncness.is_none() {
+        let message = "a test with a broker is an `async fn`";
+        return Err(Error::new_spanned(sig.fn_token, message));
+    }
+    if !sig.generics.params.is_empty() {
+        let message = "a test has no generic parameters";
+        return Err(Error::new_spanned(&sig.generics, message));
+    }
+    let own = |attribute: &&syn::Attribute| attribute.path().is_ident("test");
+    if let Some(attribute) = function.attrs.iter().find(own) {
+        let message = "`#[mooq::test]` makes it a test: leave `#[test]` out";
+        return Err(Error::new_spanned(attribute, message));
+    }
+    Ok(())
+}
+
+/// The options as calls on the test.
+fn setters(options: &Options) -> Vec<TokenStream> {
+    let flags = [
+        (options.memory, quote!(.in_memory())),
+        (options.paused, quote!(.paused())),
+        (options.multi_thread, quote!(.multi_thread())),
+    ];
+    let flags = flags
+        .into_iter()
+        .filter_map(|(set, call)| set.then_some(call));
+    let limit = options.limit.as_ref().map(|limit| quote!(.limit(#limit)));
+    let seeds = options.seeds.as_ref().map(|seeds| quote!(.seeds(#seeds)));
+    flags.chain(limit).chain(seeds).collect()
+}
+
+/// What makes each argument. An error about its type is shown at the type.
+fn arguments(sig: &Signature, options: &Options) -> Result<Vec<TokenStream>> {
+    let on = if options.needs_memory() {
+        quote!(::mooq::testing::MemoryOnly)
+    } else {
+        quote!(::mooq::testing::AnyBroker)
+    };
+    let each = sig.inputs.iter().map(|argument| match argument {
+        FnArg::Typed(argument) => {
+            let ty = &argument.ty;
+            let there = Span::call_site().located_at(ty.span());
+            Ok(quote_spanned! {there=>
+                ::mooq::testing::argument::<#ty, #on>(&broker).await
+            })
+        }
+        FnArg::Receiver(receiver) => {
+            let message = "a test is a free function, without `self`";
+            Err(Error::new_spanned(receiver, message))
+        }
+    });
+    each.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The test as text without any spaces.
+    fn expanded(options: TokenStream, function: TokenStream, on: Broker) -> String {
+        let expanded = test(options, function, on).unwrap().to_string();
+        expanded.split_whitespace().collect()
+    }
+
+    #[track_caller]
+    fn refused(function: TokenStream) -> String {
+        let expanded = test(TokenStream::new(), function, Broker::Memory);
+        expanded.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_argument_is_made_by_its_type() {
+        let function = quote!(
+            async fn audits(conn: Connection, mut shop: my::Shop) {}
+        );
+        let plain = expanded(TokenStream::new(), function.clone(), Broker::Memory);
+        for made in ["Connection", "my::Shop"] {
+            let call = format!("argument::<{made},::mooq::testing::AnyBroker>(&broker).await");
+            assert!(plain.contains(&call), "{call} in {plain}");
+        }
+        let memory = expanded(quote!(memory), function, Broker::Memory);
+        assert!(memory.contains("argument::<Connection,::mooq::testing::MemoryOnly>"));
+    }
+
+    #[test]
+    fn what_needs_memory_is_ignored_elsewhere() {
+        let function = quote!(
+            async fn audits() {}
+        );
+        for (options, needs_memory) in [
+            (quote!(), false),
+            (quote!(multi_thread), false),
+            (quote!(memory), true),
+            (quote!(paused), true),
+            (quote!(seeds = 0..9), true),
+        ] {
+            let here = expanded(options.clone(), function.clone(), Broker::Memory);
+            assert!(!here.contains("#[ignore"), "{here}");
+            assert_eq!(here.contains("option_env!"), needs_memory, "{here}");
+            let there = expanded(options, function.clone(), Broker::RabbitMq);
+            assert_eq!(there.contains("#[ignore=\"needs"), needs_memory, "{there}");
+        }
+    }
+
+    #[test]
+    fn options_become_calls() {
+        let options = quote!(paused, limit = FIVE, seeds = 0..9);
+        let test = expanded(
+            options,
+            quote!(
+                async fn audits() {}
+            ),
+            Broker::Memory,
+        );
+        assert!(
+            test.contains(".paused().limit(FIVE).seeds(0..9).run("),
+            "{test}"
+        );
+    }
+
+    #[test]
+    fn attributes_and_the_absence_of_a_result_stay() {
+        let function = quote!(
+            #[should_panic(expected = "no")]
+            async fn audits() {}
+        );
+        let test = expanded(TokenStream::new(), function, Broker::Memory);
+        assert!(test.contains("#[should_panic(expected=\"no\")]"), "{test}");
+        assert!(test.contains("fnaudits(){"), "{test}");
+    }
+
+    #[test]
+    fn what_is_no_test_is_refused() {
+        assert_eq!(
+            refused(quote!(
+                fn audits() {}
+            )),
+            "a test with a broker is an `async fn`"
+        );
+        assert_eq!(
+            refused(quote!(
+                async fn audits<T>(shop: T) {}
+            )),
+            "a test has no generic parameters"
+        );
+        assert_eq!(
+            refused(quote!(
+                async fn audits(&self) {}
+            )),
+            "a test is a free function, without `self`"
+        );
+        assert_eq!(
+            refused(quote!(
+                #[test]
+                async fn audits() {}
+            )),
+            "`#[mooq::test]` makes it a test: leave `#[test]` out"
+        );
+    }
+}

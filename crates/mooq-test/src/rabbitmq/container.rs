@@ -1,0 +1,111 @@
+//! RabbitMQ in a container, for as long as the process lives.
+
+use std::env;
+use std::mem;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use mooq_core::{Error, ErrorKind, Result};
+use testcontainers::core::{IntoContainerPort, WaitFor};
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, GenericImage, ImageExt, TestcontainersError};
+use tokio::runtime::Builder;
+
+/// The image unless another is named.
+const IMAGE: &str = "rabbitmq:4-management";
+
+/// How long it may take to be started, and its image to be pulled before.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// The label of the containers that tests start.
+const LABEL: &str = "rs.mooq.test-run";
+
+/// The ports of a container, on this machine.
+#[derive(Debug)]
+pub(crate) struct Container {
+    pub(crate) amqp: u16,
+    pub(crate) management: u16,
+}
+
+/// Starts one and waits until it takes connections. It goes with this process.
+pub(crate) fn start() -> Result<Container> {
+    let image = env::var("MOOQ_RABBITMQ_IMAGE").unwrap_or_else(|_| IMAGE.into());
+    let (told, outcome) = mpsc::channel();
+    let named = image.clone();
+    // The test that needs it may be on a runtime, on which no other can be run.
+    thread::spawn(move || {
+        let started = start_from(&named);
+        // Nobody listens any more if it took too long.
+        let _ = told.send(started);
+    });
+    match outcome.recv_timeout(LIMIT) {
+        Ok(Ok(container)) => Ok(container),
+        Ok(Err(err)) => Err(failed(&image, &err.to_string()).with_source(err)),
+        Err(_) => Err(failed(&image, &format!("it takes longer than {LIMIT:?}"))),
+    }
+}
+
+fn failed(image: &str, why: &str) -> Error {
+    let message = format!(
+        "MOOQ_TEST_BROKER=rabbitmq asks for RabbitMQ in a container, and none starts from image \
+         '{image}': {why}. Is there a Docker engine? MOOQ_TEST_BROKER=amqp://… takes a RabbitMQ \
+         that runs, MOOQ_RABBITMQ_IMAGE another image"
+    );
+    Error::connection(ErrorKind::BrokerConnectionError, message)
+}
+
+fn start_from(image: &str) -> std::result::Result<Container, TestcontainersError> {
+    let (name, tag) = match image.rsplit_once(':') {
+        // Else it is the port of a registry.
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, "latest"),
+    };
+    let runtime = Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(TestcontainersError::other)?;
+    runtime.block_on(async {
+        let container = GenericImage::new(name, tag)
+            .with_exposed_port(5672.tcp())
+            .with_exposed_port(15672.tcp())
+            .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
+            .with_startup_timeout(LIMIT)
+            .with_label(
+                LABEL,
+                env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into()),
+            )
+            .start()
+            .await?;
+        let amqp = container.get_host_port_ipv4(5672).await?;
+        let management = container.get_host_port_ipv4(15672).await?;
+        remove_with_this_process(container);
+        Ok(Container { amqp, management })
+    })
+}
+
+/// Leaves the container to another process, which removes it when this one has ended, however it
+/// did: the last test of many does not know that it is the last, and nothing is dropped when a
+/// process exits.
+fn remove_with_this_process(container: ContainerAsync<GenericImage>) {
+    let mut remove = Command::new("sh");
+    // Its standard input ends when this process does.
+    remove.args([
+        "-c",
+        "cat; exec docker rm --force --volumes \"$1\"",
+        "sh",
+        container.id(),
+    ]);
+    remove
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    // Ctrl-C in a terminal is for the whole group of processes.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut remove, 0);
+    match remove.spawn() {
+        Ok(child) => mem::forget(child),
+        Err(err) => eprintln!("container {} will be left behind: {err}", container.id()),
+    }
+    // Dropped, it would be removed at once.
+    mem::forget(container);
+}

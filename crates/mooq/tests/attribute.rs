@@ -1,0 +1,228 @@
+//! `#[mooq::test]`, on whichever broker `MOOQ_TEST_BROKER` names, and what it does when that is
+//! none that could be had: then this program is run again, for one of its own tests.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::env;
+use std::panic;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mooq::testing::{FromBroker, Test, TestBroker};
+use mooq::{Channel, Connection, ErrorKind, InMemoryBroker};
+
+#[mooq::test]
+async fn it_connects(conn: Connection) -> mooq::Result<()> {
+    conn.create_channel().await?;
+    Ok(())
+}
+
+#[mooq::test]
+async fn arguments_of_one_test_meet(one: Channel, broker: TestBroker) -> mooq::Result<()> {
+    one.declare_queue("greetings").await?;
+    let other = mooq::connect(broker.url()).await?;
+    let options = broker.options().name("greeter");
+    assert_eq!(options.endpoint()?.vhost, *broker.vhost());
+    let third = broker.connect_with(options).await?.create_channel().await?;
+
+    third.publish("", "hello").routing_key("greetings").await?;
+    let chan = other.create_channel().await?;
+    assert_eq!(chan.get::<String>("greetings").await?.ack().await?, "hello");
+    Ok(())
+}
+
+/// What each of many tests with the same names does, to see that they do not meet.
+async fn alone(chan: Channel) {
+    let queue = chan.declare_queue("the-same-name").await.unwrap();
+    assert_eq!(queue.message_count, 0);
+    let mine = chan.publish("", "mine").routing_key("the-same-name");
+    mine.await.unwrap();
+}
+
+#[mooq::test]
+async fn one_test_is_alone(chan: Channel) {
+    alone(chan).await;
+}
+
+#[mooq::test]
+async fn another_test_is_alone(chan: Channel) {
+    alone(chan).await;
+}
+
+/// Whether something is awaited across threads is for the compiler to say.
+#[mooq::test(multi_thread)]
+async fn a_runtime_can_have_many_threads(chan: Channel) {
+    let spawned = tokio::spawn(async move { chan.declare_queue("numbers").await });
+    spawned.await.unwrap().unwrap();
+}
+
+#[mooq::test]
+#[should_panic(expected = "an error that the test meets")]
+async fn a_panic_fails_it(_conn: Connection) {
+    panic!("an error that the test meets");
+}
+
+#[mooq::test(memory)]
+async fn the_broker_is_in_memory(broker: InMemoryBroker, chan: Channel) -> mooq::Result<()> {
+    chan.declare_queue("orders").await?;
+    assert_eq!(broker.queues("*").len(), 1);
+    Ok(())
+}
+
+#[mooq::test(paused)]
+async fn a_day_passes_at_once(broker: InMemoryBroker, chan: Channel) -> mooq::Result<()> {
+    let (day, began) = (Duration::from_secs(24 * 60 * 60), Instant::now());
+    chan.declare_queue("offers").await?;
+    let offer = chan.publish("", "half price").routing_key("offers");
+    offer.expiration(day).await?;
+
+    tokio::time::sleep(day).await;
+    broker.wait_idle().await; // Until what is due has happened.
+    assert_eq!(broker.queues("offers")[0].ready, 0);
+    assert!(began.elapsed() < day / 1000);
+    Ok(())
+}
+
+#[mooq::test(seeds = 0..20)]
+async fn seeds_are_run(broker: InMemoryBroker, conn: Connection) -> mooq::Result<()> {
+    conn.create_channel().await?;
+    assert!(broker.is_running());
+    Ok(())
+}
+
+struct Shop {
+    customer: Channel,
+}
+
+impl<On> FromBroker<On> for Shop {
+    async fn from_broker(broker: &TestBroker) -> mooq::Result<Self> {
+        let customer = broker.connect().await?.create_channel().await?;
+        Ok(Self { customer })
+    }
+}
+
+#[mooq::test]
+async fn an_argument_can_be_ones_own(shop: Shop) {
+    let err = shop.customer.get::<String>("orders").await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+}
+
+/// What a test that fails says.
+fn failure(test: impl FnOnce() + panic::UnwindSafe) -> String {
+    let panic = panic::catch_unwind(test).unwrap_err();
+    match panic.downcast::<String>() {
+        Ok(text) => *text,
+        Err(panic) => (*panic.downcast::<&str>().unwrap()).to_owned(),
+    }
+}
+
+#[mooq::test(memory)]
+async fn one_that_hangs_fails_and_says_what_is_under_way() {
+    let said = failure(|| {
+        let test = Test::new("hangs").limit(Duration::from_millis(200));
+        test.run(|broker| async move {
+            let chan = broker
+                .connect()
+                .await
+                .unwrap()
+                .create_channel()
+                .await
+                .unwrap();
+            chan.declare_queue("orders").await.unwrap();
+            let order = chan.publish("", "a pencil").routing_key("orders");
+            order.await.unwrap();
+            let _held = chan.get::<String>("orders").await.unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    assert!(
+        said.starts_with("the test still runs after 200ms, its limit"),
+        "{said}"
+    );
+    assert!(said.contains("1 unsettled"), "{said}");
+}
+
+#[mooq::test(memory)]
+async fn one_that_blocks_with_a_paused_clock_fails() {
+    let said = failure(|| {
+        let test = Test::new("blocks")
+            .paused()
+            .limit(Duration::from_millis(20));
+        test.run(|_| async { thread::park() });
+    });
+    assert!(said.starts_with("the test still runs after 20ms"), "{said}");
+}
+
+#[mooq::test(memory)]
+async fn a_seed_that_fails_is_the_last() {
+    let said = failure(|| {
+        let test = Test::new("fails").seeds(3..9);
+        test.run(|_| async { panic!("with the first of them") });
+    });
+    assert_eq!(said, "with the first of them");
+}
+
+/// Runs one of the tests above again, which is to fail, and gives what it says.
+fn rerun(test: &str, variables: &[(&str, &str)]) -> String {
+    let mut program = Command::new(env::current_exe().unwrap());
+    program.args(["--exact", "--include-ignored", test]);
+    program.envs(variables.iter().copied());
+    let output = program.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success(), "it passes: {said}");
+    said
+}
+
+#[test]
+fn a_broker_that_is_unknown_fails_the_test() {
+    let said = rerun("it_connects", &[("MOOQ_TEST_BROKER", "rabbit")]);
+    let expected = "MOOQ_TEST_BROKER is 'rabbit', \
+                    expected memory, rabbitmq or amqp://user:password@host:port";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
+fn a_rabbitmq_that_does_not_answer_fails_the_test() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let variables = [
+        ("MOOQ_TEST_BROKER", "amqp://127.0.0.1"),
+        ("MOOQ_TEST_MANAGEMENT", url.as_str()),
+    ];
+    let said = rerun("it_connects", &variables);
+    if cfg!(feature = "rabbit") {
+        let expected = "RabbitMQ's management plugin, which makes virtual hosts, does not answer";
+        assert!(said.contains(expected), "{said}");
+    } else {
+        assert!(said.contains("needs mooq's feature 'rabbit'"), "{said}");
+    }
+}
+
+#[test]
+fn no_docker_engine_fails_the_test() {
+    let variables = [
+        ("MOOQ_TEST_BROKER", "rabbitmq"),
+        ("DOCKER_HOST", "tcp://127.0.0.1:1"),
+    ];
+    let said = rerun("it_connects", &variables);
+    if cfg!(feature = "testcontainers") {
+        assert!(said.contains("none starts from image"), "{said}");
+        assert!(said.contains("Is there a Docker engine?"), "{said}");
+    } else {
+        assert!(said.contains("needs mooq's feature"), "{said}");
+    }
+}
+
+#[test]
+fn one_that_needs_memory_is_not_passed_elsewhere() {
+    let said = rerun(
+        "the_broker_is_in_memory",
+        &[("MOOQ_TEST_BROKER", "amqp://127.0.0.1")],
+    );
+    assert!(
+        said.contains("this test needs the in-memory broker"),
+        "{said}"
+    );
+}
