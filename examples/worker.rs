@@ -1,0 +1,250 @@
+//! A worker that tries again later what fails, and puts aside what keeps failing.
+//!
+//! ```console
+//! $ cargo test --example worker
+//! $ MOOQ_TEST_BROKER=rabbitmq cargo test --example worker --features testcontainers
+//! $ cargo run --example worker
+//! ```
+//!
+//! A mail that cannot be sent is rejected, and so goes to the queue `mails-later`. There it expires
+//! after a while, and so comes back. RabbitMQ counts how often that was, in the header `x-death`:
+//! after the third time the mail is put into `mails-failed`, for somebody to look at. The worker
+//! can be stopped at any time, since whatever waits is in a queue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use mooq::{Channel, Connection, Delivery, FailurePolicy, FieldValue, InMemoryBroker, Outcome};
+use serde::{Deserialize, Serialize};
+
+/// How often a mail is tried.
+const TRIES: i64 = 3;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Mail {
+    to: String,
+}
+
+/// Begins to send the mails that come to the queue `mails`, by `send`, while events of `conn` are
+/// processed.
+async fn start(
+    conn: &Connection,
+    later: Duration,
+    send: impl Fn(&Mail) -> Result<(), String> + Send + Sync + 'static,
+) -> mooq::Result<()> {
+    let chan = conn.create_channel().await?;
+    chan.declare_queue("mails-failed").await?;
+    // What expires here goes back to the default exchange, and by it to the queue `mails`.
+    let back = chan.declare_queue("mails-later");
+    back.argument("x-dead-letter-exchange", "")
+        .argument("x-dead-letter-routing-key", "mails")
+        .argument("x-message-ttl", later.as_millis() as i64)
+        .await?;
+    let send = Arc::new(send);
+    chan.register_consumer("mails", "direct")
+        .queue("mails")
+        .queue_argument("x-dead-letter-exchange", "")
+        .queue_argument("x-dead-letter-routing-key", "mails-later")
+        .on_error(FailurePolicy::Reject)
+        .callback({
+            let chan = chan.clone();
+            move |mail: Delivery<Mail>| handle(chan.clone(), Arc::clone(&send), mail)
+        })
+        .await?;
+    Ok(())
+}
+
+async fn handle(
+    chan: Channel,
+    send: Arc<impl Fn(&Mail) -> Result<(), String>>,
+    mail: Delivery<Mail>,
+) -> Result<Outcome, mooq::Error> {
+    match send(&mail.msg) {
+        Ok(()) => Ok(Outcome::Ack),
+        Err(_) if rejections(&mail) + 1 < TRIES => Ok(Outcome::Reject),
+        Err(why) => {
+            // Acknowledged only when the broker has it where it is put aside.
+            let aside = chan.publish("", &mail.msg).routing_key("mails-failed");
+            aside.header("why", why).mandatory().await?;
+            Ok(Outcome::Ack)
+        }
+    }
+}
+
+/// How often the worker has rejected this mail before.
+fn rejections(mail: &Delivery<Mail>) -> i64 {
+    let Some(FieldValue::Array(deaths)) = mail.properties.headers.get("x-death") else {
+        return 0;
+    };
+    let is = |value: Option<&FieldValue>, text| value.and_then(FieldValue::as_str) == Some(text);
+    let counts = deaths.iter().filter_map(|death| match death {
+        FieldValue::Table(death)
+            if is(death.get("queue"), "mails") && is(death.get("reason"), "rejected") =>
+        {
+            death.get("count")?.as_i64()
+        }
+        _ => None,
+    });
+    counts.sum()
+}
+
+/// Sends one mail, and fails to send another.
+#[derive(Parser)]
+struct Args {
+    /// Where the broker is, for example amqp://localhost:5672
+    #[arg(long, default_value = "memory://localhost:5672")]
+    url: String,
+}
+
+#[tokio::main]
+async fn main() -> mooq::Result<()> {
+    let args = Args::parse();
+    let broker = InMemoryBroker::new("localhost", 5672);
+    broker.run(); // memory://localhost:5672 leads here.
+
+    let conn = mooq::connect(&args.url).await?;
+    start(&conn, Duration::from_millis(50), |mail| {
+        println!("to {}", mail.to);
+        if mail.to == "nobody" {
+            return Err("there is no nobody".into());
+        }
+        Ok(())
+    })
+    .await?;
+
+    let chan = conn.create_channel().await?;
+    for to in ["ada", "nobody"] {
+        let mail = Mail { to: to.into() };
+        chan.publish("mails", &mail).await?;
+    }
+    // A service that stays says `.with_graceful_shutdown(…)` instead.
+    conn.process_events().until_idle().await?;
+    let failed = chan.get::<Mail>("mails-failed").await?.ack().await?;
+    println!("put aside: to {}", failed.to);
+    conn.close().await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use mooq::testing::TestBroker;
+    use mooq::{DeadLetterReason, InMemoryBroker};
+
+    use super::*;
+
+    /// As long as a message may take on a busy RabbitMQ. Nothing waits that long unless it fails.
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// The addresses that the worker has tried to send to.
+    #[derive(Default, Clone)]
+    struct Tried(Arc<Mutex<Vec<String>>>);
+
+    impl Tried {
+        fn note(&self, mail: &Mail) -> usize {
+            let mut tried = self.0.lock().unwrap();
+            tried.push(mail.to.clone());
+            tried.iter().filter(|to| **to == mail.to).count()
+        }
+
+        fn all(&self) -> Vec<String> {
+            self.0.lock().unwrap().clone()
+        }
+    }
+
+    /// Runs the worker in the background, and gives a channel of somebody who has mails to send.
+    async fn work(
+        broker: &TestBroker,
+        later: Duration,
+        send: impl Fn(&Mail) -> Result<(), String> + Send + Sync + 'static,
+    ) -> mooq::Result<Channel> {
+        let worker = broker.connect().await?;
+        start(&worker, later, send).await?;
+        tokio::spawn(async move { worker.process_events().await });
+        broker.connect().await?.create_channel().await
+    }
+
+    async fn order(chan: &Channel, to: &str) -> mooq::Result<()> {
+        chan.publish("mails", &Mail { to: to.into() }).await
+    }
+
+    #[mooq::test]
+    async fn what_fails_once_is_sent_later(broker: TestBroker) -> mooq::Result<()> {
+        let (tried, (sent, mut mails)) = (Tried::default(), tokio::sync::mpsc::channel(9));
+        let note = tried.clone();
+        let chan = work(&broker, Duration::from_millis(50), move |mail| {
+            if mail.to == "ada" && note.note(mail) == 1 {
+                return Err("busy".into());
+            }
+            sent.try_send(mail.to.clone()).map_err(|e| e.to_string())
+        })
+        .await?;
+
+        order(&chan, "ada").await?;
+        order(&chan, "grace").await?;
+
+        // The one that failed holds up nobody.
+        assert_eq!(mails.recv().await.unwrap(), "grace");
+        assert_eq!(mails.recv().await.unwrap(), "ada");
+        assert_eq!(tried.all(), ["ada", "ada"]);
+        Ok(())
+    }
+
+    #[mooq::test]
+    async fn what_fails_three_times_is_put_aside(broker: TestBroker) -> mooq::Result<()> {
+        let tried = Tried::default();
+        let note = tried.clone();
+        let chan = work(&broker, Duration::from_millis(10), move |mail| {
+            note.note(mail);
+            Err("no such address".into())
+        })
+        .await?;
+
+        order(&chan, "nobody").await?;
+
+        let failed = chan.get::<Mail>("mails-failed").timeout(SOON).await?;
+        assert_eq!(failed.msg.to, "nobody");
+        let why = failed.properties.headers.get("why");
+        assert_eq!(why.and_then(FieldValue::as_str), Some("no such address"));
+        assert_eq!(tried.all(), ["nobody"; 3]);
+        failed.ack().await?;
+        Ok(())
+    }
+
+    #[mooq::test]
+    async fn a_mail_waits_for_the_worker(broker: TestBroker) -> mooq::Result<()> {
+        let worker = broker.connect().await?;
+        start(&worker, SOON, |_| Ok(())).await?;
+        let chan = broker.connect().await?.create_channel().await?;
+        order(&chan, "ada").await?;
+        worker.close().await?;
+
+        let mail = chan.get::<Mail>("mails").timeout(SOON).await?;
+        assert_eq!(mail.ack().await?.to, "ada");
+        Ok(())
+    }
+
+    /// Half an hour between the tries, as in production: time passes by itself here.
+    #[mooq::test(paused)]
+    async fn the_tries_are_half_an_hour_apart(
+        broker: TestBroker,
+        memory: InMemoryBroker,
+    ) -> mooq::Result<()> {
+        let later = Duration::from_secs(30 * 60);
+        let recording = memory.record(100);
+        let chan = work(&broker, later, |_| Err("busy".into())).await?;
+
+        let began = tokio::time::Instant::now();
+        order(&chan, "ada").await?;
+        let failed = chan.get::<Mail>("mails-failed").timeout(3 * later).await?;
+        failed.ack().await?;
+
+        assert_eq!(began.elapsed().as_secs() / 60, 60);
+        let deaths = recording.dead_letters();
+        deaths.reason(DeadLetterReason::Rejected).assert_times(2);
+        let deaths = recording.dead_letters();
+        deaths.reason(DeadLetterReason::Expired).assert_times(2);
+        Ok(())
+    }
+}
