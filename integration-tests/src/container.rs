@@ -28,6 +28,12 @@ impl Image {
         Self::named("MOOQ_RABBITMQ_3_10_IMAGE", "rabbitmq:3.10-management")
     }
 
+    /// Its name and tag.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
     fn named(variable: &str, otherwise: &str) -> Self {
         Self(env::var(variable).unwrap_or_else(|_| otherwise.into()))
     }

@@ -1,5 +1,6 @@
 //! Running every scenario on every version of one sort of broker, each as a test of its own.
 
+use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::{Arc, mpsc};
@@ -77,37 +78,46 @@ fn trial(scenario: Scenario, kind: BackendKind, backend: Arc<Backend>) -> Trial 
     }
 }
 
-/// Runs a scenario in a thread of its own, which bears its name, so that one which blocks fails
-/// instead of holding up the suite for ever.
+/// Runs a scenario.
 ///
 /// # Panics
 /// If the scenario does, or if it takes too long.
 pub fn run(scenario: Scenario, backend: &Backend) {
     let _turn = backend.turn(scenario.disturbs_others());
     let fixture = Fixture::new(backend.broker(scenario.name), scenario.name);
-    let (ended, end) = mpsc::channel();
-    let named = thread::Builder::new().name(scenario.name.to_owned());
-    let spawned = named.spawn(move || {
-        let outcome = panic::catch_unwind(AssertUnwindSafe(|| run_here(scenario, fixture)));
-        // Nobody listens any more if it was taken for blocked.
-        let _ = ended.send(outcome);
-    });
-    spawned.expect("a thread starts");
-    match end.recv_timeout(BLOCKED) {
-        Ok(Ok(())) => {}
-        Ok(Err(panic)) => panic::resume_unwind(panic),
-        Err(_) => panic!("{} has been blocked for {BLOCKED:?}", scenario.name),
-    }
-}
-
-fn run_here(scenario: Scenario, fixture: Fixture) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a tokio runtime starts");
-    runtime.block_on(async {
+    in_a_thread(scenario.name, BLOCKED, move || async move {
         tokio::time::timeout(LIMIT, (scenario.run)(fixture))
             .await
             .unwrap_or_else(|_| panic!("{} still runs after {LIMIT:?}", scenario.name));
     });
+}
+
+/// Runs a test in a thread of its own, which bears its name, so that one which blocks fails
+/// instead of holding up the suite for ever.
+///
+/// # Panics
+/// If the test does, or if it takes too long.
+pub fn in_a_thread<F: Future<Output = ()>>(
+    name: &'static str,
+    limit: Duration,
+    test: impl FnOnce() -> F + Send + 'static,
+) {
+    let (ended, end) = mpsc::channel();
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a tokio runtime starts");
+            runtime.block_on(test());
+        }));
+        // Nobody listens any more if it was taken for blocked.
+        let _ = ended.send(outcome);
+    });
+    spawned.expect("a thread starts");
+    match end.recv_timeout(limit) {
+        Ok(Ok(())) => {}
+        Ok(Err(panic)) => panic::resume_unwind(panic),
+        Err(_) => panic!("{name} is not over after {limit:?}"),
+    }
 }

@@ -10,6 +10,9 @@
 //!   one container for all scenarios of a version. Ignored unless asked for with
 //!   `--include-ignored`, as `run-all` does.
 //!
+//! `tests/faults.rs` is a suite of its own: what becomes of a workload when its broker fails, see
+//! [`faults`].
+//!
 //! A test is named after version, file and scenario: `v4_0::acks::acks_are_per_channel`.
 
 pub mod backend;
@@ -18,6 +21,7 @@ pub mod control;
 pub mod differential;
 pub mod example;
 pub mod expect;
+pub mod faults;
 pub mod fixture;
 pub mod harness;
 pub mod raw;

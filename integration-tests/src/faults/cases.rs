@@ -1,0 +1,204 @@
+//! The cases in which one fault strikes a workload once.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use mooq::{ErrorKind, Event};
+use tokio::time::Instant;
+
+use super::channel_errors::channels_closed_403_404_405_406;
+use super::endurance::{
+    futures_dropped_at_random, handles_dropped_without_closing,
+    thousands_of_channels_closed_by_the_broker,
+};
+use super::queue_deletion::queue_deleted_under_its_consumers;
+use super::site::{Fault, Site};
+use super::workload::{Plan, Workload};
+
+/// The deadline of every call.
+pub(super) const DEADLINE: Duration = Duration::from_secs(3);
+
+/// Short, so that a broker that freezes is given up soon.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// How long the first publish may take to be confirmed, once the broker answers again.
+const RECOVERY: Duration = Duration::from_secs(1);
+
+/// How long RabbitMQ keeps back the refusal of a login from clients that do not ask for the
+/// reason. An attempt that it refuses takes as long, and the next one is made afterwards.
+const LOGIN_REFUSAL: Duration = Duration::from_secs(3);
+
+/// How long a fault may take to be felt. Reached only if it never is.
+const FELT: Duration = Duration::from_secs(30);
+
+/// How many publishes may fail or go through before a fault counts as felt.
+const SOME: u64 = 20;
+
+/// A case: its name, and what it does on a broker. It fails by panicking.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// Its name, which says what goes wrong.
+    pub name: &'static str,
+    /// The brokers that it can be tried on.
+    pub on: On,
+    /// What it does.
+    pub run: for<'a> fn(&'a Site, &'static str) -> BoxFuture<'a, ()>,
+}
+
+/// The brokers that a case can be tried on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum On {
+    /// In memory and RabbitMQ.
+    Both,
+    /// RabbitMQ alone: its fault is none that the in-memory broker knows.
+    RabbitMq,
+}
+
+/// Every case.
+#[must_use]
+pub fn all() -> Vec<Case> {
+    macro_rules! cases {
+        ($($name:ident: $fault:ident,)+) => { vec![$(Case {
+            name: stringify!($name),
+            on: On::Both,
+            run: |site, name| Box::pin(survives(site, name, Fault::$fault)),
+        }),+] };
+    }
+    let mut all = cases! {
+        killed: Killed,
+        stopped_and_started: Stopped,
+        paused: Paused,
+        network_cut: NetworkCut,
+        network_frozen: NetworkFrozen,
+        network_slow: NetworkSlow,
+        connections_closed_by_rabbitmqctl: ConnectionsClosed,
+        memory_alarm: MemoryAlarm,
+        disk_alarm: DiskAlarm,
+        password_changed_and_changed_back: PasswordChanged,
+    };
+    all.extend([
+        Case {
+            name: "channels_closed_403_404_405_406",
+            on: On::Both,
+            run: |site, name| Box::pin(channels_closed_403_404_405_406(site, name)),
+        },
+        Case {
+            name: "queue_deleted_under_its_consumers",
+            on: On::Both,
+            run: |site, name| Box::pin(queue_deleted_under_its_consumers(site, name)),
+        },
+        Case {
+            name: "thousands_of_channels_closed_by_the_broker",
+            on: On::Both,
+            run: |site, name| Box::pin(thousands_of_channels_closed_by_the_broker(site, name)),
+        },
+        Case {
+            name: "futures_dropped_at_random",
+            on: On::Both,
+            run: |site, name| Box::pin(futures_dropped_at_random(site, name)),
+        },
+        Case {
+            name: "handles_dropped_without_closing",
+            on: On::Both,
+            run: |site, name| Box::pin(handles_dropped_without_closing(site, name)),
+        },
+    ]);
+    all
+}
+
+/// A workload on `site` that flows.
+pub(super) async fn flowing(site: &Site, name: &str) -> Workload {
+    let options = site.options().heartbeat(HEARTBEAT);
+    let workload = Workload::begin(Plan::new(name, options, DEADLINE)).await;
+    workload.flows().await.expect("the workload is at work");
+    workload
+}
+
+/// Ends a workload that flows, says what came of it, and asserts what always must hold.
+pub(super) async fn ends_well(workload: Workload, name: &str, site: &Site) {
+    workload.flows().await.expect("the workload is at work");
+    let verdict = workload.finish().await;
+    println!("{} on {}: {verdict}", name, site.kind());
+    verdict.assert();
+}
+
+async fn survives(site: &Site, name: &str, fault: Fault) {
+    let workload = flowing(site, name).await;
+    let mark = workload.journal().mark();
+    let struck = site.strike(fault).await;
+    let lost = felt(&workload, mark, fault, site).await;
+
+    let mending = Instant::now();
+    // Confirms come between the faults that interrupt nothing, and again when the others end.
+    let begin = lost.filter(|_| fault == Fault::ConnectionsClosed);
+    let first = workload
+        .record()
+        .first_confirm(begin.unwrap_or(mending), FELT);
+    let (answering, confirmed) = tokio::join!(struck.mend(), first);
+    let confirmed = confirmed.expect("publishes are confirmed again");
+    let answering = begin.unwrap_or(answering);
+    let took = confirmed.saturating_duration_since(answering);
+    println!("{name} on {}: first confirm after {took:?}", site.kind());
+    let held_up = workload.timing().held_up(answering, confirmed);
+    let limit = match fault {
+        Fault::PasswordChanged => RECOVERY + LOGIN_REFUSAL,
+        _ => RECOVERY,
+    };
+    assert!(took <= limit + held_up, "recovery took {took:?}");
+
+    ends_well(workload, name, site).await;
+}
+
+/// Waits until `fault` is felt. If connections are lost by it, the time when the last was.
+async fn felt(workload: &Workload, mark: usize, fault: Fault, site: &Site) -> Option<Instant> {
+    match fault {
+        Fault::Killed | Fault::Stopped | Fault::NetworkCut | Fault::ConnectionsClosed => {
+            Some(lost(workload, mark).await)
+        }
+        // Only RabbitMQ has heartbeats that can fail to come.
+        Fault::Paused | Fault::NetworkFrozen if site.is_rabbitmq() => {
+            Some(lost(workload, mark).await)
+        }
+        Fault::Paused | Fault::NetworkFrozen | Fault::MemoryAlarm | Fault::DiskAlarm => {
+            more(workload, |counts| counts.unknown).await;
+            None
+        }
+        Fault::NetworkSlow => {
+            more(workload, |counts| counts.confirmed).await;
+            None
+        }
+        Fault::PasswordChanged => {
+            let at = lost(workload, mark).await;
+            let refused = workload.journal().first(mark, FELT, |entry| {
+                matches!(&entry.event, Event::AttemptFailed(err)
+                    if err.kind() == ErrorKind::AuthenticationFailed)
+            });
+            refused.await.expect("the old password is refused");
+            Some(at)
+        }
+    }
+}
+
+/// Waits until both connections are lost, and says when.
+async fn lost(workload: &Workload, mark: usize) -> Instant {
+    let mut last = None;
+    for of in ["publishing", "consuming"] {
+        let lost = workload.journal().first(mark, FELT, |entry| {
+            entry.of == of && matches!(entry.event, Event::Lost(_))
+        });
+        let lost = lost
+            .await
+            .unwrap_or_else(|| panic!("the {of} connection is lost"));
+        last = last.max(Some(lost.at));
+    }
+    last.expect("there are two")
+}
+
+/// Waits until a count has grown.
+async fn more(workload: &Workload, count: impl Fn(&super::record::Counts) -> u64) {
+    let before = count(&workload.record().counts());
+    let grown = workload
+        .record()
+        .until(FELT, |counts| count(counts) >= before + SOME);
+    grown.await.expect("the fault is felt");
+}

@@ -1,0 +1,302 @@
+//! A TCP proxy on loopback that fails as networks do.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// How much is carried at once.
+const CHUNK: usize = 16 * 1024;
+
+/// How the network is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// As it should be.
+    Sound,
+    /// Connections are reset, and new ones as soon as they are made.
+    Cut,
+    /// Nothing gets through in either direction, while connections stay open. What was sent
+    /// arrives when it is over.
+    Frozen,
+    /// Each 16 KiB, or less, arrives so much later: a long line and a narrow one.
+    Slow(Duration),
+}
+
+/// A port of this machine that leads to a broker. The broker may move; the port stays.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    /// Cases come and go with runtimes of their own; the proxy needs one that stays. None once
+    /// dropped.
+    runtime: Option<Runtime>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    network: watch::Sender<Network>,
+    upstream: Mutex<SocketAddr>,
+}
+
+impl Proxy {
+    /// A proxy that leads to `upstream`.
+    ///
+    /// # Panics
+    /// If there is no port for it.
+    #[must_use]
+    pub fn to(upstream: SocketAddr) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("proxy")
+            .enable_all()
+            .build()
+            .expect("a tokio runtime starts");
+        // Not by block_on, which would not do in a task.
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
+        let nonblocking = listener.set_nonblocking(true);
+        nonblocking.expect("a socket can be made nonblocking");
+        let in_runtime = runtime.enter();
+        let listener = TcpListener::from_std(listener).expect("the runtime takes the socket");
+        drop(in_runtime);
+        let address = listener.local_addr().expect("a listener has an address");
+        let shared = Arc::new(Shared {
+            network: watch::Sender::new(Network::Sound),
+            upstream: Mutex::new(upstream),
+        });
+        runtime.spawn(listen(listener, Arc::clone(&shared)));
+        Self {
+            address,
+            shared,
+            runtime: Some(runtime),
+        }
+    }
+
+    /// The port of this machine.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// From here on new connections lead there.
+    pub fn lead_to(&self, upstream: SocketAddr) {
+        *self.shared.upstream() = upstream;
+    }
+
+    /// Makes the network so.
+    pub fn set(&self, network: Network) {
+        self.shared.network.send_replace(network);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Waits for nothing, so that it may be called from a task.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Shared {
+    fn upstream(&self) -> std::sync::MutexGuard<'_, SocketAddr> {
+        self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Network {
+        *self.network.borrow()
+    }
+
+    /// Waits while the network is frozen.
+    async fn thawed(&self) {
+        let mut network = self.network.subscribe();
+        // The sender is in this very struct.
+        let _ = network.wait_for(|now| *now != Network::Frozen).await;
+    }
+
+    /// Waits until the network is cut.
+    async fn cut(&self) {
+        let mut network = self.network.subscribe();
+        let _ = network.wait_for(|now| *now == Network::Cut).await;
+    }
+}
+
+async fn listen(listener: TcpListener, shared: Arc<Shared>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            shared.thawed().await;
+            if shared.now() == Network::Cut {
+                reset(&client);
+                return;
+            }
+            let upstream = *shared.upstream();
+            match TcpStream::connect(upstream).await {
+                Ok(broker) => carry(client, broker, &shared).await,
+                // What the client would see without a proxy.
+                Err(_) => reset(&client),
+            }
+        });
+    }
+}
+
+/// The peer sees a reset when `stream` is dropped, and no orderly end.
+fn reset(stream: &TcpStream) {
+    // It only fails for a socket that is gone already.
+    let _ = stream.set_zero_linger();
+}
+
+/// Carries both directions until one end is closed or the network is cut.
+async fn carry(mut client: TcpStream, mut broker: TcpStream, shared: &Shared) {
+    for stream in [&client, &broker] {
+        // The proxy must not be slower than what it stands for.
+        let _ = stream.set_nodelay(true);
+        reset(stream);
+    }
+    // Borrowed halves: owned ones would end in good order when they are dropped.
+    let (from_client, to_client) = client.split();
+    let (from_broker, to_broker) = broker.split();
+    // An end of one direction is passed on as such, and the other goes on; an error ends both.
+    let both = async {
+        tokio::try_join!(
+            one_way(from_client, to_broker, shared),
+            one_way(from_broker, to_client, shared)
+        )
+    };
+    tokio::select! {
+        () = shared.cut() => {}
+        _ = both => {}
+    }
+}
+
+async fn one_way(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, shared: &Shared) -> io::Result<()> {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        shared.thawed().await;
+        let length = from.read(&mut chunk).await?;
+        shared.thawed().await;
+        if length == 0 {
+            return to.shutdown().await;
+        }
+        if let Network::Slow(delay) = shared.now() {
+            sleep(delay).await;
+        }
+        to.write_all(&chunk[..length]).await?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinHandle;
+
+    use super::*;
+    use crate::within;
+
+    /// Where whatever is sent comes back.
+    async fn echo() -> (SocketAddr, JoinHandle<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut from, mut to) = stream.into_split();
+                    let _ = tokio::io::copy(&mut from, &mut to).await;
+                });
+            }
+        });
+        (address, task)
+    }
+
+    async fn client(proxy: &Proxy) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", proxy.port()))
+            .await
+            .unwrap()
+    }
+
+    /// A new connection is reset, while it is made or afterwards.
+    async fn is_reset(proxy: &Proxy) {
+        let ended = within("the end", async {
+            let address = ("127.0.0.1", proxy.port());
+            TcpStream::connect(address).await?.read(&mut [0; 1]).await
+        });
+        let ended = ended.await;
+        assert!(ended.is_err(), "{ended:?}");
+    }
+
+    async fn comes_back(client: &mut TcpStream, text: &str) -> io::Result<()> {
+        client.write_all(text.as_bytes()).await?;
+        let mut back = vec![0; text.len()];
+        within("the echo", client.read_exact(&mut back)).await?;
+        assert_eq!(back, text.as_bytes());
+        Ok(())
+    }
+
+    #[tokio::test]
+    async fn what_is_sound_carries_and_what_is_cut_resets() {
+        let (address, _echo) = echo().await;
+        let proxy = Proxy::to(address);
+        let mut before = client(&proxy).await;
+        comes_back(&mut before, "before").await.unwrap();
+
+        proxy.set(Network::Cut);
+        let ended = within("the end", before.read(&mut [0; 1])).await;
+        assert!(ended.is_err(), "{ended:?}");
+        is_reset(&proxy).await;
+
+        proxy.set(Network::Sound);
+        comes_back(&mut client(&proxy).await, "after")
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_frozen_arrives_when_it_thaws() {
+        let (address, _echo) = echo().await;
+        let proxy = Proxy::to(address);
+        let mut one = client(&proxy).await;
+        comes_back(&mut one, "before").await.unwrap();
+
+        proxy.set(Network::Frozen);
+        one.write_all(b"during").await.unwrap();
+        let mut back = [0; 6];
+        let nothing = tokio::time::timeout(Duration::from_millis(50), one.read_exact(&mut back));
+        assert!(nothing.await.is_err(), "nothing gets through");
+
+        proxy.set(Network::Sound);
+        within("the echo", one.read_exact(&mut back)).await.unwrap();
+        assert_eq!(&back, b"during");
+    }
+
+    #[tokio::test]
+    async fn what_is_slow_takes_its_time_each_way() {
+        let (address, _echo) = echo().await;
+        let proxy = Proxy::to(address);
+        let mut one = client(&proxy).await;
+        comes_back(&mut one, "before").await.unwrap();
+
+        let delay = Duration::from_millis(30);
+        proxy.set(Network::Slow(delay));
+        let began = std::time::Instant::now();
+        comes_back(&mut one, "during").await.unwrap();
+        assert!(began.elapsed() >= 2 * delay);
+    }
+
+    #[tokio::test]
+    async fn a_broker_that_is_away_is_a_reset_until_it_is_somewhere_else() {
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nobody = gone.local_addr().unwrap();
+        drop(gone);
+        let proxy = Proxy::to(nobody);
+        is_reset(&proxy).await;
+
+        let (address, _echo) = echo().await;
+        proxy.lead_to(address);
+        comes_back(&mut client(&proxy).await, "here").await.unwrap();
+    }
+}

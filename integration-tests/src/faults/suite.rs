@@ -1,0 +1,66 @@
+//! The test target: every case on every broker that it is for.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Trial};
+
+use super::cases::{self, Case, On};
+use super::site::Site;
+use crate::container::Image;
+use crate::harness;
+
+/// How long a case may take, in the full form too. Reached only by one that hangs.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// The `main` of the target.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::from_args();
+    let rabbitmq = Arc::<Mutex<Option<Site>>>::default();
+    let mut trials = Vec::new();
+    for case in cases::all() {
+        if case.on == On::Both {
+            let name = format!("memory::{}", case.name);
+            trials.push(Trial::test(name, move || {
+                harness::in_a_thread(case.name, LIMIT, move || async move {
+                    (case.run)(&Site::memory(case.name), case.name).await;
+                });
+                Ok(())
+            }));
+        }
+        let (name, site) = (format!("rabbitmq::{}", case.name), Arc::clone(&rabbitmq));
+        let trial = Trial::test(name, move || {
+            on_rabbitmq(case, &site);
+            Ok(())
+        });
+        trials.push(
+            trial
+                .with_kind("needs Docker: integration-tests/run-all")
+                .with_ignored_flag(true),
+        );
+    }
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    drop(rabbitmq);
+    conclusion.exit_code()
+}
+
+/// Runs a case on the container that is there, when it is its turn: what happens to the broker
+/// happens to all of its clients. A case that fails leaves it as it may be, so the next has
+/// another one.
+fn on_rabbitmq(case: Case, shared: &Mutex<Option<Site>>) {
+    let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
+    let site = shared.take();
+    let (done, sound) = std::sync::mpsc::channel();
+    harness::in_a_thread(case.name, LIMIT, move || async move {
+        let site = match site {
+            Some(site) => site,
+            None => Site::rabbitmq(&Image::current()).await,
+        };
+        (case.run)(&site, case.name).await;
+        // The other end waits for it.
+        let _ = done.send(site);
+    });
+    *shared = sound.try_recv().ok();
+}

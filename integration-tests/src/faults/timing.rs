@@ -1,0 +1,236 @@
+//! Whether calls end by their deadlines, on a machine that may be busy.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, sleep_until};
+
+/// How much later than its deadline a call may end.
+pub const MARGIN: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether the machine is in time.
+const TICK: Duration = Duration::from_millis(5);
+
+/// Being late by less counts as being in time: timers are exact to a millisecond.
+const PUNCTUAL: Duration = Duration::from_millis(3);
+
+/// Measures calls. Clones share what was measured.
+///
+/// A call cannot end while its runtime is held up, by other processes or by other tasks. How long
+/// that was is measured too, by a timer beside the calls, and what of it falls between a call's
+/// deadline and its end is no fault of the call's: so the margin can be as small as it is.
+#[derive(Debug, Clone)]
+pub struct Timing {
+    measured: Arc<Mutex<Measured>>,
+    _ticking: Arc<AbortOnDrop>,
+}
+
+#[derive(Debug, Default)]
+struct Measured {
+    /// When the runtime was held up: when a timer was due, and when it went off.
+    held_up: Vec<(Instant, Instant)>,
+    calls: u64,
+    /// Calls that ended after deadline and margin.
+    late: Vec<Call>,
+    /// The one that ended last by its deadline, or most after it.
+    worst: Option<Call>,
+}
+
+/// A call that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    /// What was called.
+    pub what: &'static str,
+    /// How long it may take.
+    pub limit: Duration,
+    began: Instant,
+    ended: Instant,
+}
+
+impl Call {
+    /// How long it took.
+    #[must_use]
+    pub fn took(&self) -> Duration {
+        self.ended - self.began
+    }
+
+    fn over(&self) -> Duration {
+        self.took().saturating_sub(self.limit)
+    }
+}
+
+impl Measured {
+    fn note(&mut self, call: Call) {
+        self.calls += 1;
+        if call.over() > MARGIN {
+            self.late.push(call);
+        }
+        if self.worst.is_none_or(|worst| worst.over() < call.over()) {
+            self.worst = Some(call);
+        }
+    }
+
+    fn overdue(&self) -> Vec<Call> {
+        let overdue = self.late.iter().filter(|call| {
+            let deadline = call.began + call.limit;
+            call.over() > MARGIN + self.held_up(deadline, call.ended)
+        });
+        overdue.copied().collect()
+    }
+
+    fn held_up(&self, begin: Instant, end: Instant) -> Duration {
+        let times = self.held_up.iter();
+        times
+            .map(|(due, off)| overlap((begin, end), (*due, *off)))
+            .sum()
+    }
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Timing {
+    /// Begins to measure the runtime that this is called on.
+    #[must_use]
+    pub fn begin() -> Self {
+        let measured = Arc::<Mutex<Measured>>::default();
+        let ticking = tokio::spawn(tick(Arc::clone(&measured)));
+        Self {
+            measured,
+            _ticking: Arc::new(AbortOnDrop(ticking.abort_handle())),
+        }
+    }
+
+    /// Measures a call.
+    pub async fn of<T>(
+        &self,
+        what: &'static str,
+        limit: Duration,
+        call: impl IntoFuture<Output = T>,
+    ) -> T {
+        let began = Instant::now();
+        let outcome = call.await;
+        let ended = Instant::now();
+        lock(&self.measured).note(Call {
+            what,
+            limit,
+            began,
+            ended,
+        });
+        outcome
+    }
+
+    /// How many calls have ended.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        lock(&self.measured).calls
+    }
+
+    /// The call that was most over its deadline, if any was.
+    #[must_use]
+    pub fn worst(&self) -> Option<Call> {
+        lock(&self.measured)
+            .worst
+            .filter(|call| !call.over().is_zero())
+    }
+
+    /// How long the runtime was held up at most.
+    #[must_use]
+    pub fn longest_hold_up(&self) -> Duration {
+        let measured = lock(&self.measured);
+        let longest = measured.held_up.iter().map(|(due, off)| *off - *due).max();
+        longest.unwrap_or_default()
+    }
+
+    /// The calls that ended later than deadline, margin and hold-ups can explain.
+    #[must_use]
+    pub fn overdue(&self) -> Vec<Call> {
+        lock(&self.measured).overdue()
+    }
+
+    /// For how long of this time the runtime was held up.
+    #[must_use]
+    pub fn held_up(&self, begin: Instant, end: Instant) -> Duration {
+        lock(&self.measured).held_up(begin, end)
+    }
+}
+
+/// How long two spans of time have in common.
+fn overlap(one: (Instant, Instant), other: (Instant, Instant)) -> Duration {
+    let begin = one.0.max(other.0);
+    one.1.min(other.1).saturating_duration_since(begin)
+}
+
+async fn tick(measured: Arc<Mutex<Measured>>) {
+    loop {
+        let due = Instant::now() + TICK;
+        sleep_until(due).await;
+        let off = Instant::now();
+        if off - due > PUNCTUAL {
+            lock(&measured).held_up.push((due, off));
+        }
+    }
+}
+
+fn lock(measured: &Mutex<Measured>) -> MutexGuard<'_, Measured> {
+    measured.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(1);
+
+    /// What was measured of a call that took so long, from `began`.
+    fn took(time: Duration, began: Instant) -> Measured {
+        let mut measured = Measured::default();
+        measured.note(Call {
+            what: "call",
+            limit: LIMIT,
+            began,
+            ended: began + time,
+        });
+        measured
+    }
+
+    #[test]
+    fn a_call_is_overdue_that_ends_later_than_its_margin() {
+        let began = Instant::now();
+        assert_eq!(took(LIMIT, began).overdue().len(), 0);
+        assert_eq!(took(LIMIT + MARGIN, began).overdue().len(), 0);
+        let late = took(LIMIT + MARGIN + TICK, began).overdue();
+        assert_eq!(late.len(), 1);
+        assert_eq!(late[0].took(), LIMIT + MARGIN + TICK);
+    }
+
+    #[test]
+    fn what_was_held_up_after_its_deadline_may_end_so_much_later() {
+        let began = Instant::now();
+        let deadline = began + LIMIT;
+        let mut measured = took(LIMIT + 2 * MARGIN, began);
+        assert_eq!(measured.overdue().len(), 1);
+        // Before its deadline, it is no excuse.
+        measured.held_up.push((began, deadline));
+        assert_eq!(measured.overdue().len(), 1);
+        measured
+            .held_up
+            .push((deadline - MARGIN, deadline + MARGIN));
+        assert_eq!(measured.overdue().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn calls_are_counted_and_give_what_they_give() {
+        let timing = Timing::begin();
+        assert_eq!(timing.of("ready", LIMIT, async { 1 }).await, 1);
+        assert_eq!(timing.calls(), 1);
+        assert!(timing.worst().is_none());
+    }
+}
