@@ -1,9 +1,16 @@
 //! What recovery does that a live broker cannot be made to show at will.
 
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test's helpers fail as the test does"
+)]
+
 use std::time::Duration;
 
 use mooq::{
-    ConnectInMemory, ConnectOptions, Connection, ErrorKind, Event, Events, InMemoryBroker, Scheme,
+    ConnectInMemory, ConnectOptions, Connection, ConnectionState, ErrorKind, Event, Events,
+    InMemoryBroker, Scheme,
 };
 
 fn options_of(host: &str) -> ConnectOptions {
@@ -126,7 +133,7 @@ async fn events_that_are_not_read_in_time_are_counted() {
     tokio::time::sleep(Duration::from_secs(600)).await;
     drop(down);
     let mut state = conn.state();
-    state.wait_for(|state| state.is_connected()).await.unwrap();
+    state.wait_for(ConnectionState::is_connected).await.unwrap();
     let first = events.next().await;
     assert!(
         matches!(first, Some(Event::Missed(missed)) if missed > 500),
