@@ -7,6 +7,7 @@ use mooq::{ErrorKind, Event};
 use tokio::time::Instant;
 
 use super::channel_errors::channels_closed_403_404_405_406;
+use super::cluster::cluster_leader_killed;
 use super::endurance::{
     futures_dropped_at_random, handles_dropped_without_closing,
     thousands_of_channels_closed_by_the_broker,
@@ -101,6 +102,11 @@ pub fn all() -> Vec<Case> {
             name: "handles_dropped_without_closing",
             on: On::Both,
             run: |site, name| Box::pin(handles_dropped_without_closing(site, name)),
+        },
+        Case {
+            name: "cluster_leader_killed",
+            on: On::RabbitMq,
+            run: |_, name| Box::pin(cluster_leader_killed(name)),
         },
     ]);
     all

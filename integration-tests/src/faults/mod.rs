@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `suite` | the test target: every case on every broker that it is for |
 //! | `cases` | the cases in which one fault strikes once |
-//! | `channel_errors`, `queue_deletion` | cases in which something else happens |
+//! | `channel_errors`, `queue_deletion`, `cluster` | cases in which something else happens |
 //! | `endurance` | what wears a client out: closed channels, dropped futures and handles |
 //! | `soak`, `chance` | faults at random, for as long as one likes |
 //! | `site` | the broker of a case, and the faults that it knows |
@@ -22,6 +22,7 @@
 pub mod cases;
 pub mod chance;
 pub mod channel_errors;
+mod cluster;
 mod endurance;
 pub mod journal;
 pub mod node;

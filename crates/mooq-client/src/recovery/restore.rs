@@ -226,6 +226,9 @@ impl<'a> Scratch<'a> {
                 Ok(Ok(done))
             }
             Err(err) if err.scope() == ErrorScope::Channel => Ok(Err(err)),
+            // RabbitMQ takes a minute over a queue whose node is down, and nothing else is to wait
+            // for that: the channel is given up. If all hangs, no other one opens.
+            Err(err) if err.kind() == ErrorKind::DeadlineExceeded => Ok(Err(err)),
             Err(err) => Err(err),
         }
     }

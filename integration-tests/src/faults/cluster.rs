@@ -1,0 +1,152 @@
+//! A cluster of three nodes, and the leader of a queue that is killed.
+
+use std::time::Duration;
+
+use mooq::ConnectOptions;
+use tokio::time::Instant;
+
+use super::cases::DEADLINE;
+use super::node::{Node, answers, docker};
+use super::proxy::Proxy;
+use super::workload::{Plan, Workload};
+use crate::container::{Image, RUN_LABEL, run};
+
+/// How long after the cluster takes publishes again the workload's first may be confirmed.
+const RECOVERY: Duration = Duration::from_secs(1);
+
+/// How long a new leader may take. Reached only if there never is one.
+const ELECTED: Duration = Duration::from_secs(60);
+
+/// Three nodes on a network of their own. They share their image's Erlang cookie.
+struct Cluster {
+    nodes: Vec<Node>,
+    proxies: Vec<Proxy>,
+    /// Dropped last: a network in use cannot be removed.
+    _network: Network,
+}
+
+struct Network(String);
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // After a failed case its reason counts, and not what happens here.
+        let _ = std::process::Command::new("docker")
+            .args(["network", "rm", &self.0])
+            .output();
+    }
+}
+
+impl Cluster {
+    async fn form(image: &Image) -> Self {
+        let network = Network(format!("mooq-faults-{}", std::process::id()));
+        let label = format!("{RUN_LABEL}={}", run());
+        docker(&["network", "create", "--label", &label, &network.0]).await;
+        let mut nodes = Vec::new();
+        for number in 1..=3 {
+            let host = format!("n{number}");
+            let options = ["--network", &network.0, "--hostname", &host];
+            nodes.push(Node::run(
+                image,
+                &[&options[..], &["--network-alias", &host]].concat(),
+            ));
+        }
+        let proxies: Vec<_> = nodes.iter().map(|node| Proxy::to(node.address())).collect();
+        for proxy in &proxies {
+            answers(proxy.port()).await;
+        }
+        for node in &nodes[1..] {
+            node.ctl(&["stop_app"]).await;
+            node.ctl(&["join_cluster", "rabbit@n1"]).await;
+            node.ctl(&["start_app"]).await;
+        }
+        for proxy in &proxies {
+            answers(proxy.port()).await;
+        }
+        Self {
+            nodes,
+            proxies,
+            _network: network,
+        }
+    }
+
+    /// How to connect: to node `first`, or else to the others.
+    fn options(&self, first: usize) -> ConnectOptions {
+        let url = format!("amqp://127.0.0.1:{}", self.proxies[first].port());
+        let options = ConnectOptions::try_from(url).expect("the URL is valid");
+        let others = (0..self.proxies.len()).filter(|other| *other != first);
+        others.fold(options, |options, other| {
+            options.or_host("127.0.0.1", self.proxies[other].port())
+        })
+    }
+
+    /// The number of the node on which `queue` has its leader, as node `asked` sees it.
+    async fn leader(&self, queue: &str, asked: usize) -> usize {
+        let list = ["list_queues", "--no-table-headers", "name", "leader"];
+        let listed = self.nodes[asked].ctl(&list).await;
+        let leader = listed.lines().find_map(|line| {
+            let (name, leader) = line.split_once('\t')?;
+            let number = leader.strip_prefix("rabbit@n")?.parse::<usize>().ok()?;
+            (name == queue).then(|| number - 1)
+        });
+        leader.unwrap_or_else(|| panic!("no leader of '{queue}' in {listed}"))
+    }
+}
+
+/// The node is killed on which a quorum queue has its leader and the client its connections: the
+/// client goes to another node, and the queue to another leader.
+pub(super) async fn cluster_leader_killed(name: &'static str) {
+    let cluster = Cluster::form(&Image::current()).await;
+    let plan = |options| Plan {
+        quorum: true,
+        ..Plan::new(name, options, DEADLINE)
+    };
+    let workload = Workload::begin(plan(cluster.options(0))).await;
+    workload.flows().await.expect("the cluster works");
+
+    // Twice: the second time the first node is back, and the leader is another one.
+    let mut connected = 0;
+    for round in 1..=2 {
+        let leader = cluster.leader(&workload.queue(), connected).await;
+        let killing = Instant::now();
+        cluster.nodes[leader].docker("kill").await;
+        let queue = workload.queue();
+        let probe = probe(&cluster, (leader + 1) % 3, &queue);
+        let first = workload.record().first_confirm(Instant::now(), ELECTED);
+        let (answering, confirmed) = tokio::join!(probe, first);
+        let confirmed = confirmed.expect("publishes are confirmed again");
+        let took = confirmed.saturating_duration_since(answering);
+        println!(
+            "{name}, round {round}: first confirm {:?} after the kill, {took:?} after the cluster \
+             answered",
+            confirmed - killing
+        );
+        let held_up = workload.timing().held_up(answering, confirmed);
+        assert!(took <= RECOVERY + held_up, "recovery took {took:?}");
+        workload.flows().await.expect("the cluster works with two");
+
+        cluster.nodes[leader].docker("start").await;
+        cluster.proxies[leader].lead_to(cluster.nodes[leader].address());
+        answers(cluster.proxies[leader].port()).await;
+        connected = (leader + 1) % 3;
+        workload
+            .flows()
+            .await
+            .expect("the cluster works with three");
+    }
+    let verdict = workload.finish().await;
+    println!("{name} on RabbitMQ: {verdict}");
+    verdict.assert();
+}
+
+/// When a publish to `queue` that has nothing to do with the workload is confirmed.
+async fn probe(cluster: &Cluster, node: usize, queue: &str) -> Instant {
+    let options = cluster.options(node).deadline(ELECTED);
+    let conn = mooq::connect(options).await.expect("a node answers");
+    let chan = conn.create_channel().await.expect("a channel opens");
+    // No number of the workload's: its consumer passes over it.
+    let publish = chan.publish("", &u64::MAX).routing_key(queue);
+    publish.await.expect("the cluster takes a publish");
+    let answering = Instant::now();
+    conn.close().await.expect("the connection closes");
+    answering
+}
