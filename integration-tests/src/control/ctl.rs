@@ -80,12 +80,12 @@ impl Drop for Undo {
 }
 
 /// Does something with the process `Pid` of each connection that its client calls so. There must
-/// be one.
+/// be one. Others may end while they are asked who they are.
 pub(super) async fn with_connections(container: &str, name: &str, what: &str) {
     let expression = format!(
         "[_|_] = [{what} || Pid <- rabbit_networking:connections(), \
-         {{client_properties, Said}} <- \
-         rabbit_networking:connection_info(Pid, [client_properties]), is_list(Said), \
+         Info <- [(catch rabbit_networking:connection_info(Pid, [client_properties]))], \
+         is_list(Info), {{client_properties, Said}} <- Info, is_list(Said), \
          {{<<\"connection_name\">>, longstr, <<\"{name}\">>}} <- Said]."
     );
     rabbitmqctl(container, &["eval", &expression]).await;
