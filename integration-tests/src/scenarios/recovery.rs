@@ -334,6 +334,50 @@ async fn a_consumer_whose_queue_is_gone_after_a_loss_says_so_and_others_go_on(fi
     assert_eq!(calls.next(&victim.conn).await.msg, "body");
 }
 
+async fn a_consumer_that_fails_to_come_back_leaves_anothers_deliveries_sound(fixture: Fixture) {
+    let mut victim = Victim::connect(&fixture).await;
+    let (busy, gone) = (fixture.name("busy"), fixture.name("gone"));
+    let bodies = ["1", "2", "3", "4", "5"];
+    fill(&victim.chan, &busy, &bodies).await;
+    let (_conn, owner) = fixture.channel().await;
+    owner.declare_queue(&gone).await.unwrap();
+    // The first is registered again with its messages, and then the second fails the channel.
+    let mut first = victim.chan.consume::<String>(&busy).await.unwrap();
+    let second = victim.chan.consume::<String>(&gone).await.unwrap();
+    let down = owner.delete_queue(&gone);
+    victim.close_by_force().await;
+    down.await.unwrap();
+    victim.is_back().await;
+    for body in bodies {
+        let next = within("the next", first.next()).await.unwrap().unwrap();
+        assert_eq!(next.ack().await.unwrap(), body);
+    }
+    // Had one been settled twice, the broker would have closed the channel.
+    assert_eq!(ready_in(&victim.chan, &busy).await, 0);
+    drop(second);
+    victim.conn.close().await.unwrap();
+    assert_eq!(ready_in(&owner, &busy).await, 0);
+}
+
+async fn a_channel_that_comes_back_alone_leaves_the_queues_of_others_as_they_are(fixture: Fixture) {
+    let mut victim = Victim::connect(&fixture).await;
+    let (exchange, fleeting) = (fixture.name("exchange"), fixture.name("fleeting"));
+    let register = victim.chan.register_consumer(&exchange, "fanout");
+    let register = register.queue(&fleeting).auto_delete();
+    let (recorder, _calls) = record::<String>();
+    register.callback(recorder.callback()).await.unwrap();
+    let other = victim.conn.create_channel().await.unwrap();
+    let (recorder, mut calls) = record::<String>();
+    let replies = fixture.name("replies");
+    let register = other.register_consumer(&replies, "fanout");
+    let consumer = register.callback(recorder.callback()).await.unwrap();
+    let queue = consumer.queue();
+    victim.break_channel().await;
+    assert_eq!(consumer.queue(), queue);
+    put(&victim.chan, &queue, "reply").await;
+    assert_eq!(calls.next(&victim.conn).await.msg, "reply");
+}
+
 async fn without_recovery_a_loss_is_the_end(fixture: Fixture) {
     let options = fixture.options().recovery(Recovery::off());
     let victim = Victim::connect_with(&fixture, options).await;
@@ -405,6 +449,8 @@ scenarios! { recovery:
     a_channel_that_the_broker_closes_is_opened_again_with_its_consumers,
     a_call_that_fails_leaves_a_channel_that_works,
     a_consumer_whose_queue_is_gone_after_a_loss_says_so_and_others_go_on,
+    a_consumer_that_fails_to_come_back_leaves_anothers_deliveries_sound,
+    a_channel_that_comes_back_alone_leaves_the_queues_of_others_as_they_are,
     without_recovery_a_loss_is_the_end,
     processing_goes_on_through_a_loss,
     a_wait_for_a_message_ends_with_the_loss,

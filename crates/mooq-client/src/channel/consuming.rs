@@ -15,7 +15,7 @@ use crate::connection::Event;
 impl ChannelShared {
     pub(super) fn deliver(&self, deliver: Deliver, generation: &Weak<Generation>) {
         if let Some(inbox) = self.consumers().inbox(&deliver.consumer_tag) {
-            inbox.push(deliver);
+            inbox.push(deliver, generation);
         } else if let Some(generation) = generation.upgrade() {
             // Its consumer did not come to be: nobody waited any more for the broker's answer.
             generation.give_back(deliver.delivery_tag);

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker};
 
 use mooq_core::{Deliver, Error, QueueName};
 
-use super::generation::Source;
+use super::generation::{Generation, Source};
 use crate::connection::closed_here;
 use crate::consumer::Dispatch;
 
@@ -57,9 +57,18 @@ impl Inbox {
         self.lock().source.queue.clone()
     }
 
-    /// The consumer is about to be registered again.
+    /// The consumer is about to be registered again. What came from a generation that was lost
+    /// before it was in use is not to be taken for the new one's.
     pub(crate) fn renew(&self, source: Source) {
-        self.lock().source = Arc::new(source);
+        // In one go, so that nothing is taken in between.
+        let mut state = self.lock();
+        state.source = Arc::new(source);
+        let old = match self.no_ack {
+            true => VecDeque::new(),
+            false => std::mem::take(&mut state.waiting),
+        };
+        drop(state);
+        drop(old);
     }
 
     /// The channel's generation is lost: the broker has taken back what waits.
@@ -69,8 +78,13 @@ impl Inbox {
         }
     }
 
-    pub(super) fn push(&self, deliver: Deliver) {
+    /// Takes a delivery that came on `generation`. One from before is back with the broker.
+    pub(super) fn push(&self, deliver: Deliver, generation: &Weak<Generation>) {
         let mut state = self.lock();
+        let present = Arc::as_ptr(&state.source.generation);
+        if !self.no_ack && !std::ptr::eq(present, generation.as_ptr()) {
+            return;
+        }
         let was_empty = state.waiting.is_empty();
         state.waiting.push_back(deliver);
         if was_empty {

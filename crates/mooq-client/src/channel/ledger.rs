@@ -234,7 +234,7 @@ impl Ledger {
     /// The first of `hand_over`; what was not handed over waits on.
     pub(crate) fn replay(
         &mut self,
-        mut hand_over: impl FnMut(Publish) -> Result<()>,
+        mut hand_over: impl FnMut(&mut Publish) -> Result<()>,
     ) -> Result<()> {
         self.numbering = Numbering::beginning_with(self.end());
         self.answered_to = 1;
@@ -242,7 +242,7 @@ impl Ledger {
             let Some(kept) = slot.kept.as_mut().filter(|kept| kept.unsent) else {
                 continue;
             };
-            hand_over(kept.publish.clone())?;
+            hand_over(&mut kept.publish)?;
             self.numbering.sent_again(ticket);
             kept.unsent = false;
             kept.room = None;

@@ -319,8 +319,9 @@ impl Channel {
         no_ack: bool,
     ) -> Result<Option<(Deliver, Option<Unsettled>)>> {
         let shared = Arc::clone(&self.shared);
+        // Outside of the task: one that is given up must not fetch when the connection is back.
+        let generation = shared.generation().await?;
         self.run_to_end("basic.get", async move {
-            let generation = shared.generation().await?;
             let queue = shared.core().current_name(queue);
             let fetched = generation.transport().get(queue.clone(), no_ack).await?;
             Ok(fetched.map(|fetched| {

@@ -116,6 +116,11 @@ impl ChannelShared {
                     Presence::Away(reason) if !self.core.waits() => {
                         return Err(not_connected(&reason));
                     }
+                    Presence::There(dead) if !self.core.waits() => {
+                        if let Some(reason) = dead.transport().closed() {
+                            return Err(not_connected(&reason));
+                        }
+                    }
                     _ => {}
                 }
                 let room = self.core.buffer().room_for(&publish.message)?;
@@ -151,13 +156,22 @@ impl ChannelShared {
     pub(crate) fn admit(&self, generation: Arc<Generation>) -> Result<()> {
         let mut outgoing = self.outgoing();
         if self.gone().is_some() {
-            // Closed meanwhile: with its last reference the generation closes too.
+            // Closed meanwhile. Consumers hold references to it, so that it does not close itself.
+            let closing = async move { generation.transport().close().await };
+            drop(self.core.runtime().spawn(closing));
             return Ok(());
         }
-        let mut hand_over = |publish| match generation.transport().closed() {
+        // The driver, which may have read its end already, looks under the same lock.
+        if let Some(reason) = generation.transport().closed() {
+            return Err(reason);
+        }
+        let mut hand_over = |publish: &mut Publish| match generation.transport().closed() {
             Some(reason) => Err(reason),
-            // What waits is bounded by its buffer: the transport's bound can be passed over.
-            None => generation.transport().publish(publish).map(drop),
+            None => {
+                self.core.use_current_names(&mut publish.message);
+                // What waits is bounded by its buffer: the transport's bound can be passed over.
+                generation.transport().publish(publish.clone()).map(drop)
+            }
         };
         if let Err(err) = outgoing.ledger.replay(&mut hand_over) {
             let mut woken = Vec::new();

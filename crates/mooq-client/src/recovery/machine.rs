@@ -130,7 +130,11 @@ impl Machine {
                 self.host = (self.host + 1) % self.hosts;
                 self.wait(now)
             }
-            (State::Restoring, Input::Failed | Input::Lost) => self.wait(now),
+            (State::Restoring, Input::Failed | Input::Lost) => {
+                // It took the login and is of no use all the same: the others get their turn.
+                self.host = (self.host + 1) % self.hosts;
+                self.wait(now)
+            }
             (State::Restoring, Input::Restored) => {
                 self.lost_at = None;
                 self.restored_at = now;

@@ -32,7 +32,7 @@ pub(super) async fn everything(
     link: &dyn TransportConnection,
     patience: Patience,
 ) -> Result<()> {
-    topology(core, link, patience).await?;
+    topology(core, link, patience, Exclusive::Gone).await?;
     for lost in core.channels_in_order() {
         // Its driver may still be handing on what came before the loss, confirms among it.
         if timeout(HANDING_ON, lost.left()).await.is_err() {
@@ -56,7 +56,7 @@ pub(super) async fn channel(
 ) -> Result<()> {
     // Queues may have gone with the channel's consumers.
     if channel.consumes_auto_delete() {
-        topology(channel.core(), link, patience).await?;
+        topology(channel.core(), link, patience, Exclusive::MayBeThere).await?;
     }
     reopen(channel, link, patience).await
 }
@@ -130,7 +130,19 @@ async fn open(
     channel.admit(generation)
 }
 
-async fn topology(core: &Core, link: &dyn TransportConnection, patience: Patience) -> Result<()> {
+/// Whether exclusive queues went with their connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exclusive {
+    Gone,
+    MayBeThere,
+}
+
+async fn topology(
+    core: &Core,
+    link: &dyn TransportConnection,
+    patience: Patience,
+    exclusive: Exclusive,
+) -> Result<()> {
     let (exchanges, queues, bindings) = {
         let topology = core.topology();
         (topology.exchanges(), topology.queues(), topology.bindings())
@@ -143,7 +155,7 @@ async fn topology(core: &Core, link: &dyn TransportConnection, patience: Patienc
     }
     for (name, declare) in queues {
         let what = format!("queue '{name}'");
-        match queue(&mut scratch, &name, declare).await? {
+        match queue(&mut scratch, &name, declare, exclusive).await? {
             Ok(now) if now != name => {
                 core.queue_renamed(name, now);
             }
@@ -169,9 +181,11 @@ async fn queue(
     scratch: &mut Scratch<'_>,
     name: &QueueName,
     declare: QueueDeclare,
+    exclusive: Exclusive,
 ) -> Result<Result<QueueName>> {
     // One that the broker named may still be there, but nobody may declare it by that name.
-    if declare.name.is_empty() && !declare.exclusive {
+    let gone = declare.exclusive && exclusive == Exclusive::Gone;
+    if declare.name.is_empty() && !gone {
         let ask = QueueDeclare {
             passive: true,
             ..QueueDeclare::new(name.clone())

@@ -55,7 +55,7 @@ fn lose(ledger: &mut Ledger) {
 /// What a new generation is handed, by the colours of the messages.
 fn replay(ledger: &mut Ledger) -> Vec<String> {
     let mut handed = Vec::new();
-    let hand_over = |publish: Publish| {
+    let hand_over = |publish: &mut Publish| {
         let colour = publish.message.properties.headers.get("colour");
         handed.push(format!("{:?}", colour.unwrap()));
         Ok(())
@@ -333,7 +333,7 @@ async fn a_replay_that_breaks_off_leaves_the_rest_waiting() {
         ledger.open(LIMIT, Some(waiting(&message(colour))));
     }
     let mut taken = 0;
-    let hand_over = |_| match taken {
+    let hand_over = |_: &mut Publish| match taken {
         0 => {
             taken += 1;
             Ok(())

@@ -75,6 +75,17 @@ fn a_failed_restoration_is_a_failed_attempt() {
 }
 
 #[test]
+fn a_host_on_which_nothing_can_be_restored_is_not_tried_for_ever() {
+    let (mut machine, now) = machine(Recovery::new(), 2);
+    wait(machine.next(Input::Lost, now));
+    for host in [0, 1, 0] {
+        assert_eq!(machine.next(Input::Waited, now), Action::Open(host));
+        assert_eq!(machine.next(Input::Opened, now), Action::Restore);
+        wait(machine.next(Input::Failed, now));
+    }
+}
+
+#[test]
 fn one_that_is_lost_at_once_again_waits_longer_and_one_that_held_begins_anew() {
     let policy = Recovery::new().first_delay(50 * MS).max_delay(500 * MS);
     let (mut machine, mut now) = machine(policy, 1);
