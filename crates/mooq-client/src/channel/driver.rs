@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::generation::Generation;
 use super::shared::ChannelShared;
+use crate::connection::without_reason;
 
 /// How others reach the driver.
 #[derive(Debug, Default)]
@@ -196,13 +197,6 @@ fn take(
         channel.handle(event, generation, woken);
     }
     None
-}
-
-fn without_reason() -> Error {
-    Error::connection(
-        ErrorKind::ConnectionLost,
-        "the connection ended without a reason",
-    )
 }
 
 /// Ends what waits on a channel whose driver is dropped, as it is when its runtime ends. If the

@@ -382,6 +382,14 @@ pub(crate) fn closed_here() -> Error {
     )
 }
 
+/// The reason of an end that the transport gave none for.
+pub(crate) fn without_reason() -> Error {
+    Error::connection(
+        ErrorKind::ConnectionLost,
+        "the connection ended without a reason",
+    )
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

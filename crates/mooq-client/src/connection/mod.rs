@@ -20,7 +20,7 @@ use crate::options::ConnectOptions;
 #[cfg(test)]
 pub(crate) use buffer::Buffer;
 pub(crate) use buffer::Room;
-pub(crate) use core::{Core, closed_here};
+pub(crate) use core::{Core, closed_here, without_reason};
 pub use state::{ConnectionState, Event, Events};
 
 /// A connection to a broker. Cloning it is cheap; all clones are the same connection, which

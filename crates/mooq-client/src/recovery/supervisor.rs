@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::machine::{Action, Input, Machine};
 use super::restore;
 use crate::channel::ChannelShared;
-use crate::connection::{Core, Event, closed_here};
+use crate::connection::{Core, Event, closed_here, without_reason};
 use crate::deadline::within;
 
 /// How many heartbeats after a loss what the lost connection held may still be locked: the broker
@@ -264,13 +264,6 @@ async fn discard(link: &dyn TransportConnection) {
     if let Err(err) = within(DISCARDING, "closing the connection", link.close()).await {
         tracing::debug!(%err, "a connection of no use did not close");
     }
-}
-
-fn without_reason() -> Error {
-    Error::connection(
-        ErrorKind::ConnectionLost,
-        "the connection ended without a reason",
-    )
 }
 
 /// Ends a connection whose supervisor is dropped, as it is when its runtime ends. If it is closed
