@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use mooq_core::{Deliver, Error, ErrorKind, ErrorScope, Result};
 use tokio::sync::oneshot;
 
-use super::handler::CallbackConsumer;
+use super::handler::{CallbackConsumer, Handler, Settings};
 use crate::channel::{Source, closed_here};
 
 /// The callback consumers of a connection, and which of them have deliveries waiting.
@@ -69,7 +69,8 @@ pub(super) enum Standing {
 /// A callback to be started.
 pub(super) struct Start {
     pub(super) id: u64,
-    pub(super) consumer: Arc<CallbackConsumer>,
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) settings: Settings,
     pub(super) deliver: Deliver,
     pub(super) source: Arc<Source>,
 }
@@ -192,61 +193,25 @@ impl Dispatch {
         state.tell_quiet();
     }
 
-    /// Takes one delivery of each consumer that has one and room for it, in the order of
-    /// registration.
-    pub(super) fn sweep(&self, starts: &mut Vec<Start>) {
+    /// Says whether processing can go on, now that the callbacks of the consumers `finished` have
+    /// ended. If it can and they `may_start`, takes one delivery of each consumer that has one and
+    /// room for it, in the order of registration. All in one, since it is done once per message.
+    pub(super) fn proceed(
+        &self,
+        finished: &mut Vec<u64>,
+        may_start: bool,
+        starts: &mut Vec<Start>,
+    ) -> Standing {
         let mut gone = Vec::new();
         let mut state = self.lock();
-        let State {
-            consumers,
-            ready,
-            running,
-            ..
-        } = &mut *state;
-        ready.0.retain(|&id| {
-            let Some(entry) = consumers.get_mut(&id) else {
-                return false;
-            };
-            // One without room is ready again when a callback of it ends.
-            if entry.running >= entry.consumer.settings.concurrency {
-                return false;
-            }
-            let Some((deliver, source, more)) = entry.consumer.inbox.pop() else {
-                if entry.ending {
-                    gone.extend(consumers.remove(&id));
-                }
-                return false;
-            };
-            entry.running += 1;
-            *running += 1;
-            starts.push(Start {
-                id,
-                consumer: Arc::clone(&entry.consumer),
-                deliver,
-                source,
-            });
-            more
-        });
-        if !gone.is_empty() {
-            state.tell_quiet();
+        finished.drain(..).for_each(|id| state.finished(id));
+        let standing = state.standing();
+        if may_start && matches!(standing, Standing::Good) {
+            state.sweep(starts, &mut gone);
         }
         drop(state);
         drop(gone);
-    }
-
-    /// A callback of consumer `id` has ended.
-    pub(super) fn finished(&self, id: u64) {
-        let mut state = self.lock();
-        state.running -= 1;
-        state.tell_quiet();
-        if let Some(entry) = state.consumers.get_mut(&id) {
-            let had_no_room = entry.running >= entry.consumer.settings.concurrency;
-            entry.running -= 1;
-            // Otherwise it is ready as soon as it has a delivery.
-            if had_no_room {
-                state.ready.insert(id);
-            }
-        }
+        standing
     }
 
     /// Waits until no callback runs, and none is to start for a consumer that has ended. With
@@ -267,17 +232,6 @@ impl Dispatch {
     /// How many callbacks run.
     pub(crate) fn running(&self) -> usize {
         self.lock().running
-    }
-
-    /// Whether processing can go on.
-    pub(super) fn standing(&self) -> Standing {
-        let state = self.lock();
-        // The end of the connection is the reason of all that ended with it.
-        match &state.end {
-            Some(end) => Standing::Over(end.clone()),
-            None if state.failures.is_empty() => Standing::Good,
-            None => Standing::Failed,
-        }
     }
 
     /// Why a consumer ended by itself: the oldest reason that was not told yet.
@@ -304,6 +258,69 @@ impl Dispatch {
 }
 
 impl State {
+    /// A callback of consumer `id` has ended.
+    fn finished(&mut self, id: u64) {
+        self.running -= 1;
+        self.tell_quiet();
+        if let Some(entry) = self.consumers.get_mut(&id) {
+            let had_no_room = entry.running >= entry.consumer.settings.concurrency;
+            entry.running -= 1;
+            // Otherwise it is ready as soon as it has a delivery.
+            if had_no_room {
+                self.ready.insert(id);
+            }
+        }
+    }
+
+    /// Whether processing can go on.
+    fn standing(&self) -> Standing {
+        // The end of the connection is the reason of all that ended with it.
+        match &self.end {
+            Some(end) => Standing::Over(end.clone()),
+            None if self.failures.is_empty() => Standing::Good,
+            None => Standing::Failed,
+        }
+    }
+
+    /// Takes the deliveries whose callbacks are to start now. Consumers that have come to their
+    /// end go to `gone`, to be dropped once the state is not locked.
+    fn sweep(&mut self, starts: &mut Vec<Start>, gone: &mut Vec<Entry>) {
+        let Self {
+            consumers,
+            ready,
+            running,
+            ..
+        } = self;
+        ready.0.retain(|&id| {
+            let Some(entry) = consumers.get_mut(&id) else {
+                return false;
+            };
+            // One without room is ready again when a callback of it ends.
+            if entry.running >= entry.consumer.settings.concurrency {
+                return false;
+            }
+            let Some((deliver, source, more)) = entry.consumer.inbox.pop() else {
+                if entry.ending {
+                    gone.extend(consumers.remove(&id));
+                }
+                return false;
+            };
+            entry.running += 1;
+            *running += 1;
+            starts.push(Start {
+                id,
+                handler: Arc::clone(&entry.consumer.handler),
+                settings: entry.consumer.settings,
+                deliver,
+                source,
+            });
+            more
+        });
+        if !gone.is_empty() {
+            self.tell_quiet();
+        }
+    }
+
     fn is_quiet(&self) -> bool {
         let draining = self.consumers.values().any(|entry| entry.ending);
         !self.processing || (self.running == 0 && !draining)

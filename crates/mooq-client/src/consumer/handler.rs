@@ -101,8 +101,9 @@ where
             on_decode_error,
             ..
         } = settings;
-        let unsettled = (ack_mode != AckMode::Auto)
-            .then(|| Unsettled::new(Arc::clone(&source), deliver.delivery_tag));
+        let queue = source.queue.clone();
+        let unsettled =
+            (ack_mode != AckMode::Auto).then(|| Unsettled::new(source, deliver.delivery_tag));
         // The delivery is kept to the end of this: so long it counts as under way.
         Box::pin(async move {
             let redelivered = deliver.redelivered;
@@ -110,7 +111,7 @@ where
                 Ok(msg) => msg,
                 Err(failure) => {
                     let outcome = on_decode_error.outcome(redelivered);
-                    tracing::error!(queue = %source.queue, failure, ?outcome, "a body did not decode");
+                    tracing::error!(queue = %queue, failure, ?outcome, "a body did not decode");
                     if let Some(unsettled) = unsettled {
                         settle(unsettled, outcome);
                     }
@@ -122,7 +123,7 @@ where
                 (Some(unsettled), AckMode::Manual) => (None, SettledBy::Holder(unsettled)),
                 (unsettled, _) => (unsettled, SettledBy::Outcome),
             };
-            let delivery = typed(msg, &deliver, &source.queue, settled_by);
+            let delivery = typed(msg, &deliver, &queue, settled_by);
             let call = AssertUnwindSafe(async { self.callback.call(delivery).await });
             let failure = match call.catch_unwind().await {
                 Ok(Ok(outcome)) => {
@@ -135,7 +136,7 @@ where
                 Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
             };
             let outcome = on_error.outcome(redelivered);
-            tracing::error!(queue = %source.queue, failure, ?outcome, "a callback failed");
+            tracing::error!(queue = %queue, failure, ?outcome, "a callback failed");
             if let Some(held) = held {
                 settle(held, outcome);
             }

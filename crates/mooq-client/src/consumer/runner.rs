@@ -57,6 +57,8 @@ pub(super) struct Runner {
     /// The shutdown signal has come.
     stopping: bool,
     running: FuturesUnordered<Running>,
+    /// Consumers whose callbacks have ended since the dispatch was told.
+    finished: Vec<u64>,
     /// Kept for its buffer.
     starts: Vec<Start>,
     /// The current cycle has started callbacks.
@@ -71,14 +73,7 @@ impl Future for Runner {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
         for _ in 0..SWEEPS_PER_TURN {
-            while let Poll::Ready(Some(id)) = this.running.poll_next_unpin(cx) {
-                this.dispatch.finished(id);
-            }
-            let failed = match this.dispatch.standing() {
-                Standing::Good => false,
-                Standing::Failed => true,
-                Standing::Over(end) => return Poll::Ready(end),
-            };
+            this.poll_running(cx);
             if let Some(signal) = &mut this.shutdown
                 && signal.as_mut().poll(cx).is_ready()
             {
@@ -87,8 +82,14 @@ impl Future for Runner {
             }
             // A cycle is over only when all that it started has finished.
             let in_cycle = matches!(this.mode, Mode::Cycles(_)) && this.cycle_begun;
-            let may_start = !this.stopping && !failed && !in_cycle;
-            if may_start && this.sweep(cx) {
+            let may_start = !this.stopping && !in_cycle;
+            let dispatch = &this.dispatch;
+            let failed = match dispatch.proceed(&mut this.finished, may_start, &mut this.starts) {
+                Standing::Good => false,
+                Standing::Failed => true,
+                Standing::Over(end) => return Poll::Ready(end),
+            };
+            if this.start(cx) {
                 this.cycle_begun = true;
                 this.quiet = None;
                 continue;
@@ -106,7 +107,7 @@ impl Future for Runner {
                     Pause::Wait => {}
                 }
             }
-            if this.dispatch.wait(cx, failed, may_start) {
+            if this.dispatch.wait(cx, failed, may_start && !failed) {
                 return Poll::Pending;
             }
         }
@@ -141,28 +142,37 @@ impl Runner {
             shutdown,
             stopping: false,
             running: FuturesUnordered::new(),
+            finished: Vec::new(),
             starts: Vec::new(),
             cycle_begun: false,
             quiet: None,
         })
     }
 
-    /// Starts a callback for each consumer that is ready. True if there was one.
-    fn sweep(&mut self, cx: &mut Context<'_>) -> bool {
-        self.dispatch.sweep(&mut self.starts);
+    /// Lets the running callbacks go on.
+    fn poll_running(&mut self, cx: &mut Context<'_>) {
+        while !self.running.is_empty()
+            && let Poll::Ready(Some(id)) = self.running.poll_next_unpin(cx)
+        {
+            self.finished.push(id);
+        }
+    }
+
+    /// Starts the callbacks that are to start. True if there was one.
+    fn start(&mut self, cx: &mut Context<'_>) -> bool {
         let any = !self.starts.is_empty();
         for Start {
             id,
-            consumer,
+            handler,
+            settings,
             deliver,
             source,
         } in self.starts.drain(..)
         {
-            let handler = Arc::clone(&consumer.handler);
-            let mut callback = handler.start(deliver, source, consumer.settings);
+            let mut callback = handler.start(deliver, source, settings);
             // Most callbacks end at once, and those need no place among the running.
             match callback.as_mut().poll(cx) {
-                Poll::Ready(()) => self.dispatch.finished(id),
+                Poll::Ready(()) => self.finished.push(id),
                 Poll::Pending => self.running.push(Running { id, callback }),
             }
         }
