@@ -1,9 +1,12 @@
 //! A channel's consumers: their deliveries, and their comings and goings.
 
+use std::collections::VecDeque;
+use std::iter;
 use std::sync::{Arc, Weak};
 
 use mooq_core::{
-    ConsumerTag, Deliver, Error, ErrorKind, ErrorScope, IntoChecked, QueueName, Result,
+    ChannelEvent, ConsumerTag, Deliver, Error, ErrorKind, ErrorScope, IntoChecked, QueueName,
+    Result,
 };
 
 use super::consumers::Restorable;
@@ -13,9 +16,18 @@ use super::shared::ChannelShared;
 use crate::connection::Event;
 
 impl ChannelShared {
-    pub(super) fn deliver(&self, deliver: Deliver, generation: &Weak<Generation>) {
-        if let Some(inbox) = self.consumers().inbox(&deliver.consumer_tag) {
-            inbox.push(deliver, generation);
+    /// Takes a delivery that came on `generation`, and with it those for the same consumer that
+    /// follow in `batch`.
+    pub(super) fn deliver(
+        &self,
+        deliver: Deliver,
+        batch: &mut VecDeque<ChannelEvent>,
+        generation: &Weak<Generation>,
+    ) {
+        let tag = deliver.consumer_tag.clone();
+        if let Some(inbox) = self.consumers().inbox(&tag) {
+            let more = iter::from_fn(|| next_for(&tag, batch));
+            inbox.push(iter::once(deliver).chain(more), generation);
         } else if let Some(generation) = generation.upgrade() {
             // Its consumer did not come to be: nobody waited any more for the broker's answer.
             generation.give_back(deliver.delivery_tag);
@@ -124,5 +136,20 @@ impl ChannelShared {
     pub(super) async fn remove_consumer(&self, tag: &ConsumerTag) {
         self.inlet().catch_up().await;
         drop(self.consumers().remove(tag));
+    }
+}
+
+/// The first of `batch`, if it is a delivery for the consumer `tag`, past what is said of publishes
+/// and settled already.
+fn next_for(tag: &ConsumerTag, batch: &mut VecDeque<ChannelEvent>) -> Option<Deliver> {
+    loop {
+        match batch.front()? {
+            ChannelEvent::Deliver(deliver) if deliver.consumer_tag == *tag => {}
+            ChannelEvent::Confirm { .. } | ChannelEvent::Nack { .. } | ChannelEvent::Return(_) => {}
+            _ => return None,
+        }
+        if let Some(ChannelEvent::Deliver(deliver)) = batch.pop_front() {
+            return Some(deliver);
+        }
     }
 }

@@ -190,11 +190,18 @@ fn take(
     batch: &mut VecDeque<ChannelEvent>,
     woken: &mut Vec<Waker>,
 ) -> Option<Error> {
-    for event in batch.drain(..) {
-        if let ChannelEvent::Closed(reason) = event {
-            return Some(reason);
+    channel.settle_publishes(batch, woken);
+    while let Some(event) = batch.pop_front() {
+        match event {
+            ChannelEvent::Deliver(deliver) => channel.deliver(deliver, batch, generation),
+            ChannelEvent::ConsumerCancelled(tag) => channel.consumer_cancelled(&tag),
+            ChannelEvent::Closed(reason) => {
+                batch.clear();
+                return Some(reason);
+            }
+            // These are settled already.
+            ChannelEvent::Confirm { .. } | ChannelEvent::Nack { .. } | ChannelEvent::Return(_) => {}
         }
-        channel.handle(event, generation, woken);
     }
     None
 }

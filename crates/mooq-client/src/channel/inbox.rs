@@ -78,15 +78,19 @@ impl Inbox {
         }
     }
 
-    /// Takes a delivery that came on `generation`. One from before is back with the broker.
-    pub(super) fn push(&self, deliver: Deliver, generation: &Weak<Generation>) {
+    /// Takes deliveries that came on `generation`. Those from before are back with the broker.
+    pub(super) fn push(
+        &self,
+        delivers: impl Iterator<Item = Deliver>,
+        generation: &Weak<Generation>,
+    ) {
         let mut state = self.lock();
         let present = Arc::as_ptr(&state.source.generation);
         if !self.no_ack && !std::ptr::eq(present, generation.as_ptr()) {
             return;
         }
         let was_empty = state.waiting.is_empty();
-        state.waiting.push_back(deliver);
+        state.waiting.extend(delivers);
         if was_empty {
             self.tell(state, Dispatch::ready);
         }

@@ -1,5 +1,6 @@
 //! What all handles of a channel share, over all its generations.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -298,34 +299,34 @@ impl ChannelShared {
         !self.told.swap(true, Ordering::Relaxed)
     }
 
-    /// Takes one event of `generation`, which is not its last, and hands out whom to wake.
-    pub(super) fn handle(
-        &self,
-        event: ChannelEvent,
-        generation: &Weak<Generation>,
-        woken: &mut Vec<Waker>,
-    ) {
-        match event {
-            ChannelEvent::Deliver(deliver) => self.deliver(deliver, generation),
-            ChannelEvent::Confirm { sequence, multiple } => {
-                self.ledger(|ledger| ledger.settle(sequence, multiple, &Ok(()), woken));
-            }
-            ChannelEvent::Nack { sequence, multiple } => {
-                let err = Error::new(ErrorKind::Nacked, "the broker refused the message");
-                self.ledger(|ledger| ledger.settle(sequence, multiple, &Err(err), woken));
-            }
-            ChannelEvent::Return(returned) => {
-                let (exchange, key) = (
-                    returned.message.exchange.clone(),
-                    returned.message.routing_key.clone(),
-                );
-                if !self.ledger(|ledger| ledger.returned(returned)) {
-                    tracing::warn!(%exchange, routing_key = %key, "a message came back that nobody waits for");
+    /// Takes what `events` say of publishes, in one go, and hands out whom to wake.
+    pub(super) fn settle_publishes(&self, events: &VecDeque<ChannelEvent>, woken: &mut Vec<Waker>) {
+        let mut outgoing = self.outgoing();
+        let ledger = &mut outgoing.ledger;
+        let mut strays = Vec::new();
+        for event in events {
+            match event {
+                ChannelEvent::Confirm { sequence, multiple } => {
+                    ledger.settle(*sequence, *multiple, &Ok(()), woken);
                 }
+                ChannelEvent::Nack { sequence, multiple } => {
+                    let err = Error::new(ErrorKind::Nacked, "the broker refused the message");
+                    ledger.settle(*sequence, *multiple, &Err(err), woken);
+                }
+                ChannelEvent::Return(returned) => {
+                    if !ledger.returned(returned.clone()) {
+                        strays.push(&returned.message);
+                    }
+                }
+                ChannelEvent::Deliver(_)
+                | ChannelEvent::ConsumerCancelled(_)
+                | ChannelEvent::Closed(_) => {}
             }
-            ChannelEvent::ConsumerCancelled(tag) => self.consumer_cancelled(&tag),
-            // The driver's.
-            ChannelEvent::Closed(_) => {}
+        }
+        drop(outgoing);
+        for stray in strays {
+            let (exchange, key) = (&stray.exchange, &stray.routing_key);
+            tracing::warn!(%exchange, routing_key = %key, "a message came back that nobody waits for");
         }
     }
 
