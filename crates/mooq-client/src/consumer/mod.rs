@@ -9,6 +9,7 @@ mod register;
 mod registered;
 mod registration;
 mod runner;
+mod signal;
 mod stream;
 
 pub(crate) use dispatch::Dispatch;

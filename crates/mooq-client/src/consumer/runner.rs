@@ -13,6 +13,7 @@ use mooq_core::Result;
 use tokio::time::{Sleep, sleep};
 
 use super::dispatch::{Dispatch, Standing, Start};
+use super::signal::Signal;
 use crate::connection::ConnectionShared;
 
 /// How long a cycle waits for its first delivery, and how long nothing must arrive for the
@@ -53,7 +54,7 @@ pub(super) struct Runner {
     /// Keeps the connection open while its events are processed.
     _connection: Arc<ConnectionShared>,
     mode: Mode,
-    shutdown: Option<BoxFuture<'static, ()>>,
+    shutdown: Option<Signal>,
     /// The shutdown signal has come.
     stopping: bool,
     running: FuturesUnordered<Running>,
@@ -72,11 +73,12 @@ impl Future for Runner {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
+        if let Some(signal) = &this.shutdown {
+            signal.wakes(cx.waker());
+        }
         for _ in 0..SWEEPS_PER_TURN {
             this.poll_running(cx);
-            if let Some(signal) = &mut this.shutdown
-                && signal.as_mut().poll(cx).is_ready()
-            {
+            if this.shutdown.as_mut().is_some_and(Signal::has_come) {
                 this.shutdown = None;
                 this.stopping = true;
             }
@@ -139,7 +141,7 @@ impl Runner {
             dispatch,
             _connection: connection,
             mode,
-            shutdown,
+            shutdown: shutdown.map(Signal::new),
             stopping: false,
             running: FuturesUnordered::new(),
             finished: Vec::new(),
