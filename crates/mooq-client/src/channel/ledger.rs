@@ -38,7 +38,6 @@ struct Slot {
     deadline: Instant,
     limit: Duration,
     kept: Option<Box<Kept>>,
-    returned: Option<Returned>,
 }
 
 /// A message that is needed after the call that published it.
@@ -51,6 +50,8 @@ pub(crate) struct Kept {
     resend: bool,
     /// The present generation has not got it yet.
     unsent: bool,
+    /// It has come back from the present generation.
+    returned: Option<Returned>,
     /// The room that it takes while it waits to be sent the first time.
     room: Option<Room>,
 }
@@ -62,6 +63,7 @@ impl Kept {
             publish,
             resend,
             unsent: false,
+            returned: None,
             room: None,
         })
     }
@@ -72,6 +74,7 @@ impl Kept {
             publish,
             resend,
             unsent: true,
+            returned: None,
             room: Some(room),
         })
     }
@@ -111,7 +114,6 @@ impl Ledger {
             deadline,
             limit,
             kept,
-            returned: None,
         });
         let earliest = self.armed.is_none_or(|armed| deadline < armed);
         if earliest {
@@ -187,8 +189,8 @@ impl Ledger {
         let Some(slot) = found.and_then(|index| self.slots.get_mut(index)) else {
             return false;
         };
-        if let State::Waiting(_) = slot.state {
-            slot.returned = Some(returned);
+        if let (State::Waiting(_), Some(kept)) = (&slot.state, &mut slot.kept) {
+            kept.returned = Some(returned);
             true
         } else {
             slot.kept = None;
@@ -216,7 +218,7 @@ impl Ledger {
                 Some(kept) if kept.unsent => {}
                 Some(kept) if kept.resend && !over && now < slot.deadline => {
                     kept.unsent = true;
-                    slot.returned = None;
+                    kept.returned = None;
                     // Nobody may wait for it, and then nothing else looks at its deadline.
                     let next = earliest.map_or(slot.deadline, |armed| armed.min(slot.deadline));
                     earliest = Some(next);
@@ -295,10 +297,12 @@ impl Ledger {
     /// The first unanswered publish whose message `matches` and has not come back.
     fn matching(&self, matches: impl Fn(&Message) -> bool) -> Option<usize> {
         self.slots.iter().position(|slot| {
-            slot.returned.is_none()
-                && slot.kept.as_deref().is_some_and(|kept| {
-                    kept.publish.mandatory && !kept.unsent && matches(&kept.publish.message)
-                })
+            slot.kept.as_deref().is_some_and(|kept| {
+                kept.publish.mandatory
+                    && !kept.unsent
+                    && kept.returned.is_none()
+                    && matches(&kept.publish.message)
+            })
         })
     }
 
@@ -324,8 +328,7 @@ impl Slot {
         self.answered = true;
         // A return comes before its confirm: a later one is of another publish, however equal
         // their messages are.
-        self.kept = None;
-        let returned = self.returned.take();
+        let returned = self.kept.take().and_then(|kept| kept.returned);
         if let State::Waiting(waker) = &mut self.state {
             woken.extend(waker.take());
             self.state = State::Settled(match returned {

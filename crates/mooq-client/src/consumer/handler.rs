@@ -124,8 +124,12 @@ where
                 (unsettled, _) => (unsettled, SettledBy::Outcome),
             };
             let delivery = typed(msg, &deliver, &queue, settled_by);
-            let call = AssertUnwindSafe(async { self.callback.call(delivery).await });
-            let failure = match call.catch_unwind().await {
+            let call = catch_unwind(AssertUnwindSafe(|| self.callback.call(delivery)));
+            let ended = match call {
+                Ok(call) => AssertUnwindSafe(call).catch_unwind().await,
+                Err(panic) => Err(panic),
+            };
+            let failure = match ended {
                 Ok(Ok(outcome)) => {
                     if let Some(held) = held {
                         settle(held, outcome);
