@@ -222,7 +222,8 @@ impl Shared {
     /// The reason, if the channel is closed.
     pub(super) fn send(&self, closed: &Closed, command: Command) -> Result<()> {
         let mut state = self.lock_open(closed)?;
-        state.handle(command);
+        let now = state.now_for(&command.method);
+        state.engine.handle(now, command);
         self.finish(state);
         Ok(())
     }
@@ -356,6 +357,7 @@ impl Shared {
     }
 
     /// Has what is under way carried on, or if there is nobody to do that, does it itself.
+    #[inline]
     fn hand_over(&self, state: &mut State, wakers: &mut Wakers) {
         while state.engine.is_under_way() && !self.courier.call() {
             let now = state.now();
@@ -373,7 +375,8 @@ impl Shared {
             waiting.or_default().push_back(reply);
             later = Some(answer);
         }
-        state.handle(command);
+        let now = state.now_for(&command.method);
+        state.engine.handle(now, command);
         let reply = self.finish(state);
         later.map_or(Answer::Now(reply), Answer::Later)
     }

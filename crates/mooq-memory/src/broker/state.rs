@@ -41,13 +41,13 @@ impl State {
         Time::after_start(self.started.elapsed())
     }
 
-    pub(super) fn handle(&mut self, command: Command) {
-        let now = if self.engine.needs_time(&command.method) {
+    /// The time, if it makes a difference to a method.
+    pub(super) fn now_for(&self, method: &Method) -> Time {
+        if self.engine.needs_time(method) {
             self.now()
         } else {
             Time::START
-        };
-        self.engine.handle(now, command);
+        }
     }
 
     /// Gives a reply to who waits for it, or else back.

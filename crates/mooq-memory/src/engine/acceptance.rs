@@ -45,7 +45,7 @@ impl Engine {
     pub(super) fn accept(
         &mut self,
         caller: Caller,
-        message: Message,
+        mut message: Message,
         immediate: bool,
     ) -> Result<(Key<Exchange>, Accepted), ReplyError> {
         if immediate {
@@ -89,7 +89,7 @@ impl Engine {
         if !profile.checks_user_id_first() {
             self.check_user_id(caller, properties)?;
         }
-        let message = as_delivered(message, ttl, reply_to, profile);
+        make_deliverable(&mut message, ttl, reply_to, profile);
         self.keeps_time |= ttl.is_some();
         Ok((
             key,
@@ -117,14 +117,14 @@ impl Engine {
     }
 }
 
-/// The message as its consumers will see it: RabbitMQ keeps BCC to itself, and puts a requester's
-/// own address into its requests.
-fn as_delivered(
-    mut message: Message,
+/// Makes of a message what its consumers will see: RabbitMQ keeps BCC to itself, and puts a
+/// requester's own address into its requests.
+fn make_deliverable(
+    message: &mut Message,
     ttl: Option<u64>,
     reply_to: Option<ShortString>,
     profile: Profile,
-) -> Message {
+) {
     if reply_to.is_some() {
         Arc::make_mut(&mut message.properties).reply_to = reply_to;
     }
@@ -138,7 +138,6 @@ fn as_delivered(
     if !headers.is_empty() && headers.get("BCC").is_some() {
         Arc::make_mut(&mut message.properties).headers.remove("BCC");
     }
-    message
 }
 
 /// The message's own time to live, in milliseconds.

@@ -340,7 +340,16 @@ impl Engine {
     }
 
     /// What the broker does next, if anything is left of what the last calls brought about.
+    #[inline]
     pub fn poll_effect(&mut self) -> Option<Effect> {
+        if self.links.are_good() && self.unread.is_empty() {
+            return self.effects.pop_front();
+        }
+        self.poll_what_was_held_up()
+    }
+
+    /// [`Self::poll_effect`] where something is held up or was, which is rare.
+    fn poll_what_was_held_up(&mut self) -> Option<Effect> {
         loop {
             if let Some(effect) = self.links.next_arrived() {
                 return Some(effect);
@@ -360,15 +369,19 @@ impl Engine {
     /// never later.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Time> {
-        let arrival = self.links.next_arrival();
-        self.timers.next().into_iter().chain(arrival).min()
+        match (self.timers.next(), self.links.next_arrival()) {
+            (Some(wake), Some(arrival)) => Some(wake.min(arrival)),
+            (wake, arrival) => wake.or(arrival),
+        }
     }
 
     /// Lets time pass up to `now`. What happens meanwhile happens in order and each at its own time,
     /// however late this is called: a message that expires begins to wait in its next queue then.
     pub fn advance(&mut self, now: Time) {
         let now = self.now.max(now);
-        self.links.advance(now);
+        if self.links.keep_time() {
+            self.links.advance(now);
+        }
         while let Some((at, queue)) = self.timers.pop_due(now) {
             self.now = self.now.max(at);
             self.wake_queue(queue, at);

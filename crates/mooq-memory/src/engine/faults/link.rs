@@ -50,6 +50,11 @@ impl Links {
                 .is_some_and(|link| link.state.is_frozen)
     }
 
+    /// Whether nothing is held up or was.
+    pub(crate) fn are_good(&self) -> bool {
+        self.by_connection.is_empty() && self.arrived.is_empty()
+    }
+
     /// Whether something here depends on the time.
     pub(crate) fn keep_time(&self) -> bool {
         !self.by_connection.is_empty()
@@ -57,9 +62,6 @@ impl Links {
 
     /// Keeps an effect back that has to go over a bad link, or gives it back.
     pub(crate) fn hold_up(&mut self, now: Time, effect: Effect) -> Option<Effect> {
-        if self.by_connection.is_empty() {
-            return Some(effect);
-        }
         let Some(link) = self.by_connection.get_mut(&effect.connection().0) else {
             return Some(effect);
         };
@@ -83,6 +85,9 @@ impl Links {
 
     /// When something comes through next, if that is known.
     pub(crate) fn next_arrival(&self) -> Option<Time> {
+        if self.by_connection.is_empty() {
+            return None;
+        }
         let links = self
             .by_connection
             .values()
@@ -92,9 +97,6 @@ impl Links {
 
     /// Lets arrive what is to arrive by now.
     pub(crate) fn advance(&mut self, now: Time) {
-        if self.by_connection.is_empty() {
-            return;
-        }
         while let Some((at, key)) = self.first_due(now) {
             let Some(link) = self.by_connection.get_mut(&key) else {
                 return;
