@@ -31,18 +31,26 @@ pub const MAX_NAME_BYTES: usize = 255;
 /// How much of an overlong name an error repeats, in characters.
 const EXCERPT_CHARS: usize = 32;
 
+/// Inlined, as what it does when all is well is one comparison.
+#[inline]
 fn check(what: &str, text: &str) -> Result<(), Error> {
     if text.len() <= MAX_NAME_BYTES {
-        return Ok(());
+        Ok(())
+    } else {
+        Err(too_long(what, text))
     }
+}
+
+#[cold]
+fn too_long(what: &str, text: &str) -> Error {
     let excerpt: String = text.chars().take(EXCERPT_CHARS).collect();
-    Err(Error::new(
+    Error::new(
         ErrorKind::InvalidName,
         format!(
             "{what} of {} bytes is over the limit of {MAX_NAME_BYTES} bytes: '{excerpt}…'",
             text.len()
         ),
-    ))
+    )
 }
 
 macro_rules! names {
