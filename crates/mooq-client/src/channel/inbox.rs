@@ -118,6 +118,7 @@ impl Inbox {
     }
 
     /// The oldest delivery with its source, and whether more wait.
+    #[inline]
     pub(crate) fn pop(&self) -> Option<(Deliver, Arc<Source>, bool)> {
         let mut state = self.lock();
         let deliver = state.waiting.pop_front()?;

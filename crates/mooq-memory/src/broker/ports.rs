@@ -177,8 +177,9 @@ impl Wakers {
 
     /// Wakes all of them, in the order in which something was sent to them.
     pub(super) fn wake(self) {
-        for waker in self.first.into_iter().chain(self.others) {
-            waker.wake();
+        if let Some(first) = self.first {
+            first.wake();
+            self.others.into_iter().for_each(Waker::wake);
         }
     }
 }

@@ -91,6 +91,7 @@ impl Ledger {
         }
     }
 
+    #[inline]
     fn find(&self, delivery_tag: u64) -> Option<usize> {
         // Without gaps in the tags, as a channel with one consumer has them, no search is needed.
         let first = self.entries.front()?.delivery_tag;
