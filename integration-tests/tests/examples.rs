@@ -107,3 +107,42 @@ async fn faults_ships_what_comes_twice_once() {
         ["order 1 came 2 times, and was shipped 1 time"]
     );
 }
+
+#[tokio::test]
+async fn worker_tries_three_times_and_puts_aside() {
+    assert_eq!(
+        output_of("worker", &[]).await,
+        [
+            "put aside: to nobody",
+            "to ada",
+            "to nobody",
+            "to nobody",
+            "to nobody",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn request_reply_answers_with_a_total_or_a_reason() {
+    assert_eq!(
+        output_of("request_reply", &[]).await,
+        [
+            "3 pieces: 750 cents",
+            "4294967295 pieces: that is more than we can count",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn event_fanout_tells_each_service() {
+    assert_eq!(
+        output_of("event_fanout", &[]).await,
+        [
+            "Dear Ada, enjoy your pencil!",
+            "Dear Edsger, enjoy your pencil!",
+            "Dear Grace, enjoy your paper!",
+            "paper: 1 sold",
+            "pencil: 2 sold",
+        ]
+    );
+}

@@ -8,8 +8,9 @@ use crate::engine::{
     UnackedMessage,
 };
 
-/// Looking in, which changes nothing and which no client notices. Names are given as themselves
-/// or as [globs](https://docs.rs/glob-match), for example `orders-*`.
+/// Looking in, which changes nothing and which no client notices. What is due by then has happened
+/// before: what has expired is not seen. Names are given as themselves or as
+/// [globs](https://docs.rs/glob-match), for example `orders-*`.
 ///
 /// # Examples
 /// ```
@@ -55,7 +56,8 @@ impl InMemoryBroker {
     /// The same for any virtual host. One that does not exist has none.
     #[must_use]
     pub fn queues_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<QueueInfo> {
-        self.shared.look(|engine| engine.queues(vhost, glob))
+        self.shared
+            .look_now(|state, _| state.engine.queues(vhost, glob))
     }
 
     /// The exchanges of the virtual host `/` whose names match, by name.
@@ -67,7 +69,8 @@ impl InMemoryBroker {
     /// The same for any virtual host. One that does not exist has none.
     #[must_use]
     pub fn exchanges_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<ExchangeInfo> {
-        self.shared.look(|engine| engine.exchanges(vhost, glob))
+        self.shared
+            .look_now(|state, _| state.engine.exchanges(vhost, glob))
     }
 
     /// The bindings in the virtual host `/` from exchanges whose names match: by exchange,
@@ -81,7 +84,8 @@ impl InMemoryBroker {
     /// The same for any virtual host. One that does not exist has none.
     #[must_use]
     pub fn bindings_in(&self, vhost: &VirtualHost, exchange: &str) -> Vec<BindingInfo> {
-        self.shared.look(|engine| engine.bindings(vhost, exchange))
+        self.shared
+            .look_now(|state, _| state.engine.bindings(vhost, exchange))
     }
 
     /// The consumers in the virtual host `/` of queues whose names match: by queue, and of one
@@ -95,7 +99,8 @@ impl InMemoryBroker {
     /// The same for any virtual host. One that does not exist has none.
     #[must_use]
     pub fn consumers_in(&self, vhost: &VirtualHost, queue: &str) -> Vec<ConsumerInfo> {
-        self.shared.look(|engine| engine.consumers(vhost, queue))
+        self.shared
+            .look_now(|state, _| state.engine.consumers(vhost, queue))
     }
 
     /// The messages that are ready in the queues of the virtual host `/` whose names match: by
@@ -109,7 +114,7 @@ impl InMemoryBroker {
     #[must_use]
     pub fn ready_messages_in(&self, vhost: &VirtualHost, queue: &str) -> Vec<ReadyMessage> {
         self.shared
-            .look_now(|engine, now| engine.ready_messages(now, vhost, queue))
+            .look_now(|state, now| state.engine.ready_messages(now, vhost, queue))
     }
 
     /// The messages from queues of the virtual host `/` whose names match that are delivered and
@@ -123,13 +128,14 @@ impl InMemoryBroker {
     #[must_use]
     pub fn unacked_messages_in(&self, vhost: &VirtualHost, queue: &str) -> Vec<UnackedMessage> {
         self.shared
-            .look(|engine| engine.unacked_messages(vhost, queue))
+            .look_now(|state, _| state.engine.unacked_messages(vhost, queue))
     }
 
     /// The connections whose names match, whatever their virtual hosts, in the order in which they
     /// were opened. Those that their clients gave no name match the glob `*`.
     #[must_use]
     pub fn connections(&self, name: &str) -> Vec<ConnectionInfo> {
-        self.shared.look(|engine| engine.connections(name))
+        self.shared
+            .look_now(|state, _| state.engine.connections(name))
     }
 }

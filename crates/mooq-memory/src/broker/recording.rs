@@ -60,13 +60,14 @@ impl Recording {
         self.look(Log::missed)
     }
 
-    /// Looks at what was recorded so far.
+    /// Looks at what was recorded so far, and what is due by now is.
     pub(crate) fn look<T>(&self, f: impl FnOnce(&Log) -> T) -> T {
-        self.broker.look(|engine| match engine.recording(self.id) {
-            Some(log) => f(log),
-            // Never so: it goes on until this is dropped.
-            None => f(&Log::default()),
-        })
+        self.broker
+            .look_now(|state, _| match state.engine.recording(self.id) {
+                Some(log) => f(log),
+                // Never so: it goes on until this is dropped.
+                None => f(&Log::default()),
+            })
     }
 }
 

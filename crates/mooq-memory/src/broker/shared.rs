@@ -118,10 +118,19 @@ impl Shared {
         f(&self.lock().engine)
     }
 
-    /// Looks at the engine as it is now.
-    pub(super) fn look_now<T>(&self, f: impl FnOnce(&Engine, Time) -> T) -> T {
-        let state = self.lock();
-        f(&state.engine, state.now())
+    /// Looks at the broker as it is now, which the engine may not have heard of: what is due has
+    /// happened first, also if the timer's task has not had its turn.
+    pub(super) fn look_now<T>(&self, f: impl FnOnce(&State, Time) -> T) -> T {
+        let mut state = self.lock();
+        let mut wakers = Wakers::default();
+        let now = self.catch_up(&mut state, &mut wakers);
+        let seen = f(&state, now);
+        if let Some(deadline) = state.next_deadline() {
+            self.timer.wake_by(deadline);
+        }
+        drop(state);
+        wakers.wake();
+        seen
     }
 
     /// Changes something in the engine from outside of AMQP.
@@ -299,32 +308,26 @@ impl Shared {
     /// the lock is held: a call that brings something earlier comes before or after it.
     pub(super) fn tick(&self, rearm: impl FnOnce(Option<Instant>)) {
         let mut state = self.lock();
-        let now = state.now();
-        state.engine.advance(now);
         let mut wakers = Wakers::default();
-        state.spread_effects(&mut wakers);
-        self.hand_over(&mut state, &mut wakers);
+        self.catch_up(&mut state, &mut wakers);
         rearm(state.next_deadline());
         self.tell_if_idle(&state);
         drop(state);
         wakers.wake();
     }
 
-    /// Lets happen what is due, and says what is under way then.
-    pub(super) fn activity(&self) -> Activity {
-        let mut state = self.lock();
+    /// Makes happen what was to happen by now, and says when that is.
+    fn catch_up(&self, state: &mut State, wakers: &mut Wakers) -> Time {
         let now = state.now();
         state.engine.advance(now);
-        let mut wakers = Wakers::default();
-        state.spread_effects(&mut wakers);
-        self.hand_over(&mut state, &mut wakers);
-        let activity = state.activity();
-        if let Some(deadline) = state.next_deadline() {
-            self.timer.wake_by(deadline);
-        }
-        drop(state);
-        wakers.wake();
-        activity
+        state.spread_effects(wakers);
+        self.hand_over(state, wakers);
+        now
+    }
+
+    /// What is under way once what is due has happened.
+    pub(super) fn activity(&self) -> Activity {
+        self.look_now(|state, _| state.activity())
     }
 
     /// Tells those who wait for it that nothing is under way, if that is so.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use mooq::{Alarm, Channel, DeadLetterReason, Delivery, ErrorKind, Outcome, RecordedDelivery};
 use tokio::time::{Instant, advance, sleep};
 
@@ -18,6 +19,15 @@ async fn declare_wait(chan: &Channel, queue: &str, wait: Duration, next: &str) {
         .argument("x-dead-letter-routing-key", next)
         .await
         .unwrap();
+}
+
+/// Moves the clock, and gives no other task a turn: the broker's own has not noticed yet.
+fn move_clock(step: Duration) {
+    let rest = advance(step).now_or_never();
+    assert!(
+        rest.is_none(),
+        "the clock has moved, and other tasks would come next"
+    );
 }
 
 /// How long there was between deliveries.
@@ -206,4 +216,26 @@ async fn a_client_that_waits_to_connect_again_waits_by_the_same_clock() {
     assert!(began.elapsed() <= SECOND, "{:?}", began.elapsed());
     broker.wait_idle().await;
     assert_eq!(broker.queues("jobs")[0].ready, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_due_has_happened_when_a_test_looks() {
+    let (broker, _conn, chan) = set_up().await;
+    declare_wait(&chan, "offers", DAY, "ended").await;
+    chan.declare_queue("ended").await.unwrap();
+    chan.declare_queue("temporary")
+        .argument("x-expires", i64::try_from((2 * DAY).as_millis()).unwrap())
+        .await
+        .unwrap();
+    publish(&chan, "offers", 1).await;
+    let recording = broker.record(10);
+
+    let ready = |queue| broker.queues(queue)[0].ready;
+    move_clock(DAY - Duration::from_millis(1));
+    assert_eq!((ready("offers"), ready("ended")), (1, 0));
+    move_clock(Duration::from_millis(1));
+    assert_eq!((ready("offers"), ready("ended")), (0, 1));
+    assert_eq!(recording.dead_letters().count(), 1);
+    move_clock(DAY);
+    assert_eq!(broker.queues("temporary").len(), 0);
 }

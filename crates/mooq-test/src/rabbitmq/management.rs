@@ -40,13 +40,22 @@ impl Management {
     fn request(&self, method: &str, vhost: &str) -> Result<()> {
         let answer = self.exchange(method, vhost).map_err(|e| {
             let address = &self.address;
-            self.failed(&format!("does not answer at {address}: {e}"))
-                .with_source(e)
+            let how = format!(
+                "does not answer at {address}: {e}. MOOQ_TEST_MANAGEMENT says where it is otherwise"
+            );
+            self.failed(&how).with_source(e)
         })?;
         let line = answer.lines().next().unwrap_or_default();
+        let refusal = format!("refuses {method} /api/vhosts/{vhost}: {line}");
         match line.split(' ').nth(1) {
             Some(status) if status.starts_with('2') => Ok(()),
-            _ => Err(self.failed(&format!("refuses {method} /api/vhosts/{vhost}: {line}"))),
+            Some("401" | "403") => {
+                let user = &self.credentials.username;
+                let hint =
+                    format!("Its user '{user}' must have this password and be an administrator");
+                Err(self.failed(&format!("{refusal}. {hint}")))
+            }
+            _ => Err(self.failed(&refusal)),
         }
     }
 
@@ -166,7 +175,20 @@ mod tests {
         assert_eq!(
             outcome.unwrap_err().to_string(),
             "RabbitMQ's management plugin, which makes virtual hosts, \
-             refuses DELETE /api/vhosts/audits: HTTP/1.0 401 Unauthorized"
+             refuses DELETE /api/vhosts/audits: HTTP/1.0 401 Unauthorized. \
+             Its user 'guest' must have this password and be an administrator"
+        );
+    }
+
+    #[test]
+    fn any_other_refusal_is_told_as_it_is() {
+        let (outcome, _) = answered("HTTP/1.0 500 Internal Server Error\r\n\r\n", |management| {
+            management.delete_vhost("audits")
+        });
+        let told = outcome.unwrap_err().to_string();
+        assert!(
+            told.ends_with("HTTP/1.0 500 Internal Server Error"),
+            "{told}"
         );
     }
 
