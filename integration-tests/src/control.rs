@@ -9,7 +9,7 @@ use mooq_memory::{Alarm, ApplyTo, InMemoryBroker, Policy};
 use serde_json::json;
 
 pub use self::ctl::{RaisedAlarm, Undo};
-pub use self::faults::{Down, Frozen};
+pub use self::faults::{ChannelLimit, Down, Frozen};
 pub use self::http::Management;
 
 /// Control of one scenario's broker: the memory broker's own methods, or for RabbitMQ the API of

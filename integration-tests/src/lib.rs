@@ -24,6 +24,7 @@ pub mod expect;
 pub mod faults;
 pub mod fixture;
 pub mod harness;
+pub mod line;
 pub mod raw;
 pub mod refusals;
 pub mod scenarios;

@@ -2,7 +2,9 @@
 
 use mooq_memory::faults::{FaultGuard, Outage};
 
-use super::{Control, ctl};
+use serde_json::json;
+
+use super::{Control, Management, ctl};
 
 /// A broker that is down until it is up again.
 #[derive(Debug)]
@@ -22,7 +24,31 @@ pub enum Frozen {
     RabbitMq(ctl::Undo),
 }
 
+/// A limit to the channels of a client.
+#[derive(Debug)]
+#[must_use = "in memory the limit is lifted when this is dropped"]
+pub enum ChannelLimit {
+    /// The in-memory broker's fault.
+    Memory(FaultGuard),
+    /// The limit of this user of RabbitMQ.
+    RabbitMq(Management, String),
+}
+
 impl Control {
+    /// Lets a client have so many channels. It calls its connection as its user is called.
+    pub async fn limit_channels(&self, name: &str, max: u16) -> ChannelLimit {
+        match self {
+            Self::Memory(broker) => {
+                ChannelLimit::Memory(broker.faults().connection(name).limit_channels(max))
+            }
+            Self::RabbitMq(management) => {
+                let path = ["user-limits", name, "max-channels"];
+                management.put(&path, json!({ "value": max })).await;
+                ChannelLimit::RabbitMq(management.clone(), name.into())
+            }
+        }
+    }
+
     /// Closes the connections that their clients call so, with 320 and a text.
     pub async fn close_connections(&self, name: &str, text: &str) {
         match self {
@@ -82,6 +108,16 @@ impl Control {
                 ctl::docker(["pause", container]).await;
                 Frozen::RabbitMq(ctl::Undo::by_docker(["unpause", container]))
             }
+        }
+    }
+}
+
+impl ChannelLimit {
+    /// Lifts it.
+    pub async fn lift(self) {
+        if let Self::RabbitMq(management, user) = self {
+            let path = ["user-limits", &*user, "max-channels"];
+            management.delete(&path).await;
         }
     }
 }

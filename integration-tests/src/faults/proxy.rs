@@ -25,6 +25,10 @@ pub enum Network {
     /// Nothing gets through in either direction, while connections stay open. What was sent
     /// arrives when it is over.
     Frozen,
+    /// What clients send does not get through, until it is over. What the broker sends does.
+    Unheard,
+    /// What the broker sends does not get through, until it is over. What clients send does.
+    Unanswered,
     /// Each 16 KiB, or less, arrives so much later: a long line and a narrow one.
     Slow(Duration),
 }
@@ -113,17 +117,30 @@ impl Shared {
         *self.network.borrow()
     }
 
-    /// Waits while the network is frozen.
-    async fn thawed(&self) {
+    /// Waits until the network is as it has to be.
+    async fn until(&self, fits: impl Fn(Network) -> bool) {
         let mut network = self.network.subscribe();
         // The sender is in this very struct.
-        let _ = network.wait_for(|now| *now != Network::Frozen).await;
+        let _ = network.wait_for(|now| fits(*now)).await;
     }
+}
 
-    /// Waits until the network is cut.
-    async fn cut(&self) {
-        let mut network = self.network.subscribe();
-        let _ = network.wait_for(|now| *now == Network::Cut).await;
+/// Which way something goes.
+#[derive(Debug, Clone, Copy)]
+enum Direction {
+    ToBroker,
+    ToClient,
+}
+
+impl Direction {
+    /// What was held up is not let through by a cut, which ends it.
+    fn is_open(self, network: Network) -> bool {
+        match network {
+            Network::Sound | Network::Slow(_) => true,
+            Network::Cut | Network::Frozen => false,
+            Network::Unheard => matches!(self, Self::ToClient),
+            Network::Unanswered => matches!(self, Self::ToBroker),
+        }
     }
 }
 
@@ -131,7 +148,7 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            shared.thawed().await;
+            shared.until(|now| now != Network::Frozen).await;
             if shared.now() == Network::Cut {
                 reset(&client);
                 return;
@@ -165,22 +182,27 @@ async fn carry(mut client: TcpStream, mut broker: TcpStream, shared: &Shared) {
     // An end of one direction is passed on as such, and the other goes on; an error ends both.
     let both = async {
         tokio::try_join!(
-            one_way(from_client, to_broker, shared),
-            one_way(from_broker, to_client, shared)
+            one_way(Direction::ToBroker, from_client, to_broker, shared),
+            one_way(Direction::ToClient, from_broker, to_client, shared)
         )
     };
     tokio::select! {
-        () = shared.cut() => {}
+        () = shared.until(|now| now == Network::Cut) => {}
         _ = both => {}
     }
 }
 
-async fn one_way(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, shared: &Shared) -> io::Result<()> {
+async fn one_way(
+    direction: Direction,
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    shared: &Shared,
+) -> io::Result<()> {
     let mut chunk = vec![0; CHUNK];
     loop {
-        shared.thawed().await;
+        shared.until(|now| direction.is_open(now)).await;
         let length = from.read(&mut chunk).await?;
-        shared.thawed().await;
+        shared.until(|now| direction.is_open(now)).await;
         if length == 0 {
             return to.shutdown().await;
         }
@@ -271,6 +293,25 @@ mod tests {
         proxy.set(Network::Sound);
         within("the echo", one.read_exact(&mut back)).await.unwrap();
         assert_eq!(&back, b"during");
+    }
+
+    #[tokio::test]
+    async fn what_is_held_up_in_one_direction_is_lost_when_the_network_is_cut() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::to(listener.local_addr().unwrap());
+        let mut client = client(&proxy).await;
+        let (mut broker, _) = within("the connection", listener.accept()).await.unwrap();
+
+        proxy.set(Network::Unheard);
+        client.write_all(b"lost").await.unwrap();
+        broker.write_all(b"answer").await.unwrap();
+        let mut answer = [0; 6];
+        let answered = within("the answer", client.read_exact(&mut answer));
+        answered.await.unwrap();
+
+        proxy.set(Network::Cut);
+        let heard = within("the end", broker.read(&mut [0; 4])).await;
+        assert!(heard.is_err(), "{heard:?}");
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ mod failures;
 mod forced_ends;
 mod getting;
 mod length_limits;
+mod lines;
 mod nowait;
 mod outages;
 mod permissions;
@@ -145,6 +146,7 @@ pub fn all() -> Vec<Scenario> {
         forced_ends::SCENARIOS,
         getting::SCENARIOS,
         length_limits::SCENARIOS,
+        lines::SCENARIOS,
         nowait::SCENARIOS,
         outages::SCENARIOS,
         permissions::SCENARIOS,

@@ -1,0 +1,140 @@
+//! What gets lost or comes late on the line between a client and its broker, and what a client
+//! does that has too many channels.
+
+use std::time::{Duration, Instant};
+
+use mooq::{Channel, Delivery, ErrorKind, Event, OnLoss};
+
+use super::recovery::Victim;
+use super::scenarios;
+use crate::line::{Line, Trouble};
+use crate::steps::{drain, fill};
+use crate::{Fixture, within};
+
+/// How long a message may take that is to come.
+const SOON: Duration = Duration::from_secs(20);
+
+async fn next(chan: &Channel, queue: &str) -> Delivery<String> {
+    chan.get(queue).timeout(SOON).await.unwrap()
+}
+
+impl Victim {
+    /// Its connection is lost by this trouble, and comes back without it.
+    async fn survives(&mut self, trouble: Trouble<'_>) {
+        trouble.cut();
+        let lost = |event: &Event| matches!(event, Event::Lost(_));
+        self.events_until("the loss", lost).await;
+        trouble.end();
+        self.is_back().await;
+    }
+}
+
+async fn a_message_whose_confirm_is_lost_is_there_and_its_publisher_does_not_know(
+    fixture: Fixture,
+) {
+    let line = Line::of(&fixture);
+    let mut victim = Victim::connect_with(&fixture, line.options()).await;
+    let queue = fixture.name("queue");
+    victim.chan.declare_queue(&queue).await.unwrap();
+    let trouble = line.lose_confirm();
+    let publish = victim.chan.publish("", "body").routing_key(&queue);
+    let confirmation = publish.send().await.unwrap();
+
+    let (_conn, other) = fixture.channel().await;
+    let message = next(&other, &queue).await;
+    victim.survives(trouble).await;
+    let err = within("the outcome", confirmation).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConnectionLost, "{err}");
+    assert_eq!(message.ack().await.unwrap(), "body");
+    assert_eq!(drain(&victim.chan, &queue).await, [""; 0]);
+}
+
+async fn a_message_that_is_sent_again_as_its_confirm_was_lost_is_there_twice(fixture: Fixture) {
+    let line = Line::of(&fixture);
+    let mut victim = Victim::connect_with(&fixture, line.options()).await;
+    let queue = fixture.name("queue");
+    victim.chan.declare_queue(&queue).await.unwrap();
+    let trouble = line.lose_confirm();
+    let publish = victim.chan.publish("", "body").routing_key(&queue);
+    let confirmation = publish.on_loss(OnLoss::Resend).send().await.unwrap();
+
+    let (_conn, other) = fixture.channel().await;
+    let first = next(&other, &queue).await;
+    victim.survives(trouble).await;
+    within("the confirm", confirmation).await.unwrap();
+    let second = next(&other, &queue).await;
+    for message in [first, second] {
+        assert!(!message.redelivered, "nothing tells that it is a duplicate");
+        assert_eq!(message.ack().await.unwrap(), "body");
+    }
+}
+
+async fn a_message_whose_acknowledgement_is_lost_comes_again(fixture: Fixture) {
+    let line = Line::of(&fixture);
+    let mut victim = Victim::connect_with(&fixture, line.options()).await;
+    let queue = fixture.name("queue");
+    fill(&victim.chan, &queue, &["body"]).await;
+    let message = next(&victim.chan, &queue).await;
+    assert!(!message.redelivered);
+    let trouble = line.lose_ack();
+    // Nobody tells whether the broker has heard it.
+    assert_eq!(message.ack().await.unwrap(), "body");
+    victim.survives(trouble).await;
+
+    let message = next(&victim.chan, &queue).await;
+    assert!(message.redelivered);
+    assert_eq!(message.ack().await.unwrap(), "body");
+    assert_eq!(drain(&victim.chan, &queue).await, [""; 0]);
+}
+
+async fn on_a_slow_line_a_confirm_comes_late_and_a_publish_ends_at_its_deadline(fixture: Fixture) {
+    let delay = Duration::from_millis(500);
+    let line = Line::of(&fixture);
+    let victim = Victim::connect_with(&fixture, line.options()).await;
+    let queue = fixture.name("queue");
+    victim.chan.declare_queue(&queue).await.unwrap();
+    let slow = line.slow(delay);
+    let publish = |body: &'static str| victim.chan.publish("", body).routing_key(&queue);
+
+    let began = Instant::now();
+    publish("confirmed").await.unwrap();
+    assert!(began.elapsed() >= delay, "{:?}", began.elapsed());
+    let unknown = publish("unknown").deadline(delay / 5).await;
+    let err = unknown.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded, "{err}");
+    slow.end();
+    // It was on its way, and has arrived all the same.
+    for body in ["confirmed", "unknown"] {
+        let message = next(&victim.chan, &queue).await;
+        assert_eq!(message.ack().await.unwrap(), body);
+    }
+}
+
+async fn one_channel_too_many_costs_the_connection_which_comes_back_without_it(fixture: Fixture) {
+    let name = fixture.name("victim");
+    let control = fixture.control();
+    control.add_user(&name, "secret").await;
+    control.set_permissions(&name, [".*", ".*", ".*"]).await;
+    let options = fixture.options().credentials(&name, "secret");
+    let mut victim = Victim::connect_with(&fixture, options).await;
+    let queue = fixture.name("queue");
+    fill(&victim.chan, &queue, &["before"]).await;
+
+    let limit = control.limit_channels(&name, 1).await;
+    let err = victim.conn.create_channel().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotAllowed, "{err}");
+    assert_eq!(err.reason().map(|reason| reason.code), Some(530), "{err}");
+    victim.is_back().await;
+    assert_eq!(drain(&victim.chan, &queue).await, ["before"]);
+
+    limit.lift().await;
+    victim.conn.create_channel().await.unwrap();
+}
+
+scenarios! { lines:
+    a_message_whose_confirm_is_lost_is_there_and_its_publisher_does_not_know,
+    a_message_that_is_sent_again_as_its_confirm_was_lost_is_there_twice,
+    a_message_whose_acknowledgement_is_lost_comes_again,
+    on_a_slow_line_a_confirm_comes_late_and_a_publish_ends_at_its_deadline,
+    one_channel_too_many_costs_the_connection_which_comes_back_without_it,
+}
