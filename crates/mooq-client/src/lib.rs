@@ -23,6 +23,8 @@ mod consumer;
 mod deadline;
 mod deferred;
 mod delivery;
+#[cfg(test)]
+mod faulty;
 mod options;
 mod presence;
 mod publish;

@@ -76,10 +76,19 @@ impl<T: Usable + ?Sized> Present<T> {
 
     /// Waits until it is not there.
     pub(crate) async fn left(&self) {
+        self.until(|now| !matches!(now, Presence::There(_))).await;
+    }
+
+    /// Waits until `this` is not there, whatever is in its place.
+    pub(crate) async fn passed(&self, this: &Arc<T>) {
+        self.until(|now| !matches!(now, Presence::There(there) if Arc::ptr_eq(there, this)))
+            .await;
+    }
+
+    async fn until(&self, wanted: impl FnMut(&Presence<T>) -> bool) {
         let mut changes = self.0.subscribe();
-        let left = |now: &Presence<T>| !matches!(now, Presence::There(_));
         // The sender lives as long as this does.
-        let _ = changes.wait_for(left).await;
+        let _ = changes.wait_for(wanted).await;
     }
 }
 

@@ -37,6 +37,7 @@ impl ChannelShared {
     pub(super) fn consumer_cancelled(&self, tag: &ConsumerTag) {
         if let Some(inbox) = self.consumers().remove(tag) {
             let queue = inbox.queue();
+            self.consumer_gone(&queue);
             let error = Error::new(
                 ErrorKind::ConsumerCancelled,
                 format!(
@@ -104,7 +105,7 @@ impl ChannelShared {
 
     /// `basic.cancel`, and forgets the consumer once that is answered. All that came for it is in
     /// its inbox then.
-    pub(crate) async fn unsubscribe(&self, tag: ConsumerTag, queue: &QueueName) -> Result<()> {
+    pub(crate) async fn unsubscribe(&self, tag: ConsumerTag, inbox: &Inbox) -> Result<()> {
         self.consumers().forget_record(&tag);
         // One that is being registered again must be there to be cancelled.
         let cancelled = match self.awaited_generation().await {
@@ -112,9 +113,8 @@ impl ChannelShared {
             Err(reason) => Err(reason),
         };
         self.remove_consumer(&tag).await;
-        if !self.consumers().consume_from(queue) {
-            self.core().topology().consumers_gone(queue);
-        }
+        // As it is called by now.
+        self.consumer_gone(&inbox.queue());
         match cancelled {
             // The consumer went with the generation.
             Err(err) if err.scope() != ErrorScope::Operation && self.gone().is_none() => Ok(()),
@@ -122,10 +122,29 @@ impl ChannelShared {
         }
     }
 
+    /// Whether one of the consumers is on `queue`.
+    pub(crate) fn consumes(&self, queue: &QueueName) -> bool {
+        self.consumers().consume_from(queue)
+    }
+
+    /// A consumer of `queue` is no more: an auto-delete queue goes with its last one, and must
+    /// not come back then.
+    fn consumer_gone(&self, queue: &QueueName) {
+        let core = self.core();
+        if core.topology().is_auto_delete(queue) && !core.consumes(queue) {
+            core.topology().queue_deleted(queue);
+        }
+    }
+
+    /// All consumers are gone, as the user has closed the channel.
+    pub(super) fn consumers_closed(&self, queues: &[QueueName]) {
+        queues.iter().for_each(|queue| self.consumer_gone(queue));
+    }
+
     /// Cancels all consumers.
     pub(crate) async fn stop_consuming(&self) {
         for (tag, inbox) in self.consumers().all() {
-            if let Err(err) = self.unsubscribe(tag, &inbox.queue()).await {
+            if let Err(err) = self.unsubscribe(tag, &inbox).await {
                 tracing::debug!(%err, "the consumer is gone already");
             }
             inbox.cancelled(self.core().dispatch());

@@ -1,7 +1,7 @@
 //! The task that reads a channel's events, over all its generations.
 
 use std::collections::VecDeque;
-use std::future::{Future, poll_fn};
+use std::future::{Future, poll_fn, ready};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -16,6 +16,10 @@ use tokio::time::{Instant, sleep_until};
 use super::generation::Generation;
 use super::shared::ChannelShared;
 use crate::connection::without_reason;
+
+/// How many batches of events are taken in a row before deadlines and nudges get their turn, for
+/// a broker that sends without a pause.
+const IN_A_ROW: u32 = 32;
 
 /// How others reach the driver.
 #[derive(Debug, Default)]
@@ -117,35 +121,41 @@ async fn run(channel: &Weak<ChannelShared>, inlet: &Inlet) {
     // Publishes mostly have the same deadline, one after the other, so one timer that is set
     // rarely serves all of them.
     let mut timer = pin!(sleep_until(Instant::now()));
-    let mut armed = None;
+    let mut armed: Option<Instant> = None;
+    let mut in_a_row = 0;
     loop {
         let mut caught_up = Vec::new();
         let mut open = true;
         tokio::select! {
             biased;
-            more = next_batch(&mut incoming, &mut batch) => open = more,
-            () = timer.as_mut(), if armed.is_some() => {
-                let Some(channel) = channel.upgrade() else { return };
-                let note = channel.silence();
-                channel.ledger(|ledger| ledger.expire(Instant::now(), &note, &mut woken));
+            more = next_batch(&mut incoming, &mut batch), if in_a_row < IN_A_ROW => {
+                in_a_row += 1;
+                open = more;
             }
-            () = inlet.nudge.notified() => {
-                if inlet.is_over() {
-                    return;
-                }
-                let next = lock(&inlet.next).take();
-                if next.is_some() {
-                    incoming = next;
-                }
-                caught_up = inlet.take_catching_up();
-                // What they wait for may have come after the mailbox was looked at.
-                next_batch(&mut incoming, &mut batch).now_or_never();
-            }
+            () = timer.as_mut(), if armed.is_some() => in_a_row = 0,
+            () = inlet.nudge.notified() => in_a_row = 0,
+            () = ready(()), if in_a_row == IN_A_ROW => in_a_row = 0,
         }
-        // For the time of this batch only, so that the channel can be dropped meanwhile.
+        // For the time of this turn only, so that the channel can be dropped meanwhile.
         let Some(channel) = channel.upgrade() else {
             return;
         };
+        if in_a_row == 0 {
+            if inlet.is_over() {
+                return;
+            }
+            if armed.is_some_and(|deadline| deadline <= Instant::now()) {
+                let note = channel.silence();
+                channel.ledger(|ledger| ledger.expire(Instant::now(), &note, &mut woken));
+            }
+            let next = lock(&inlet.next).take();
+            if next.is_some() {
+                incoming = next;
+            }
+            caught_up = inlet.take_catching_up();
+            // What they wait for may have come after the mailbox was looked at.
+            next_batch(&mut incoming, &mut batch).now_or_never();
+        }
         let ended = match &incoming {
             Some(Incoming { generation, .. }) => {
                 let ended = take(&channel, generation, &mut batch, &mut woken);
@@ -190,7 +200,7 @@ fn take(
     batch: &mut VecDeque<ChannelEvent>,
     woken: &mut Vec<Waker>,
 ) -> Option<Error> {
-    channel.settle_publishes(batch, woken);
+    channel.settle_publishes(generation, batch, woken);
     while let Some(event) = batch.pop_front() {
         match event {
             ChannelEvent::Deliver(deliver) => channel.deliver(deliver, batch, generation),

@@ -17,11 +17,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use mooq_core::{
-    ConsumerTag, Deliver, ExchangeKind, ExchangeName, IntoChecked, QueueName, Result,
-    TransportChannel,
-};
+use mooq_core::{ConsumerTag, Deliver, ExchangeKind, ExchangeName, IntoChecked, QueueName, Result};
 
 use crate::codec::Json;
 use crate::connection::ConnectionShared;
@@ -288,21 +284,6 @@ impl Channel {
             .await
     }
 
-    /// One call to the broker, within the connection's deadline, once the channel is open.
-    pub(crate) async fn rpc<T>(
-        &self,
-        what: &str,
-        call: impl for<'a> FnOnce(&'a dyn TransportChannel) -> BoxFuture<'a, Result<T>>,
-    ) -> Result<T> {
-        // A transport may answer at once, always: a loop of calls leaves other tasks their turn.
-        tokio::task::consume_budget().await;
-        within(self.deadline(), what, async {
-            let generation = self.shared.generation().await?;
-            call(generation.transport()).await
-        })
-        .await
-    }
-
     /// One call to the broker that goes on when its future is dropped.
     pub(crate) async fn run_to_end<T: Send + 'static>(
         &self,
@@ -315,14 +296,14 @@ impl Channel {
     /// `basic.get`. A message that comes when this has been dropped goes back to its queue.
     pub(crate) async fn get_now(
         &self,
-        queue: QueueName,
+        mut queue: QueueName,
         no_ack: bool,
     ) -> Result<Option<(Deliver, Option<Unsettled>)>> {
         let shared = Arc::clone(&self.shared);
         // Outside of the task: one that is given up must not fetch when the connection is back.
         let generation = shared.generation().await?;
         self.run_to_end("basic.get", async move {
-            let queue = shared.core().current_name(queue);
+            shared.core().use_current_name(&mut queue);
             let fetched = generation.transport().get(queue.clone(), no_ack).await?;
             Ok(fetched.map(|fetched| {
                 let unsettled = (!no_ack).then(|| {

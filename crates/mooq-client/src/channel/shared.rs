@@ -40,6 +40,8 @@ struct Outgoing {
     ledger: Ledger,
     /// None while publishes wait.
     generation: Option<Arc<Generation>>,
+    /// The generation whose sequence numbers the ledger knows.
+    numbered: Weak<Generation>,
 }
 
 /// How a publish is treated.
@@ -94,7 +96,9 @@ impl ChannelShared {
     /// Gives its ticket.
     pub(crate) fn publish(&self, publish: Publish, terms: Terms) -> Result<(u64, Handoff)> {
         let mut outgoing = self.outgoing();
-        let Outgoing { ledger, generation } = &mut *outgoing;
+        let Outgoing {
+            ledger, generation, ..
+        } = &mut *outgoing;
         let open = generation
             .as_ref()
             .filter(|generation| generation.is_usable());
@@ -105,6 +109,10 @@ impl ChannelShared {
                 let (ticket, earliest) = ledger.open(terms.limit, kept);
                 match generation.transport().publish(publish) {
                     Ok(handoff) => (ticket, earliest, handoff),
+                    // Lost in this moment, as what is in flight: the driver sees to all of it.
+                    Err(err) if err.scope() != ErrorScope::Operation => {
+                        (ticket, earliest, Handoff::Done)
+                    }
                     Err(err) => {
                         ledger.take_back();
                         return Err(err);
@@ -174,6 +182,7 @@ impl ChannelShared {
                 generation.transport().publish(publish.clone()).map(drop)
             }
         };
+        outgoing.numbered = Arc::downgrade(&generation);
         if let Err(err) = outgoing.ledger.replay(&mut hand_over) {
             let mut woken = Vec::new();
             let over = err.scope() != ErrorScope::Connection;
@@ -195,7 +204,7 @@ impl ChannelShared {
         generation: &Weak<Generation>,
         reason: &Error,
     ) -> bool {
-        if !self.core.recovers() || (closed_here(reason) && !self.core.is_replacing(reason)) {
+        if !self.core.replaces(reason) {
             self.end(reason);
             return true;
         }
@@ -232,8 +241,9 @@ impl ChannelShared {
         self.core.report_broken(Arc::downgrade(self));
     }
 
-    /// The channel is gone for good. Only the first reason counts.
-    pub(crate) fn end(&self, reason: &Error) {
+    /// The channel is gone for good. Only the first reason counts. Gives the generation that was
+    /// in use.
+    pub(crate) fn end(&self, reason: &Error) -> Option<Arc<Generation>> {
         let mut outgoing = self.outgoing();
         let old = outgoing.generation.take();
         self.present.set(Presence::Gone(reason.clone()));
@@ -244,11 +254,11 @@ impl ChannelShared {
         let mut woken = Vec::new();
         outgoing.ledger.fail_all(&reason, &mut woken);
         drop(outgoing);
-        drop(old);
         woken.into_iter().for_each(Waker::wake);
         self.consumers.end(&reason);
         self.core.remove_channel(self.id);
         self.inlet.let_go();
+        old
     }
 
     /// Closes the channel for good.
@@ -256,20 +266,23 @@ impl ChannelShared {
     /// # Errors
     /// As the transport's. The channel is closed all the same.
     pub(super) async fn close(&self) -> Result<()> {
+        let consumed = self.consumers.queues();
         let generation = self.outgoing().generation.clone();
-        let closed = match &generation {
-            Some(generation) => {
-                let closed = generation.transport().close().await;
-                // Confirms may still be on their way.
-                self.left().await;
-                closed
-            }
-            None => Ok(()),
-        };
-        self.end(&Error::channel(
+        let mut closed = Ok(());
+        if let Some(generation) = generation {
+            closed = generation.transport().close().await;
+            // Confirms may still be on their way.
+            self.present.passed(&generation).await;
+        }
+        let another = self.end(&Error::channel(
             ErrorKind::ChannelClosed,
             "the channel was closed from this side",
         ));
+        if let Some(another) = another {
+            // The broker closed the first one by itself, and this one has taken its place.
+            closed = another.transport().close().await;
+        }
+        self.consumers_closed(&consumed);
         closed
     }
 
@@ -299,9 +312,19 @@ impl ChannelShared {
         !self.told.swap(true, Ordering::Relaxed)
     }
 
-    /// Takes what `events` say of publishes, in one go, and hands out whom to wake.
-    pub(super) fn settle_publishes(&self, events: &VecDeque<ChannelEvent>, woken: &mut Vec<Waker>) {
+    /// Takes what the `events` of `generation` say of publishes, in one go, and hands out whom to
+    /// wake.
+    pub(super) fn settle_publishes(
+        &self,
+        generation: &Weak<Generation>,
+        events: &VecDeque<ChannelEvent>,
+        woken: &mut Vec<Waker>,
+    ) {
         let mut outgoing = self.outgoing();
+        // One that was given up may go on talking, of publishes that were sent again since.
+        if !outgoing.numbered.ptr_eq(generation) {
+            return;
+        }
         let ledger = &mut outgoing.ledger;
         let mut strays = Vec::new();
         for event in events {

@@ -49,12 +49,13 @@ impl Channel {
         if consume.tag.is_empty() {
             consume.tag = shared.new_tag()?;
         }
-        consume.queue = shared.core().current_name(consume.queue);
         let turn = async { Ok(shared.subscribing.lock().await) };
         let what = "waiting for another consumer's registration";
         let _one_at_a_time = within(self.deadline(), what, turn).await?;
         let what = "waiting for the channel";
         let generation = within(self.deadline(), what, shared.generation()).await?;
+        // Not before: it may have got a new name while this waited.
+        shared.core().use_current_name(&mut consume.queue);
         let qos = generation.transport().qos(prefetch, false);
         within(self.deadline(), "basic.qos", qos).await?;
 
@@ -105,10 +106,10 @@ impl Subscription {
     /// Ends the consumer. What waits can still be taken from the inbox.
     pub(crate) async fn cancel(&mut self) -> Result<()> {
         let (shared, tag) = (Arc::clone(self.channel.shared()), self.tag.clone());
-        let queue = self.inbox.queue();
+        let inbox = Arc::clone(&self.inbox);
         self.channel
             .run_to_end("basic.cancel", async move {
-                shared.unsubscribe(tag, &queue).await
+                shared.unsubscribe(tag, &inbox).await
             })
             .await?;
         self.state = State::Cancelled;
@@ -125,8 +126,7 @@ impl Drop for Subscription {
                 let (channel, tag) = (self.channel.clone(), self.tag.clone());
                 let inbox = Arc::clone(&self.inbox);
                 self.channel.shared().core().runtime().spawn(async move {
-                    let queue = inbox.queue();
-                    if let Err(err) = channel.shared().unsubscribe(tag, &queue).await {
+                    if let Err(err) = channel.shared().unsubscribe(tag, &inbox).await {
                         tracing::debug!(%err, "the consumer is gone already");
                     }
                     // Only after cancel-ok: what goes back earlier may come again.

@@ -1,38 +1,61 @@
 //! Declaring and undoing it: each verb once, for all builders, so that each is recorded for
 //! recovery.
 
+use futures_util::future::BoxFuture;
 use mooq_core::{
-    Binding, BindingDestination, ExchangeDeclare, ExchangeName, QueueDeclare, QueueDeclared,
-    QueueName, Result,
+    Binding, BindingDestination, Error, ErrorKind, ErrorScope, ExchangeDeclare, ExchangeName,
+    QueueDeclare, QueueDeclared, QueueName, Result, TransportChannel,
 };
 
 use super::Channel;
+use crate::connection::Core;
+use crate::deadline::within;
+use crate::recovery::Topology;
+
+/// What a verb is about. It may name queues as they were called before a loss.
+trait Subject: Clone {
+    fn use_current_names(&mut self, core: &Core);
+}
 
 impl Channel {
     pub(crate) async fn exchange_declare(&self, declare: ExchangeDeclare) -> Result<()> {
         let what = format!("declaring exchange '{}'", declare.name);
-        let call = declare.clone();
-        self.rpc(&what, |c| c.declare_exchange(call)).await?;
-        self.topology(|topology| topology.exchange_declared(&declare));
-        Ok(())
+        let record = |topology: &mut Topology, declare: &_, (): &_| {
+            topology.exchange_declared(declare);
+        };
+        self.verb(
+            &what,
+            declare,
+            |c, declare| c.declare_exchange(declare),
+            record,
+        )
+        .await
     }
 
     pub(crate) async fn exchange_delete(&self, name: ExchangeName, if_unused: bool) -> Result<()> {
         let what = format!("deleting exchange '{name}'");
-        let call = name.clone();
-        self.rpc(&what, |c| c.delete_exchange(call, if_unused))
-            .await?;
-        self.topology(|topology| topology.exchange_deleted(&name));
-        Ok(())
+        let record = |topology: &mut Topology, name: &_, (): &_| topology.exchange_deleted(name);
+        self.verb(
+            &what,
+            name,
+            |c, name| c.delete_exchange(name, if_unused),
+            record,
+        )
+        .await
     }
 
-    pub(crate) async fn queue_declare(&self, mut declare: QueueDeclare) -> Result<QueueDeclared> {
+    pub(crate) async fn queue_declare(&self, declare: QueueDeclare) -> Result<QueueDeclared> {
         let what = format!("declaring queue '{}'", declare.name);
-        declare.name = self.now(declare.name);
-        let call = declare.clone();
-        let declared = self.rpc(&what, |c| c.declare_queue(call)).await?;
-        self.topology(|topology| topology.queue_declared(&declare, &declared.name));
-        Ok(declared)
+        let record = |topology: &mut Topology, declare: &_, declared: &QueueDeclared| {
+            topology.queue_declared(declare, &declared.name);
+        };
+        self.verb(
+            &what,
+            declare,
+            |c, declare| c.declare_queue(declare),
+            record,
+        )
+        .await
     }
 
     pub(crate) async fn queue_delete(
@@ -42,51 +65,99 @@ impl Channel {
         if_empty: bool,
     ) -> Result<u32> {
         let what = format!("deleting queue '{name}'");
-        let name = self.now(name);
-        let call = name.clone();
-        let deleted = self.rpc(&what, |c| c.delete_queue(call, if_unused, if_empty));
-        let deleted = deleted.await?;
-        self.topology(|topology| topology.queue_deleted(&name));
-        Ok(deleted)
+        let record = |topology: &mut Topology, name: &_, _: &_| topology.queue_deleted(name);
+        self.verb(
+            &what,
+            name,
+            |c, name| c.delete_queue(name, if_unused, if_empty),
+            record,
+        )
+        .await
     }
 
     pub(crate) async fn queue_purge(&self, name: QueueName) -> Result<u32> {
         let what = format!("purging queue '{name}'");
-        let name = self.now(name);
-        self.rpc(&what, |c| c.purge_queue(name)).await
+        self.verb(&what, name, |c, name| c.purge_queue(name), |_, _, _| {})
+            .await
     }
 
     pub(crate) async fn bind(&self, binding: Binding) -> Result<()> {
         let what = format!("binding to exchange '{}'", binding.source);
-        let binding = self.binding_now(binding);
-        let call = binding.clone();
-        self.rpc(&what, |c| c.bind(call)).await?;
-        self.topology(|topology| topology.bound(&binding));
-        Ok(())
+        let record = |topology: &mut Topology, binding: &_, (): &_| topology.bound(binding);
+        self.verb(&what, binding, |c, binding| c.bind(binding), record)
+            .await
     }
 
     pub(crate) async fn unbind(&self, binding: Binding) -> Result<()> {
         let what = format!("unbinding from exchange '{}'", binding.source);
-        let binding = self.binding_now(binding);
-        let call = binding.clone();
-        self.rpc(&what, |c| c.unbind(call)).await?;
-        self.topology(|topology| topology.unbound(&binding));
-        Ok(())
+        let record = |topology: &mut Topology, binding: &_, (): &_| topology.unbound(binding);
+        self.verb(&what, binding, |c, binding| c.unbind(binding), record)
+            .await
     }
 
-    fn topology(&self, record: impl FnOnce(&mut crate::recovery::Topology)) {
-        record(&mut self.shared().core().topology());
+    /// One call to the broker, within the connection's deadline, once the channel is open; and
+    /// its record.
+    async fn verb<S: Subject, T>(
+        &self,
+        what: &str,
+        mut subject: S,
+        call: impl for<'a> FnOnce(&'a dyn TransportChannel, S) -> BoxFuture<'a, Result<T>>,
+        record: impl FnOnce(&mut Topology, &S, &T),
+    ) -> Result<T> {
+        // A transport may answer at once, always: a loop of calls leaves other tasks their turn.
+        tokio::task::consume_budget().await;
+        let core = self.shared().core();
+        within(self.deadline(), what, async {
+            let generation = self.shared().generation().await?;
+            // Not before: a queue may have got a new name while this waited.
+            subject.use_current_names(core);
+            let answer = call(generation.transport(), subject.clone()).await?;
+            record(&mut core.topology(), &subject, &answer);
+            match generation.transport().closed() {
+                // Recovery may have begun before there was the record.
+                Some(reason)
+                    if reason.scope() == ErrorScope::Connection && core.replaces(&reason) =>
+                {
+                    Err(lost_just_then(what, reason))
+                }
+                _ => Ok(answer),
+            }
+        })
+        .await
     }
+}
 
-    /// What the queue that the user calls `name` is called now.
-    fn now(&self, name: QueueName) -> QueueName {
-        self.shared().core().current_name(name)
+fn lost_just_then(what: &str, reason: Error) -> Error {
+    let message = format!(
+        "the connection was lost with the broker's answer to {what}, which may not last: {reason}"
+    );
+    Error::connection(ErrorKind::ConnectionLost, message).with_source(reason)
+}
+
+impl Subject for ExchangeName {
+    fn use_current_names(&mut self, _: &Core) {}
+}
+
+impl Subject for ExchangeDeclare {
+    fn use_current_names(&mut self, _: &Core) {}
+}
+
+impl Subject for QueueName {
+    fn use_current_names(&mut self, core: &Core) {
+        core.use_current_name(self);
     }
+}
 
-    fn binding_now(&self, mut binding: Binding) -> Binding {
-        if let BindingDestination::Queue(queue) = binding.destination {
-            binding.destination = BindingDestination::Queue(self.now(queue));
+impl Subject for QueueDeclare {
+    fn use_current_names(&mut self, core: &Core) {
+        core.use_current_name(&mut self.name);
+    }
+}
+
+impl Subject for Binding {
+    fn use_current_names(&mut self, core: &Core) {
+        if let BindingDestination::Queue(queue) = &mut self.destination {
+            core.use_current_name(queue);
         }
-        binding
     }
 }

@@ -236,10 +236,21 @@ impl Core {
         lock(&self.blocked).clone()
     }
 
-    /// Whether `reason`, a close from this side, is not the user's: the supervisor replaces a
-    /// connection that is of no use.
-    pub(crate) fn is_replacing(&self, reason: &Error) -> bool {
-        reason.kind() == ErrorKind::ConnectionClosed && !*self.closing.borrow()
+    /// Whether what ended for this `reason` is followed by another one. A close from this side is
+    /// not always the user's: the supervisor replaces a connection that is of no use.
+    pub(crate) fn replaces(&self, reason: &Error) -> bool {
+        let replacing = match reason.kind() {
+            ErrorKind::ChannelClosed => false,
+            ErrorKind::ConnectionClosed => !*self.closing.borrow(),
+            _ => true,
+        };
+        self.recovers() && replacing
+    }
+
+    /// Whether a consumer of this connection is on `queue`.
+    pub(crate) fn consumes(&self, queue: &QueueName) -> bool {
+        let mut channels = self.channels_in_order().into_iter();
+        channels.any(|channel| channel.consumes(queue))
     }
 
     /// Why the connection was lost, while it is.
@@ -281,11 +292,10 @@ impl Core {
         lock(&self.topology)
     }
 
-    /// What the queue that the user calls `name` is called now.
-    pub(crate) fn current_name(&self, name: QueueName) -> QueueName {
-        match self.topology().current_name(&name) {
-            Some(now) => now.clone(),
-            None => name,
+    /// Makes `name`, which may be from before a loss, the one that the queue has now.
+    pub(crate) fn use_current_name(&self, name: &mut QueueName) {
+        if let Some(now) = self.topology().current_name(name) {
+            name.clone_from(now);
         }
     }
 

@@ -46,7 +46,7 @@ impl Consumer {
         let whole = channel.clone();
         channel
             .run_to_end("basic.cancel", async move {
-                let cancelled = whole.shared().unsubscribe(tag, &inbox.queue()).await;
+                let cancelled = whole.shared().unsubscribe(tag, &inbox).await;
                 inbox.cancelled(whole.dispatch());
                 cancelled
             })

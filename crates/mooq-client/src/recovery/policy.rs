@@ -70,7 +70,8 @@ impl Recovery {
         self
     }
 
-    /// The connection ends for good if it has been lost for this long.
+    /// The connection ends for good if it has been lost for this long. An attempt that is under
+    /// way then may still succeed.
     pub fn give_up_after(mut self, limit: Duration) -> Self {
         self.give_up_after = Some(limit);
         self

@@ -109,7 +109,7 @@ async fn open(
     within(limit, "confirm.select", selecting).await?;
     for Restorable { inbox, record } in channel.restorable() {
         let mut consume = record.consume;
-        consume.queue = core.current_name(consume.queue);
+        core.use_current_name(&mut consume.queue);
         let (tag, exclusive) = (consume.tag.clone(), consume.exclusive);
         inbox.renew(Source {
             generation: Arc::clone(&generation),
@@ -124,10 +124,21 @@ async fn open(
             if err.scope() == ErrorScope::Channel && !patience.with(&err, in_use) {
                 channel.not_restored(&tag, err.clone());
             }
+            // As over declaring a queue whose node is down.
+            if err.kind() == ErrorKind::DeadlineExceeded && answers(link, limit).await {
+                channel.not_restored(&tag, err.clone());
+                return Err(Error::channel(err.kind(), err.to_string()).with_source(err));
+            }
             return Err(err);
         }
     }
     channel.admit(generation)
+}
+
+/// Whether the broker still answers, whatever it leaves without an answer.
+async fn answers(link: &dyn TransportConnection, limit: Duration) -> bool {
+    let opening = within(limit, "opening a channel", link.open_channel());
+    opening.await.is_ok()
 }
 
 /// Whether exclusive queues went with their connection.
@@ -165,8 +176,8 @@ async fn topology(
     }
     for mut binding in bindings {
         // Queues may have got new names just now.
-        if let BindingDestination::Queue(queue) = binding.destination {
-            binding.destination = BindingDestination::Queue(core.current_name(queue));
+        if let BindingDestination::Queue(queue) = &mut binding.destination {
+            core.use_current_name(queue);
         }
         let what = format!("binding to exchange '{}'", binding.source);
         let result = scratch.on_channel(|c| c.bind(binding));
@@ -262,3 +273,6 @@ fn unheard() -> Error {
     let message = "the connection is lost, and did not tell this channel of it";
     Error::connection(ErrorKind::ConnectionLost, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What a connection has declared: exchanges, queues and bindings, to be declared again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 use mooq_core::{
@@ -16,13 +16,24 @@ pub(crate) struct Topology {
     made: u64,
     exchanges: Map<ExchangeName, Made<ExchangeDeclare>>,
     /// By the name that the queue has now; the declare of one that the broker named has none.
-    queues: Map<QueueName, Made<QueueDeclare>>,
+    queues: Map<QueueName, Queue>,
     bindings: Map<BindingKey, Vec<Made<FieldTable>>>,
     /// What a queue that the broker named was called before, and what it is called now.
     renamed: Map<QueueName, QueueName>,
 }
 
 type BindingKey = (ExchangeName, BindingDestination, RoutingKey);
+
+#[derive(Debug)]
+struct Queue {
+    declare: Made<QueueDeclare>,
+    /// What it was called before, the first name first. A user may hold any of them.
+    former: VecDeque<QueueName>,
+}
+
+/// How many former names of a queue are known. Of those in excess all but the first go, which is
+/// the one that its declaring gave.
+const FORMER_NAMES: usize = 1_000;
 
 /// Something, and its place in the order.
 #[derive(Debug)]
@@ -48,10 +59,10 @@ impl Topology {
 
     pub(crate) fn exchange_deleted(&mut self, name: &ExchangeName) {
         self.exchanges.remove(name);
-        self.bindings.retain(|(source, destination, _), _| {
+        self.unbind_all(|source, destination| {
             let leads_there =
                 matches!(destination, BindingDestination::Exchange(there) if there == name);
-            source != name && !leads_there
+            source == name || leads_there
         });
     }
 
@@ -62,26 +73,23 @@ impl Topology {
         }
         let order = self.next_order();
         let made = self.queues.entry(name.clone());
-        made.or_insert(Made {
-            order,
-            what: declare.clone(),
+        made.or_insert_with(|| Queue {
+            declare: Made {
+                order,
+                what: declare.clone(),
+            },
+            former: VecDeque::new(),
         });
     }
 
     pub(crate) fn queue_deleted(&mut self, name: &QueueName) {
-        self.queues.remove(name);
-        self.renamed.retain(|_, now| now != name);
-        self.bindings.retain(|(_, destination, _), _| {
-            !matches!(destination, BindingDestination::Queue(queue) if queue == name)
-        });
-    }
-
-    /// The last consumer of this connection on queue `name` was cancelled: an auto-delete queue
-    /// goes with it.
-    pub(crate) fn consumers_gone(&mut self, name: &QueueName) {
-        if self.is_auto_delete(name) {
-            self.queue_deleted(name);
+        let former = self.queues.remove(name).map(|queue| queue.former);
+        for old in former.into_iter().flatten() {
+            self.renamed.remove(&old);
         }
+        self.unbind_all(
+            |_, destination| matches!(destination, BindingDestination::Queue(queue) if queue == name),
+        );
     }
 
     pub(crate) fn bound(&mut self, binding: &Binding) {
@@ -101,14 +109,33 @@ impl Topology {
             made.retain(|made| made.what != binding.arguments);
             if made.is_empty() {
                 self.bindings.remove(&key);
+                self.binding_gone(&key.0);
             }
+        }
+    }
+
+    /// Forgets the bindings from a source to a destination that are `gone`.
+    fn unbind_all(&mut self, gone: impl Fn(&ExchangeName, &BindingDestination) -> bool) {
+        let gone = |(source, destination, _): &BindingKey| gone(source, destination);
+        let gone = self.bindings.extract_if(|key, _| gone(key));
+        let sources: Vec<_> = gone.map(|((source, ..), _)| source).collect();
+        sources.iter().for_each(|source| self.binding_gone(source));
+    }
+
+    /// A binding from `source` is gone: an auto-delete exchange goes with its last one.
+    fn binding_gone(&mut self, source: &ExchangeName) {
+        let made = self.exchanges.get(source);
+        if made.is_some_and(|made| made.what.auto_delete)
+            && !self.bindings.keys().any(|(other, ..)| other == source)
+        {
+            self.exchange_deleted(source);
         }
     }
 
     /// Whether this connection declared queue `name` to go with its last consumer.
     pub(crate) fn is_auto_delete(&self, name: &QueueName) -> bool {
-        let made = self.queues.get(name);
-        made.is_some_and(|made| made.what.auto_delete)
+        let queue = self.queues.get(name);
+        queue.is_some_and(|queue| queue.declare.what.auto_delete)
     }
 
     /// What the queue once called `name` is called now.
@@ -118,9 +145,19 @@ impl Topology {
 
     /// The broker has given a queue a new name.
     pub(crate) fn rename(&mut self, old: &QueueName, new: &QueueName) {
-        if let Some(made) = self.queues.remove(old) {
-            self.queues.insert(new.clone(), made);
+        let Some(mut queue) = self.queues.remove(old) else {
+            return;
+        };
+        queue.former.push_back(old.clone());
+        if queue.former.len() > FORMER_NAMES
+            && let Some(forgotten) = queue.former.remove(1)
+        {
+            self.renamed.remove(&forgotten);
         }
+        for former in &queue.former {
+            self.renamed.insert(former.clone(), new.clone());
+        }
+        self.queues.insert(new.clone(), queue);
         let of_it = |(_, destination, _): &BindingKey| matches!(destination, BindingDestination::Queue(queue) if queue == old);
         let moved: Vec<_> = self.bindings.extract_if(|key, _| of_it(key)).collect();
         for ((source, _, routing_key), made) in moved {
@@ -128,10 +165,6 @@ impl Topology {
             self.bindings
                 .insert((source, destination, routing_key), made);
         }
-        for now in self.renamed.values_mut().filter(|now| *now == old) {
-            now.clone_from(new);
-        }
-        self.renamed.insert(old.clone(), new.clone());
     }
 
     /// The exchanges, in order.
@@ -142,10 +175,10 @@ impl Topology {
     /// The queues, by the names that they have now, in order.
     pub(crate) fn queues(&self) -> Vec<(QueueName, QueueDeclare)> {
         let mut queues: Vec<_> = self.queues.iter().collect();
-        queues.sort_by_key(|(_, made)| made.order);
+        queues.sort_by_key(|(_, queue)| queue.declare.order);
         let queues = queues.into_iter();
         queues
-            .map(|(name, made)| (name.clone(), made.what.clone()))
+            .map(|(name, queue)| (name.clone(), queue.declare.what.clone()))
             .collect()
     }
 

@@ -1,17 +1,21 @@
 //! What the driver does beside handing events on: deadlines, catching up, generations, its own
 //! end.
 
+use std::task::{Context, Wake};
 use std::time::Duration;
 
 use mooq::InMemoryBroker;
 use mooq_core::mailbox::{Sender, mailbox};
-use mooq_core::{ConsumerTag, Deliver, Endpoint, Message, Publish, Scheme, Transport};
+use mooq_core::{
+    ConsumerTag, Deliver, Endpoint, Message, OpenedChannel, Publish, Scheme, Transport,
+};
 
 use super::super::Terms;
 use super::super::generation::Source;
 use super::super::inbox::Inbox;
 use super::*;
 use crate::connection::Connection;
+use crate::faulty::Faults;
 use crate::options::ConnectOptions;
 
 /// A channel whose broker and supervisor are the test: its connection is closed.
@@ -26,9 +30,19 @@ async fn channel() -> Arc<ChannelShared> {
 
 /// A generation that is in use, and what it hears. Nothing answers what is sent on it.
 async fn generation(channel: &Arc<ChannelShared>) -> (Arc<Generation>, Sender<ChannelEvent>) {
+    admit(channel, opened().await)
+}
+
+async fn opened() -> OpenedChannel {
     let transport = InMemoryBroker::start().transport();
     let opened = transport.open(&Endpoint::new(Scheme::Memory)).await;
-    let opened = opened.unwrap().connection.open_channel().await.unwrap();
+    opened.unwrap().connection.open_channel().await.unwrap()
+}
+
+fn admit(
+    channel: &Arc<ChannelShared>,
+    opened: OpenedChannel,
+) -> (Arc<Generation>, Sender<ChannelEvent>) {
     let generation = Arc::new(Generation::new(opened.channel, true));
     let (events, mailbox) = mailbox();
     channel.attach(&generation, mailbox);
@@ -59,8 +73,26 @@ fn confirmed(sequence: u64) -> ChannelEvent {
     ChannelEvent::Confirm { sequence, multiple }
 }
 
-fn lost() -> ChannelEvent {
-    ChannelEvent::Closed(Error::connection(ErrorKind::ConnectionLost, "lost"))
+fn lost() -> Error {
+    Error::connection(ErrorKind::ConnectionLost, "lost")
+}
+
+fn inbox(generation: Arc<Generation>) -> Arc<Inbox> {
+    let source = Source {
+        generation,
+        queue: "queue".try_into().unwrap(),
+    };
+    Arc::new(Inbox::new(source, false, None))
+}
+
+fn deliver(tag: &ConsumerTag, delivery_tag: u64) -> ChannelEvent {
+    ChannelEvent::Deliver(Deliver {
+        in_flight: Default::default(),
+        consumer_tag: tag.clone(),
+        delivery_tag,
+        redelivered: false,
+        message: Arc::new(message()),
+    })
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,7 +134,7 @@ async fn confirms_before_a_loss_count_and_the_next_generation_counts_anew() {
     let limit = Duration::from_secs(30);
     let tickets = [false, false, true].map(|resend| publish(&channel, limit, resend));
     events.send(confirmed(1));
-    events.send(lost());
+    events.send(ChannelEvent::Closed(lost()));
     assert!(outcome(&channel, tickets[0]).await.is_ok());
     let err = outcome(&channel, tickets[1]).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ConnectionLost);
@@ -116,26 +148,108 @@ async fn confirms_before_a_loss_count_and_the_next_generation_counts_anew() {
 }
 
 #[tokio::test]
+async fn a_generation_that_was_given_up_confirms_nothing() {
+    let channel = channel().await;
+    let (_first, old_events) = generation(&channel).await;
+    let limit = Duration::from_secs(30);
+    let second = opened().await;
+    channel.inlet().catch_up().await;
+    // All without giving the driver its turn, which finds the old event before the new generation.
+    channel.lose(&lost());
+    let ticket = publish(&channel, limit, false);
+    old_events.send(confirmed(1));
+    let (_second, events) = admit(&channel, second);
+    channel.inlet().catch_up().await;
+    let outcome_now = outcome(&channel, ticket).now_or_never();
+    assert!(outcome_now.is_none(), "{outcome_now:?}");
+    events.send(confirmed(1));
+    outcome(&channel, ticket).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_publish_refused_in_the_moment_of_loss_shares_the_fate_of_what_is_in_flight() {
+    let channel = channel().await;
+    let faults = Faults::default();
+    let (_first, events) = admit(&channel, faults.on_channel(opened().await));
+    let limit = Duration::from_secs(30);
+    let tickets = [false, true].map(|resend| {
+        faults.refuse_publish(lost());
+        publish(&channel, limit, resend)
+    });
+    events.send(ChannelEvent::Closed(lost()));
+    let err = outcome(&channel, tickets[0]).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConnectionLost);
+    let (_second, events) = generation(&channel).await;
+    events.send(confirmed(1));
+    outcome(&channel, tickets[1]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_beside_one_of_the_brokers_closes_what_has_taken_its_place() {
+    let channel = channel().await;
+    let (_first, _events) = generation(&channel).await;
+    let second = opened().await;
+    let mut closing = pin!(channel.close());
+    assert!((&mut closing).now_or_never().is_none());
+    channel.lose(&Error::channel(ErrorKind::ResourceLocked, "closed"));
+    let (second, _events) = admit(&channel, second);
+    let closed = tokio::time::timeout(Duration::from_secs(30), closing).await;
+    assert!(closed.is_ok(), "the close waits for the second to end");
+    assert!(second.transport().closed().is_some());
+}
+
+/// Has the broker deliver again whenever a delivery has come.
+struct Again {
+    inbox: Arc<Inbox>,
+    events: Sender<ChannelEvent>,
+    tag: ConsumerTag,
+}
+
+impl Wake for Again {
+    fn wake(self: Arc<Self>) {
+        let waker = Waker::from(Arc::clone(&self));
+        while self.inbox.poll(&Context::from_waker(&waker)).is_ready() {}
+        self.events.send(deliver(&self.tag, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadlines_hold_while_events_come_without_a_pause() {
+    let channel = channel().await;
+    let (generation, events) = generation(&channel).await;
+    let tag: ConsumerTag = "tag".try_into().unwrap();
+    let inbox = inbox(generation);
+    channel
+        .add_consumer(tag.clone(), Arc::clone(&inbox))
+        .unwrap();
+    Waker::from(Arc::new(Again { inbox, events, tag })).wake();
+    tokio::task::yield_now().await;
+
+    let limit = Duration::from_secs(5);
+    let ticket = publish(&channel, limit, false);
+    tokio::task::yield_now().await;
+    tokio::time::advance(limit).await;
+    for _ in 0..2 * IN_A_ROW {
+        if let Some(ended) = outcome(&channel, ticket).now_or_never() {
+            assert_eq!(ended.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the driver never looks at the deadline");
+}
+
+#[tokio::test]
 async fn a_removed_consumer_has_what_was_in_the_mailbox() {
     let channel = channel().await;
     let (generation, events) = generation(&channel).await;
     let tag: ConsumerTag = "tag".try_into().unwrap();
-    let source = Source {
-        generation,
-        queue: "queue".try_into().unwrap(),
-    };
-    let inbox = Arc::new(Inbox::new(source, false, None));
+    let inbox = inbox(generation);
     channel
         .add_consumer(tag.clone(), Arc::clone(&inbox))
         .unwrap();
     for delivery_tag in 1..=3 {
-        events.send(ChannelEvent::Deliver(Deliver {
-            in_flight: Default::default(),
-            consumer_tag: tag.clone(),
-            delivery_tag,
-            redelivered: false,
-            message: Arc::new(message()),
-        }));
+        events.send(deliver(&tag, delivery_tag));
     }
     channel.remove_consumer(&tag).await;
     let got = std::iter::from_fn(|| inbox.pop());

@@ -135,13 +135,44 @@ fn a_renamed_queue_keeps_its_bindings_its_place_and_its_old_names() {
 }
 
 #[test]
-fn an_auto_delete_queue_goes_with_its_last_consumer_and_others_stay() {
+fn of_many_former_names_the_first_and_the_latest_are_known() {
     let mut topology = Topology::default();
-    let mut fleeting = queue("fleeting");
-    fleeting.auto_delete = true;
-    topology.queue_declared(&fleeting, &queue_name("fleeting"));
+    topology.queue_declared(&QueueDeclare::server_named(), &queue_name("0"));
+    let losses = FORMER_NAMES + 10;
+    for loss in 0..losses {
+        let [old, new] = [loss, loss + 1].map(|number| queue_name(&number.to_string()));
+        topology.rename(&old, &new);
+    }
+    let now = queue_name(&losses.to_string());
+    let known = |number: usize| topology.current_name(&queue_name(&number.to_string()));
+    assert_eq!(known(0), Some(&now));
+    assert_eq!(known(10), None);
+    assert_eq!(known(11), Some(&now));
+    assert_eq!(known(losses - 1), Some(&now));
+    assert_eq!(topology.renamed.len(), FORMER_NAMES);
+    topology.queue_deleted(&now);
+    assert!(topology.renamed.is_empty());
+}
+
+#[test]
+fn an_auto_delete_exchange_goes_with_its_last_binding_and_others_stay() {
+    let mut topology = Topology::default();
+    for (name, auto_delete) in [("inner", true), ("outer", true), ("lasting", false)] {
+        let mut declare = exchange(name);
+        declare.auto_delete = auto_delete;
+        topology.exchange_declared(&declare);
+    }
     topology.queue_declared(&queue("q"), &queue_name("q"));
-    topology.consumers_gone(&queue_name("fleeting"));
-    topology.consumers_gone(&queue_name("q"));
-    assert_eq!(queues(&topology), ["q"]);
+    let mut to_inner = binding("outer", "q", "key");
+    to_inner.destination = BindingDestination::Exchange("inner".try_into().unwrap());
+    topology.bound(&to_inner);
+    topology.bound(&binding("inner", "q", "1"));
+    topology.bound(&binding("inner", "q", "2"));
+    topology.bound(&binding("lasting", "q", "3"));
+    topology.unbound(&binding("inner", "q", "1"));
+    assert_eq!(exchanges(&topology), ["inner", "outer", "lasting"]);
+    // With the queue goes the last binding of the inner one, and with that the outer one's.
+    topology.queue_deleted(&queue_name("q"));
+    assert_eq!(exchanges(&topology), ["lasting"]);
+    assert!(topology.bindings().is_empty());
 }

@@ -1,0 +1,162 @@
+//! The in-memory broker's transport with faults that neither it nor RabbitMQ shows at will, for
+//! this crate's tests.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::{BoxFuture, pending};
+use mooq_core::{
+    Binding, Consume, ConsumerTag, Endpoint, Error, ExchangeDeclare, ExchangeName, Fetched,
+    Handoff, OpenedChannel, OpenedConnection, Publish, QueueDeclare, QueueDeclared, QueueName,
+    Result, Settle, Transport, TransportChannel, TransportConnection,
+};
+
+/// What goes wrong. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Faults(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    unanswered: HashSet<QueueName>,
+    refusal: Option<Error>,
+}
+
+impl Faults {
+    /// From now on `basic.consume` on `queue` gets no answer.
+    pub(crate) fn leave_unanswered(&self, queue: QueueName) {
+        self.0.lock().unwrap().unanswered.insert(queue);
+    }
+
+    /// The next publish is refused with `err`.
+    pub(crate) fn refuse_publish(&self, err: Error) {
+        self.0.lock().unwrap().refusal = Some(err);
+    }
+
+    /// `opened`, on which things go wrong.
+    pub(crate) fn on_channel(&self, opened: OpenedChannel) -> OpenedChannel {
+        let (inner, faults) = (opened.channel, self.clone());
+        OpenedChannel {
+            channel: Arc::new(FaultyChannel { inner, faults }),
+            ..opened
+        }
+    }
+
+    /// `inner`, on whose channels things go wrong.
+    pub(crate) fn on_transport(&self, inner: impl Transport + 'static) -> Arc<dyn Transport> {
+        let (inner, faults) = (Arc::new(inner) as Arc<dyn Transport>, self.clone());
+        Arc::new(Faulty { inner, faults })
+    }
+}
+
+#[derive(Debug)]
+struct Faulty<T: ?Sized> {
+    inner: Arc<T>,
+    faults: Faults,
+}
+
+type FaultyChannel = Faulty<dyn TransportChannel>;
+
+/// Methods that do what those of the transport do.
+macro_rules! as_inside {
+    ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $output:ty;)*) => {$(
+        fn $name<'a, 'b>(&'a self $(, $arg: $kind)*) -> BoxFuture<'b, Result<$output>>
+        where
+            'a: 'b,
+            Self: 'b,
+        {
+            self.inner.$name($($arg),*)
+        }
+    )*};
+}
+
+impl Transport for Faulty<dyn Transport> {
+    fn open<'a, 'b, 'c>(&'a self, endpoint: &'b Endpoint) -> BoxFuture<'c, Result<OpenedConnection>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        Box::pin(async move {
+            let opened = self.inner.open(endpoint).await?;
+            let (inner, faults) = (opened.connection, self.faults.clone());
+            Ok(OpenedConnection {
+                connection: Arc::new(Faulty { inner, faults }),
+                ..opened
+            })
+        })
+    }
+}
+
+impl TransportConnection for Faulty<dyn TransportConnection> {
+    fn open_channel<'a, 'b>(&'a self) -> BoxFuture<'b, Result<OpenedChannel>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move {
+            let opened = self.inner.open_channel().await?;
+            Ok(self.faults.on_channel(opened))
+        })
+    }
+
+    fn closed(&self) -> Option<Error> {
+        self.inner.closed()
+    }
+
+    fn announces_blocked(&self) -> bool {
+        self.inner.announces_blocked()
+    }
+
+    as_inside! {
+        fn close() -> ();
+    }
+}
+
+impl TransportChannel for FaultyChannel {
+    fn consume<'a, 'b>(&'a self, consume: Consume) -> BoxFuture<'b, Result<ConsumerTag>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        let unanswered = &self.faults.0.lock().unwrap().unanswered;
+        match unanswered.contains(&consume.queue) {
+            true => Box::pin(pending()),
+            false => self.inner.consume(consume),
+        }
+    }
+
+    fn publish(&self, publish: Publish) -> Result<Handoff> {
+        let refusal = self.faults.0.lock().unwrap().refusal.take();
+        refusal.map_or_else(|| self.inner.publish(publish), Err)
+    }
+
+    fn closed(&self) -> Option<Error> {
+        self.inner.closed()
+    }
+
+    fn settle(&self, settle: Settle) -> Result<()> {
+        self.inner.settle(settle)
+    }
+
+    as_inside! {
+        fn close() -> ();
+        fn declare_exchange(declare: ExchangeDeclare) -> ();
+        fn declare_exchange_nowait(declare: ExchangeDeclare) -> ();
+        fn delete_exchange(name: ExchangeName, if_unused: bool) -> ();
+        fn bind(binding: Binding) -> ();
+        fn bind_nowait(binding: Binding) -> ();
+        fn unbind(binding: Binding) -> ();
+        fn declare_queue(declare: QueueDeclare) -> QueueDeclared;
+        fn declare_queue_nowait(declare: QueueDeclare) -> ();
+        fn purge_queue(name: QueueName) -> u32;
+        fn delete_queue(name: QueueName, if_unused: bool, if_empty: bool) -> u32;
+        fn qos(prefetch_count: u16, global: bool) -> ();
+        fn cancel(tag: ConsumerTag) -> ();
+        fn get(queue: QueueName, no_ack: bool) -> Option<Fetched>;
+        fn recover(requeue: bool) -> ();
+        fn confirm_select() -> ();
+        fn tx_select() -> ();
+        fn tx_commit() -> ();
+        fn tx_rollback() -> ();
+    }
+}

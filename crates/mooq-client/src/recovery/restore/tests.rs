@@ -1,0 +1,38 @@
+//! What a broker that leaves a call without an answer may keep from coming back.
+
+use mooq::InMemoryBroker;
+use mooq_core::Scheme;
+
+use super::*;
+use crate::connection::Connection;
+use crate::faulty::Faults;
+use crate::options::ConnectOptions;
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_gets_no_answer_ends_and_nothing_else_does() {
+    let broker = InMemoryBroker::start();
+    let faults = Faults::default();
+    let options = ConnectOptions::new().broker(Scheme::Memory);
+    let conn = Connection::open(faults.on_transport(broker.transport()), options);
+    let conn = conn.await.unwrap();
+    let chan = conn.create_channel().await.unwrap();
+    let mut streams = Vec::new();
+    for queue in ["hangs", "answers"] {
+        chan.declare_queue(queue).await.unwrap();
+        streams.push(chan.consume::<String>(queue).await.unwrap());
+    }
+    let [hangs, answers] = &mut streams[..] else {
+        panic!("there are two");
+    };
+
+    faults.leave_unanswered("hangs".try_into().unwrap());
+    broker.faults().drop_connections();
+    let ended = timeout(Duration::from_secs(600), hangs.next()).await;
+    let err = ended.unwrap().unwrap().unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
+    assert!(err.to_string().contains("'hangs'"), "{err}");
+    let publish = chan.publish("", "still here").routing_key("answers");
+    publish.await.unwrap();
+    let delivery = answers.next().await.unwrap().unwrap();
+    assert_eq!(delivery.ack().await.unwrap(), "still here");
+}
