@@ -41,6 +41,7 @@ mod quorum_single_active;
 mod recovery;
 mod recovery_outages;
 mod recovery_publishing;
+mod recovery_queues;
 mod registering;
 mod restarting;
 mod routing;
@@ -78,6 +79,7 @@ impl Scenario {
             "alarms::",
             "outages::",
             "recovery_outages::",
+            "recovery_queues::a_call_that_waits",
             "restarting::",
         ]
         .iter()
@@ -170,6 +172,7 @@ pub fn all() -> Vec<Scenario> {
         recovery::SCENARIOS,
         recovery_outages::SCENARIOS,
         recovery_publishing::SCENARIOS,
+        recovery_queues::SCENARIOS,
         registering::SCENARIOS,
         restarting::SCENARIOS,
         routing::SCENARIOS,

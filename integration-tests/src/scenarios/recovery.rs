@@ -204,48 +204,6 @@ async fn a_callback_that_runs_through_a_loss_sees_its_message_again(fixture: Fix
     within("the end", processing).await.unwrap().unwrap();
 }
 
-async fn a_queue_that_the_broker_names_gets_a_new_name_everywhere(fixture: Fixture) {
-    let mut victim = Victim::connect(&fixture).await;
-    let exchange = fixture.name("exchange");
-    let (recorder, mut calls) = record::<String>();
-    let register = victim.chan.register_consumer(&exchange, "fanout");
-    let consumer = register.callback(recorder.callback()).await.unwrap();
-    let old = consumer.queue();
-    let before = victim.lose().await;
-    let new = consumer.queue();
-    assert_ne!(old, new);
-    let renamed = before.iter().find_map(|event| match event {
-        Event::QueueRenamed { from, to } => Some((from.clone(), to.clone())),
-        _ => None,
-    });
-    assert_eq!(renamed, Some((old.clone(), new.clone())));
-    // Its binding, and whoever still calls it by its old name.
-    victim.chan.publish(&exchange, "bound").await.unwrap();
-    let call = calls.next(&victim.conn).await;
-    assert_eq!((call.msg.as_str(), &call.queue), ("bound", &new));
-    put(&victim.chan, &old, "named").await;
-    assert_eq!(calls.next(&victim.conn).await.msg, "named");
-    assert_eq!(ready_in(&victim.chan, &old).await, 0);
-    let other = fixture.name("other");
-    let chan = &victim.chan;
-    chan.register_producer(&other, "fanout").await.unwrap();
-    chan.bind_queue(&old, &other, "").await.unwrap();
-    victim.lose().await;
-    victim.chan.publish(&other, "bound again").await.unwrap();
-    assert_eq!(calls.next(&victim.conn).await.msg, "bound again");
-}
-
-async fn a_queue_that_the_broker_named_and_kept_keeps_its_name(fixture: Fixture) {
-    let mut victim = Victim::connect(&fixture).await;
-    let queue = victim.chan.declare_queue("").await.unwrap().name;
-    put(&victim.chan, &queue, "kept").await;
-    let before = victim.lose().await;
-    let renamed = |event: &Event| matches!(event, Event::QueueRenamed { .. });
-    assert!(!before.iter().any(renamed), "{before:?}");
-    assert_eq!(ready_in(&victim.chan, &queue).await, 1);
-    victim.chan.delete_queue(queue).await.unwrap();
-}
-
 async fn what_cannot_be_declared_again_is_told_and_the_rest_comes_back(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (gone, exchange) = (fixture.name("gone"), fixture.name("exchange"));
@@ -443,8 +401,6 @@ scenarios! { recovery:
     a_stream_goes_on_after_a_loss,
     a_delivery_from_before_a_loss_is_stale_and_comes_again,
     a_callback_that_runs_through_a_loss_sees_its_message_again,
-    a_queue_that_the_broker_names_gets_a_new_name_everywhere,
-    a_queue_that_the_broker_named_and_kept_keeps_its_name,
     what_cannot_be_declared_again_is_told_and_the_rest_comes_back,
     a_channel_that_the_broker_closes_is_opened_again_with_its_consumers,
     a_call_that_fails_leaves_a_channel_that_works,
