@@ -37,7 +37,7 @@
 //! | a channel that both sides close costs the connection | `callbacks` keeps the dispatcher | `closing::closes_from_both_sides_cost_one_channel_only` |
 //! | a consumer ends in silence, or panics alone | `consumer`, no `AsyncConsumer` | `loss::a_connection_closed_by_the_broker_ends_every_wait` |
 //! | deliveries after a cancel are kept and forgotten | `channel` waits for the consumer's end | `consuming::no_delivery_follows_a_cancel`, `consuming::a_deleted_queue_cancels_its_consumers` |
-//! | a request within a callback waits for itself | `callbacks` only store and push | by how it is built |
+//! | a request within a callback waits for itself | `callbacks` only store and push | among the scenarios, `processing::a_callback_may_wait_for_the_broker_on_its_own_channel` |
 //! | a heartbeat of 1 spins, one of 0 disconnects; 60 s is the default | `open` refuses them; 6 s | `tests/open.rs`, `loss::a_dead_peer_is_noticed_within_15_s_by_default` |
 //! | no limit of time to connect | `open` | `tests/open.rs` and `tests/tls.rs`: `a_silent_peer_is_given_up_in_time` |
 //! | it panics on long names, bad files, and without a provider of cryptography | checked names, `open`, `tls` | `requests::names_of_any_sort_are_taken`, `tests/tls.rs`: `files_that_cannot_be_used_are_named` |

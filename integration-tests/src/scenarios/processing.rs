@@ -184,6 +184,31 @@ async fn consumers_of_several_channels_run_side_by_side(fixture: Fixture) {
     }
 }
 
+async fn a_callback_may_wait_for_the_broker_on_its_own_channel(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let (queue, answers) = (fixture.name("queue"), fixture.name("answers"));
+    fill(&chan, &queue, &["request"]).await;
+    let (recorder, mut calls) = record::<String>();
+    let register = chan.register_consumer(&answers, "fanout");
+    register.callback(recorder.callback()).await.unwrap();
+    let (own, temporary) = (chan.clone(), fixture.name("temporary"));
+    let register = chan.register_consumer(fixture.name("exchange"), "fanout");
+    let answering = register
+        .queue(&queue)
+        .callback(move |request: Delivery<String>| {
+            let (chan, answers, temporary) = (own.clone(), answers.clone(), temporary.clone());
+            async move {
+                chan.declare_queue(&temporary).await?;
+                put(&chan, &temporary, &request.msg).await;
+                let answer = chan.get::<String>(&temporary).await?.ack().await?;
+                chan.delete_queue(&temporary).await?;
+                chan.publish(&answers, &answer).await
+            }
+        });
+    answering.await.unwrap();
+    assert_eq!(calls.next(&conn).await.msg, "request");
+}
+
 scenarios! { processing:
     callbacks_run_only_while_events_are_processed,
     a_cycle_starts_at_most_one_callback_for_each_consumer,
@@ -193,4 +218,5 @@ scenarios! { processing:
     a_second_call_at_the_same_time_is_not_allowed,
     processing_keeps_its_connection_open,
     consumers_of_several_channels_run_side_by_side,
+    a_callback_may_wait_for_the_broker_on_its_own_channel,
 }
