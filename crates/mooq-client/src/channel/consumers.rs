@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use foldhash::fast::RandomState;
 use mooq_core::{Consume, ConsumerTag, Error, ErrorKind, QueueName, Result};
 
 use super::inbox::Inbox;
+use crate::lock::lock;
 
 /// The consumers of a channel, by their tags.
 #[derive(Debug, Default)]
@@ -164,6 +165,6 @@ impl Consumers {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }

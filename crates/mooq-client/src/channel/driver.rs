@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn, ready};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::task::{Poll, Waker};
 
 use futures_util::FutureExt;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use super::generation::Generation;
 use super::shared::ChannelShared;
 use crate::connection::without_reason;
+use crate::lock::lock;
 
 /// How many batches of events are taken in a row before deadlines and nudges get their turn, for
 /// a broker that sends without a pause.
@@ -98,10 +99,6 @@ impl Inlet {
     fn take_catching_up(&self) -> Vec<oneshot::Sender<()>> {
         std::mem::take(&mut *lock(&self.catching_up))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs until the channel is gone for good. Holds nothing that would keep it open.

@@ -1,7 +1,7 @@
 //! Where the deliveries of one consumer wait.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll, Waker};
 
 use mooq_core::{Deliver, Error, QueueName};
@@ -9,6 +9,7 @@ use mooq_core::{Deliver, Error, QueueName};
 use super::generation::{Generation, Source};
 use crate::connection::closed_here;
 use crate::consumer::Dispatch;
+use crate::lock::lock;
 
 /// The deliveries of one consumer, in order. The prefetch bounds how many there are.
 #[derive(Debug)]
@@ -176,6 +177,6 @@ impl Inbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::driver::{Inlet, drive};
 use super::generation::{Generation, closed_here};
 use super::ledger::{Kept, Ledger};
 use crate::connection::Core;
+use crate::lock::lock;
 use crate::presence::{Presence, Present, Usable, not_connected};
 
 /// A channel: its present generation, what is in flight on it, and what comes back with the next.
@@ -388,7 +389,7 @@ impl ChannelShared {
     }
 
     fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
-        self.outgoing.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.outgoing)
     }
 }
 

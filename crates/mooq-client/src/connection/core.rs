@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
 use mooq_core::{
@@ -19,6 +19,7 @@ use super::state::{ConnectionState, Event, KEPT_EVENTS};
 use crate::channel::ChannelShared;
 use crate::consumer::Dispatch;
 use crate::deadline::within;
+use crate::lock::lock;
 use crate::options::{ConnectOptions, Endpoints};
 use crate::presence::{Presence, Present};
 use crate::recovery::{Topology, WhileDisconnected};
@@ -147,9 +148,7 @@ impl Core {
     /// Opens a connection to endpoint number `host`.
     pub(crate) async fn open_link(&self, host: usize) -> Result<OpenedConnection> {
         self.host.store(host, Ordering::Relaxed);
-        let endpoint = self.endpoint();
-        let opening = self.transport.open(endpoint);
-        within(endpoint.connect_timeout, "connecting", opening).await
+        open_link(&*self.transport, self.endpoint()).await
     }
 
     /// The link is lost, and is to come back.
@@ -375,6 +374,15 @@ impl Core {
     }
 }
 
+/// Opens a connection, in the time that `endpoint` allows.
+pub(super) async fn open_link(
+    transport: &dyn Transport,
+    endpoint: &Endpoint,
+) -> Result<OpenedConnection> {
+    let opening = transport.open(endpoint);
+    within(endpoint.connect_timeout, "connecting", opening).await
+}
+
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core")
@@ -398,8 +406,4 @@ pub(crate) fn without_reason() -> Error {
         ErrorKind::ConnectionLost,
         "the connection ended without a reason",
     )
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

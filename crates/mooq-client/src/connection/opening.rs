@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use mooq_core::{OpenedConnection, Result, Transport};
 
-use super::core::Core;
-use crate::deadline::within;
+use super::core::{Core, open_link};
 use crate::options::ConnectOptions;
 use crate::recovery;
 
@@ -21,8 +20,7 @@ pub(super) async fn open(
     let mut host = 0;
     let opened = loop {
         let endpoint = endpoints.get(host);
-        let opening = transport.open(endpoint);
-        match within(endpoint.connect_timeout, "connecting", opening).await {
+        match open_link(&*transport, endpoint).await {
             Ok(opened) => break opened,
             Err(err) if host + 1 == endpoints.len() => return Err(err),
             Err(err) => tracing::warn!(address = endpoint.address(), %err, "trying the next host"),

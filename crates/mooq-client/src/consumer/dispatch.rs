@@ -1,7 +1,7 @@
 //! Which callbacks may start.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
 use foldhash::fast::RandomState;
@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::handler::{CallbackConsumer, Handler, Settings};
 use crate::channel::{Source, closed_here};
+use crate::lock::lock;
 
 /// The callback consumers of a connection, and which of them have deliveries waiting.
 ///
@@ -253,7 +254,7 @@ impl Dispatch {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
