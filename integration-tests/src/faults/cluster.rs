@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mooq::ConnectOptions;
-use tokio::time::Instant;
+use mooq::{Channel, ConnectOptions, Connection, Deliveries};
+use tokio::time::{Instant, timeout};
 
 use super::cases::DEADLINE;
 use super::node::{Node, answers, docker};
@@ -92,8 +92,42 @@ impl Cluster {
     }
 }
 
+/// A consumer of a classic queue, which is on one node alone, over a connection of its own.
+struct Stranded {
+    _conn: Connection,
+    chan: Channel,
+    deliveries: Deliveries<u64>,
+}
+
+impl Stranded {
+    async fn on(cluster: &Cluster, node: usize, queue: &str) -> Self {
+        let options = cluster.options(node).deadline(DEADLINE);
+        let conn = mooq::connect(options).await.expect("a node answers");
+        let chan = conn.create_channel().await.expect("a channel opens");
+        chan.declare_queue(queue).await.expect("it is declared");
+        let deliveries = chan.consume(queue).await.expect("it is consumed");
+        Self {
+            _conn: conn,
+            chan,
+            deliveries,
+        }
+    }
+
+    /// Its node is down, where its queue is: the consumer ends and says so, and its connection
+    /// goes on without it.
+    async fn ends(mut self, name: &str) {
+        let ended = timeout(ELECTED, self.deliveries.next()).await;
+        let ended = ended.expect("the consumer ends").expect("it says why");
+        let err = ended.expect_err("there is no message");
+        println!("{name}: the consumer on the node ended: {err}");
+        let another = self.chan.declare_queue("").exclusive();
+        another.await.expect("the connection goes on");
+    }
+}
+
 /// The node is killed on which a quorum queue has its leader and the client its connections: the
-/// client goes to another node, and the queue to another leader.
+/// client goes to another node, and the queue to another leader. A consumer of a queue that is
+/// only on the killed node ends, and nothing else waits for it.
 pub(super) async fn cluster_leader_killed(name: &'static str) {
     let cluster = Cluster::form(&Image::current()).await;
     let plan = |options| Plan {
@@ -107,6 +141,8 @@ pub(super) async fn cluster_leader_killed(name: &'static str) {
     let mut connected = 0;
     for round in 1..=2 {
         let leader = cluster.leader(&workload.queue(), connected).await;
+        let classic = format!("{name}/classic-{round}");
+        let stranded = Stranded::on(&cluster, leader, &classic).await;
         let killing = Instant::now();
         cluster.nodes[leader].docker("kill").await;
         let queue = workload.queue();
@@ -123,6 +159,7 @@ pub(super) async fn cluster_leader_killed(name: &'static str) {
         let held_up = workload.timing().held_up(answering, confirmed);
         assert!(took <= RECOVERY + held_up, "recovery took {took:?}");
         workload.flows().await.expect("the cluster works with two");
+        stranded.ends(name).await;
 
         cluster.nodes[leader].docker("start").await;
         cluster.proxies[leader].lead_to(cluster.nodes[leader].address());
