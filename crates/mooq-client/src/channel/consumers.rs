@@ -115,13 +115,6 @@ impl Consumers {
         state.by_tag.values().any(|one| one.inbox.queue() == *queue)
     }
 
-    /// The queues that are consumed.
-    pub(super) fn queues(&self) -> Vec<QueueName> {
-        let state = self.lock();
-        let all = state.by_tag.values();
-        all.map(|one| one.inbox.queue()).collect()
-    }
-
     /// The channel's generation is lost for the reason `err`: those that do not come back end.
     pub(super) fn lose(&self, err: &Error) {
         let (kept, ended) = {

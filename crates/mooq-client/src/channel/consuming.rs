@@ -129,16 +129,11 @@ impl ChannelShared {
 
     /// A consumer of `queue` is no more: an auto-delete queue goes with its last one, and must
     /// not come back then.
-    fn consumer_gone(&self, queue: &QueueName) {
+    pub(super) fn consumer_gone(&self, queue: &QueueName) {
         let core = self.core();
         if core.topology().is_auto_delete(queue) && !core.consumes(queue) {
             core.topology().queue_deleted(queue);
         }
-    }
-
-    /// All consumers are gone, as the user has closed the channel.
-    pub(super) fn consumers_closed(&self, queues: &[QueueName]) {
-        queues.iter().for_each(|queue| self.consumer_gone(queue));
     }
 
     /// Cancels all consumers.

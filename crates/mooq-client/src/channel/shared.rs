@@ -267,7 +267,7 @@ impl ChannelShared {
     /// # Errors
     /// As the transport's. The channel is closed all the same.
     pub(super) async fn close(&self) -> Result<()> {
-        let consumed = self.consumers.queues();
+        let consumers = self.consumers.all();
         let generation = self.outgoing().generation.clone();
         let mut closed = Ok(());
         if let Some(generation) = generation {
@@ -283,7 +283,9 @@ impl ChannelShared {
             // The broker closed the first one by itself, and this one has taken its place.
             closed = another.transport().close().await;
         }
-        self.consumers_closed(&consumed);
+        for (_, inbox) in consumers {
+            self.consumer_gone(&inbox.queue());
+        }
         closed
     }
 

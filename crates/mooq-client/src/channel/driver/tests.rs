@@ -77,12 +77,18 @@ fn lost() -> Error {
     Error::connection(ErrorKind::ConnectionLost, "lost")
 }
 
-fn inbox(generation: Arc<Generation>) -> Arc<Inbox> {
+/// A consumer of the channel, by its tag and its inbox.
+fn consumer(channel: &ChannelShared, generation: Arc<Generation>) -> (ConsumerTag, Arc<Inbox>) {
+    let tag: ConsumerTag = "tag".try_into().unwrap();
     let source = Source {
         generation,
         queue: "queue".try_into().unwrap(),
     };
-    Arc::new(Inbox::new(source, false, None))
+    let inbox = Arc::new(Inbox::new(source, false, None));
+    channel
+        .add_consumer(tag.clone(), Arc::clone(&inbox))
+        .unwrap();
+    (tag, inbox)
 }
 
 fn deliver(tag: &ConsumerTag, delivery_tag: u64) -> ChannelEvent {
@@ -217,11 +223,7 @@ impl Wake for Again {
 async fn deadlines_hold_while_events_come_without_a_pause() {
     let channel = channel().await;
     let (generation, events) = generation(&channel).await;
-    let tag: ConsumerTag = "tag".try_into().unwrap();
-    let inbox = inbox(generation);
-    channel
-        .add_consumer(tag.clone(), Arc::clone(&inbox))
-        .unwrap();
+    let (tag, inbox) = consumer(&channel, generation);
     Waker::from(Arc::new(Again { inbox, events, tag })).wake();
     tokio::task::yield_now().await;
 
@@ -243,11 +245,7 @@ async fn deadlines_hold_while_events_come_without_a_pause() {
 async fn a_removed_consumer_has_what_was_in_the_mailbox() {
     let channel = channel().await;
     let (generation, events) = generation(&channel).await;
-    let tag: ConsumerTag = "tag".try_into().unwrap();
-    let inbox = inbox(generation);
-    channel
-        .add_consumer(tag.clone(), Arc::clone(&inbox))
-        .unwrap();
+    let (tag, inbox) = consumer(&channel, generation);
     for delivery_tag in 1..=3 {
         events.send(deliver(&tag, delivery_tag));
     }
