@@ -5,8 +5,9 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::{BoxFuture, pending};
+use mooq_core::mailbox::{Sender, mailbox};
 use mooq_core::{
-    Binding, Consume, ConsumerTag, Endpoint, Error, ExchangeDeclare, ExchangeName, Fetched,
+    Binding, ChannelEvent, Consume, ConsumerTag, Endpoint, Error, ExchangeDeclare, ExchangeName, Fetched,
     Handoff, OpenedChannel, OpenedConnection, Publish, QueueDeclare, QueueDeclared, QueueName,
     Result, Settle, Transport, TransportChannel, TransportConnection,
 };
@@ -19,6 +20,9 @@ pub(crate) struct Faults(Arc<Mutex<State>>);
 struct State {
     unanswered: HashSet<QueueName>,
     refusal: Option<Error>,
+    silent: bool,
+    /// The ends of mailboxes that nothing comes through.
+    unused: Vec<Sender<ChannelEvent>>,
 }
 
 impl Faults {
@@ -32,8 +36,21 @@ impl Faults {
         self.0.lock().unwrap().refusal = Some(err);
     }
 
+    /// Channels that are opened from now on tell nothing, not even that they have ended; or they
+    /// do again.
+    pub(crate) fn silence_channels(&self, silent: bool) {
+        self.0.lock().unwrap().silent = silent;
+    }
+
     /// `opened`, on which things go wrong.
-    pub(crate) fn on_channel(&self, opened: OpenedChannel) -> OpenedChannel {
+    pub(crate) fn on_channel(&self, mut opened: OpenedChannel) -> OpenedChannel {
+        let mut state = self.0.lock().unwrap();
+        if state.silent {
+            let (unused, nothing) = mailbox();
+            state.unused.push(unused);
+            opened.events = nothing;
+        }
+        drop(state);
         let (inner, faults) = (opened.channel, self.clone());
         OpenedChannel {
             channel: Arc::new(FaultyChannel { inner, faults }),

@@ -10,7 +10,7 @@ use mooq_core::{
     Result, TransportChannel, TransportConnection,
 };
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::supervisor::Patience;
 use crate::channel::{ChannelShared, Generation, Restorable, Source};
@@ -20,7 +20,7 @@ use crate::deadline::within;
 /// How often a new channel is tried that the broker closes at once, with nothing to blame.
 const TRIES: usize = 3;
 
-/// How long a lost channel may take to hand on what came before the loss.
+/// How long lost channels may take, all of them, to hand on what came before the loss.
 const HANDING_ON: Duration = Duration::from_secs(1);
 
 /// Puts everything on `link`.
@@ -32,10 +32,11 @@ pub(super) async fn everything(
     link: &dyn TransportConnection,
     patience: Patience,
 ) -> Result<()> {
+    let handed_on = Instant::now() + HANDING_ON;
     topology(core, link, patience, Exclusive::Gone).await?;
     for lost in core.channels_in_order() {
         // Its driver may still be handing on what came before the loss, confirms among it.
-        if timeout(HANDING_ON, lost.left()).await.is_err() {
+        if timeout_at(handed_on, lost.left()).await.is_err() {
             lost.lose(&unheard());
         }
         if lost.away().is_some() {

@@ -1,7 +1,8 @@
-//! What a broker that leaves a call without an answer may keep from coming back.
+//! What a broker that leaves something unsaid may keep from coming back.
 
 use mooq::InMemoryBroker;
 use mooq_core::Scheme;
+use tokio::time::timeout;
 
 use super::*;
 use crate::connection::Connection;
@@ -10,11 +11,7 @@ use crate::options::ConnectOptions;
 
 #[tokio::test(start_paused = true)]
 async fn a_consumer_that_gets_no_answer_ends_and_nothing_else_does() {
-    let broker = InMemoryBroker::start();
-    let faults = Faults::default();
-    let options = ConnectOptions::new().broker(Scheme::Memory);
-    let conn = Connection::open(faults.on_transport(broker.transport()), options);
-    let conn = conn.await.unwrap();
+    let (broker, faults, conn) = connected().await;
     let chan = conn.create_channel().await.unwrap();
     let mut streams = Vec::new();
     for queue in ["hangs", "answers"] {
@@ -35,4 +32,36 @@ async fn a_consumer_that_gets_no_answer_ends_and_nothing_else_does() {
     publish.await.unwrap();
     let delivery = answers.next().await.unwrap().unwrap();
     assert_eq!(delivery.ack().await.unwrap(), "still here");
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_that_do_not_tell_of_their_end_are_waited_for_together() {
+    let (broker, faults, conn) = connected().await;
+    faults.silence_channels(true);
+    let mut channels = Vec::new();
+    for _ in 0..100 {
+        channels.push(conn.create_channel().await.unwrap());
+    }
+    faults.silence_channels(false);
+
+    let mut events = conn.events();
+    broker.faults().drop_connections();
+    let after = loop {
+        if let Event::Reconnected { after, .. } = events.next().await.unwrap() {
+            break after;
+        }
+    };
+    assert!(after < 3 * HANDING_ON, "{after:?}");
+    for chan in &channels {
+        chan.declare_queue("still here").await.unwrap();
+    }
+}
+
+/// A connection to a broker, and what goes wrong on it.
+async fn connected() -> (InMemoryBroker, Faults, Connection) {
+    let (broker, faults) = (InMemoryBroker::start(), Faults::default());
+    let options = ConnectOptions::new().broker(Scheme::Memory);
+    let conn = Connection::open(faults.on_transport(broker.transport()), options);
+    let conn = conn.await.unwrap();
+    (broker, faults, conn)
 }
