@@ -20,6 +20,7 @@ pub(crate) struct Faults(Arc<Mutex<State>>);
 struct State {
     unanswered: HashSet<QueueName>,
     refusal: Option<Error>,
+    no_channel: Option<Error>,
     silent: bool,
     /// The ends of mailboxes that nothing comes through.
     unused: Vec<Sender<ChannelEvent>>,
@@ -34,6 +35,11 @@ impl Faults {
     /// The next publish is refused with `err`.
     pub(crate) fn refuse_publish(&self, err: Error) {
         self.0.lock().unwrap().refusal = Some(err);
+    }
+
+    /// The next channel is not opened, because of `err`.
+    pub(crate) fn refuse_channel(&self, err: Error) {
+        self.0.lock().unwrap().no_channel = Some(err);
     }
 
     /// Channels that are opened from now on tell nothing, not even that they have ended; or they
@@ -111,6 +117,8 @@ impl TransportConnection for Faulty<dyn TransportConnection> {
         Self: 'b,
     {
         Box::pin(async move {
+            let refusal = self.faults.0.lock().unwrap().no_channel.take();
+            refusal.map_or(Ok(()), Err)?;
             let opened = self.inner.open_channel().await?;
             Ok(self.faults.on_channel(opened))
         })

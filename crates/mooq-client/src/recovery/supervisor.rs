@@ -116,10 +116,14 @@ impl Supervisor {
         match action {
             Action::Watch => {
                 let reason = self.watch().await;
-                if self.core.0.recovers() {
-                    self.core.0.lost(&reason);
-                }
                 self.lost_at = Instant::now();
+                let (core, link) = (&self.core.0, self.core.0.link_now());
+                if core.recovers() {
+                    core.lost(&reason);
+                }
+                if let Some(link) = link.filter(|link| link.closed().is_none()) {
+                    discard(&*link).await;
+                }
                 self.error = reason;
                 Input::Lost
             }
@@ -188,11 +192,7 @@ impl Supervisor {
             }
             // Its last event tells why.
             Err(_) if link.closed().is_some() => None,
-            Err(err) => {
-                core.lost(&err);
-                discard(&*link).await;
-                Some(err)
-            }
+            Err(err) => Some(err),
         }
     }
 

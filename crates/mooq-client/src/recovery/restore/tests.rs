@@ -1,5 +1,6 @@
 //! What a broker that leaves something unsaid may keep from coming back.
 
+use futures_util::StreamExt;
 use mooq::InMemoryBroker;
 use mooq_core::Scheme;
 use tokio::time::timeout;
@@ -55,6 +56,27 @@ async fn channels_that_do_not_tell_of_their_end_are_waited_for_together() {
     for chan in &channels {
         chan.declare_queue("still here").await.unwrap();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_opens_a_broken_channel_no_more_is_lost_once() {
+    let (_broker, faults, conn) = connected().await;
+    let chan = conn.create_channel().await.unwrap();
+    let events = conn.events();
+    faults.refuse_channel(Error::connection(ErrorKind::ConnectionLost, "used up"));
+    let missing = chan.declare_queue("missing").passive().await;
+    assert_eq!(
+        missing.unwrap_err().kind(),
+        ErrorKind::ConsumerQueueNotFound
+    );
+    chan.declare_queue("still here").await.unwrap();
+    conn.close().await.unwrap();
+    let told: Vec<_> = events.collect().await;
+    assert!(
+        matches!(&told[..], [Event::Lost(err), Event::Reconnected { .. }, Event::Closed(_)]
+            if err.to_string().contains("used up")),
+        "{told:?}"
+    );
 }
 
 /// A connection to a broker, and what goes wrong on it.
