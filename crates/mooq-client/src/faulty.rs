@@ -4,13 +4,23 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::BoxFuture;
 use mooq_core::mailbox::{Sender, mailbox};
 use mooq_core::{
-    Binding, ChannelEvent, Consume, ConsumerTag, Endpoint, Error, ExchangeDeclare, ExchangeName, Fetched,
-    Handoff, OpenedChannel, OpenedConnection, Publish, QueueDeclare, QueueDeclared, QueueName,
-    Result, Settle, Transport, TransportChannel, TransportConnection,
+    Binding, ChannelEvent, Consume, ConsumerTag, Endpoint, Error, ExchangeDeclare, ExchangeName,
+    Fetched, Handoff, OpenedChannel, OpenedConnection, Publish, QueueDeclare, QueueDeclared,
+    QueueName, Result, Settle, Transport, TransportChannel, TransportConnection,
 };
+use tokio::sync::watch;
+
+/// What may get no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Asked {
+    /// `queue.declare`
+    Declare,
+    /// `basic.consume`
+    Consume,
+}
 
 /// What goes wrong. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -18,7 +28,7 @@ pub(crate) struct Faults(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    unanswered: HashSet<QueueName>,
+    unanswered: watch::Sender<HashSet<(Asked, QueueName)>>,
     refusal: Option<Error>,
     no_channel: Option<Error>,
     silent: bool,
@@ -27,9 +37,32 @@ struct State {
 }
 
 impl Faults {
-    /// From now on `basic.consume` on `queue` gets no answer.
-    pub(crate) fn leave_unanswered(&self, queue: QueueName) {
-        self.0.lock().unwrap().unanswered.insert(queue);
+    /// From now on what is `asked` of `queue` gets no answer.
+    pub(crate) fn leave_unanswered(&self, asked: Asked, queue: &str) {
+        let queue = queue.try_into().unwrap();
+        let state = self.0.lock().unwrap();
+        state.unanswered.send_modify(|unanswered| {
+            unanswered.insert((asked, queue));
+        });
+    }
+
+    /// Whatever has got no answer gets it now.
+    pub(crate) fn answer(&self) {
+        let state = self.0.lock().unwrap();
+        state.unanswered.send_modify(HashSet::clear);
+    }
+
+    fn answered(
+        &self,
+        asked: Asked,
+        queue: &QueueName,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let mut unanswered = self.0.lock().unwrap().unanswered.subscribe();
+        let held = (asked, queue.clone());
+        async move {
+            let answered = unanswered.wait_for(|unanswered| !unanswered.contains(&held));
+            drop(answered.await);
+        }
     }
 
     /// The next publish is refused with `err`.
@@ -143,11 +176,26 @@ impl TransportChannel for FaultyChannel {
         'a: 'b,
         Self: 'b,
     {
-        let unanswered = &self.faults.0.lock().unwrap().unanswered;
-        match unanswered.contains(&consume.queue) {
-            true => Box::pin(pending()),
-            false => self.inner.consume(consume),
-        }
+        let answered = self.faults.answered(Asked::Consume, &consume.queue);
+        Box::pin(async move {
+            answered.await;
+            self.inner.consume(consume).await
+        })
+    }
+
+    fn declare_queue<'a, 'b>(
+        &'a self,
+        declare: QueueDeclare,
+    ) -> BoxFuture<'b, Result<QueueDeclared>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        let answered = self.faults.answered(Asked::Declare, &declare.name);
+        Box::pin(async move {
+            answered.await;
+            self.inner.declare_queue(declare).await
+        })
     }
 
     fn publish(&self, publish: Publish) -> Result<Handoff> {
@@ -171,7 +219,6 @@ impl TransportChannel for FaultyChannel {
         fn bind(binding: Binding) -> ();
         fn bind_nowait(binding: Binding) -> ();
         fn unbind(binding: Binding) -> ();
-        fn declare_queue(declare: QueueDeclare) -> QueueDeclared;
         fn declare_queue_nowait(declare: QueueDeclare) -> ();
         fn purge_queue(name: QueueName) -> u32;
         fn delete_queue(name: QueueName, if_unused: bool, if_empty: bool) -> u32;

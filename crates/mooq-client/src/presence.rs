@@ -85,6 +85,11 @@ impl<T: Usable + ?Sized> Present<T> {
             .await;
     }
 
+    /// Waits until it is gone for good.
+    pub(crate) async fn gone(&self) {
+        self.until(|now| matches!(now, Presence::Gone(_))).await;
+    }
+
     async fn until(&self, wanted: impl FnMut(&Presence<T>) -> bool) {
         let mut changes = self.0.subscribe();
         // The sender lives as long as this does.

@@ -32,7 +32,7 @@ pub(crate) use generation::{Generation, Source, closed_here};
 pub(crate) use inbox::{Addressee, Inbox};
 pub(crate) use ledger::asked_twice;
 pub use producer::RegisterProducer;
-pub(crate) use shared::{ChannelShared, Terms};
+pub(crate) use shared::{ChannelShared, Claim, Terms};
 pub(crate) use subscription::{Lasting, Subscription};
 pub use topology::{Bind, DeclareQueue, DeleteExchange, DeleteQueue};
 

@@ -66,6 +66,21 @@ pub enum Event {
         /// Why.
         error: Error,
     },
+    /// The broker has not answered yet that a durable queue is there, or a consumer back. Recovery
+    /// goes on without it. The consumer's channel, and what is bound to the queue, are back once
+    /// there is an answer: RabbitMQ takes a minute over a queue whose node is down.
+    Unanswered {
+        /// What, in words.
+        what: String,
+    },
+    /// The broker has answered to what was [`Unanswered`](Self::Unanswered). If the answer is an
+    /// error, [`NotRestored`](Self::NotRestored) or [`ConsumerEnded`](Self::ConsumerEnded) follows.
+    Answered {
+        /// What, in the same words.
+        what: String,
+        /// How long it took.
+        after: Duration,
+    },
     /// The broker gave a queue that it names a new name.
     QueueRenamed {
         /// What it was called.
@@ -106,6 +121,16 @@ impl Event {
             }
             Self::NotRestored { what, error } => {
                 tracing::error!(address, what, err = %error, "could not be declared again");
+            }
+            Self::Unanswered { what } => {
+                tracing::warn!(
+                    address,
+                    what,
+                    "the broker has not answered yet that it is back"
+                );
+            }
+            Self::Answered { what, after } => {
+                tracing::info!(address, what, ?after, "the broker has answered");
             }
             Self::QueueRenamed { from, to } => {
                 tracing::info!(address, %from, %to, "the broker has named a queue anew");

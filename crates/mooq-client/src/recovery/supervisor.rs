@@ -3,16 +3,19 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use mooq_core::mailbox::Receiver;
 use mooq_core::{
     ConnectionEvent, Error, ErrorKind, OpenedConnection, Result, Scheme, TransportConnection,
 };
+use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep};
 
+use super::late::{Unanswered, Underway};
 use super::machine::{Action, Input, Machine};
 use super::restore;
+use super::target::{Patience, Target};
 use crate::channel::ChannelShared;
 use crate::connection::{Core, Event, closed_here, without_reason};
 use crate::deadline::within;
@@ -23,22 +26,6 @@ const LOCKED_HEARTBEATS: u32 = 3;
 
 /// How long a connection of no use may take to close.
 const DISCARDING: Duration = Duration::from_secs(1);
-
-/// Whether a broker that still counts the lost connection as alive is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// What is locked may become free.
-    Left,
-    /// What is locked is somebody else's.
-    Over,
-}
-
-impl Patience {
-    /// Whether to wait: `err` says that something is locked, or it is `in_use`.
-    pub(super) fn with(self, err: &Error, in_use: bool) -> bool {
-        self == Self::Left && (in_use || err.kind() == ErrorKind::ResourceLocked)
-    }
-}
 
 /// Watches over `core`, whose connection has just been opened, until it is closed for good.
 pub(crate) fn supervise(
@@ -60,6 +47,9 @@ pub(crate) fn supervise(
         machine,
         events,
         reports,
+        underway: Underway::new(),
+        unanswered: Unanswered::default(),
+        declaring: Arc::default(),
         opened: None,
         error: closed_here(),
         lost_at: Instant::now(),
@@ -83,6 +73,13 @@ struct Supervisor {
     events: Receiver<ConnectionEvent>,
     /// Channels that are broken.
     reports: UnboundedReceiver<Weak<ChannelShared>>,
+    /// What is on its way to the connection in use: broken channels, and what the broker has not
+    /// answered to yet.
+    underway: Underway,
+    /// Queues among that.
+    unanswered: Unanswered,
+    /// Held while what went with such a channel is declared again.
+    declaring: Arc<Mutex<()>>,
     /// A connection that is not in use yet.
     opened: Option<Arc<dyn TransportConnection>>,
     /// Why the connection was lost, or the latest attempt failed.
@@ -116,6 +113,7 @@ impl Supervisor {
         match action {
             Action::Watch => {
                 let reason = self.watch().await;
+                self.underway.clear();
                 self.lost_at = Instant::now();
                 let (core, link) = (&self.core.0, self.core.0.link_now());
                 if core.recovers() {
@@ -168,32 +166,41 @@ impl Supervisor {
                     None => return without_reason(),
                 },
                 Some(channel) = self.reports.recv() => {
-                    if let Some(channel) = channel.upgrade()
-                        && let Some(reason) = self.reopen(&channel).await
-                    {
-                        return reason;
+                    if let Some(channel) = channel.upgrade() {
+                        self.reopen(&channel);
+                    }
+                }
+                Some(arrived) = self.underway.next() => {
+                    let link = self.core.0.link_now();
+                    match arrived {
+                        Err(err) if link.is_some_and(|link| link.closed().is_none()) => return err,
+                        // If it is closed, its last event tells why.
+                        _ => {}
                     }
                 }
             }
         }
     }
 
-    /// Opens a broken channel again. If that shows the connection to be of no use, the reason.
-    async fn reopen(&self, channel: &Arc<ChannelShared>) -> Option<Error> {
-        let core = &self.core.0;
-        let (reason, link) = (channel.away()?, core.link_now()?);
-        if link.closed().is_some() {
-            return None;
-        }
-        match restore::channel(channel, &*link, Patience::Over).await {
-            Ok(()) => {
-                core.tell(Event::ChannelReopened(reason));
-                None
-            }
-            // Its last event tells why.
-            Err(_) if link.closed().is_some() => None,
-            Err(err) => Some(err),
-        }
+    /// Begins to open a broken channel again.
+    fn reopen(&self, channel: &Arc<ChannelShared>) {
+        let core = Arc::clone(&self.core.0);
+        let (Some(reason), Some(link)) = (channel.away(), core.link_now()) else {
+            return;
+        };
+        // It may be on its way already, since the connection was lost as well.
+        let Some(claim) = channel.claim() else {
+            return;
+        };
+        let target = Target {
+            core,
+            link,
+            patience: Patience::Over,
+            unanswered: self.unanswered.clone(),
+        };
+        let declaring = Arc::clone(&self.declaring);
+        let reopening = restore::channel(claim, reason, target, declaring);
+        self.underway.push(reopening.boxed());
     }
 
     async fn restore(&mut self) -> Result<()> {
@@ -207,12 +214,24 @@ impl Supervisor {
             true => Patience::Left,
             false => Patience::Over,
         };
-        let restored = restore::everything(core, &*link, patience).await;
-        match restored {
-            Ok(()) => core.restored(link, self.lost_at.elapsed()),
-            Err(_) => discard(&*link).await,
+        let target = Target {
+            core: Arc::clone(core),
+            link,
+            patience,
+            unanswered: Unanswered::default(),
+        };
+        match restore::everything(&target).await {
+            Ok(underway) => {
+                self.underway = underway;
+                self.unanswered = target.unanswered;
+                core.restored(target.link, self.lost_at.elapsed());
+                Ok(())
+            }
+            Err(err) => {
+                discard(&*target.link).await;
+                Err(err)
+            }
         }
-        restored
     }
 
     fn failed(&mut self, err: Error) -> Input {
@@ -232,6 +251,7 @@ impl Supervisor {
 
     /// Closes the connection, as the user wants.
     async fn close(mut self) {
+        self.underway.clear();
         let core = Arc::clone(&self.core.0);
         let mut reason = closed_here();
         if let Some(link) = self.opened.take().or_else(|| core.link_now()) {

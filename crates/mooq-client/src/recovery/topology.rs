@@ -103,6 +103,11 @@ impl Topology {
         }
     }
 
+    pub(crate) fn is_bound(&self, binding: &Binding) -> bool {
+        let made = self.bindings.get(&key(binding)).into_iter().flatten();
+        made.into_iter().any(|made| made.what == binding.arguments)
+    }
+
     pub(crate) fn unbound(&mut self, binding: &Binding) {
         let key = key(binding);
         if let Some(made) = self.bindings.get_mut(&key) {
