@@ -7,6 +7,7 @@ use std::{env, fs, thread};
 
 use mooq_integration_tests::Version;
 use mooq_integration_tests::backend::Backend;
+use mooq_integration_tests::faults::cases;
 use mooq_integration_tests::{harness, refusals, scenarios};
 
 /// Set to 1, this has the tests write the page of errors instead of comparing it.
@@ -18,7 +19,7 @@ const FEWEST_ERRORS: usize = 60;
 /// A row of a table: a rule, and what shows it.
 struct Rule {
     text: String,
-    /// As `file::scenario`, or `file::*` for all of a file.
+    /// As `file::scenario`, or `file::*` for all of a file; `faults::case` is a case of that suite.
     scenarios: Vec<String>,
 }
 
@@ -65,7 +66,12 @@ fn names(named: &str, scenario: &str) -> bool {
 
 #[test]
 fn every_rule_is_shown_by_scenarios_that_exist() {
-    let all = scenarios::all();
+    let mut all: Vec<_> = scenarios::all().iter().map(|one| one.name.into()).collect();
+    all.extend(
+        cases::all()
+            .iter()
+            .map(|case| format!("faults::{}", case.name)),
+    );
     let rules = rules();
     assert!(!rules.is_empty(), "the page's tables are not understood");
     let mut wrong = Vec::new();
@@ -74,7 +80,7 @@ fn every_rule_is_shown_by_scenarios_that_exist() {
             wrong.push(format!("no scenario shows: {}", rule.text));
         }
         for named in &rule.scenarios {
-            if !all.iter().any(|scenario| names(named, scenario.name)) {
+            if !all.iter().any(|scenario| names(named, scenario)) {
                 wrong.push(format!("there is no scenario {named}"));
             }
         }
