@@ -30,14 +30,14 @@ pub(crate) struct Faults(Arc<Mutex<State>>);
 struct State {
     unanswered: watch::Sender<HashSet<(Asked, QueueName)>>,
     refusal: Option<Error>,
-    no_channel: Option<Error>,
+    no_channel: Option<(usize, Error)>,
     silent: bool,
     /// The ends of mailboxes that nothing comes through.
     unused: Vec<Sender<ChannelEvent>>,
 }
 
 impl Faults {
-    /// From now on what is `asked` of `queue` gets no answer.
+    /// From now on what is `asked` of `queue` is done, and gets no answer.
     pub(crate) fn leave_unanswered(&self, asked: Asked, queue: &str) {
         let queue = queue.try_into().unwrap();
         let state = self.0.lock().unwrap();
@@ -70,9 +70,20 @@ impl Faults {
         self.0.lock().unwrap().refusal = Some(err);
     }
 
-    /// The next channel is not opened, because of `err`.
-    pub(crate) fn refuse_channel(&self, err: Error) {
-        self.0.lock().unwrap().no_channel = Some(err);
+    /// After so many more channels one is not opened, because of `err`.
+    pub(crate) fn refuse_channel(&self, after: usize, err: Error) {
+        self.0.lock().unwrap().no_channel = Some((after, err));
+    }
+
+    fn may_open(&self) -> Result<()> {
+        let mut state = self.0.lock().unwrap();
+        match state.no_channel.take() {
+            Some((0, err)) => Err(err),
+            left => {
+                state.no_channel = left.map(|(after, err)| (after - 1, err));
+                Ok(())
+            }
+        }
     }
 
     /// Channels that are opened from now on tell nothing, not even that they have ended; or they
@@ -150,8 +161,7 @@ impl TransportConnection for Faulty<dyn TransportConnection> {
         Self: 'b,
     {
         Box::pin(async move {
-            let refusal = self.faults.0.lock().unwrap().no_channel.take();
-            refusal.map_or(Ok(()), Err)?;
+            self.faults.may_open()?;
             let opened = self.inner.open_channel().await?;
             Ok(self.faults.on_channel(opened))
         })
@@ -178,8 +188,9 @@ impl TransportChannel for FaultyChannel {
     {
         let answered = self.faults.answered(Asked::Consume, &consume.queue);
         Box::pin(async move {
+            let tag = self.inner.consume(consume).await;
             answered.await;
-            self.inner.consume(consume).await
+            tag
         })
     }
 
@@ -193,8 +204,9 @@ impl TransportChannel for FaultyChannel {
     {
         let answered = self.faults.answered(Asked::Declare, &declare.name);
         Box::pin(async move {
+            let declared = self.inner.declare_queue(declare).await;
             answered.await;
-            self.inner.declare_queue(declare).await
+            declared
         })
     }
 

@@ -1,6 +1,7 @@
 //! A channel as the runtime above holds it: each method becomes a command in the channel's queue.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 
 use amqprs::channel::Channel;
@@ -34,13 +35,19 @@ impl RabbitChannel {
         T: Send + 'static,
         F: Future<Output = Outcome<T>> + Send + 'static,
     {
-        let (reply, answer) = oneshot::channel();
+        let (mut reply, answer) = oneshot::channel();
+        let state = Arc::clone(&self.state);
         self.state.push(Command::Call(Box::new(|channel| {
             let request = request(channel);
             Box::pin(async move {
+                let mut request = pin!(request);
+                let answer = tokio::select! {
+                    biased;
+                    answer = &mut request => answer,
+                    () = reply.closed() => state.forsaken(request).await,
+                };
                 // If it fails, the reply is dropped, and the caller looks for the reason.
-                let answer = request.await?;
-                let _ = reply.send(answer);
+                let _ = reply.send(answer?);
                 Ok(())
             })
         })))?;

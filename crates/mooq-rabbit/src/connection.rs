@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use amqprs::connection::Connection;
 use async_trait::async_trait;
+use futures_util::future::join_all;
 use mooq_core::mailbox::mailbox;
 use mooq_core::{Error, ErrorKind, ErrorScope, OpenedChannel, Result, TransportConnection};
 use tokio::runtime::Handle;
@@ -254,9 +255,12 @@ impl Closing {
         }
         // The channels first, and to their end: whatever comes for a channel once amqprs has begun
         // to close the connection makes it leave before close-ok, late confirms unread.
-        for channel in &self.channels {
-            channel.ended().await;
-        }
+        join_all(
+            self.channels
+                .iter()
+                .map(|channel| channel.ended_or_forsaken()),
+        )
+        .await;
         if let Some(reason) = session.reason() {
             return Some(reason);
         }

@@ -1,11 +1,14 @@
 //! What the handle, the pump, the callbacks and the consumers of one channel share.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mooq_core::mailbox::Sender;
 use mooq_core::{ChannelEvent, Error, ErrorKind, Publish, Result};
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::command::Command;
 use crate::confirms::Confirms;
@@ -14,6 +17,9 @@ use crate::events::Events;
 use crate::gate::Gate;
 use crate::queue::Queue;
 use crate::session::Session;
+
+/// How long an answer that nobody waits for may still take.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// One channel.
 #[derive(Debug)]
@@ -26,6 +32,8 @@ pub(crate) struct ChannelState {
     pub(crate) confirms: Confirms,
     /// `channel.close` is being sent, or has been.
     closing: AtomicBool,
+    /// The channel performs a call that nobody waits for any more.
+    forsaken: watch::Sender<bool>,
     /// Why the channel ended, once its last event is sent.
     ended: watch::Sender<Option<Error>>,
 }
@@ -40,6 +48,7 @@ impl ChannelState {
             consumers: Consumers::default(),
             confirms: Confirms::default(),
             closing: AtomicBool::new(false),
+            forsaken: watch::Sender::new(false),
             ended: watch::Sender::new(None),
         }
     }
@@ -97,6 +106,33 @@ impl ChannelState {
             ended.get_or_insert(reason);
             first
         });
+    }
+
+    /// Sees a call through that nobody waits for any more.
+    pub(crate) async fn forsaken<T>(&self, call: impl Future<Output = T>) -> T {
+        self.forsaken.send_replace(true);
+        let answer = call.await;
+        self.forsaken.send_replace(false);
+        answer
+    }
+
+    /// Waits for the end, but for little longer than anybody waits for an answer: RabbitMQ takes a
+    /// minute over a queue whose node is down.
+    pub(crate) async fn ended_or_forsaken(&self) {
+        let mut forsaken = self.forsaken.subscribe();
+        let forsaken = async {
+            // This state owns the sender.
+            while forsaken.wait_for(|forsaken| *forsaken).await.is_ok() {
+                let answered = forsaken.wait_for(|forsaken| !*forsaken);
+                if timeout(GRACE, answered).await.is_err() {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            _ = self.ended() => {}
+            () = forsaken => {}
+        }
     }
 
     /// Waits for the end, and gives its reason.

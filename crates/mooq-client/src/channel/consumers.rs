@@ -6,13 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use foldhash::fast::RandomState;
 use mooq_core::{Consume, ConsumerTag, Error, ErrorKind, QueueName, Result};
+use tokio::sync::watch;
 
+use super::generation::Generation;
 use super::inbox::Inbox;
 use crate::lock::lock;
 
 /// The consumers of a channel, by their tags.
 #[derive(Debug, Default)]
-pub(super) struct Consumers(Mutex<State>);
+pub(super) struct Consumers {
+    state: Mutex<State>,
+    /// How many have been forgotten so far.
+    forgotten: watch::Sender<u64>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -34,6 +40,13 @@ pub(crate) struct Record {
     order: u64,
     pub(crate) consume: Consume,
     pub(crate) prefetch: u16,
+}
+
+/// The consumers to be registered again, in order.
+pub(crate) struct Restorables {
+    pub(crate) all: Vec<Restorable>,
+    /// How many had been forgotten by then.
+    pub(crate) forgotten: u64,
 }
 
 /// A consumer to be registered again.
@@ -85,10 +98,23 @@ impl Consumers {
     }
 
     /// The consumer does not come back when the channel does.
-    pub(super) fn forget_record(&self, tag: &ConsumerTag) {
+    pub(super) fn forget(&self, tag: &ConsumerTag) {
         if let Some(registered) = self.lock().by_tag.get_mut(tag) {
             registered.record = None;
         }
+        self.forgotten.send_modify(|forgotten| *forgotten += 1);
+    }
+
+    /// How many have been forgotten so far.
+    pub(super) fn forgotten(&self) -> u64 {
+        *self.forgotten.borrow()
+    }
+
+    /// Waits until more have been forgotten than `so_far`.
+    pub(super) async fn forgets(&self, so_far: u64) {
+        let mut forgotten = self.forgotten.subscribe();
+        // The sender lives as long as this does.
+        let _ = forgotten.wait_for(|forgotten| *forgotten != so_far).await;
     }
 
     pub(super) fn remove(&self, tag: &ConsumerTag) -> Option<Arc<Inbox>> {
@@ -132,6 +158,13 @@ impl Consumers {
         ended.iter().for_each(|inbox| inbox.end(err.clone()));
     }
 
+    /// What waits came on `generation`, and the broker takes it back.
+    pub(super) fn lose_from(&self, generation: &Arc<Generation>) {
+        for (_, inbox) in self.all() {
+            inbox.lose_from(generation);
+        }
+    }
+
     /// Ends all of them for the reason `err`.
     pub(super) fn end(&self, err: &Error) {
         let ended = std::mem::take(&mut self.lock().by_tag);
@@ -141,7 +174,9 @@ impl Consumers {
     }
 
     /// Those that come back, in the order in which they were registered.
-    pub(super) fn restorable(&self) -> Vec<Restorable> {
+    pub(super) fn restorable(&self) -> Restorables {
+        // First, so that none that is forgotten meanwhile goes unnoticed.
+        let forgotten = self.forgotten();
         let mut all: Vec<_> = self
             .lock()
             .by_tag
@@ -154,10 +189,10 @@ impl Consumers {
             })
             .collect();
         all.sort_by_key(|one| one.record.order);
-        all
+        Restorables { all, forgotten }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.0)
+        lock(&self.state)
     }
 }

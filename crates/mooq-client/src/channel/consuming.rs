@@ -9,7 +9,7 @@ use mooq_core::{
     Result,
 };
 
-use super::consumers::Restorable;
+use super::consumers::Restorables;
 use super::generation::Generation;
 use super::inbox::Inbox;
 use super::shared::ChannelShared;
@@ -70,7 +70,7 @@ impl ChannelShared {
     }
 
     /// The consumers that come back, in order.
-    pub(crate) fn restorable(&self) -> Vec<Restorable> {
+    pub(crate) fn restorable(&self) -> Restorables {
         self.consumers().restorable()
     }
 
@@ -78,7 +78,7 @@ impl ChannelShared {
     pub(crate) fn consumes_auto_delete(&self) -> bool {
         let restorable = self.restorable();
         let topology = self.core().topology();
-        let mut queues = restorable.iter().map(|one| one.inbox.queue());
+        let mut queues = restorable.all.iter().map(|one| one.inbox.queue());
         queues.any(|queue| topology.is_auto_delete(&queue))
     }
 
@@ -104,13 +104,11 @@ impl ChannelShared {
     }
 
     /// `basic.cancel`, and forgets the consumer once that is answered. All that came for it is in
-    /// its inbox then.
+    /// its inbox then. A channel that is on its way back comes without the consumer.
     pub(crate) async fn unsubscribe(&self, tag: ConsumerTag, inbox: &Inbox) -> Result<()> {
-        self.consumers().forget_record(&tag);
-        // One that is being registered again must be there to be cancelled.
-        let cancelled = match self.awaited_generation().await {
-            Ok(generation) => generation.transport().cancel(tag.clone()).await,
-            Err(reason) => Err(reason),
+        let cancelled = match self.forget_consumer(&tag) {
+            Some(generation) => generation.transport().cancel(tag.clone()).await,
+            None => self.gone().map_or(Ok(()), Err),
         };
         self.remove_consumer(&tag).await;
         // As it is called by now.

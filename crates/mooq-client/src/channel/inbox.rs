@@ -79,6 +79,13 @@ impl Inbox {
         }
     }
 
+    /// The same, if the consumer is on `generation`.
+    pub(super) fn lose_from(&self, generation: &Arc<Generation>) {
+        if Arc::ptr_eq(&self.lock().source.generation, generation) {
+            self.lose();
+        }
+    }
+
     /// Takes deliveries that came on `generation`. Those from before are back with the broker.
     pub(super) fn push(
         &self,

@@ -27,7 +27,7 @@ use crate::delivery::Unsettled;
 use crate::publish::Publish;
 use crate::recovery::open_generation;
 
-pub(crate) use consumers::Restorable;
+pub(crate) use consumers::{Restorable, Restorables};
 pub(crate) use generation::{Generation, Source, closed_here};
 pub(crate) use inbox::{Addressee, Inbox};
 pub(crate) use ledger::asked_twice;

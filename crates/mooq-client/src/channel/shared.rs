@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
-use mooq_core::{ChannelEvent, Error, ErrorKind, ErrorScope, Handoff, Publish, Result};
+use mooq_core::{
+    ChannelEvent, ConsumerTag, Error, ErrorKind, ErrorScope, Handoff, Publish, Result,
+};
 use tokio::time::Instant;
 
 use super::consumers::Consumers;
@@ -106,11 +108,6 @@ impl ChannelShared {
         self.present.get(self.core.waits()).await
     }
 
-    /// The present generation, whatever the options say.
-    pub(super) async fn awaited_generation(&self) -> Result<Arc<Generation>> {
-        self.present.get(true).await
-    }
-
     /// Hands a message to the transport, or keeps it until there is a generation to hand it to.
     /// Gives its ticket.
     pub(crate) fn publish(&self, publish: Publish, terms: Terms) -> Result<(u64, Handoff)> {
@@ -177,17 +174,34 @@ impl ChannelShared {
         self.inlet.attach(Arc::downgrade(generation), events);
     }
 
-    /// Lets the users have `generation`, after what waited for it.
+    /// A consumer is not to come back. Gives the generation that it is on, if it is in use: one
+    /// that is not may know the consumer or not, and is not admitted.
+    pub(super) fn forget_consumer(&self, tag: &ConsumerTag) -> Option<Arc<Generation>> {
+        let outgoing = self.outgoing();
+        self.consumers.forget(tag);
+        outgoing.generation.clone()
+    }
+
+    /// Waits until more consumers have been forgotten than `so_far`.
+    pub(crate) async fn forgets(&self, so_far: u64) {
+        self.consumers.forgets(so_far).await;
+    }
+
+    /// Lets the users have `generation`, after what waited for it. False if it is of no use since
+    /// more consumers than `forgotten` have been forgotten.
     ///
     /// # Errors
-    /// Why it is of no use, if it is not.
-    pub(crate) fn admit(&self, generation: Arc<Generation>) -> Result<()> {
+    /// Why it is of no use otherwise.
+    pub(crate) fn admit(&self, generation: &Arc<Generation>, forgotten: u64) -> Result<bool> {
         let mut outgoing = self.outgoing();
         if self.gone().is_some() {
-            // Closed meanwhile. Consumers hold references to it, so that it does not close itself.
-            let closing = async move { generation.transport().close().await };
-            drop(self.core.runtime().spawn(closing));
-            return Ok(());
+            // Closed meanwhile.
+            drop(outgoing);
+            self.discard(generation);
+            return Ok(true);
+        }
+        if self.consumers.forgotten() != forgotten {
+            return Ok(false);
         }
         // The driver, which may have read its end already, looks under the same lock.
         if let Some(reason) = generation.transport().closed() {
@@ -201,7 +215,7 @@ impl ChannelShared {
                 generation.transport().publish(publish.clone()).map(drop)
             }
         };
-        outgoing.numbered = Arc::downgrade(&generation);
+        outgoing.numbered = Arc::downgrade(generation);
         if let Err(err) = outgoing.ledger.replay(&mut hand_over) {
             let mut woken = Vec::new();
             let over = err.scope() != ErrorScope::Connection;
@@ -210,11 +224,26 @@ impl ChannelShared {
             woken.into_iter().for_each(Waker::wake);
             return Err(err);
         }
-        outgoing.generation = Some(Arc::clone(&generation));
-        self.present.set(Presence::There(generation));
+        outgoing.generation = Some(Arc::clone(generation));
+        self.present.set(Presence::There(Arc::clone(generation)));
         drop(outgoing);
         // The deadlines of what waited are the driver's as before; new ones it is told of.
-        Ok(())
+        Ok(true)
+    }
+
+    /// Does away with a generation that is not to be admitted. Consumers and deliveries hold
+    /// references to it, so that it does not close itself.
+    pub(crate) fn discard(&self, generation: &Arc<Generation>) {
+        self.never_admitted(generation);
+        let generation = Arc::clone(generation);
+        let closing = async move { generation.transport().close().await };
+        drop(self.core.runtime().spawn(closing));
+    }
+
+    /// A generation has ended that was not in use yet, though its consumers may have been.
+    fn never_admitted(&self, generation: &Arc<Generation>) {
+        generation.set_lost();
+        self.consumers.lose_from(generation);
     }
 
     /// The driver has read the last event of a generation. True if there will be no other.
@@ -223,6 +252,14 @@ impl ChannelShared {
         generation: &Weak<Generation>,
         reason: &Error,
     ) -> bool {
+        let admitted = self.outgoing().generation.as_ref().map(Arc::as_ptr);
+        if !admitted.is_some_and(|admitted| std::ptr::eq(admitted, generation.as_ptr())) {
+            // That is the supervisor's, who finds out by itself, and no end of the channel.
+            if let Some(generation) = generation.upgrade() {
+                self.never_admitted(&generation);
+            }
+            return false;
+        }
         if !self.core.replaces(reason) {
             self.end(reason);
             return true;
@@ -230,12 +267,7 @@ impl ChannelShared {
         let replaced = closed_here(reason)
             .then(|| self.core.lost_reason())
             .flatten();
-        let reason = replaced.as_ref().unwrap_or(reason);
-        // One that was never admitted is the supervisor's, who finds out by itself.
-        let admitted = self.outgoing().generation.as_ref().map(Arc::as_ptr);
-        if admitted.is_some_and(|admitted| std::ptr::eq(admitted, generation.as_ptr())) {
-            self.lose(reason);
-        }
+        self.lose(replaced.as_ref().unwrap_or(reason));
         false
     }
 

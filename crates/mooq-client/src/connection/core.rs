@@ -25,7 +25,8 @@ use crate::presence::{Presence, Present};
 use crate::recovery::{Topology, WhileDisconnected};
 
 /// What the handles of a connection, its channels and its supervisor share. None of them holds a
-/// link for longer than a call: it closes when the core lets go of it.
+/// link for longer than a call, or, the supervisor, than it puts things on it: it closes when the
+/// core lets go of it.
 pub(crate) struct Core {
     transport: Arc<dyn Transport>,
     options: ConnectOptions,

@@ -14,7 +14,8 @@ use tokio::sync::broadcast::{self, error::RecvError};
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// It is open, and what was declared over it is there.
+    /// It is open, and what was declared over it is there, but for what is
+    /// [`Unanswered`](Event::Unanswered).
     Connected,
     /// It was lost, and is being opened again.
     Reconnecting {
@@ -50,7 +51,8 @@ pub enum Event {
     Lost(Error),
     /// An attempt to open it again failed.
     AttemptFailed(Error),
-    /// It is open again, and what was declared over it is there.
+    /// It is open again, and what was declared over it is there, but for what is
+    /// [`Unanswered`](Self::Unanswered).
     Reconnected {
         /// `host:port` of the broker.
         address: String,
@@ -68,7 +70,8 @@ pub enum Event {
     },
     /// The broker has not answered yet that a durable queue is there, or a consumer back. Recovery
     /// goes on without it. The consumer's channel, and what is bound to the queue, are back once
-    /// there is an answer: RabbitMQ takes a minute over a queue whose node is down.
+    /// there is an answer: RabbitMQ takes a minute over a queue whose node is down. If the
+    /// connection is lost before that, all of it begins again.
     Unanswered {
         /// What, in words.
         what: String,

@@ -1,18 +1,29 @@
 //! Declaring again what was declared over the lost connection: exchanges, then queues, then
 //! bindings.
 
-use futures_util::FutureExt;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, StreamExt};
 use mooq_core::{
-    Binding, BindingDestination, ErrorKind, ErrorScope, OpenedChannel, QueueDeclare, QueueName,
-    Result, TransportChannel,
+    Binding, BindingDestination, Error, ErrorKind, ErrorScope, OpenedChannel, QueueDeclare,
+    QueueName, Result, TransportChannel,
 };
 use tokio::time::{Instant, timeout};
 
-use super::late::{UNANSWERED, Underway, told_late};
+use super::late::{UNANSWERED, Underway, told_if_late};
 use super::target::Target;
 use crate::connection::{Core, Event};
-use crate::deadline::within;
+use crate::deadline::{exceeded, within};
+use crate::lock::lock;
+
+/// How long a queue may keep those behind it waiting, until they are asked for beside it.
+const BESIDE: Duration = Duration::from_millis(100);
+
+/// How many are asked for at once at most: each takes a channel, and there are 2,047 by default.
+const AT_ONCE: usize = 64;
 
 /// Whether exclusive queues went with their connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,20 +32,23 @@ pub(super) enum Exclusive {
     MayBeThere,
 }
 
-/// Declares everything on `target` again. Durable queues that the broker does not answer to are
-/// left to the caller, with their bindings: they are there already, if only their node is up, and
-/// RabbitMQ takes a minute over one whose node is down. Without anything else messages would be
-/// lost, so that the broker has the time of a call for it.
+/// Declares everything on `target` again. What the broker does not answer to is left to the
+/// caller where nothing is lost by that: queues, with their bindings, that it has anyhow as soon as
+/// their node is up. RabbitMQ takes a minute over a queue whose node is down. Without other things
+/// messages would go nowhere, so that the broker has the time of a call for each.
 ///
 /// # Errors
 /// Why the link is of no use. What only concerns one thing is told, and left out.
 pub(super) async fn everything(target: &Target, exclusive: Exclusive) -> Result<Underway> {
     let core = &target.core;
-    let (exchanges, queues, bindings) = {
+    let (exchanges, queues, bindings, staying) = {
         let topology = core.topology();
-        (topology.exchanges(), topology.queues(), topology.bindings())
+        let (staying, queues): (Vec<_>, Vec<_>) = topology
+            .queues()
+            .into_iter()
+            .partition(|(_, declare)| topology.stays(declare));
+        (topology.exchanges(), queues, topology.bindings(), staying)
     };
-    let mut late = Underway::new();
     let mut scratch = Scratch::new(target);
     for declare in exchanges {
         let what = format!("exchange '{}'", declare.name);
@@ -42,27 +56,23 @@ pub(super) async fn everything(target: &Target, exclusive: Exclusive) -> Result<
         tell(core, what, result.await?);
     }
     for (name, declare) in queues {
-        if declare.durable && !declare.exclusive && !declare.name.is_empty() {
-            late.extend(durable_queue(&mut scratch, declare).await?);
-            continue;
-        }
         let what = format!("queue '{name}'");
         match queue(&mut scratch, &name, declare, exclusive).await? {
             Ok(now) if now != name => {
                 core.queue_renamed(name, now);
             }
-            Err(err) if target.patience.with(&err, false) => return Err(err),
+            Err(err) if target.may_become_free(&err, false) => return Err(err),
             declared => tell(core, what, declared.map(drop)),
         }
     }
+    let late = staying_queues(target, staying.iter().map(|(_, declare)| declare)).await?;
     for mut binding in bindings {
-        // Queues may have got new names just now.
         if let BindingDestination::Queue(queue) = &mut binding.destination {
-            core.use_current_name(queue);
-            if target.unanswered.contains(queue) {
-                late.push(late_binding(target.clone(), queue.clone(), binding).boxed());
+            if staying.iter().any(|(name, _)| name == queue) {
                 continue;
             }
+            // Queues may have got new names just now.
+            core.use_current_name(queue);
         }
         bind(&mut scratch, binding).await?;
     }
@@ -70,22 +80,79 @@ pub(super) async fn everything(target: &Target, exclusive: Exclusive) -> Result<
     Ok(late)
 }
 
-async fn bind(scratch: &mut Scratch, binding: Binding) -> Result<()> {
-    let what = format!("binding to exchange '{}'", binding.source);
-    let result = scratch.on_channel(|c| c.bind(binding)).await?;
-    tell(&scratch.target.core, what, result);
+/// Declares queues again that stay, each with its bindings, beside each other if the broker takes
+/// its time. Gives what it takes still longer over.
+async fn staying_queues(
+    target: &Target,
+    declares: impl Iterator<Item = &QueueDeclare>,
+) -> Result<Underway> {
+    // Those that are asked for already have been left over before.
+    let left: VecDeque<_> = declares
+        .filter(|declare| target.unanswered.add(declare.name.clone()))
+        .cloned()
+        .collect();
+    let left = Arc::new(Mutex::new(left));
+    let mut asking = Underway::new();
+    let (mut unanswered, mut answered_at) = (target.unanswered.len(), Instant::now());
+    loop {
+        let more = lock(&left).len().min(asking.len().max(1));
+        for _ in 0..more.min(AT_ONCE.saturating_sub(asking.len())) {
+            asking.push(staying_queue_by_queue(target.clone(), Arc::clone(&left)).boxed());
+        }
+        match timeout(BESIDE, asking.next()).await {
+            Ok(Some(done)) => done?,
+            Ok(None) => return Ok(asking),
+            Err(_) => {}
+        }
+        let before = std::mem::replace(&mut unanswered, target.unanswered.len());
+        if unanswered < before {
+            answered_at = Instant::now();
+        } else if answered_at.elapsed() >= UNANSWERED {
+            return Ok(asking);
+        }
+    }
+}
+
+/// Declares queues of those that are `left`, one after the other, each with its bindings.
+async fn staying_queue_by_queue(
+    target: Target,
+    left: Arc<Mutex<VecDeque<QueueDeclare>>>,
+) -> Result<()> {
+    let mut scratch = Scratch::new(&target);
+    loop {
+        let Some(declare) = lock(&left).pop_front() else {
+            break;
+        };
+        let (name, what) = (declare.name.clone(), format!("queue '{}'", declare.name));
+        let asking = scratch.ask(|c| c.declare_queue(declare));
+        let answer = told_if_late(&target.core, &what, asking).await?;
+        let kind = answer.as_ref().err().map(Error::kind);
+        tell(&target.core, what, answer.map(drop));
+        if kind != Some(ErrorKind::ConsumerQueueNotFound) {
+            // As it is by now: the connection may be in use meanwhile.
+            let bindings = target.core.topology().bindings_to(&name);
+            for binding in bindings {
+                bind(&mut scratch, binding).await?;
+            }
+        }
+        target.unanswered.answered(&name);
+    }
+    scratch.close().await;
     Ok(())
 }
 
-async fn late_binding(target: Target, queue: QueueName, binding: Binding) -> Result<()> {
-    target.unanswered.wait_for(&queue).await;
-    // The connection is in use meanwhile.
-    if !target.core.topology().is_bound(&binding) {
+/// Binds again what the user has not unbound meanwhile.
+async fn bind(scratch: &mut Scratch, binding: Binding) -> Result<()> {
+    let core = Arc::clone(&scratch.target.core);
+    let what = format!("binding to exchange '{}'", binding.source);
+    let again = binding.clone();
+    let bound = scratch.on_channel(|c| c.bind(again)).await?;
+    if bound.is_ok() && !core.topology().is_bound(&binding) {
+        let undone = scratch.on_channel(|c| c.unbind(binding)).await?;
+        tell(&core, what, undone);
         return Ok(());
     }
-    let mut scratch = Scratch::new(&target);
-    bind(&mut scratch, binding).await?;
-    scratch.close().await;
+    tell(&core, what, bound);
     Ok(())
 }
 
@@ -112,43 +179,6 @@ async fn queue(
     Ok(declared.await?.map(|declared| declared.name))
 }
 
-/// Declares a durable queue again. If there is no answer, gives what waits for it.
-async fn durable_queue(
-    scratch: &mut Scratch,
-    declare: QueueDeclare,
-) -> Result<Option<BoxFuture<'static, Result<()>>>> {
-    let target = scratch.target.clone();
-    let (name, what) = (declare.name.clone(), format!("queue '{}'", declare.name));
-    let open = scratch.take().await?;
-    let began = Instant::now();
-    let mut asking = async move {
-        let answer = open.channel.declare_queue(declare).await;
-        (open, answer)
-    }
-    .boxed();
-    // One that hangs is seldom alone.
-    let limit = match target.unanswered.is_empty() {
-        true => UNANSWERED,
-        false => UNANSWERED / 10,
-    };
-    if let Ok((open, answer)) = timeout(limit, &mut asking).await {
-        let answer = scratch.put_back(open, answer)?;
-        tell(&target.core, what, answer.map(drop));
-        return Ok(None);
-    }
-    target.unanswered.add(name.clone());
-    let waiting = async move {
-        let mut scratch = Scratch::new(&target);
-        let (open, answer) = told_late(&target.core, &what, began, asking).await;
-        let answer = scratch.put_back(open, answer)?;
-        tell(&target.core, what, answer.map(drop));
-        target.unanswered.answered(&name);
-        scratch.close().await;
-        Ok(())
-    };
-    Ok(Some(waiting.boxed()))
-}
-
 fn tell(core: &Core, what: String, result: Result<()>) {
     if let Err(error) = result {
         core.tell(Event::NotRestored { what, error });
@@ -169,7 +199,8 @@ impl Scratch {
         }
     }
 
-    /// Makes a call. The inner error concerns this call alone.
+    /// Makes a call, for which the broker has the connection's deadline. The inner error concerns
+    /// this call alone.
     ///
     /// # Errors
     /// Why the connection is of no use.
@@ -177,38 +208,61 @@ impl Scratch {
         &mut self,
         call: impl for<'c> FnOnce(&'c dyn TransportChannel) -> BoxFuture<'c, Result<T>>,
     ) -> Result<Result<T>> {
-        let open = self.take().await?;
+        let open = match self.take().await? {
+            Ok(open) => open,
+            Err(err) => return Ok(Err(err)),
+        };
         let limit = self.target.core.deadline();
-        match within(limit, "declaring again", call(&*open.channel)).await {
+        match timeout(limit, self.ask_on(open, call)).await {
+            Ok(answer) => answer,
             // The channel is given up. If all hangs, no other one opens.
-            Err(err) if err.kind() == ErrorKind::DeadlineExceeded => Ok(Err(err)),
-            answer => self.put_back(open, answer),
+            Err(_) => Ok(Err(exceeded("declaring again", limit))),
         }
     }
 
-    /// A channel to make one call on.
-    async fn take(&mut self) -> Result<OpenedChannel> {
-        match self.channel.take() {
-            Some(open) => Ok(open),
-            None => {
-                let opening = self.target.link.open_channel();
-                within(self.target.core.deadline(), "opening a channel", opening).await
-            }
+    /// The same, however long it takes. If this is dropped, so is the channel.
+    async fn ask<T>(
+        &mut self,
+        call: impl for<'c> FnOnce(&'c dyn TransportChannel) -> BoxFuture<'c, Result<T>>,
+    ) -> Result<Result<T>> {
+        match self.take().await? {
+            Ok(open) => self.ask_on(open, call).await,
+            Err(err) => Ok(Err(err)),
         }
     }
 
-    /// The channel with the call's answer: the inner error concerns this call alone.
-    ///
-    /// # Errors
-    /// Why the connection is of no use.
-    fn put_back<T>(&mut self, open: OpenedChannel, answer: Result<T>) -> Result<Result<T>> {
-        match answer {
+    async fn ask_on<T>(
+        &mut self,
+        open: OpenedChannel,
+        call: impl for<'c> FnOnce(&'c dyn TransportChannel) -> BoxFuture<'c, Result<T>>,
+    ) -> Result<Result<T>> {
+        match call(&*open.channel).await {
             Ok(done) => {
                 self.channel = Some(open);
                 Ok(Ok(done))
             }
             Err(err) if err.scope() == ErrorScope::Channel => Ok(Err(err)),
             Err(err) => Err(err),
+        }
+    }
+
+    /// A channel. The inner error is that there is none to spare.
+    ///
+    /// # Errors
+    /// Why the connection is of no use.
+    async fn take(&mut self) -> Result<Result<OpenedChannel>> {
+        if let Some(open) = self.channel.take() {
+            return Ok(Ok(open));
+        }
+        let opening = self.target.link.open_channel();
+        let limit = self.target.core.deadline();
+        match within(limit, "opening a channel", opening).await {
+            Err(err)
+                if err.scope() == ErrorScope::Operation && err.kind() == ErrorKind::NotAllowed =>
+            {
+                Ok(Err(err))
+            }
+            opened => opened.map(Ok),
         }
     }
 

@@ -25,18 +25,13 @@ pub(super) type Underway = FuturesUnordered<BoxFuture<'static, Result<()>>>;
 pub(super) struct Unanswered(watch::Sender<HashSet<QueueName>>);
 
 impl Unanswered {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().len()
     }
 
-    pub(super) fn contains(&self, queue: &QueueName) -> bool {
-        self.0.borrow().contains(queue)
-    }
-
-    pub(super) fn add(&self, queue: QueueName) {
-        self.0.send_modify(|queues| {
-            queues.insert(queue);
-        });
+    /// False if it is one of them already.
+    pub(super) fn add(&self, queue: QueueName) -> bool {
+        self.0.send_if_modified(|queues| queues.insert(queue))
     }
 
     /// The broker has answered, in whatever way.
@@ -57,19 +52,9 @@ impl Unanswered {
 /// Waits for an answer of the broker, and tells if that takes long.
 pub(super) async fn told_if_late<T>(core: &Core, what: &str, answer: impl Future<Output = T>) -> T {
     let (mut answer, began) = (pin!(answer), Instant::now());
-    match timeout(UNANSWERED, &mut answer).await {
-        Ok(answer) => answer,
-        Err(_) => told_late(core, what, began, answer).await,
+    if let Ok(answer) = timeout(UNANSWERED, &mut answer).await {
+        return answer;
     }
-}
-
-/// Waits for an answer of the broker that is late already, and tells so.
-pub(super) async fn told_late<T>(
-    core: &Core,
-    what: &str,
-    began: Instant,
-    answer: impl Future<Output = T>,
-) -> T {
     core.tell(Event::Unanswered { what: what.into() });
     let answer = answer.await;
     core.tell(Event::Answered {

@@ -6,9 +6,10 @@ use std::time::Duration;
 /// `max_delay`, each shortened at random by up to half, so that many clients of one broker do not
 /// come back at once. Between two waits every host is tried once.
 ///
-/// With the connection come back exchanges, queues, bindings and consumers, in the order in which
-/// they were made, and on each channel its prefetch and confirm mode. A channel that the broker
-/// closes alone is opened again at once, with its consumers.
+/// With the connection come back exchanges, queues and bindings, and each channel with its prefetch,
+/// its confirm mode, and its consumers in the order in which they were registered. What the broker
+/// takes its time over, a durable queue or a consumer, comes later, and holds up nothing else. A
+/// channel that the broker closes alone is opened again at once, with its consumers.
 ///
 /// # Examples
 /// ```

@@ -13,12 +13,16 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::declaring::{self, Exclusive};
 use super::late::{UNANSWERED, Underway, told_if_late};
 use super::target::Target;
-use crate::channel::{ChannelShared, Claim, Generation, Restorable, Source};
+use crate::channel::{ChannelShared, Claim, Generation, Restorable, Restorables, Source};
 use crate::connection::Event;
 use crate::deadline::within;
 
 /// How often a new channel is tried that the broker closes at once, with nothing to blame.
 const TRIES: usize = 3;
+
+/// The pauses between tries to register a consumer whose place is taken.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long lost channels may take, all of them, to hand on what came before the loss.
 const HANDING_ON: Duration = Duration::from_secs(1);
@@ -71,8 +75,8 @@ async fn open_again(
 }
 
 /// Puts a channel that was lost alone, for `reason`, on `target` again. A consumer that cannot be
-/// registered again ends. One channel after the other declares what has gone with it, as
-/// `declaring` sees to.
+/// registered again ends. One channel after the other takes its `turn` to declare what has gone with
+/// it.
 ///
 /// # Errors
 /// Why the link is of no use.
@@ -80,20 +84,26 @@ pub(super) async fn channel(
     claim: Claim,
     reason: Error,
     target: Target,
-    declaring: Arc<Mutex<()>>,
+    turn: Arc<Mutex<()>>,
 ) -> Result<()> {
     let mut late = Underway::new();
     // Queues may have gone with the channel's consumers.
     if claim.channel().consumes_auto_delete() {
-        let _declaring = declaring.lock().await;
+        let _turn = turn.lock().await;
         late = declaring::everything(&target, Exclusive::MayBeThere).await?;
     }
-    let core = Arc::clone(&target.core);
+    let (core, channel) = (Arc::clone(&target.core), Arc::downgrade(claim.channel()));
     let opened = Opened::new(claim, target).await?;
     late.push(
         async move {
             opened.register().await?;
-            core.tell(Event::ChannelReopened(reason));
+            // Its user may have closed it, or let go of it, meanwhile.
+            if channel
+                .upgrade()
+                .is_some_and(|channel| channel.gone().is_none())
+            {
+                core.tell(Event::ChannelReopened(reason));
+            }
             Ok(())
         }
         .boxed(),
@@ -110,7 +120,8 @@ pub(crate) async fn open_generation(
     link: &dyn TransportConnection,
 ) -> Result<()> {
     let generation = open(channel, link).await?;
-    channel.admit(generation)
+    channel.admit(&generation, channel.restorable().forgotten)?;
+    Ok(())
 }
 
 /// A channel with a new generation, which the broker has yet to be told the consumers of.
@@ -118,19 +129,32 @@ struct Opened {
     claim: Claim,
     target: Target,
     generation: Arc<Generation>,
-    /// How many more generations are tried.
+    /// How many more generations are tried that the broker closes.
     tries: usize,
+    /// How long to wait until what is taken is tried again.
+    pause: Duration,
+}
+
+/// What became of registering consumers.
+enum Registered {
+    /// The users have the channel, or nobody wants it any more.
+    Done,
+    /// One of them was cancelled by its user meanwhile.
+    Outdated,
+    /// One of them cannot be registered yet, since the lost connection may still hold its queue.
+    Taken,
 }
 
 impl Opened {
     async fn new(claim: Claim, target: Target) -> Result<Self> {
-        let mut tries = TRIES + claim.channel().restorable().len();
+        let mut tries = TRIES + claim.channel().restorable().all.len();
         let generation = open_with(&mut tries, claim.channel(), &*target.link).await?;
         Ok(Self {
             claim,
             target,
             generation,
             tries,
+            pause: SHORTEST_PAUSE,
         })
     }
 
@@ -143,20 +167,69 @@ impl Opened {
     /// Why the link is of no use.
     async fn register(mut self) -> Result<()> {
         loop {
+            match self.register_on_generation().await {
+                Ok(Registered::Done) => return Ok(()),
+                Ok(Registered::Outdated) => self.claim.channel().discard(&self.generation),
+                Ok(Registered::Taken) => {
+                    sleep(self.pause).await;
+                    self.pause = (2 * self.pause).min(LONGEST_PAUSE);
+                }
+                Err(err) => one_less(&mut self.tries, err, &*self.target.link)?,
+            }
             let channel = self.claim.channel();
-            let registered = tokio::select! {
-                biased;
-                // Nobody wants it any more, which is seen to there.
-                () = channel.wait_gone() => return channel.admit(self.generation),
-                registered = consumers(channel, &self.generation, &self.target) => registered,
-            };
-            let admitted = registered.and_then(|()| channel.admit(Arc::clone(&self.generation)));
-            let Err(err) = admitted else {
-                return Ok(());
-            };
-            one_less(&mut self.tries, err, &*self.target.link)?;
             self.generation = open_with(&mut self.tries, channel, &*self.target.link).await?;
         }
+    }
+
+    async fn register_on_generation(&self) -> Result<Registered> {
+        let channel = self.claim.channel();
+        let Restorables { all, forgotten } = channel.restorable();
+        let registered = tokio::select! {
+            biased;
+            () = channel.wait_gone() => Ok(Registered::Done),
+            () = channel.forgets(forgotten) => return Ok(Registered::Outdated),
+            registered = self.consumers(all) => registered,
+        }?;
+        if let Registered::Done = registered
+            && !channel.admit(&self.generation, forgotten)?
+        {
+            return Ok(Registered::Outdated);
+        }
+        Ok(registered)
+    }
+
+    /// Registers `consumers`, of which those that cannot be registered any more end.
+    async fn consumers(&self, consumers: Vec<Restorable>) -> Result<Registered> {
+        let (core, unanswered) = (&self.target.core, &self.target.unanswered);
+        let transport = self.generation.transport();
+        for Restorable { inbox, record } in consumers {
+            let mut consume = record.consume;
+            core.use_current_name(&mut consume.queue);
+            let (tag, exclusive) = (consume.tag.clone(), consume.exclusive);
+            let what = format!("consumer '{tag}' of queue '{}'", consume.queue);
+            inbox.renew(Source {
+                generation: Arc::clone(&self.generation),
+                queue: consume.queue.clone(),
+            });
+            let registering = async {
+                unanswered.wait_for(&consume.queue).await;
+                transport.qos(record.prefetch, false).await?;
+                transport.consume(consume).await
+            };
+            if let Err(err) = told_if_late(core, &what, registering).await {
+                let refused = err.scope() == ErrorScope::Channel;
+                let taken = err.kind() == ErrorKind::AccessRefused && exclusive;
+                if refused && self.target.may_become_free(&err, taken) {
+                    tracing::debug!(%err, what, "its place may still be the lost connection's");
+                    return Ok(Registered::Taken);
+                }
+                if refused {
+                    self.claim.channel().not_restored(&tag, err.clone());
+                }
+                return Err(err);
+            }
+        }
+        Ok(Registered::Done)
     }
 }
 
@@ -204,38 +277,6 @@ async fn open(
     let selecting = generation.transport().confirm_select();
     within(limit, "confirm.select", selecting).await?;
     Ok(generation)
-}
-
-/// Registers the consumers of a channel on a new generation of it.
-async fn consumers(
-    channel: &Arc<ChannelShared>,
-    generation: &Arc<Generation>,
-    target: &Target,
-) -> Result<()> {
-    let core = &target.core;
-    for Restorable { inbox, record } in channel.restorable() {
-        let mut consume = record.consume;
-        core.use_current_name(&mut consume.queue);
-        let (tag, exclusive) = (consume.tag.clone(), consume.exclusive);
-        let what = format!("consumer '{tag}' of queue '{}'", consume.queue);
-        inbox.renew(Source {
-            generation: Arc::clone(generation),
-            queue: consume.queue.clone(),
-        });
-        let registering = async {
-            target.unanswered.wait_for(&consume.queue).await;
-            generation.transport().qos(record.prefetch, false).await?;
-            generation.transport().consume(consume).await
-        };
-        if let Err(err) = told_if_late(core, &what, registering).await {
-            let in_use = err.kind() == ErrorKind::AccessRefused && exclusive;
-            if err.scope() == ErrorScope::Channel && !target.patience.with(&err, in_use) {
-                channel.not_restored(&tag, err.clone());
-            }
-            return Err(err);
-        }
-    }
-    Ok(())
 }
 
 /// The reason of a channel whose transport did not tell of its end.

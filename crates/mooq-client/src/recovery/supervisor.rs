@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::late::{Unanswered, Underway};
 use super::machine::{Action, Input, Machine};
 use super::restore;
-use super::target::{Patience, Target};
+use super::target::Target;
 use crate::channel::ChannelShared;
 use crate::connection::{Core, Event, closed_here, without_reason};
 use crate::deadline::within;
@@ -49,7 +49,7 @@ pub(crate) fn supervise(
         reports,
         underway: Underway::new(),
         unanswered: Unanswered::default(),
-        declaring: Arc::default(),
+        turn: Arc::default(),
         opened: None,
         error: closed_here(),
         lost_at: Instant::now(),
@@ -78,8 +78,8 @@ struct Supervisor {
     underway: Underway,
     /// Queues among that.
     unanswered: Unanswered,
-    /// Held while what went with such a channel is declared again.
-    declaring: Arc<Mutex<()>>,
+    /// Whose turn it is to declare what went with such a channel again.
+    turn: Arc<Mutex<()>>,
     /// A connection that is not in use yet.
     opened: Option<Arc<dyn TransportConnection>>,
     /// Why the connection was lost, or the latest attempt failed.
@@ -195,11 +195,11 @@ impl Supervisor {
         let target = Target {
             core,
             link,
-            patience: Patience::Over,
+            // What is taken is somebody else's: the connection is the same.
+            taken_until: Instant::now(),
             unanswered: self.unanswered.clone(),
         };
-        let declaring = Arc::clone(&self.declaring);
-        let reopening = restore::channel(claim, reason, target, declaring);
+        let reopening = restore::channel(claim, reason, target, Arc::clone(&self.turn));
         self.underway.push(reopening.boxed());
     }
 
@@ -208,16 +208,10 @@ impl Supervisor {
             return Err(without_reason());
         };
         let core = &self.core.0;
-        let lost_for = self.lost_at.elapsed();
-        let locked = core.endpoint().heartbeat * LOCKED_HEARTBEATS;
-        let patience = match lost_for < locked {
-            true => Patience::Left,
-            false => Patience::Over,
-        };
         let target = Target {
             core: Arc::clone(core),
             link,
-            patience,
+            taken_until: self.lost_at + core.endpoint().heartbeat * LOCKED_HEARTBEATS,
             unanswered: Unanswered::default(),
         };
         match restore::everything(&target).await {

@@ -3,31 +3,25 @@
 use std::sync::Arc;
 
 use mooq_core::{Error, ErrorKind, TransportConnection};
+use tokio::time::Instant;
 
 use super::late::Unanswered;
 use crate::connection::Core;
 
-/// Where the things of a connection are put again, and how.
+/// Where the things of a connection are put again.
 #[derive(Clone)]
 pub(super) struct Target {
     pub(super) core: Arc<Core>,
     pub(super) link: Arc<dyn TransportConnection>,
-    pub(super) patience: Patience,
+    /// Until then the broker may count the lost connection as alive, and what it held as taken.
+    pub(super) taken_until: Instant,
     pub(super) unanswered: Unanswered,
 }
 
-/// Whether a broker that still counts the lost connection as alive is waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Patience {
-    /// What is locked may become free.
-    Left,
-    /// What is locked is somebody else's.
-    Over,
-}
-
-impl Patience {
-    /// Whether to wait: `err` says that something is locked, or it is `in_use`.
-    pub(super) fn with(self, err: &Error, in_use: bool) -> bool {
-        self == Self::Left && (in_use || err.kind() == ErrorKind::ResourceLocked)
+impl Target {
+    /// Whether what `err` refuses may become free: it is locked, or else `taken`.
+    pub(super) fn may_become_free(&self, err: &Error, taken: bool) -> bool {
+        let taken = taken || err.kind() == ErrorKind::ResourceLocked;
+        taken && Instant::now() < self.taken_until
     }
 }

@@ -103,6 +103,17 @@ impl Topology {
         }
     }
 
+    /// Whether the queue is there after a restart of the broker too, with all of its bindings.
+    pub(crate) fn stays(&self, declare: &QueueDeclare) -> bool {
+        let goes = declare.name.is_empty() || declare.exclusive || declare.auto_delete;
+        if goes || !declare.durable || declare.arguments.get("x-expires").is_some() {
+            return false;
+        }
+        let sources = self.bindings_to(&declare.name).into_iter();
+        let mut sources = sources.filter_map(|binding| self.exchanges.get(&binding.source));
+        sources.all(|source| source.what.durable && !source.what.auto_delete)
+    }
+
     pub(crate) fn is_bound(&self, binding: &Binding) -> bool {
         let made = self.bindings.get(&key(binding)).into_iter().flatten();
         made.into_iter().any(|made| made.what == binding.arguments)
@@ -189,9 +200,21 @@ impl Topology {
 
     /// The bindings, in order.
     pub(crate) fn bindings(&self) -> Vec<Binding> {
+        self.bindings_that(|_| true)
+    }
+
+    /// Those that lead to `queue`, in order.
+    pub(crate) fn bindings_to(&self, queue: &QueueName) -> Vec<Binding> {
+        self.bindings_that(
+            |destination| matches!(destination, BindingDestination::Queue(there) if there == queue),
+        )
+    }
+
+    fn bindings_that(&self, wanted: impl Fn(&BindingDestination) -> bool) -> Vec<Binding> {
         let mut bindings: Vec<_> = self
             .bindings
             .iter()
+            .filter(|((_, destination, _), _)| wanted(destination))
             .flat_map(|(key, made)| made.iter().map(move |made| (made.order, key, &made.what)))
             .collect();
         bindings.sort_by_key(|(order, ..)| *order);

@@ -46,7 +46,7 @@ fn admit(
     let generation = Arc::new(Generation::new(opened.channel, true));
     let (events, mailbox) = mailbox();
     channel.attach(&generation, mailbox);
-    channel.admit(Arc::clone(&generation)).unwrap();
+    channel.admit(&generation, 0).unwrap();
     (generation, events)
 }
 

@@ -1,8 +1,8 @@
 //! What a broker that leaves something unsaid may keep from coming back.
 
-use futures_util::StreamExt;
+use futures_util::future::join_all;
 use mooq::InMemoryBroker;
-use mooq_core::Scheme;
+use mooq_core::{Scheme, Transport};
 use tokio::time::timeout;
 
 use super::*;
@@ -76,8 +76,11 @@ async fn what_waits_for_an_answer_is_given_up_with_its_connection_and_its_channe
         broker.faults().drop_connections();
         while !matches!(events.next().await, Some(Event::Reconnected { .. })) {}
     }
+    // Each has come once with each connection, and has gone with it.
+    assert_eq!(broker.consumers("*").len(), 2);
     first.close().await.unwrap();
     assert!(first_stream.next().await.is_none());
+    consumers(&broker, "first", 0).await;
     faults.answer();
     second
         .publish("", "here")
@@ -86,11 +89,162 @@ async fn what_waits_for_an_answer_is_given_up_with_its_connection_and_its_channe
         .unwrap();
     let delivery = second_stream.next().await.unwrap().unwrap();
     assert_eq!(delivery.ack().await.unwrap(), "here");
-    // Neither is there twice.
-    for (queue, consumers) in [("first", 0), ("second", 1)] {
-        let declared = second.declare_queue(queue).await.unwrap();
-        assert_eq!(declared.consumer_count, consumers, "{queue}");
+    assert_eq!(broker.consumers("*").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_gets_no_answer_can_be_cancelled() {
+    let (broker, faults, conn) = connected().await;
+    let [(chan, stream)] = consuming(&conn, ["slow"]).await;
+    chan.declare_queue("other").await.unwrap();
+    let mut other = chan.consume::<String>("other").await.unwrap();
+    faults.leave_unanswered(Asked::Consume, "slow");
+    broker.faults().drop_connections();
+    consumers(&broker, "slow", 1).await;
+    stream.cancel().await.unwrap();
+    // Its channel is back, without it and with what is on it beside it.
+    publish(&chan, "other").await.unwrap();
+    let delivery = other.next().await.unwrap().unwrap();
+    assert_eq!(delivery.ack().await.unwrap(), "still here");
+    consumers(&broker, "slow", 0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_gets_no_answer_holds_up_no_shutdown_and_no_drop() {
+    for shut_down in [true, false] {
+        let (broker, faults, conn) = connected().await;
+        let channels = consuming(&conn, ["slow", "fast"]).await;
+        faults.leave_unanswered(Asked::Consume, "slow");
+        faults.leave_unanswered(Asked::Declare, "fast");
+        let mut events = conn.events();
+        broker.faults().drop_connections();
+        while !matches!(events.next().await, Some(Event::Reconnected { .. })) {}
+        if shut_down {
+            conn.shutdown(Duration::from_secs(5)).await.unwrap();
+        } else {
+            drop((conn, channels));
+        }
+        eventually(|| broker.connections("*").is_empty()).await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_to_a_channel_that_is_not_back_yet_goes_stale_with_it() {
+    let (broker, faults, conn) = connected().await;
+    let chan = conn.create_channel().await.unwrap();
+    for queue in ["fast", "slow"] {
+        chan.declare_queue(queue).await.unwrap();
+    }
+    let fast = chan.consume::<String>("fast").prefetch(2);
+    let mut fast = fast.await.unwrap();
+    let _slow = chan.consume::<String>("slow").await.unwrap();
+    faults.leave_unanswered(Asked::Consume, "slow");
+    broker.faults().drop_connections();
+    consumers(&broker, "slow", 1).await;
+    let other = conn.create_channel().await.unwrap();
+    publish(&other, "fast").await.unwrap();
+    publish(&other, "fast").await.unwrap();
+    let early = fast.next().await.unwrap().unwrap();
+    let refused = broker.faults().refuse_connections();
+    broker.faults().drop_connections();
+    eventually(|| !conn.is_open()).await;
+    let late = early.ack().await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::StaleDelivery);
+    assert!(fast.next().now_or_never().is_none());
+    drop(refused);
+    for _ in 0..2 {
+        let again = fast.next().await.unwrap().unwrap();
+        assert!(again.redelivered);
+        again.ack().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_whose_place_the_lost_connection_may_hold_is_tried_until_it_cannot() {
+    for leaves in [true, false] {
+        let (broker, faults, conn) = connected().await;
+        let chan = conn.create_channel().await.unwrap();
+        chan.declare_queue("mine").await.unwrap();
+        let mine = chan.consume::<String>("mine").exclusive();
+        let mut mine = mine.await.unwrap();
+        let mut events = conn.events();
+        // The next generation's channel is refused, so that somebody else comes first.
+        let lost = Error::connection(ErrorKind::ConnectionLost, "for a test");
+        faults.refuse_channel(0, lost);
+        broker.faults().drop_connections();
+        while !matches!(events.next().await, Some(Event::AttemptFailed(_))) {}
+        let rival = another(&broker).await;
+        let chan_of_rival = rival.create_channel().await.unwrap();
+        let taken = chan_of_rival.consume::<String>("mine").exclusive();
+        let taken = taken.await.unwrap();
+        // Others do not wait for it.
+        conn.create_channel().await.unwrap();
+        assert!(mine.next().now_or_never().is_none());
+        if leaves {
+            rival.close().await.unwrap();
+            publish(&chan, "mine").await.unwrap();
+            let delivery = mine.next().await.unwrap().unwrap();
+            assert_eq!(delivery.ack().await.unwrap(), "still here");
+        } else {
+            let lost_at = Instant::now();
+            let err = mine.next().await.unwrap().unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::AccessRefused);
+            // A broker gives a silent client up after two heartbeats.
+            assert!(lost_at.elapsed() > 2 * conn.endpoint().heartbeat);
+            publish(&chan, "mine").await.unwrap();
+        }
+        drop(taken);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_outlive_an_attempt_that_fails_midway() {
+    let (broker, faults, conn) = connected().await;
+    let channels = [
+        conn.create_channel().await.unwrap(),
+        conn.create_channel().await.unwrap(),
+    ];
+    channels[0].declare_queue("queue").await.unwrap();
+    // One for declaring, one that is open by then, and one that is not.
+    let lost = Error::connection(ErrorKind::ConnectionLost, "for a test");
+    faults.refuse_channel(2, lost);
+    let mut events = conn.events();
+    broker.faults().drop_connections();
+    while !matches!(events.next().await, Some(Event::AttemptFailed(_))) {}
+    for chan in &channels {
+        publish(chan, "queue").await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_queue_with_more_bindings_than_channels_gets_them_all() {
+    const MANY: usize = 2_500;
+    let (broker, faults, conn) = connected().await;
+    let chan = conn.create_channel().await.unwrap();
+    chan.declare_queue("slow").await.unwrap();
+    let key = |number| format!("key-{number}");
+    for number in 0..MANY {
+        let key = key(number);
+        chan.bind_queue("slow", "amq.direct", key).await.unwrap();
+    }
+    faults.leave_unanswered(Asked::Declare, "slow");
+    let mut events = conn.events();
+    broker.faults().drop_connections();
+    while !matches!(events.next().await, Some(Event::Reconnected { .. })) {}
+    let other = another(&broker).await.create_channel().await.unwrap();
+    for number in 0..MANY {
+        let key = key(number);
+        other.unbind_queue("slow", "amq.direct", key).await.unwrap();
+    }
+    faults.answer();
+    eventually(|| broker.bindings("amq.direct").len() == MANY).await;
+    assert!(
+        events
+            .next()
+            .now_or_never()
+            .is_some_and(|event| matches!(event, Some(Event::Answered { .. })))
+    );
+    assert!(events.next().now_or_never().is_none());
 }
 
 #[tokio::test(start_paused = true)]
@@ -115,11 +269,7 @@ async fn durable_queues_that_get_no_answer_come_later_with_their_bindings_and_co
     );
 
     // Meanwhile somebody else has unbound them, and the user one of them as well.
-    let other = Connection::open(
-        Arc::new(broker.transport()),
-        ConnectOptions::new().broker(Scheme::Memory),
-    );
-    let other = other.await.unwrap().create_channel().await.unwrap();
+    let other = another(&broker).await.create_channel().await.unwrap();
     for queue in &queues {
         other.unbind_queue(queue, "amq.fanout", "").await.unwrap();
     }
@@ -128,20 +278,8 @@ async fn durable_queues_that_get_no_answer_come_later_with_their_bindings_and_co
         .unwrap();
     assert_eq!(broker.consumers("slow-*").len(), 0);
     faults.answer();
-    let settled = || {
-        (
-            broker.consumers("slow-*").len(),
-            broker.bindings("amq.fanout").len(),
-        )
-    };
-    // Time that tokio lets pass once nothing else can go on.
-    let all = async {
-        while settled() != (20, 19) {
-            sleep(Duration::from_millis(1)).await;
-        }
-    };
-    let back = timeout(Duration::from_secs(600), all).await;
-    assert!(back.is_ok(), "{:?}", settled());
+    eventually(|| broker.consumers("slow-*").len() == 20).await;
+    eventually(|| broker.bindings("amq.fanout").len() == 19).await;
     drop(streams);
 }
 
@@ -195,7 +333,8 @@ async fn a_connection_that_opens_a_broken_channel_no_more_is_lost_once() {
     let (_broker, faults, conn) = connected().await;
     let chan = conn.create_channel().await.unwrap();
     let events = conn.events();
-    faults.refuse_channel(Error::connection(ErrorKind::ConnectionLost, "used up"));
+    let used_up = Error::connection(ErrorKind::ConnectionLost, "used up");
+    faults.refuse_channel(0, used_up);
     let missing = chan.declare_queue("missing").passive().await;
     assert_eq!(
         missing.unwrap_err().kind(),
@@ -214,10 +353,18 @@ async fn a_connection_that_opens_a_broken_channel_no_more_is_lost_once() {
 /// A connection to a broker, and what goes wrong on it.
 async fn connected() -> (InMemoryBroker, Faults, Connection) {
     let (broker, faults) = (InMemoryBroker::start(), Faults::default());
-    let options = ConnectOptions::new().broker(Scheme::Memory);
-    let conn = Connection::open(faults.on_transport(broker.transport()), options);
-    let conn = conn.await.unwrap();
+    let conn = open(faults.on_transport(broker.transport())).await;
     (broker, faults, conn)
+}
+
+/// A connection on which nothing goes wrong.
+async fn another(broker: &InMemoryBroker) -> Connection {
+    open(Arc::new(broker.transport())).await
+}
+
+async fn open(transport: Arc<dyn Transport>) -> Connection {
+    let options = ConnectOptions::new().broker(Scheme::Memory);
+    Connection::open(transport, options).await.unwrap()
 }
 
 /// A channel of its own with a stream for each of `queues`.
@@ -231,11 +378,26 @@ async fn consuming<const N: usize>(
         let stream = chan.consume(queue).await.unwrap();
         (chan, stream)
     });
-    let all = futures_util::future::join_all(all).await;
+    let all = join_all(all).await;
     all.try_into()
         .unwrap_or_else(|_| unreachable!("as many as there are queues"))
 }
 
 fn publish<'a>(chan: &'a Channel, queue: &str) -> Publish<'a, str> {
     chan.publish("", "still here").routing_key(queue)
+}
+
+/// Waits until `queue` has so many consumers.
+async fn consumers(broker: &InMemoryBroker, queue: &str, count: usize) {
+    eventually(|| broker.consumers(queue).len() == count).await;
+}
+
+/// Waits until `condition` holds, while tokio has time pass whenever nothing else can go on.
+async fn eventually(condition: impl Fn() -> bool) {
+    let holds = async {
+        while !condition() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    assert!(timeout(Duration::from_secs(600), holds).await.is_ok());
 }
