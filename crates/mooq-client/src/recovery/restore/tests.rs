@@ -95,17 +95,24 @@ async fn what_waits_for_an_answer_is_given_up_with_its_connection_and_its_channe
 #[tokio::test(start_paused = true)]
 async fn a_consumer_that_gets_no_answer_can_be_cancelled() {
     let (broker, faults, conn) = connected().await;
-    let [(chan, stream)] = consuming(&conn, ["slow"]).await;
-    chan.declare_queue("other").await.unwrap();
-    let mut other = chan.consume::<String>("other").await.unwrap();
+    let [(chan, mut first)] = consuming(&conn, ["first"]).await;
+    chan.declare_queue("slow").await.unwrap();
+    let slow = chan.consume::<String>("slow").await.unwrap();
     faults.leave_unanswered(Asked::Consume, "slow");
     broker.faults().drop_connections();
     consumers(&broker, "slow", 1).await;
-    stream.cancel().await.unwrap();
-    // Its channel is back, without it and with what is on it beside it.
-    publish(&chan, "other").await.unwrap();
-    let delivery = other.next().await.unwrap().unwrap();
-    assert_eq!(delivery.ack().await.unwrap(), "still here");
+    // What comes meanwhile goes back.
+    let other = conn.create_channel().await.unwrap();
+    publish(&other, "first").await.unwrap();
+    let early = first.next().await.unwrap().unwrap();
+    slow.cancel().await.unwrap();
+    let late = early.ack().await.unwrap_err();
+    assert_eq!(late.kind(), ErrorKind::StaleDelivery);
+    // The channel is back, without the one and with the other.
+    let again = first.next().await.unwrap().unwrap();
+    assert!(again.redelivered);
+    again.ack().await.unwrap();
+    chan.declare_queue("works").await.unwrap();
     consumers(&broker, "slow", 0).await;
 }
 
