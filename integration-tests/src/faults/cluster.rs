@@ -17,6 +17,9 @@ const RECOVERY: Duration = Duration::from_secs(1);
 /// How long a new leader may take. Reached only if there never is one.
 const ELECTED: Duration = Duration::from_secs(60);
 
+/// How long RabbitMQ takes over a queue whose node is down.
+const OVER_A_QUEUE: Duration = Duration::from_secs(60);
+
 /// How long a node tries to connect to one that has gone from the network; Erlang's default is 7 s.
 /// RabbitMQ has a channel stand still for as long if it publishes to a queue before the node knows
 /// its new leader: that channel's broker answers only then.
@@ -117,8 +120,8 @@ struct Stranded {
 }
 
 impl Stranded {
-    async fn on(cluster: &Cluster, node: usize, queue: &str) -> Self {
-        let options = cluster.options(node).deadline(DEADLINE);
+    async fn on(cluster: &Cluster, node: usize, deadline: Duration, queue: &str) -> Self {
+        let options = cluster.options(node).deadline(deadline);
         let conn = mooq::connect(options).await.expect("a node answers");
         let chan = conn.create_channel().await.expect("a channel opens");
         chan.declare_queue(queue).await.expect("it is declared");
@@ -136,6 +139,13 @@ impl Stranded {
         let another = self.conn.create_channel().await.expect("it goes on");
         let declared = another.declare_queue("").exclusive().await;
         declared.expect("another channel goes on");
+    }
+
+    /// The connection can be closed while the broker owes it an answer.
+    async fn closes(self) {
+        self.conn.create_channel().await.expect("it is back");
+        let closing = timeout(OVER_A_QUEUE / 2, self.conn.close()).await;
+        closing.expect("it waits for no queue").expect("it closes");
     }
 
     /// Its node is up again: the consumer is back.
@@ -168,7 +178,8 @@ pub(super) async fn cluster_leader_killed(name: &'static str) {
     for round in 1..=2 {
         let leader = cluster.leader(&workload.queue(), connected).await;
         let classic = format!("{name}/classic-{round}");
-        let stranded = Stranded::on(&cluster, leader, &classic).await;
+        let stranded = Stranded::on(&cluster, leader, DEADLINE, &classic).await;
+        let closing = Stranded::on(&cluster, leader, OVER_A_QUEUE, &format!("{classic}-too")).await;
         let killing = Instant::now();
         cluster.nodes[leader].docker("kill").await;
         let queue = workload.queue();
@@ -187,6 +198,7 @@ pub(super) async fn cluster_leader_killed(name: &'static str) {
         assert!(took <= limit, "recovery took {took:?}");
         workload.flows().await.expect("the cluster works with two");
         stranded.holds_nothing_up().await;
+        closing.closes().await;
 
         cluster.nodes[leader].docker("start").await;
         cluster.proxies[leader].lead_to(cluster.nodes[leader].address());
