@@ -176,3 +176,50 @@ fn an_auto_delete_exchange_goes_with_its_last_binding_and_others_stay() {
     assert_eq!(exchanges(&topology), ["lasting"]);
     assert!(topology.bindings().is_empty());
 }
+
+#[test]
+fn a_queue_stays_if_nothing_of_it_goes_with_a_connection_or_a_broker() {
+    let durable = QueueDeclare {
+        durable: true,
+        ..queue("orders")
+    };
+    let mut expires = durable.clone();
+    let key = "x-expires".try_into().unwrap();
+    expires.arguments.insert(key, 60_000);
+    let going = [
+        expires,
+        QueueDeclare {
+            durable: false,
+            ..durable.clone()
+        },
+        QueueDeclare {
+            exclusive: true,
+            ..durable.clone()
+        },
+        QueueDeclare {
+            auto_delete: true,
+            ..durable.clone()
+        },
+        QueueDeclare {
+            name: QueueName::default(),
+            ..durable.clone()
+        },
+    ];
+    let mut topology = Topology::default();
+    topology.exchange_declared(&ExchangeDeclare {
+        durable: true,
+        ..exchange("lasting")
+    });
+    topology.exchange_declared(&ExchangeDeclare {
+        durable: false,
+        ..exchange("brief")
+    });
+    topology.bound(&binding("lasting", "orders", "key"));
+    topology.bound(&binding("amq.direct", "orders", "key"));
+    assert!(topology.stays(&durable));
+    for declare in going {
+        assert!(!topology.stays(&declare), "{declare:?}");
+    }
+    topology.bound(&binding("brief", "orders", "key"));
+    assert!(!topology.stays(&durable));
+}
