@@ -52,17 +52,21 @@ impl Faults {
         state.unanswered.send_modify(HashSet::clear);
     }
 
-    fn answered(
+    /// The answer to `call`, which asks for that of `queue`, once it is not withheld.
+    fn answer_to<'a, T: Send + 'a>(
         &self,
         asked: Asked,
-        queue: &QueueName,
-    ) -> impl Future<Output = ()> + Send + 'static {
+        queue: QueueName,
+        call: BoxFuture<'a, T>,
+    ) -> BoxFuture<'a, T> {
         let mut unanswered = self.0.lock().unwrap().unanswered.subscribe();
-        let held = (asked, queue.clone());
-        async move {
-            let answered = unanswered.wait_for(|unanswered| !unanswered.contains(&held));
+        Box::pin(async move {
+            let answer = call.await;
+            let withheld = (asked, queue);
+            let answered = unanswered.wait_for(|unanswered| !unanswered.contains(&withheld));
             drop(answered.await);
-        }
+            answer
+        })
     }
 
     /// The next publish is refused with `err`.
@@ -186,12 +190,9 @@ impl TransportChannel for FaultyChannel {
         'a: 'b,
         Self: 'b,
     {
-        let answered = self.faults.answered(Asked::Consume, &consume.queue);
-        Box::pin(async move {
-            let tag = self.inner.consume(consume).await;
-            answered.await;
-            tag
-        })
+        let queue = consume.queue.clone();
+        let call = self.inner.consume(consume);
+        self.faults.answer_to(Asked::Consume, queue, call)
     }
 
     fn declare_queue<'a, 'b>(
@@ -202,12 +203,9 @@ impl TransportChannel for FaultyChannel {
         'a: 'b,
         Self: 'b,
     {
-        let answered = self.faults.answered(Asked::Declare, &declare.name);
-        Box::pin(async move {
-            let declared = self.inner.declare_queue(declare).await;
-            answered.await;
-            declared
-        })
+        let queue = declare.name.clone();
+        let call = self.inner.declare_queue(declare);
+        self.faults.answer_to(Asked::Declare, queue, call)
     }
 
     fn publish(&self, publish: Publish) -> Result<Handoff> {

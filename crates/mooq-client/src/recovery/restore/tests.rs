@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::channel::Channel;
-use crate::connection::Connection;
+use crate::connection::{Connection, Events};
 use crate::consumer::Deliveries;
 use crate::faulty::{Asked, Faults};
 use crate::options::ConnectOptions;
@@ -25,8 +25,7 @@ async fn a_consumer_that_gets_no_answer_holds_up_its_own_channel_alone() {
     broker.faults().drop_connections();
 
     publish(&fast, "fast").await.unwrap();
-    let delivery = fast_stream.next().await.unwrap().unwrap();
-    assert_eq!(delivery.ack().await.unwrap(), "still here");
+    receives(&mut fast_stream).await;
     assert!(lost_at.elapsed() < UNANSWERED, "{:?}", lost_at.elapsed());
     // What needs the connection itself waits no longer than for that.
     conn.create_channel().await.unwrap();
@@ -40,8 +39,7 @@ async fn a_consumer_that_gets_no_answer_holds_up_its_own_channel_alone() {
 
     faults.answer();
     publish(&slow, "slow").await.unwrap();
-    let delivery = slow_stream.next().await.unwrap().unwrap();
-    assert_eq!(delivery.ack().await.unwrap(), "still here");
+    receives(&mut slow_stream).await;
     conn.close().await.unwrap();
     let mut told = Vec::new();
     while let Some(event) = events.next().await {
@@ -74,7 +72,10 @@ async fn what_waits_for_an_answer_is_given_up_with_its_connection_and_its_channe
     let mut events = conn.events();
     for _ in 0..2 {
         broker.faults().drop_connections();
-        while !matches!(events.next().await, Some(Event::Reconnected { .. })) {}
+        until(&mut events, |event| {
+            matches!(event, Event::Reconnected { .. })
+        })
+        .await;
     }
     // Each has come once with each connection, and has gone with it.
     assert_eq!(broker.consumers("*").len(), 2);
@@ -82,13 +83,8 @@ async fn what_waits_for_an_answer_is_given_up_with_its_connection_and_its_channe
     assert!(first_stream.next().await.is_none());
     consumers(&broker, "first", 0).await;
     faults.answer();
-    second
-        .publish("", "here")
-        .routing_key("second")
-        .await
-        .unwrap();
-    let delivery = second_stream.next().await.unwrap().unwrap();
-    assert_eq!(delivery.ack().await.unwrap(), "here");
+    publish(&second, "second").await.unwrap();
+    receives(&mut second_stream).await;
     assert_eq!(broker.consumers("*").len(), 1);
 }
 
@@ -125,7 +121,10 @@ async fn what_gets_no_answer_holds_up_no_shutdown_and_no_drop() {
         faults.leave_unanswered(Asked::Declare, "fast");
         let mut events = conn.events();
         broker.faults().drop_connections();
-        while !matches!(events.next().await, Some(Event::Reconnected { .. })) {}
+        until(&mut events, |event| {
+            matches!(event, Event::Reconnected { .. })
+        })
+        .await;
         if shut_down {
             conn.shutdown(Duration::from_secs(5)).await.unwrap();
         } else {
@@ -179,7 +178,10 @@ async fn a_consumer_whose_place_the_lost_connection_may_hold_is_tried_until_it_c
         let lost = Error::connection(ErrorKind::ConnectionLost, "for a test");
         faults.refuse_channel(0, lost);
         broker.faults().drop_connections();
-        while !matches!(events.next().await, Some(Event::AttemptFailed(_))) {}
+        until(&mut events, |event| {
+            matches!(event, Event::AttemptFailed(_))
+        })
+        .await;
         let rival = another(&broker).await;
         let chan_of_rival = rival.create_channel().await.unwrap();
         let taken = chan_of_rival.consume::<String>("mine").exclusive();
@@ -190,8 +192,7 @@ async fn a_consumer_whose_place_the_lost_connection_may_hold_is_tried_until_it_c
         if leaves {
             rival.close().await.unwrap();
             publish(&chan, "mine").await.unwrap();
-            let delivery = mine.next().await.unwrap().unwrap();
-            assert_eq!(delivery.ack().await.unwrap(), "still here");
+            receives(&mut mine).await;
         } else {
             let lost_at = Instant::now();
             let err = mine.next().await.unwrap().unwrap_err();
@@ -217,7 +218,10 @@ async fn channels_outlive_an_attempt_that_fails_midway() {
     faults.refuse_channel(2, lost);
     let mut events = conn.events();
     broker.faults().drop_connections();
-    while !matches!(events.next().await, Some(Event::AttemptFailed(_))) {}
+    until(&mut events, |event| {
+        matches!(event, Event::AttemptFailed(_))
+    })
+    .await;
     for chan in &channels {
         publish(chan, "queue").await.unwrap();
     }
@@ -237,7 +241,10 @@ async fn a_late_queue_with_more_bindings_than_channels_gets_them_all() {
     faults.leave_unanswered(Asked::Declare, "slow");
     let mut events = conn.events();
     broker.faults().drop_connections();
-    while !matches!(events.next().await, Some(Event::Reconnected { .. })) {}
+    until(&mut events, |event| {
+        matches!(event, Event::Reconnected { .. })
+    })
+    .await;
     let other = another(&broker).await.create_channel().await.unwrap();
     for number in 0..MANY {
         let key = key(number);
@@ -267,8 +274,7 @@ async fn durable_queues_that_get_no_answer_come_later_with_their_bindings_and_co
     let lost_at = Instant::now();
     broker.faults().drop_connections();
     publish(&fast, "fast").await.unwrap();
-    let delivery = fast_stream.next().await.unwrap().unwrap();
-    assert_eq!(delivery.ack().await.unwrap(), "still here");
+    receives(&mut fast_stream).await;
     assert!(
         lost_at.elapsed() < 4 * UNANSWERED,
         "{:?}",
@@ -392,6 +398,17 @@ async fn consuming<const N: usize>(
 
 fn publish<'a>(chan: &'a Channel, queue: &str) -> Publish<'a, str> {
     chan.publish("", "still here").routing_key(queue)
+}
+
+/// Takes what was published so.
+async fn receives(stream: &mut Deliveries<String>) {
+    let delivery = stream.next().await.unwrap().unwrap();
+    assert_eq!(delivery.ack().await.unwrap(), "still here");
+}
+
+/// Waits for an event.
+async fn until(events: &mut Events, wanted: impl Fn(&Event) -> bool) {
+    while !wanted(&events.next().await.unwrap()) {}
 }
 
 /// Waits until `queue` has so many consumers.
