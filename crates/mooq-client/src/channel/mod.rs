@@ -1,5 +1,6 @@
 //! Channels.
 
+mod claim;
 mod consumers;
 mod consuming;
 mod driver;
@@ -27,12 +28,13 @@ use crate::delivery::Unsettled;
 use crate::publish::Publish;
 use crate::recovery::open_generation;
 
+pub(crate) use claim::Claim;
 pub(crate) use consumers::{Restorable, Restorables};
 pub(crate) use generation::{Generation, Source, closed_here};
 pub(crate) use inbox::{Addressee, Inbox};
 pub(crate) use ledger::asked_twice;
 pub use producer::RegisterProducer;
-pub(crate) use shared::{ChannelShared, Claim, Terms};
+pub(crate) use shared::{ChannelShared, Terms};
 pub(crate) use subscription::{Lasting, Subscription};
 pub use topology::{Bind, DeclareQueue, DeleteExchange, DeleteQueue};
 

@@ -35,23 +35,8 @@ pub(crate) struct ChannelShared {
     tags: AtomicU64,
     /// Somebody was told that the channel failed.
     told: AtomicBool,
-    /// There is a [`Claim`] to it.
-    claimed: AtomicBool,
-}
-
-/// The right to give a channel its next generation. Ends with its drop.
-pub(crate) struct Claim(Arc<ChannelShared>);
-
-impl Claim {
-    pub(crate) fn channel(&self) -> &Arc<ChannelShared> {
-        &self.0
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.0.claimed.store(false, Ordering::Release);
-    }
+    /// There is a [`Claim`](super::Claim) to it.
+    pub(super) claimed: AtomicBool,
 }
 
 /// Publishes and where they go, under one lock: the transport's order and the ledger's agree.
@@ -358,13 +343,6 @@ impl ChannelShared {
     /// Waits until the channel is gone for good.
     pub(crate) async fn wait_gone(&self) {
         self.present.gone().await;
-    }
-
-    /// The right to give the channel, if it has none, its next generation. Only one at a time has
-    /// it.
-    pub(crate) fn claim(self: &Arc<Self>) -> Option<Claim> {
-        let free = self.away().is_some() && !self.claimed.swap(true, Ordering::AcqRel);
-        free.then(|| Claim(Arc::clone(self)))
     }
 
     /// Waits until the present generation, if there is one, has ended.

@@ -1,7 +1,7 @@
 //! Declaring again what was declared over the lost connection: exchanges, then queues, then
 //! bindings.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -65,10 +65,12 @@ pub(super) async fn everything(target: &Target, exclusive: Exclusive) -> Result<
             declared => tell(core, what, declared.map(drop)),
         }
     }
-    let late = staying_queues(target, staying.iter().map(|(_, declare)| declare)).await?;
+    let names: HashSet<_> = staying.iter().map(|(name, _)| name.clone()).collect();
+    let late = staying_queues(target, staying.into_iter().map(|(_, declare)| declare)).await?;
     for mut binding in bindings {
         if let BindingDestination::Queue(queue) = &mut binding.destination {
-            if staying.iter().any(|(name, _)| name == queue) {
+            // Bound again with their declaring.
+            if names.contains(queue) {
                 continue;
             }
             // Queues may have got new names just now.
@@ -84,12 +86,11 @@ pub(super) async fn everything(target: &Target, exclusive: Exclusive) -> Result<
 /// its time. Gives what it takes still longer over.
 async fn staying_queues(
     target: &Target,
-    declares: impl Iterator<Item = &QueueDeclare>,
+    declares: impl Iterator<Item = QueueDeclare>,
 ) -> Result<Underway> {
     // Those that are asked for already have been left over before.
     let left: VecDeque<_> = declares
         .filter(|declare| target.unanswered.add(declare.name.clone()))
-        .cloned()
         .collect();
     let left = Arc::new(Mutex::new(left));
     let mut asking = Underway::new();
