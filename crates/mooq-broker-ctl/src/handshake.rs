@@ -121,7 +121,7 @@ pub enum HandshakeError {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
 
     use super::*;
 
@@ -214,9 +214,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_where_nobody_listens_is_a_connect_error() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = address_of(&listener);
-        drop(listener);
+        // Bound, so that nobody else listens there meanwhile.
+        let nobody = TcpSocket::new_v4().unwrap();
+        nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = nobody.local_addr().unwrap().port();
+        let address = BrokerAddress::new("127.0.0.1", port);
 
         let error = handshake(&address, LIMIT).await.unwrap_err();
         let HandshakeError::Connect(source) = &error else {

@@ -5,12 +5,13 @@
     reason = "all of this is a test, the functions beside it too"
 )]
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use mooq_core::{Endpoint, Error, ErrorKind, ErrorScope, Transport};
 use mooq_rabbit::RabbitTransport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 
@@ -21,11 +22,16 @@ async fn open(endpoint: &Endpoint) -> Error {
 /// A listener on a free port, and an endpoint that leads to it.
 async fn peer() -> (TcpListener, Endpoint) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut endpoint = Endpoint::default();
-    endpoint.host = "127.0.0.1".into();
-    endpoint.port = listener.local_addr().unwrap().port();
-    endpoint.credentials.password = "hunter2".into();
+    let endpoint = endpoint(listener.local_addr().unwrap());
     (listener, endpoint)
+}
+
+fn endpoint(address: SocketAddr) -> Endpoint {
+    let mut endpoint = Endpoint::default();
+    endpoint.host = address.ip().to_string();
+    endpoint.port = address.port();
+    endpoint.credentials.password = "hunter2".into();
+    endpoint
 }
 
 /// The second connection: the first only finds out whether something listens.
@@ -60,8 +66,10 @@ async fn answer(answer: &'static [u8]) -> Error {
 
 #[tokio::test]
 async fn a_refused_port_is_told_from_other_failures() {
-    let (listener, endpoint) = peer().await;
-    drop(listener);
+    // Bound, so that nobody else listens there meanwhile.
+    let nobody = TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let endpoint = endpoint(nobody.local_addr().unwrap());
     let err = open(&endpoint).await;
     check(&err, &endpoint);
     assert!(err.to_string().contains("refused"), "{err}");

@@ -215,6 +215,7 @@ async fn one_way(
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpSocket;
     use tokio::task::JoinHandle;
 
     use super::*;
@@ -330,10 +331,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_broker_that_is_away_is_a_reset_until_it_is_somewhere_else() {
-        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let nobody = gone.local_addr().unwrap();
-        drop(gone);
-        let proxy = Proxy::to(nobody);
+        // Bound, so that the port is nobody else's, and not listened to.
+        let nobody = TcpSocket::new_v4().unwrap();
+        nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let proxy = Proxy::to(nobody.local_addr().unwrap());
         is_reset(&proxy).await;
 
         let (address, _echo) = echo().await;

@@ -192,6 +192,18 @@ impl Workload {
         self.shared.plan.named("stream")
     }
 
+    /// Both queues that it publishes to and consumes.
+    #[must_use]
+    pub fn queues(&self) -> [String; 2] {
+        ["callback", "stream"].map(|what| self.shared.plan.named(what))
+    }
+
+    /// The queue that it only asks about.
+    #[must_use]
+    pub fn idle_queue(&self) -> String {
+        self.shared.plan.named("idle")
+    }
+
     /// Stops publishing, waits for everything that is confirmed, stops, and judges.
     pub async fn finish(mut self) -> Verdict {
         let mut failures = Vec::new();
@@ -313,7 +325,7 @@ impl Workload {
     async fn ask(&mut self) {
         let (shared, conn) = (self.shared.clone(), self.publishing.clone());
         let chan = shared.channel(&conn).await;
-        let idle = shared.plan.named("idle");
+        let idle = self.idle_queue();
         shared.declare(&chan, &idle).await;
         let mut stop = self.stop.subscribe();
         self.publishers.spawn(async move {

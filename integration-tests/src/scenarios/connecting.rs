@@ -81,11 +81,10 @@ async fn a_refused_port_is_a_connection_error_that_names_it(fixture: Fixture) {
     expect_no_broker(mooq::connect(options).await.unwrap_err(), &address);
 }
 
-async fn a_port_that_was_free_a_moment_ago_refuses(fixture: Fixture) {
-    // The system gives a port that is free, and nobody listens once this is dropped.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+async fn a_port_that_is_taken_and_not_listened_to_refuses(fixture: Fixture) {
+    let nobody = tokio::net::TcpSocket::new_v4().unwrap();
+    nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = nobody.local_addr().unwrap().port();
     let options = fixture.options().port(port);
     let address = options.endpoint().unwrap().address();
     expect_no_broker(mooq::connect(options).await.unwrap_err(), &address);
@@ -178,7 +177,7 @@ scenarios! { connecting:
     a_malformed_url_is_named_so,
     an_unknown_scheme_is_unsupported,
     a_refused_port_is_a_connection_error_that_names_it,
-    a_port_that_was_free_a_moment_ago_refuses,
+    a_port_that_is_taken_and_not_listened_to_refuses,
     an_unknown_host_is_a_connection_error_that_names_it,
     a_broker_that_never_answers_is_given_up_in_time,
     a_wrong_password_is_authentication_failed,
