@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
+use fastrand::Rng;
 use futures_util::future::join_all;
 use mooq::{Channel, Connection, Delivery, Error, ErrorKind, Event};
 use tokio::runtime::Handle;
@@ -18,7 +19,6 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::cases::{DEADLINE, ends_well, flowing};
-use super::chance::Chance;
 use super::journal::Journal;
 use super::site::Site;
 use super::workload::Workload;
@@ -96,10 +96,10 @@ pub(super) async fn futures_dropped_at_random(site: &Site, name: &str) {
     chan.declare_queue(&queue).await.unwrap();
     chan.register_producer(&*queue, "direct").await.unwrap();
 
-    let mut chance = Chance::of(0);
+    let mut random = Rng::with_seed(0);
     let mut finished = 0;
     for number in 0..drops {
-        finished += usize::from(drop_one(&mut chance, &conn, &chan, &queue).await);
+        finished += usize::from(drop_one(&mut random, &conn, &chan, &queue).await);
         if number % ROUND == 0 {
             chan.declare_queue(&queue).await.unwrap();
         }
@@ -128,10 +128,10 @@ pub(super) async fn futures_dropped_at_random(site: &Site, name: &str) {
 }
 
 /// Begins a call and drops it somewhere. Whether it was at its end by then.
-async fn drop_one(chance: &mut Chance, conn: &Connection, chan: &Channel, queue: &str) -> bool {
-    let polls = chance.below(MOST_POLLS);
+async fn drop_one(random: &mut Rng, conn: &Connection, chan: &Channel, queue: &str) -> bool {
+    let polls = random.u64(..MOST_POLLS);
     let publish = || chan.publish("", &0).routing_key(queue);
-    match chance.below(14) {
+    match random.u8(..14) {
         0 => polled(polls, publish()).await,
         1 => polled(polls, publish().send()).await,
         2 => polled(polls, async { publish().send().await?.await }).await,

@@ -20,7 +20,6 @@
 //! | `verdict` | what came of it all |
 
 pub mod cases;
-pub mod chance;
 pub mod channel_errors;
 mod cluster;
 mod endurance;

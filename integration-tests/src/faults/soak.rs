@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fastrand::Rng;
 use mooq::Channel;
 use tokio::time::{Instant, sleep};
 
-use super::chance::Chance;
 use super::channel_errors::{ChannelError, Provocation};
 use super::record::Duplicates;
 use super::site::{Fault, Site};
@@ -57,7 +57,7 @@ pub struct Soaked {
 /// Lets faults strike a workload on `site` for that long, chosen by `seed`.
 pub async fn soak(site: &Site, lasting: Duration, seed: u64) -> Soaked {
     let began = Instant::now();
-    let mut chance = Chance::of(seed);
+    let mut random = Rng::with_seed(seed);
     let options = site.options().heartbeat(HEARTBEAT);
     let workload = Workload::begin(Plan::new("soak", options, DEADLINE)).await;
     let provocation = Provocation::prepare(&workload, site).await;
@@ -73,16 +73,16 @@ pub async fn soak(site: &Site, lasting: Duration, seed: u64) -> Soaked {
             break;
         }
         workload.record().prune();
-        let strike = chance.one_of(&strikes);
+        let strike = strikes[random.usize(..strikes.len())];
         let (name, recovery) = match strike {
             Strike::Fault(fault) => {
-                let lasts = chance.between(LASTING[0], LASTING[1]);
+                let lasts = between(&mut random, LASTING);
                 let recovery = strike_site(site, &workload, fault, lasts).await;
                 (format!("{fault:?}"), recovery)
             }
             Strike::Channel(error) => {
-                let chan = chance.below(workload.channels().len() as u64) as usize;
-                let chan = &workload.channels()[chan];
+                let channels = workload.channels();
+                let chan = &channels[random.usize(..channels.len())];
                 let recovery = close_channel(&provocation, &workload, chan, error).await;
                 (format!("Channel{error:?}"), recovery)
             }
@@ -95,7 +95,7 @@ pub async fn soak(site: &Site, lasting: Duration, seed: u64) -> Soaked {
             }
             None => failures.push(format!("no publish is confirmed after {name}")),
         }
-        sleep(chance.between(REST[0], REST[1])).await;
+        sleep(between(&mut random, REST)).await;
         if told.elapsed() >= TOLD {
             told = Instant::now();
             let counts = workload.record().counts();
@@ -111,6 +111,12 @@ pub async fn soak(site: &Site, lasting: Duration, seed: u64) -> Soaked {
         verdict,
         tolls,
     }
+}
+
+/// A time between these two, in whole milliseconds.
+fn between(random: &mut Rng, [least, most]: [Duration; 2]) -> Duration {
+    let [least, most] = [least, most].map(|time| time.as_millis() as u64);
+    Duration::from_millis(random.u64(least..=most))
 }
 
 /// How long after the broker answered again the first publish was confirmed.

@@ -14,6 +14,7 @@
 
 use std::time::Duration;
 
+use fastrand::Rng;
 use tokio::time::Instant;
 
 use super::policy::Recovery;
@@ -75,7 +76,7 @@ pub(super) struct Machine {
     waits: u32,
     lost_at: Option<Instant>,
     restored_at: Instant,
-    jitter: Jitter,
+    jitter: Rng,
 }
 
 impl Machine {
@@ -96,7 +97,7 @@ impl Machine {
             waits: 0,
             lost_at: None,
             restored_at: now,
-            jitter: Jitter(seed),
+            jitter: Rng::with_seed(seed),
         }
     }
 
@@ -160,7 +161,9 @@ impl Machine {
             Some(limit) => limit - lost_for,
             None => Duration::MAX,
         };
-        let delay = self.jitter.shorten(self.delay()).min(left);
+        // Shortened by up to half.
+        let share = 1.0 - self.jitter.f64() / 2.0;
+        let delay = self.delay().mul_f64(share).min(left);
         self.waits = self.waits.saturating_add(1);
         self.enter(State::Waiting, Action::Wait(delay))
     }
@@ -175,22 +178,6 @@ impl Machine {
     fn enter(&mut self, state: State, action: Action) -> Action {
         self.state = state;
         action
-    }
-}
-
-/// A stream of numbers that spreads clients out (splitmix64): no more is asked of it.
-#[derive(Debug)]
-struct Jitter(u64);
-
-impl Jitter {
-    /// `delay`, or down to half of it.
-    fn shorten(&mut self, delay: Duration) -> Duration {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let share = f64::from((mixed >> 32) as u32) / f64::from(u32::MAX);
-        delay.mul_f64(1.0 - share / 2.0)
     }
 }
 

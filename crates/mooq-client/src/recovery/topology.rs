@@ -4,9 +4,12 @@ use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
 use mooq_core::{
-    Binding, BindingDestination, ExchangeDeclare, ExchangeName, FieldTable, QueueDeclare,
-    QueueName, RoutingKey,
+    Binding, BindingDestination, ExchangeDeclare, ExchangeName, QueueDeclare, QueueName,
 };
+
+use bindings::Bindings;
+
+mod bindings;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
@@ -17,12 +20,10 @@ pub(crate) struct Topology {
     exchanges: Map<ExchangeName, Made<ExchangeDeclare>>,
     /// By the name that the queue has now; the declare of one that the broker named has none.
     queues: Map<QueueName, Queue>,
-    bindings: Map<BindingKey, Vec<Made<FieldTable>>>,
+    bindings: Bindings,
     /// What a queue that the broker named was called before, and what it is called now.
     renamed: Map<QueueName, QueueName>,
 }
-
-type BindingKey = (ExchangeName, BindingDestination, RoutingKey);
 
 #[derive(Debug)]
 struct Queue {
@@ -36,7 +37,7 @@ struct Queue {
 const FORMER_NAMES: usize = 1_000;
 
 /// Something, and its place in the order.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Made<T> {
     order: u64,
     what: T,
@@ -59,11 +60,8 @@ impl Topology {
 
     pub(crate) fn exchange_deleted(&mut self, name: &ExchangeName) {
         self.exchanges.remove(name);
-        self.unbind_all(|source, destination| {
-            let leads_there =
-                matches!(destination, BindingDestination::Exchange(there) if there == name);
-            source == name || leads_there
-        });
+        self.bindings.remove_from(name);
+        self.destination_gone(&BindingDestination::Exchange(name.clone()));
     }
 
     /// The broker has, or has made, the queue `name` as `declare` asked.
@@ -87,20 +85,12 @@ impl Topology {
         for old in former.into_iter().flatten() {
             self.renamed.remove(&old);
         }
-        self.unbind_all(
-            |_, destination| matches!(destination, BindingDestination::Queue(queue) if queue == name),
-        );
+        self.destination_gone(&BindingDestination::Queue(name.clone()));
     }
 
     pub(crate) fn bound(&mut self, binding: &Binding) {
         let order = self.next_order();
-        let made = self.bindings.entry(key(binding)).or_default();
-        if made.iter().all(|made| made.what != binding.arguments) {
-            made.push(Made {
-                order,
-                what: binding.arguments.clone(),
-            });
-        }
+        self.bindings.add(binding, order);
     }
 
     /// Whether the queue is there after a restart of the broker too, with all of its bindings.
@@ -109,41 +99,32 @@ impl Topology {
         if goes || !declare.durable || declare.arguments.get("x-expires").is_some() {
             return false;
         }
-        let sources = self.bindings_to(&declare.name).into_iter();
-        let mut sources = sources.filter_map(|binding| self.exchanges.get(&binding.source));
+        let destination = BindingDestination::Queue(declare.name.clone());
+        let sources = self.bindings.sources(&destination);
+        let mut sources = sources.filter_map(|source| self.exchanges.get(source));
         sources.all(|source| source.what.durable && !source.what.auto_delete)
     }
 
     pub(crate) fn is_bound(&self, binding: &Binding) -> bool {
-        let made = self.bindings.get(&key(binding)).into_iter().flatten();
-        made.into_iter().any(|made| made.what == binding.arguments)
+        self.bindings.contains(binding)
     }
 
     pub(crate) fn unbound(&mut self, binding: &Binding) {
-        let key = key(binding);
-        if let Some(made) = self.bindings.get_mut(&key) {
-            made.retain(|made| made.what != binding.arguments);
-            if made.is_empty() {
-                self.bindings.remove(&key);
-                self.binding_gone(&key.0);
-            }
+        if self.bindings.remove(binding) {
+            self.last_binding_gone(&binding.source);
         }
     }
 
-    /// Forgets the bindings from a source to a destination that are `gone`.
-    fn unbind_all(&mut self, gone: impl Fn(&ExchangeName, &BindingDestination) -> bool) {
-        let gone = |(source, destination, _): &BindingKey| gone(source, destination);
-        let gone = self.bindings.extract_if(|key, _| gone(key));
-        let sources: Vec<_> = gone.map(|((source, ..), _)| source).collect();
-        sources.iter().for_each(|source| self.binding_gone(source));
+    fn destination_gone(&mut self, destination: &BindingDestination) {
+        for source in self.bindings.remove_to(destination) {
+            self.last_binding_gone(&source);
+        }
     }
 
-    /// A binding from `source` is gone: an auto-delete exchange goes with its last one.
-    fn binding_gone(&mut self, source: &ExchangeName) {
+    /// No binding from `source` is left: an auto-delete exchange goes with its last one.
+    fn last_binding_gone(&mut self, source: &ExchangeName) {
         let made = self.exchanges.get(source);
-        if made.is_some_and(|made| made.what.auto_delete)
-            && !self.bindings.keys().any(|(other, ..)| other == source)
-        {
+        if made.is_some_and(|made| made.what.auto_delete) {
             self.exchange_deleted(source);
         }
     }
@@ -174,61 +155,31 @@ impl Topology {
             self.renamed.insert(former.clone(), new.clone());
         }
         self.queues.insert(new.clone(), queue);
-        let of_it = |(_, destination, _): &BindingKey| matches!(destination, BindingDestination::Queue(queue) if queue == old);
-        let moved: Vec<_> = self.bindings.extract_if(|key, _| of_it(key)).collect();
-        for ((source, _, routing_key), made) in moved {
-            let destination = BindingDestination::Queue(new.clone());
-            self.bindings
-                .insert((source, destination, routing_key), made);
-        }
+        let [old, new] = [old, new].map(|name| BindingDestination::Queue(name.clone()));
+        self.bindings.redirect(&old, new);
     }
 
     /// The exchanges, in order.
     pub(crate) fn exchanges(&self) -> Vec<ExchangeDeclare> {
-        in_order(self.exchanges.values().map(|made| (made.order, &made.what)))
+        in_order(self.exchanges.values().cloned())
     }
 
     /// The queues, by the names that they have now, in order.
     pub(crate) fn queues(&self) -> Vec<(QueueName, QueueDeclare)> {
-        let mut queues: Vec<_> = self.queues.iter().collect();
-        queues.sort_by_key(|(_, queue)| queue.declare.order);
-        let queues = queues.into_iter();
-        queues
-            .map(|(name, queue)| (name.clone(), queue.declare.what.clone()))
-            .collect()
+        in_order(self.queues.iter().map(|(name, queue)| Made {
+            order: queue.declare.order,
+            what: (name.clone(), queue.declare.what.clone()),
+        }))
     }
 
     /// The bindings, in order.
     pub(crate) fn bindings(&self) -> Vec<Binding> {
-        self.bindings_that(|_| true)
+        self.bindings.all()
     }
 
     /// Those that lead to `queue`, in order.
     pub(crate) fn bindings_to(&self, queue: &QueueName) -> Vec<Binding> {
-        self.bindings_that(
-            |destination| matches!(destination, BindingDestination::Queue(there) if there == queue),
-        )
-    }
-
-    fn bindings_that(&self, wanted: impl Fn(&BindingDestination) -> bool) -> Vec<Binding> {
-        let mut bindings: Vec<_> = self
-            .bindings
-            .iter()
-            .filter(|((_, destination, _), _)| wanted(destination))
-            .flat_map(|(key, made)| made.iter().map(move |made| (made.order, key, &made.what)))
-            .collect();
-        bindings.sort_by_key(|(order, ..)| *order);
-        let bindings = bindings.into_iter();
-        bindings
-            .map(
-                |(_, (source, destination, routing_key), arguments)| Binding {
-                    source: source.clone(),
-                    destination: destination.clone(),
-                    routing_key: routing_key.clone(),
-                    arguments: arguments.clone(),
-                },
-            )
-            .collect()
+        self.bindings.to(&BindingDestination::Queue(queue.clone()))
     }
 
     fn next_order(&mut self) -> u64 {
@@ -237,18 +188,10 @@ impl Topology {
     }
 }
 
-fn key(binding: &Binding) -> BindingKey {
-    (
-        binding.source.clone(),
-        binding.destination.clone(),
-        binding.routing_key.clone(),
-    )
-}
-
-fn in_order<'a, T: Clone + 'a>(made: impl Iterator<Item = (u64, &'a T)>) -> Vec<T> {
+fn in_order<T>(made: impl Iterator<Item = Made<T>>) -> Vec<T> {
     let mut made: Vec<_> = made.collect();
-    made.sort_by_key(|(order, _)| *order);
-    made.into_iter().map(|(_, what)| what.clone()).collect()
+    made.sort_by_key(|made| made.order);
+    made.into_iter().map(|made| made.what).collect()
 }
 
 #[cfg(test)]

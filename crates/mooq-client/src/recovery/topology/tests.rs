@@ -1,6 +1,6 @@
 //! What is recorded and forgotten.
 
-use mooq_core::ExchangeKind;
+use mooq_core::{ExchangeKind, FieldTable};
 
 use super::*;
 
@@ -175,6 +175,31 @@ fn an_auto_delete_exchange_goes_with_its_last_binding_and_others_stay() {
     topology.queue_deleted(&queue_name("q"));
     assert_eq!(exchanges(&topology), ["lasting"]);
     assert!(topology.bindings().is_empty());
+}
+
+#[test]
+fn an_exchange_that_is_made_again_begins_without_bindings() {
+    let mut topology = Topology::default();
+    let mut declare = exchange("a");
+    declare.auto_delete = true;
+    let mut to_itself = binding("a", "q", "itself");
+    to_itself.destination = BindingDestination::Exchange("a".try_into().unwrap());
+    for deleted_by_hand in [true, false] {
+        topology.exchange_declared(&declare);
+        topology.bound(&to_itself);
+        topology.bound(&binding("a", "q", "1"));
+        topology.bound(&binding("a", "q", "2"));
+        if deleted_by_hand {
+            topology.exchange_deleted(&"a".try_into().unwrap());
+        } else {
+            topology.unbound(&binding("a", "q", "1"));
+            topology.unbound(&to_itself);
+            assert_eq!(exchanges(&topology), ["a"]);
+            topology.unbound(&binding("a", "q", "2"));
+        }
+        assert!(exchanges(&topology).is_empty());
+        assert!(topology.bindings().is_empty());
+    }
 }
 
 #[test]

@@ -1,0 +1,137 @@
+//! The bindings of a connection, found by what they lead to: thousands of queues may come and go.
+
+use mooq_core::{Binding, BindingDestination, ExchangeName, FieldTable, RoutingKey};
+
+use super::{Made, Map};
+
+#[derive(Debug, Default)]
+pub(super) struct Bindings {
+    to: Map<BindingDestination, Map<Way, Vec<Made<FieldTable>>>>,
+    /// How many ways begin at each exchange.
+    from: Map<ExchangeName, usize>,
+}
+
+/// How a message gets there.
+type Way = (ExchangeName, RoutingKey);
+
+impl Bindings {
+    /// Adds one with its place in the order, unless there is one like it.
+    pub(super) fn add(&mut self, binding: &Binding, order: u64) {
+        let to = self.to.entry(binding.destination.clone()).or_default();
+        let made = to.entry(way(binding)).or_default();
+        if made.is_empty() {
+            *self.from.entry(binding.source.clone()).or_default() += 1;
+        }
+        if made.iter().all(|made| made.what != binding.arguments) {
+            made.push(Made {
+                order,
+                what: binding.arguments.clone(),
+            });
+        }
+    }
+
+    pub(super) fn contains(&self, binding: &Binding) -> bool {
+        let to = self.to.get(&binding.destination);
+        let made = to.and_then(|to| to.get(&way(binding)));
+        made.is_some_and(|made| made.iter().any(|made| made.what == binding.arguments))
+    }
+
+    /// Removes one. True if it was the last from its source.
+    pub(super) fn remove(&mut self, binding: &Binding) -> bool {
+        let Some(to) = self.to.get_mut(&binding.destination) else {
+            return false;
+        };
+        let way = way(binding);
+        let Some(made) = to.get_mut(&way) else {
+            return false;
+        };
+        made.retain(|made| made.what != binding.arguments);
+        if !made.is_empty() {
+            return false;
+        }
+        to.remove(&way);
+        if to.is_empty() {
+            self.to.remove(&binding.destination);
+        }
+        self.way_gone(&binding.source)
+    }
+
+    /// Removes those that lead there. Gives the sources that none is left from.
+    pub(super) fn remove_to(&mut self, destination: &BindingDestination) -> Vec<ExchangeName> {
+        let gone = self.to.remove(destination).unwrap_or_default();
+        let sources = gone.into_keys().map(|(source, _)| source);
+        sources.filter(|source| self.way_gone(source)).collect()
+    }
+
+    /// Removes those that begin there.
+    pub(super) fn remove_from(&mut self, source: &ExchangeName) {
+        if self.from.remove(source).is_some() {
+            self.to.retain(|_, to| {
+                to.retain(|(from, _), _| from != source);
+                !to.is_empty()
+            });
+        }
+    }
+
+    /// Those that led to `old` lead to `new`, which none has led to yet.
+    pub(super) fn redirect(&mut self, old: &BindingDestination, new: BindingDestination) {
+        if let Some(moved) = self.to.remove(old) {
+            self.to.insert(new, moved);
+        }
+    }
+
+    /// Where those begin that lead there. An exchange can come more than once.
+    pub(super) fn sources(
+        &self,
+        destination: &BindingDestination,
+    ) -> impl Iterator<Item = &ExchangeName> {
+        let to = self.to.get(destination).into_iter();
+        to.flat_map(Map::keys).map(|(source, _)| source)
+    }
+
+    /// Those that lead there, in order.
+    pub(super) fn to(&self, destination: &BindingDestination) -> Vec<Binding> {
+        in_order(self.to.get_key_value(destination).into_iter())
+    }
+
+    /// All, in order.
+    pub(super) fn all(&self) -> Vec<Binding> {
+        in_order(self.to.iter())
+    }
+
+    /// One way less from `source`: true if it was the last.
+    fn way_gone(&mut self, source: &ExchangeName) -> bool {
+        let Some(left) = self.from.get_mut(source) else {
+            return false;
+        };
+        *left -= 1;
+        if *left > 0 {
+            return false;
+        }
+        self.from.remove(source);
+        true
+    }
+}
+
+fn way(binding: &Binding) -> Way {
+    (binding.source.clone(), binding.routing_key.clone())
+}
+
+fn in_order<'a>(
+    to: impl Iterator<Item = (&'a BindingDestination, &'a Map<Way, Vec<Made<FieldTable>>>)>,
+) -> Vec<Binding> {
+    let ways =
+        to.flat_map(|(destination, to)| to.iter().map(move |(way, made)| (destination, way, made)));
+    let bindings = ways.flat_map(|(destination, (source, routing_key), made)| {
+        made.iter().map(move |made| Made {
+            order: made.order,
+            what: Binding {
+                source: source.clone(),
+                destination: destination.clone(),
+                routing_key: routing_key.clone(),
+                arguments: made.what.clone(),
+            },
+        })
+    });
+    super::in_order(bindings)
+}
