@@ -298,13 +298,12 @@ impl<T: ?Sized, C: Encode<T>> Publish<'_, T, C> {
         self.deferred.finish()?;
         let body = self.codec.encode(self.msg)?;
         let properties = finish_properties(self.properties.take(), self.codec.content_type());
-        let mut message = Message {
+        let message = Message {
             exchange: self.exchange,
             routing_key: self.routing_key,
             properties,
             body,
         };
-        self.channel.shared().core().use_current_names(&mut message);
         let terms = Terms {
             limit: self.deadline,
             resend: self.on_loss == OnLoss::Resend,

@@ -74,12 +74,14 @@ impl ChannelShared {
         self.consumers().restorable()
     }
 
-    /// Whether one of the consumers is on a queue that goes with its last consumer.
-    pub(crate) fn consumes_auto_delete(&self) -> bool {
+    /// The queues of its consumers that go with their last one.
+    pub(crate) fn auto_delete_queues(&self) -> Vec<QueueName> {
         let restorable = self.restorable();
         let topology = self.core().topology();
-        let mut queues = restorable.all.iter().map(|one| one.inbox.queue());
-        queues.any(|queue| topology.is_auto_delete(&queue))
+        let queues = restorable.all.iter().map(|one| one.inbox.queue());
+        queues
+            .filter(|queue| topology.is_auto_delete(queue))
+            .collect()
     }
 
     /// A consumer tag that no other consumer of this channel has.

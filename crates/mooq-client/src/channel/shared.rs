@@ -95,7 +95,7 @@ impl ChannelShared {
 
     /// Hands a message to the transport, or keeps it until there is a generation to hand it to.
     /// Gives its ticket.
-    pub(crate) fn publish(&self, publish: Publish, terms: Terms) -> Result<(u64, Handoff)> {
+    pub(crate) fn publish(&self, mut publish: Publish, terms: Terms) -> Result<(u64, Handoff)> {
         let mut outgoing = self.outgoing();
         let Outgoing {
             ledger, generation, ..
@@ -105,6 +105,8 @@ impl ChannelShared {
             .filter(|generation| generation.is_usable());
         let (ticket, earliest, handoff) = match open {
             Some(generation) => {
+                // Under the lock: a generation that knows new names is admitted under it.
+                self.core.use_current_names(&mut publish.message);
                 let keep = publish.mandatory || terms.resend;
                 let kept = keep.then(|| Kept::sent(publish.clone(), terms.resend));
                 let (ticket, earliest) = ledger.open(terms.limit, kept);
@@ -237,28 +239,35 @@ impl ChannelShared {
         generation: &Weak<Generation>,
         reason: &Error,
     ) -> bool {
-        let admitted = self.outgoing().generation.as_ref().map(Arc::as_ptr);
+        let replaces = self.core.replaces(reason);
+        let replaced = closed_here(reason)
+            .then(|| self.core.lost_reason())
+            .flatten();
+        let outgoing = self.outgoing();
+        // Under the lock to the end: another one may be admitted as soon as this one is given up.
+        let admitted = outgoing.generation.as_ref().map(Arc::as_ptr);
         if !admitted.is_some_and(|admitted| std::ptr::eq(admitted, generation.as_ptr())) {
+            drop(outgoing);
             // That is the supervisor's, who finds out by itself, and no end of the channel.
             if let Some(generation) = generation.upgrade() {
                 self.never_admitted(&generation);
             }
             return false;
         }
-        if !self.core.replaces(reason) {
-            self.end(reason);
+        if !replaces {
+            self.end_with(outgoing, reason);
             return true;
         }
-        let replaced = closed_here(reason)
-            .then(|| self.core.lost_reason())
-            .flatten();
-        self.lose(replaced.as_ref().unwrap_or(reason));
+        self.lose_with(outgoing, replaced.as_ref().unwrap_or(reason));
         false
     }
 
     /// The present generation is lost, and wants to be followed by another.
     pub(crate) fn lose(self: &Arc<Self>, reason: &Error) {
-        let mut outgoing = self.outgoing();
+        self.lose_with(self.outgoing(), reason);
+    }
+
+    fn lose_with(self: &Arc<Self>, mut outgoing: MutexGuard<'_, Outgoing>, reason: &Error) {
         let Some(old) = outgoing.generation.take() else {
             return;
         };
@@ -280,7 +289,14 @@ impl ChannelShared {
     /// The channel is gone for good. Only the first reason counts. Gives the generation that was
     /// in use.
     pub(crate) fn end(&self, reason: &Error) -> Option<Arc<Generation>> {
-        let mut outgoing = self.outgoing();
+        self.end_with(self.outgoing(), reason)
+    }
+
+    fn end_with(
+        &self,
+        mut outgoing: MutexGuard<'_, Outgoing>,
+        reason: &Error,
+    ) -> Option<Arc<Generation>> {
         let old = outgoing.generation.take();
         self.present.set(Presence::Gone(reason.clone()));
         let reason = match self.present.now() {

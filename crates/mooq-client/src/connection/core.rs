@@ -119,7 +119,7 @@ impl Core {
         self.options.while_lost() == WhileDisconnected::Wait
     }
 
-    /// Where it is connected to, or was last.
+    /// Where it is connected to, or was last, or what is tried now.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         self.endpoints.get(self.host())
     }
@@ -321,9 +321,10 @@ impl Core {
 
     /// The broker has given a queue a new name.
     pub(crate) fn queue_renamed(&self, from: QueueName, to: QueueName) {
-        self.topology().rename(&from, &to);
-        self.renamed.store(true, Ordering::Relaxed);
-        self.tell(Event::QueueRenamed { from, to });
+        if self.topology().rename(&from, &to) {
+            self.renamed.store(true, Ordering::Relaxed);
+            self.tell(Event::QueueRenamed { from, to });
+        }
     }
 
     pub(crate) fn new_channel_id(&self) -> u64 {
@@ -334,7 +335,7 @@ impl Core {
     pub(crate) fn add_channel(&self, id: u64, channel: &Arc<ChannelShared>) {
         lock(&self.channels).insert(id, Arc::downgrade(channel));
         // The connection may have ended in between, having told only those it knew.
-        if let Some(reason) = self.closed() {
+        if let Presence::Gone(reason) = self.link.now() {
             channel.end(&reason);
         }
     }

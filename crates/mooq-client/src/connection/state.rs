@@ -19,7 +19,8 @@ pub enum ConnectionState {
     Connected,
     /// It was lost, and is being opened again.
     Reconnecting {
-        /// How many times that has been begun since.
+        /// The number of the attempt that is under way or comes next. It is 0 as long as there is
+        /// nothing to wait for, and counts on if the connection was lost again at once.
         attempts: u32,
         /// Why the latest attempt failed, or why the connection was lost.
         error: Error,
@@ -61,7 +62,8 @@ pub enum Event {
     },
     /// The broker closed a channel for this reason, and it has been opened again.
     ChannelReopened(Error),
-    /// An exchange, queue or binding could not be declared again; recovery went on without it.
+    /// An exchange, queue or binding could not be declared again; recovery went on without it. Or a
+    /// channel could not be opened again yet, since as many are open as the broker allows.
     NotRestored {
         /// What, in words.
         what: String,
@@ -123,7 +125,7 @@ impl Event {
                 tracing::warn!(address, %err, "the broker closed a channel, which is open again");
             }
             Self::NotRestored { what, error } => {
-                tracing::error!(address, what, err = %error, "could not be declared again");
+                tracing::error!(address, what, err = %error, "did not come back");
             }
             Self::Unanswered { what } => {
                 tracing::warn!(

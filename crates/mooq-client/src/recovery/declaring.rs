@@ -8,13 +8,13 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use mooq_core::{
-    Binding, BindingDestination, Error, ErrorKind, ErrorScope, OpenedChannel, QueueDeclare,
-    QueueName, Result, TransportChannel,
+    Binding, BindingDestination, Error, ErrorKind, ErrorScope, ExchangeDeclare, OpenedChannel,
+    QueueDeclare, QueueName, Result, TransportChannel,
 };
 use tokio::time::{Instant, timeout};
 
 use super::late::{UNANSWERED, Underway, told_if_late};
-use super::target::Target;
+use super::target::{Target, none_to_spare};
 use crate::connection::{Core, Event};
 use crate::deadline::{exceeded, within};
 use crate::lock::lock;
@@ -25,13 +25,6 @@ const BESIDE: Duration = Duration::from_millis(100);
 /// How many are asked for at once at most: each takes a channel, and there are 2,047 by default.
 const AT_ONCE: usize = 64;
 
-/// Whether exclusive queues went with their connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Exclusive {
-    Gone,
-    MayBeThere,
-}
-
 /// Declares everything on `target` again. What the broker does not answer to is left to the
 /// caller where nothing is lost by that: queues, with their bindings, that it has anyhow as soon as
 /// their node is up. RabbitMQ takes a minute over a queue whose node is down. Without other things
@@ -39,47 +32,96 @@ pub(super) enum Exclusive {
 ///
 /// # Errors
 /// Why the link is of no use. What only concerns one thing is told, and left out.
-pub(super) async fn everything(target: &Target, exclusive: Exclusive) -> Result<Underway> {
+pub(super) async fn everything(target: &Target) -> Result<Underway> {
     let core = &target.core;
-    let (exchanges, queues, bindings, staying) = {
+    let (mut declared, staying) = {
         let topology = core.topology();
-        let (staying, queues): (Vec<_>, Vec<_>) = topology
-            .queues()
-            .into_iter()
-            .partition(|(_, declare)| topology.stays(declare));
-        (topology.exchanges(), queues, topology.bindings(), staying)
+        let mut declared = topology.everything();
+        let all = std::mem::take(&mut declared.queues).into_iter();
+        let (staying, queues): (Vec<_>, Vec<_>) =
+            all.partition(|(_, declare)| topology.stays(declare));
+        declared.queues = queues;
+        (declared, staying)
     };
-    let mut scratch = Scratch::new(target);
-    for declare in exchanges {
-        let what = format!("exchange '{}'", declare.name);
-        let result = scratch.on_channel(|c| c.declare_exchange(declare));
-        tell(core, what, result.await?);
-    }
-    for (name, declare) in queues {
-        let what = format!("queue '{name}'");
-        match queue(&mut scratch, &name, declare, exclusive).await? {
-            Ok(now) if now != name => {
-                core.queue_renamed(name, now);
-            }
-            Err(err) if target.may_become_free(&err, false) => return Err(err),
-            declared => tell(core, what, declared.map(drop)),
-        }
-    }
     let names: HashSet<_> = staying.iter().map(|(name, _)| name.clone()).collect();
+    // Bound again with their declaring.
+    declared.bindings.retain(|binding| {
+        !matches!(&binding.destination, BindingDestination::Queue(queue) if names.contains(queue))
+    });
+    let mut scratch = Scratch::new(target);
+    exchanges(&mut scratch, declared.exchanges).await?;
+    queues(&mut scratch, declared.queues, Exclusive::Gone).await?;
     let late = staying_queues(target, staying.into_iter().map(|(_, declare)| declare)).await?;
-    for mut binding in bindings {
-        if let BindingDestination::Queue(queue) = &mut binding.destination {
-            // Bound again with their declaring.
-            if names.contains(queue) {
-                continue;
-            }
-            // Queues may have got new names just now.
-            core.use_current_name(queue);
-        }
-        bind(&mut scratch, binding).await?;
-    }
+    bindings(&mut scratch, declared.bindings).await?;
     scratch.close().await;
     Ok(late)
+}
+
+/// Declares again what has gone with the last consumers of auto-delete `queues`. What has not is
+/// the same after it.
+///
+/// # Errors
+/// Why the link is of no use. What only concerns one thing is told, and left out.
+pub(super) async fn auto_delete(target: &Target, lost: &[QueueName]) -> Result<()> {
+    let declared = target.core.topology().gone_with(lost);
+    let mut scratch = Scratch::new(target);
+    exchanges(&mut scratch, declared.exchanges).await?;
+    queues(&mut scratch, declared.queues, Exclusive::MayBeThere).await?;
+    bindings(&mut scratch, declared.bindings).await?;
+    scratch.close().await;
+    Ok(())
+}
+
+async fn exchanges(scratch: &mut Scratch, declares: Vec<ExchangeDeclare>) -> Result<()> {
+    let core = Arc::clone(&scratch.target.core);
+    for declare in declares {
+        // Others may be at work meanwhile, here as with queues and bindings.
+        if !core.topology().has_exchange(&declare.name) {
+            continue;
+        }
+        let what = format!("exchange '{}'", declare.name);
+        let result = scratch.on_channel(|c| c.declare_exchange(declare));
+        tell(&core, what, result.await?);
+    }
+    Ok(())
+}
+
+/// Whether exclusive queues went with their connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exclusive {
+    Gone,
+    MayBeThere,
+}
+
+async fn queues(
+    scratch: &mut Scratch,
+    declares: Vec<(QueueName, QueueDeclare)>,
+    exclusive: Exclusive,
+) -> Result<()> {
+    let core = Arc::clone(&scratch.target.core);
+    for (name, declare) in declares {
+        if !core.topology().has_queue(&name) {
+            continue;
+        }
+        let what = format!("queue '{name}'");
+        match queue(scratch, &name, declare, exclusive).await? {
+            Ok(now) if now != name => core.queue_renamed(name, now),
+            Err(err) if scratch.target.may_become_free(&err, false) => return Err(err),
+            declared => tell(&core, what, declared.map(drop)),
+        }
+    }
+    Ok(())
+}
+
+async fn bindings(scratch: &mut Scratch, bindings: Vec<Binding>) -> Result<()> {
+    for mut binding in bindings {
+        // Queues may have got new names just now.
+        if let BindingDestination::Queue(queue) = &mut binding.destination {
+            scratch.target.core.use_current_name(queue);
+        }
+        bind(scratch, binding).await?;
+    }
+    Ok(())
 }
 
 /// Declares queues again that stay, each with its bindings, beside each other if the broker takes
@@ -124,6 +166,10 @@ async fn staying_queue_by_queue(
         let Some(declare) = lock(&left).pop_front() else {
             break;
         };
+        if !target.core.topology().has_queue(&declare.name) {
+            target.unanswered.answered(&declare.name);
+            continue;
+        }
         let (name, what) = (declare.name.clone(), format!("queue '{}'", declare.name));
         let asking = scratch.ask(|c| c.declare_queue(declare));
         let answer = told_if_late(&target.core, &what, asking).await?;
@@ -142,18 +188,24 @@ async fn staying_queue_by_queue(
     Ok(())
 }
 
-/// Binds again what the user has not unbound meanwhile.
+/// Binds again, unless the user has unbound it. He may do so, and bind it anew, meanwhile: what is
+/// asked last has to be what he wants.
 async fn bind(scratch: &mut Scratch, binding: Binding) -> Result<()> {
     let core = Arc::clone(&scratch.target.core);
-    let what = format!("binding to exchange '{}'", binding.source);
-    let again = binding.clone();
-    let bound = scratch.on_channel(|c| c.bind(again)).await?;
-    if bound.is_ok() && !core.topology().is_bound(&binding) {
-        let undone = scratch.on_channel(|c| c.unbind(binding)).await?;
-        tell(&core, what, undone);
-        return Ok(());
+    let mut bound = false;
+    while core.topology().is_bound(&binding) != bound {
+        bound = !bound;
+        let again = binding.clone();
+        let asking = scratch.on_channel(|c| match bound {
+            true => c.bind(again),
+            false => c.unbind(again),
+        });
+        if let Err(error) = asking.await? {
+            let what = format!("binding to exchange '{}'", binding.source);
+            core.tell(Event::NotRestored { what, error });
+            break;
+        }
     }
-    tell(&core, what, bound);
     Ok(())
 }
 
@@ -171,9 +223,12 @@ async fn queue(
             passive: true,
             ..QueueDeclare::new(name.clone())
         };
-        let there = scratch.on_channel(|c| c.declare_queue(ask));
-        if there.await?.is_ok() {
-            return Ok(Ok(name.clone()));
+        let there = scratch.on_channel(|c| c.declare_queue(ask)).await?;
+        match there {
+            Ok(_) => return Ok(Ok(name.clone())),
+            Err(err) if err.kind() == ErrorKind::ConsumerQueueNotFound => {}
+            // There or not, it must not get a second one beside it.
+            Err(err) => return Ok(Err(err)),
         }
     }
     let declared = scratch.on_channel(|c| c.declare_queue(declare));
@@ -258,11 +313,7 @@ impl Scratch {
         let opening = self.target.link.open_channel();
         let limit = self.target.core.deadline();
         match within(limit, "opening a channel", opening).await {
-            Err(err)
-                if err.scope() == ErrorScope::Operation && err.kind() == ErrorKind::NotAllowed =>
-            {
-                Ok(Err(err))
-            }
+            Err(err) if none_to_spare(&err) => Ok(Err(err)),
             opened => opened.map(Ok),
         }
     }

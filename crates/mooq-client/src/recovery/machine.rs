@@ -101,7 +101,7 @@ impl Machine {
         }
     }
 
-    /// How many attempts have been made since the connection was lost.
+    /// The number of the attempt that is under way or comes next, since the connection was last good.
     pub(super) fn attempts(&self) -> u32 {
         self.waits
     }

@@ -8,7 +8,7 @@
 //! | `declaring` | declaring exchanges, queues and bindings again |
 //! | `late` | what the broker takes its time over, and what waits for that |
 //! | `target` | what things are put on again |
-//! | `topology` | what was declared |
+//! | `topology` | what was declared, with its `bindings` |
 //! | `policy` | what the user chooses |
 //!
 //! A channel that is lost (with its connection, or alone since the broker closed it) keeps its

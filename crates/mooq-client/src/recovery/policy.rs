@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// How a lost connection is opened again: after waits that double from `first_delay` to
 /// `max_delay`, each shortened at random by up to half, so that many clients of one broker do not
-/// come back at once. Between two waits every host is tried once.
+/// come back at once. Between two waits every host is tried once, until one of them answers.
 ///
 /// With the connection come back exchanges, queues and bindings, and each channel with its prefetch,
 /// its confirm mode, and its consumers in the order in which they were registered. What the broker

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use futures_util::{FutureExt, StreamExt};
 use mooq_core::{Error, ErrorKind, ErrorScope, OpenedChannel, Result, TransportConnection};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::declaring::{self, Exclusive};
+use super::declaring;
 use super::late::{UNANSWERED, Underway, told_if_late};
-use super::target::Target;
+use super::target::{Target, none_to_spare};
 use crate::channel::{ChannelShared, Claim, Generation, Restorable, Restorables, Source};
 use crate::connection::Event;
 use crate::deadline::within;
@@ -20,7 +20,8 @@ use crate::deadline::within;
 /// How often a new channel is tried that the broker closes at once, with nothing to blame.
 const TRIES: usize = 3;
 
-/// The pauses between tries to register a consumer whose place is taken.
+/// The pauses between tries to register a consumer whose place is taken, and to open a channel when
+/// as many are open as the broker allows.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -34,7 +35,7 @@ const HANDING_ON: Duration = Duration::from_secs(1);
 /// Why the link is of no use. What only concerns one thing is told, and left out.
 pub(super) async fn everything(target: &Target) -> Result<Underway> {
     let handed_on = Instant::now() + HANDING_ON;
-    let mut late = declaring::everything(target, Exclusive::Gone).await?;
+    let mut late = declaring::everything(target).await?;
     // Beside each other, so that none waits for what the broker does not answer to another.
     let channels = target.core.channels_in_order().into_iter();
     let mut opening: FuturesUnordered<_> = channels
@@ -86,29 +87,22 @@ pub(super) async fn channel(
     target: Target,
     turn: Arc<Mutex<()>>,
 ) -> Result<()> {
-    let mut late = Underway::new();
     // Queues may have gone with the channel's consumers.
-    if claim.channel().consumes_auto_delete() {
+    let lost = claim.channel().auto_delete_queues();
+    if !lost.is_empty() {
         let _turn = turn.lock().await;
-        late = declaring::everything(&target, Exclusive::MayBeThere).await?;
+        declaring::auto_delete(&target, &lost).await?;
     }
     let (core, channel) = (Arc::clone(&target.core), Arc::downgrade(claim.channel()));
-    let opened = Opened::new(claim, target).await?;
-    late.push(
-        async move {
-            opened.register().await?;
-            // Its user may have closed it, or let go of it, meanwhile.
-            if channel
-                .upgrade()
-                .is_some_and(|channel| channel.gone().is_none())
-            {
-                core.tell(Event::ChannelReopened(reason));
-            }
-            Ok(())
-        }
-        .boxed(),
-    );
-    late.try_collect().await
+    Opened::new(claim, target).await?.register().await?;
+    // Its user may have closed it, or let go of it, meanwhile.
+    if channel
+        .upgrade()
+        .is_some_and(|channel| channel.gone().is_none())
+    {
+        core.tell(Event::ChannelReopened(reason));
+    }
+    Ok(())
 }
 
 /// Opens the first generation of a channel that has no consumers yet.
@@ -128,7 +122,8 @@ pub(crate) async fn open_generation(
 struct Opened {
     claim: Claim,
     target: Target,
-    generation: Arc<Generation>,
+    /// None while all channels that the broker allows are in use. What is late takes some for a time.
+    generation: Option<Arc<Generation>>,
     /// How many more generations are tried that the broker closes.
     tries: usize,
     /// How long to wait until what is taken is tried again.
@@ -141,21 +136,43 @@ enum Registered {
     Done,
     /// One of them was cancelled by its user meanwhile.
     Outdated,
-    /// One of them cannot be registered yet, since the lost connection may still hold its queue.
+    /// There is no channel to register them on yet, or the lost connection may still hold a queue.
     Taken,
 }
 
 impl Opened {
     async fn new(claim: Claim, target: Target) -> Result<Self> {
-        let mut tries = TRIES + claim.channel().restorable().all.len();
-        let generation = open_with(&mut tries, claim.channel(), &*target.link).await?;
-        Ok(Self {
+        let tries = TRIES + claim.channel().restorable().all.len();
+        let mut opened = Self {
             claim,
             target,
-            generation,
+            generation: None,
             tries,
             pause: SHORTEST_PAUSE,
-        })
+        };
+        if let Some(error) = opened.open().await? {
+            let what = "a channel, which waits for others to be closed".into();
+            opened.target.core.tell(Event::NotRestored { what, error });
+        }
+        Ok(opened)
+    }
+
+    /// Opens a generation, or gives why there is no channel to spare.
+    async fn open(&mut self) -> Result<Option<Error>> {
+        loop {
+            let link = &*self.target.link;
+            match open(self.claim.channel(), link).await {
+                Ok(generation) => {
+                    self.generation = Some(generation);
+                    return Ok(None);
+                }
+                Err(err) if none_to_spare(&err) && link.closed().is_none() => {
+                    self.generation = None;
+                    return Ok(Some(err));
+                }
+                Err(err) => one_less(&mut self.tries, err, link)?,
+            }
+        }
     }
 
     /// Registers the consumers, and lets the users have the channel.
@@ -169,29 +186,38 @@ impl Opened {
         loop {
             match self.register_on_generation().await {
                 Ok(Registered::Done) => return Ok(()),
-                Ok(Registered::Outdated) => self.claim.channel().discard(&self.generation),
+                Ok(Registered::Outdated) => {
+                    if let Some(generation) = &self.generation {
+                        self.claim.channel().discard(generation);
+                    }
+                }
                 Ok(Registered::Taken) => {
                     sleep(self.pause).await;
                     self.pause = (2 * self.pause).min(LONGEST_PAUSE);
                 }
                 Err(err) => one_less(&mut self.tries, err, &*self.target.link)?,
             }
-            let channel = self.claim.channel();
-            self.generation = open_with(&mut self.tries, channel, &*self.target.link).await?;
+            self.open().await?;
         }
     }
 
     async fn register_on_generation(&self) -> Result<Registered> {
         let channel = self.claim.channel();
+        let Some(generation) = &self.generation else {
+            return Ok(match channel.gone() {
+                Some(_) => Registered::Done,
+                None => Registered::Taken,
+            });
+        };
         let Restorables { all, forgotten } = channel.restorable();
         let registered = tokio::select! {
             biased;
             () = channel.wait_gone() => Ok(Registered::Done),
             () = channel.forgets(forgotten) => return Ok(Registered::Outdated),
-            registered = self.consumers(all) => registered,
+            registered = self.consumers(generation, all) => registered,
         }?;
         if let Registered::Done = registered
-            && !channel.admit(&self.generation, forgotten)?
+            && !channel.admit(generation, forgotten)?
         {
             return Ok(Registered::Outdated);
         }
@@ -199,16 +225,20 @@ impl Opened {
     }
 
     /// Registers `consumers`, of which those that cannot be registered any more end.
-    async fn consumers(&self, consumers: Vec<Restorable>) -> Result<Registered> {
+    async fn consumers(
+        &self,
+        generation: &Arc<Generation>,
+        consumers: Vec<Restorable>,
+    ) -> Result<Registered> {
         let (core, unanswered) = (&self.target.core, &self.target.unanswered);
-        let transport = self.generation.transport();
+        let transport = generation.transport();
         for Restorable { inbox, record } in consumers {
             let mut consume = record.consume;
             core.use_current_name(&mut consume.queue);
             let (tag, exclusive) = (consume.tag.clone(), consume.exclusive);
             let what = format!("consumer '{tag}' of queue '{}'", consume.queue);
             inbox.renew(Source {
-                generation: Arc::clone(&self.generation),
+                generation: Arc::clone(generation),
                 queue: consume.queue.clone(),
             });
             let registering = async {
@@ -230,20 +260,6 @@ impl Opened {
             }
         }
         Ok(Registered::Done)
-    }
-}
-
-/// Opens a generation of a channel, with so many tries.
-async fn open_with(
-    tries: &mut usize,
-    channel: &Arc<ChannelShared>,
-    link: &dyn TransportConnection,
-) -> Result<Arc<Generation>> {
-    loop {
-        match open(channel, link).await {
-            Ok(generation) => return Ok(generation),
-            Err(err) => one_less(tries, err, link)?,
-        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use mooq_core::mailbox::Receiver;
 use mooq_core::{
-    ConnectionEvent, Error, ErrorKind, OpenedConnection, Result, Scheme, TransportConnection,
+    ConnectionEvent, Error, ErrorKind, ErrorScope, OpenedConnection, Result, Scheme,
+    TransportConnection,
 };
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -173,7 +174,9 @@ impl Supervisor {
                 Some(arrived) = self.underway.next() => {
                     let link = self.core.0.link_now();
                     match arrived {
-                        Err(err) if link.is_some_and(|link| link.closed().is_none()) => return err,
+                        Err(err) if link.is_some_and(|link| link.closed().is_none()) => {
+                            return of_no_use(err);
+                        }
                         // If it is closed, its last event tells why.
                         _ => {}
                     }
@@ -271,6 +274,15 @@ impl Supervisor {
         }
         core.end(&reason);
     }
+}
+
+/// What has failed may concern one channel; what comes of it is a lost connection to all.
+fn of_no_use(err: Error) -> Error {
+    if err.scope() == ErrorScope::Connection {
+        return err;
+    }
+    let message = format!("the connection is of no use any more: {err}");
+    Error::connection(ErrorKind::ConnectionLost, message).with_source(err)
 }
 
 /// Closes a connection that is of no use.

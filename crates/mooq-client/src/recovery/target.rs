@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mooq_core::{Error, ErrorKind, TransportConnection};
+use mooq_core::{Error, ErrorKind, ErrorScope, TransportConnection};
 use tokio::time::Instant;
 
 use super::late::Unanswered;
@@ -16,6 +16,11 @@ pub(super) struct Target {
     /// Until then the broker may count the lost connection as alive, and what it held as taken.
     pub(super) taken_until: Instant,
     pub(super) unanswered: Unanswered,
+}
+
+/// Whether as many channels are open as the broker allows.
+pub(super) fn none_to_spare(err: &Error) -> bool {
+    err.scope() == ErrorScope::Operation && err.kind() == ErrorKind::NotAllowed
 }
 
 impl Target {

@@ -1,6 +1,6 @@
 //! What a connection has declared: exchanges, queues and bindings, to be declared again.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::fast::RandomState;
 use mooq_core::{
@@ -32,6 +32,24 @@ struct Queue {
     former: VecDeque<QueueName>,
 }
 
+impl Queue {
+    fn named(&self, name: &QueueName) -> Made<(QueueName, QueueDeclare)> {
+        Made {
+            order: self.declare.order,
+            what: (name.clone(), self.declare.what.clone()),
+        }
+    }
+}
+
+/// What is to be declared again, each in the order in which it was declared; queues by the names
+/// that they have now.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    pub(crate) exchanges: Vec<ExchangeDeclare>,
+    pub(crate) queues: Vec<(QueueName, QueueDeclare)>,
+    pub(crate) bindings: Vec<Binding>,
+}
+
 /// How many former names of a queue are known. Of those in excess all but the first go, which is
 /// the one that its declaring gave.
 const FORMER_NAMES: usize = 1_000;
@@ -44,6 +62,8 @@ struct Made<T> {
 }
 
 impl Topology {
+    /// The broker has, or has made, an exchange as `declare` asked. If there was one of its name, that
+    /// has gone without this connection's doing, or it is the same.
     pub(crate) fn exchange_declared(&mut self, declare: &ExchangeDeclare) {
         // Those are the broker's own.
         let own = declare.name.is_empty() || declare.name.starts_with("amq.");
@@ -52,10 +72,11 @@ impl Topology {
         }
         let order = self.next_order();
         let made = self.exchanges.entry(declare.name.clone());
-        made.or_insert(Made {
-            order,
-            what: declare.clone(),
-        });
+        made.and_modify(|made| made.what.clone_from(declare))
+            .or_insert_with(|| Made {
+                order,
+                what: declare.clone(),
+            });
     }
 
     pub(crate) fn exchange_deleted(&mut self, name: &ExchangeName) {
@@ -71,13 +92,14 @@ impl Topology {
         }
         let order = self.next_order();
         let made = self.queues.entry(name.clone());
-        made.or_insert_with(|| Queue {
-            declare: Made {
-                order,
-                what: declare.clone(),
-            },
-            former: VecDeque::new(),
-        });
+        made.and_modify(|queue| queue.declare.what.clone_from(declare))
+            .or_insert_with(|| Queue {
+                declare: Made {
+                    order,
+                    what: declare.clone(),
+                },
+                former: VecDeque::new(),
+            });
     }
 
     pub(crate) fn queue_deleted(&mut self, name: &QueueName) {
@@ -140,10 +162,10 @@ impl Topology {
         self.renamed.get(name)
     }
 
-    /// The broker has given a queue a new name.
-    pub(crate) fn rename(&mut self, old: &QueueName, new: &QueueName) {
+    /// The broker has given a queue a new name. False if there is no such queue.
+    pub(crate) fn rename(&mut self, old: &QueueName, new: &QueueName) -> bool {
         let Some(mut queue) = self.queues.remove(old) else {
-            return;
+            return false;
         };
         queue.former.push_back(old.clone());
         if queue.former.len() > FORMER_NAMES
@@ -157,6 +179,60 @@ impl Topology {
         self.queues.insert(new.clone(), queue);
         let [old, new] = [old, new].map(|name| BindingDestination::Queue(name.clone()));
         self.bindings.redirect(&old, new);
+        true
+    }
+
+    pub(crate) fn has_exchange(&self, name: &ExchangeName) -> bool {
+        self.exchanges.contains_key(name)
+    }
+
+    pub(crate) fn has_queue(&self, name: &QueueName) -> bool {
+        self.queues.contains_key(name)
+    }
+
+    /// All of it.
+    pub(crate) fn everything(&self) -> Declared {
+        Declared {
+            exchanges: self.exchanges(),
+            queues: self.queues(),
+            bindings: self.bindings(),
+        }
+    }
+
+    /// What is gone if these queues are: they, their bindings, the auto-delete exchanges that those
+    /// come from, and in turn theirs.
+    pub(crate) fn gone_with(&self, queues: &[QueueName]) -> Declared {
+        let (mut exchanges, mut seen) = (Vec::new(), HashSet::new());
+        let mut bindings = Vec::new();
+        let destinations = queues.iter().cloned().map(BindingDestination::Queue);
+        let mut left: Vec<_> = destinations.collect();
+        while let Some(destination) = left.pop() {
+            if !seen.insert(destination.clone()) {
+                continue;
+            }
+            for source in self.bindings.sources(&destination) {
+                if self
+                    .exchanges
+                    .get(source)
+                    .is_some_and(|made| made.what.auto_delete)
+                {
+                    left.push(BindingDestination::Exchange(source.clone()));
+                }
+            }
+            bindings.extend(self.bindings.to(&destination));
+            if let BindingDestination::Exchange(name) = &destination {
+                exchanges.extend(self.exchanges.get(name).cloned());
+            }
+        }
+        let queues = queues.iter().filter_map(|name| {
+            let queue = self.queues.get(name)?;
+            Some(queue.named(name))
+        });
+        Declared {
+            exchanges: in_order(exchanges.into_iter()),
+            queues: in_order(queues),
+            bindings: in_order(bindings.into_iter()),
+        }
     }
 
     /// The exchanges, in order.
@@ -166,20 +242,17 @@ impl Topology {
 
     /// The queues, by the names that they have now, in order.
     pub(crate) fn queues(&self) -> Vec<(QueueName, QueueDeclare)> {
-        in_order(self.queues.iter().map(|(name, queue)| Made {
-            order: queue.declare.order,
-            what: (name.clone(), queue.declare.what.clone()),
-        }))
+        in_order(self.queues.iter().map(|(name, queue)| queue.named(name)))
     }
 
     /// The bindings, in order.
     pub(crate) fn bindings(&self) -> Vec<Binding> {
-        self.bindings.all()
+        in_order(self.bindings.all())
     }
 
     /// Those that lead to `queue`, in order.
     pub(crate) fn bindings_to(&self, queue: &QueueName) -> Vec<Binding> {
-        self.bindings.to(&BindingDestination::Queue(queue.clone()))
+        in_order(self.bindings.to(&BindingDestination::Queue(queue.clone())))
     }
 
     fn next_order(&mut self) -> u64 {

@@ -343,24 +343,97 @@ async fn channels_that_do_not_tell_of_their_end_are_waited_for_together() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_opens_a_broken_channel_no_more_is_lost_once() {
-    let (_broker, faults, conn) = connected().await;
-    let chan = conn.create_channel().await.unwrap();
-    let events = conn.events();
-    let used_up = Error::connection(ErrorKind::ConnectionLost, "used up");
-    faults.refuse_channel(0, used_up);
-    let missing = chan.declare_queue("missing").passive().await;
-    assert_eq!(
-        missing.unwrap_err().kind(),
-        ErrorKind::ConsumerQueueNotFound
-    );
-    chan.declare_queue("still here").await.unwrap();
-    conn.close().await.unwrap();
-    let told: Vec<_> = events.collect().await;
+    for why in [
+        Error::connection(ErrorKind::ConnectionLost, "used up"),
+        // Whatever it is to the one channel, to the others it is the loss of their connection.
+        Error::new(ErrorKind::DeadlineExceeded, "used up"),
+    ] {
+        let (_broker, faults, conn) = connected().await;
+        let chan = conn.create_channel().await.unwrap();
+        let events = conn.events();
+        faults.refuse_channel(0, why);
+        let missing = chan.declare_queue("missing").passive().await;
+        assert_eq!(
+            missing.unwrap_err().kind(),
+            ErrorKind::ConsumerQueueNotFound
+        );
+        chan.declare_queue("still here").await.unwrap();
+        conn.close().await.unwrap();
+        let told: Vec<_> = events.collect().await;
+        assert!(
+            matches!(&told[..], [Event::Lost(err), Event::Reconnected { .. }, Event::Closed(_)]
+                if err.kind() == ErrorKind::ConnectionLost
+                    && err.scope() == ErrorScope::Connection
+                    && err.to_string().contains("used up")),
+            "{told:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_for_which_there_is_no_room_comes_when_there_is() {
+    let (broker, faults, conn) = connected().await;
+    let names = ["first", "last"];
+    let [(first, _), (last, mut last_stream)] = consuming(&conn, names).await;
+    let mut events = conn.events();
+    // One declares the queues again, one is the first, and then there is none to spare.
+    let none_to_spare = Error::new(ErrorKind::NotAllowed, "all are in use");
+    faults.refuse_channel(2, none_to_spare);
+    broker.faults().drop_connections();
+    let told = told_until_reconnected(&mut events).await;
     assert!(
-        matches!(&told[..], [Event::Lost(err), Event::Reconnected { .. }, Event::Closed(_)]
-            if err.to_string().contains("used up")),
+        matches!(&told[..], [Event::Lost(_), Event::NotRestored { what, error }]
+            if what.contains("a channel") && error.kind() == ErrorKind::NotAllowed),
         "{told:?}"
     );
+    publish(&first, "first").await.unwrap();
+    publish(&last, "last").await.unwrap();
+    receives(&mut last_stream).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_the_broker_named_and_is_silent_about_keeps_its_name() {
+    let (broker, faults, conn) = connected().await;
+    let chan = conn.create_channel().await.unwrap();
+    let name = chan.declare_queue("").await.unwrap().name;
+    let mut stream = chan.consume::<String>(&*name).await.unwrap();
+    let mut events = conn.events();
+    faults.leave_unanswered(Asked::Declare, &name);
+    broker.faults().drop_connections();
+    let told = told_until_reconnected(&mut events).await;
+    assert!(
+        matches!(&told[..], [Event::Lost(_), Event::NotRestored { what, .. }]
+            if what.contains(name.as_str())),
+        "{told:?}"
+    );
+    assert_eq!(broker.queues("*").len(), 1);
+    publish(&chan, &name).await.unwrap();
+    receives(&mut stream).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_is_deleted_before_its_turn_does_not_come_back() {
+    let (broker, faults, conn) = connected().await;
+    let chan = conn.create_channel().await.unwrap();
+    // As many as are asked for at once, and one more.
+    let slow: Vec<_> = (0..64).map(|number| format!("slow-{number}")).collect();
+    for queue in &slow {
+        chan.declare_queue(queue).await.unwrap();
+        faults.leave_unanswered(Asked::Declare, queue);
+    }
+    chan.declare_queue("deleted").await.unwrap();
+    let mut events = conn.events();
+    broker.faults().drop_connections();
+    until(&mut events, |event| {
+        matches!(event, Event::Reconnected { .. })
+    })
+    .await;
+    chan.delete_queue("deleted").await.unwrap();
+    faults.answer();
+    // The paused clock moves on when there is nothing else to do.
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(broker.queues("slow-*").len(), slow.len());
+    assert_eq!(broker.queues("deleted").len(), 0);
 }
 
 /// A connection to a broker, and what goes wrong on it.
@@ -407,6 +480,18 @@ async fn receives(stream: &mut Deliveries<String>) {
 }
 
 /// Waits for an event.
+/// What is told before the connection is back, which it is at the first attempt.
+async fn told_until_reconnected(events: &mut Events) -> Vec<Event> {
+    let mut told = Vec::new();
+    loop {
+        match events.next().await.expect("it is not closed") {
+            Event::Reconnected { .. } => return told,
+            Event::AttemptFailed(err) => panic!("{err}"),
+            event => told.push(event),
+        }
+    }
+}
+
 async fn until(events: &mut Events, wanted: impl Fn(&Event) -> bool) {
     while !wanted(&events.next().await.unwrap()) {}
 }

@@ -1,5 +1,7 @@
 //! The bindings of a connection, found by what they lead to: thousands of queues may come and go.
 
+use std::collections::hash_map::Entry;
+
 use mooq_core::{Binding, BindingDestination, ExchangeName, FieldTable, RoutingKey};
 
 use super::{Made, Map};
@@ -7,8 +9,8 @@ use super::{Made, Map};
 #[derive(Debug, Default)]
 pub(super) struct Bindings {
     to: Map<BindingDestination, Map<Way, Vec<Made<FieldTable>>>>,
-    /// How many ways begin at each exchange.
-    from: Map<ExchangeName, usize>,
+    /// How many ways lead from an exchange to each of its destinations.
+    from: Map<ExchangeName, Map<BindingDestination, usize>>,
 }
 
 /// How a message gets there.
@@ -20,7 +22,8 @@ impl Bindings {
         let to = self.to.entry(binding.destination.clone()).or_default();
         let made = to.entry(way(binding)).or_default();
         if made.is_empty() {
-            *self.from.entry(binding.source.clone()).or_default() += 1;
+            let from = self.from.entry(binding.source.clone()).or_default();
+            *from.entry(binding.destination.clone()).or_default() += 1;
         }
         if made.iter().all(|made| made.what != binding.arguments) {
             made.push(Made {
@@ -53,31 +56,43 @@ impl Bindings {
         if to.is_empty() {
             self.to.remove(&binding.destination);
         }
-        self.way_gone(&binding.source)
+        self.way_gone(&binding.source, &binding.destination)
     }
 
     /// Removes those that lead there. Gives the sources that none is left from.
     pub(super) fn remove_to(&mut self, destination: &BindingDestination) -> Vec<ExchangeName> {
         let gone = self.to.remove(destination).unwrap_or_default();
         let sources = gone.into_keys().map(|(source, _)| source);
-        sources.filter(|source| self.way_gone(source)).collect()
+        sources
+            .filter(|source| self.way_gone(source, destination))
+            .collect()
     }
 
     /// Removes those that begin there.
     pub(super) fn remove_from(&mut self, source: &ExchangeName) {
-        if self.from.remove(source).is_some() {
-            self.to.retain(|_, to| {
-                to.retain(|(from, _), _| from != source);
-                !to.is_empty()
-            });
+        for destination in self.from.remove(source).unwrap_or_default().into_keys() {
+            if let Entry::Occupied(mut to) = self.to.entry(destination) {
+                to.get_mut().retain(|(from, _), _| from != source);
+                if to.get().is_empty() {
+                    to.remove();
+                }
+            }
         }
     }
 
     /// Those that led to `old` lead to `new`, which none has led to yet.
     pub(super) fn redirect(&mut self, old: &BindingDestination, new: BindingDestination) {
-        if let Some(moved) = self.to.remove(old) {
-            self.to.insert(new, moved);
+        let Some(moved) = self.to.remove(old) else {
+            return;
+        };
+        for (source, _) in moved.keys() {
+            if let Some(from) = self.from.get_mut(source)
+                && let Some(ways) = from.remove(old)
+            {
+                from.insert(new.clone(), ways);
+            }
         }
+        self.to.insert(new, moved);
     }
 
     /// Where those begin that lead there. An exchange can come more than once.
@@ -89,27 +104,35 @@ impl Bindings {
         to.flat_map(Map::keys).map(|(source, _)| source)
     }
 
-    /// Those that lead there, in order.
-    pub(super) fn to(&self, destination: &BindingDestination) -> Vec<Binding> {
-        in_order(self.to.get_key_value(destination).into_iter())
+    /// Those that lead there, each with its place in the order.
+    pub(super) fn to(
+        &self,
+        destination: &BindingDestination,
+    ) -> impl Iterator<Item = Made<Binding>> {
+        made(self.to.get_key_value(destination).into_iter())
     }
 
-    /// All, in order.
-    pub(super) fn all(&self) -> Vec<Binding> {
-        in_order(self.to.iter())
+    /// All, each with its place in the order.
+    pub(super) fn all(&self) -> impl Iterator<Item = Made<Binding>> {
+        made(self.to.iter())
     }
 
     /// One way less from `source`: true if it was the last.
-    fn way_gone(&mut self, source: &ExchangeName) -> bool {
-        let Some(left) = self.from.get_mut(source) else {
+    fn way_gone(&mut self, source: &ExchangeName, destination: &BindingDestination) -> bool {
+        let Some(from) = self.from.get_mut(source) else {
             return false;
         };
-        *left -= 1;
-        if *left > 0 {
-            return false;
+        if let Some(ways) = from.get_mut(destination) {
+            *ways -= 1;
+            if *ways == 0 {
+                from.remove(destination);
+            }
         }
-        self.from.remove(source);
-        true
+        if from.is_empty() {
+            self.from.remove(source);
+            return true;
+        }
+        false
     }
 }
 
@@ -117,12 +140,12 @@ fn way(binding: &Binding) -> Way {
     (binding.source.clone(), binding.routing_key.clone())
 }
 
-fn in_order<'a>(
+fn made<'a>(
     to: impl Iterator<Item = (&'a BindingDestination, &'a Map<Way, Vec<Made<FieldTable>>>)>,
-) -> Vec<Binding> {
+) -> impl Iterator<Item = Made<Binding>> {
     let ways =
         to.flat_map(|(destination, to)| to.iter().map(move |(way, made)| (destination, way, made)));
-    let bindings = ways.flat_map(|(destination, (source, routing_key), made)| {
+    ways.flat_map(|(destination, (source, routing_key), made)| {
         made.iter().map(move |made| Made {
             order: made.order,
             what: Binding {
@@ -132,6 +155,5 @@ fn in_order<'a>(
                 arguments: made.what.clone(),
             },
         })
-    });
-    super::in_order(bindings)
+    })
 }

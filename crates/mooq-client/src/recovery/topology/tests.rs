@@ -203,6 +203,59 @@ fn an_exchange_that_is_made_again_begins_without_bindings() {
 }
 
 #[test]
+fn what_is_declared_anew_counts_as_it_was_declared_last() {
+    let mut topology = Topology::default();
+    for durable in [true, false] {
+        for name in ["a", "b"] {
+            let mut declare = exchange(name);
+            declare.durable = durable;
+            topology.exchange_declared(&declare);
+            let mut declare = queue(name);
+            declare.durable = durable;
+            topology.queue_declared(&declare, &queue_name(name));
+        }
+    }
+    let all = topology.everything();
+    let durable = all.exchanges.iter().map(|declare| declare.durable);
+    let durable = durable.chain(all.queues.iter().map(|(_, declare)| declare.durable));
+    assert_eq!(durable.collect::<Vec<_>>(), [false; 4]);
+    assert_eq!(exchanges(&topology), ["a", "b"]);
+    assert_eq!(queues(&topology), ["a", "b"]);
+}
+
+#[test]
+fn with_an_auto_delete_queue_go_its_bindings_and_the_exchanges_that_it_was_the_last_of() {
+    let mut topology = Topology::default();
+    for (name, auto_delete) in [("outer", true), ("inner", true), ("lasting", false)] {
+        let mut declare = exchange(name);
+        declare.auto_delete = auto_delete;
+        topology.exchange_declared(&declare);
+    }
+    for name in ["other", "q"] {
+        topology.queue_declared(&queue(name), &queue_name(name));
+    }
+    for (source, exchange) in [("outer", "inner"), ("lasting", "outer"), ("inner", "outer")] {
+        let mut between = binding(source, "q", "between");
+        between.destination = BindingDestination::Exchange(exchange.try_into().unwrap());
+        topology.bound(&between);
+    }
+    topology.bound(&binding("lasting", "other", "stays"));
+    topology.bound(&binding("lasting", "q", "goes"));
+    topology.bound(&binding("inner", "q", "goes"));
+    let gone = topology.gone_with(&[queue_name("q"), queue_name("not recorded")]);
+    let names: Vec<_> = gone.exchanges.iter().map(|made| &*made.name).collect();
+    assert_eq!(names, ["outer", "inner"]);
+    let names: Vec<_> = gone.queues.iter().map(|(name, _)| &**name).collect();
+    assert_eq!(names, ["q"]);
+    let keys: Vec<_> = gone
+        .bindings
+        .iter()
+        .map(|made| &*made.routing_key)
+        .collect();
+    assert_eq!(keys, ["between", "between", "between", "goes", "goes"]);
+}
+
+#[test]
 fn a_queue_stays_if_nothing_of_it_goes_with_a_connection_or_a_broker() {
     let durable = QueueDeclare {
         durable: true,
