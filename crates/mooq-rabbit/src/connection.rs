@@ -200,17 +200,14 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else {
-            return;
-        };
         self.session.set_closing(self.session.closed_here());
         // amqprs spawns a task when its connection is dropped, and panics where there is no
         // runtime; this drop may happen anywhere.
         let _entered = self.runtime.enter();
-        self.runtime.spawn(async move {
-            // The error is the one that is ignored above.
-            let _ = connection.close().await;
-        });
+        // That task says goodbye and waits for no answer. `close` would first ask amqprs' reader,
+        // and say nothing if that has panicked: the writer would keep the connection, and the
+        // broker its consumers, for as long as heartbeats are sent.
+        drop(self.connection.take());
     }
 }
 

@@ -1,0 +1,168 @@
+//! Connections with a peer that plays RabbitMQ, up to the point where it does what RabbitMQ would
+//! not, or not when a test asks for it. No broker is needed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "all of this is a test, the functions beside it too"
+)]
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use mooq_core::mailbox::Receiver;
+use mooq_core::{ConnectionEvent, Endpoint, Error, ErrorKind, OpenedConnection, Result, Transport};
+use mooq_rabbit::RabbitTransport;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+
+/// Class and method.
+type Method = (u16, u16);
+
+const START: Method = (10, 10);
+const START_OK: Method = (10, 11);
+const TUNE: Method = (10, 30);
+const TUNE_OK: Method = (10, 31);
+const OPEN: Method = (10, 40);
+const OPEN_OK: Method = (10, 41);
+const CLOSE: Method = (10, 50);
+const QOS_OK: Method = (60, 11);
+
+/// How large a frame may be, as RabbitMQ has it.
+const FRAME_MAX: u32 = 131_072;
+
+/// Waits for `future`, but not for ever.
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(Duration::from_secs(30), future)
+        .await
+        .expect("it takes too long")
+}
+
+/// Waits until only `count` tasks are left.
+async fn until_tasks(count: usize) {
+    let metrics = Handle::current().metrics();
+    soon(async {
+        while metrics.num_alive_tasks() > count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+struct Listener {
+    listener: TcpListener,
+    endpoint: Endpoint,
+}
+
+impl Listener {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut endpoint = Endpoint::default();
+        endpoint.host = "127.0.0.1".into();
+        endpoint.port = listener.local_addr().unwrap().port();
+        endpoint.heartbeat = Duration::from_secs(2);
+        Self { listener, endpoint }
+    }
+
+    /// The second connection: the first only finds out whether something listens.
+    async fn accept(&self) -> Broker {
+        self.listener.accept().await.unwrap();
+        Broker(self.listener.accept().await.unwrap().0)
+    }
+
+    /// What comes of opening a connection with a broker that wants `frame_max`, and the broker.
+    async fn open(&self, frame_max: u32) -> (Result<OpenedConnection>, Broker) {
+        let broker = async {
+            let mut broker = self.accept().await;
+            broker.log_in(frame_max).await;
+            broker
+        };
+        soon(async { tokio::join!(RabbitTransport.open(&self.endpoint), broker) }).await
+    }
+
+    async fn connect(&self) -> (OpenedConnection, Broker) {
+        let (opened, broker) = self.open(FRAME_MAX).await;
+        (opened.unwrap(), broker)
+    }
+}
+
+/// The next event, which has to be the last.
+async fn closed(events: &mut Receiver<ConnectionEvent>) -> Error {
+    match soon(events.next()).await {
+        Some(ConnectionEvent::Closed(reason)) => reason,
+        other => panic!("expected Closed, got {other:?}"),
+    }
+}
+
+/// The broker's end of a connection.
+struct Broker(TcpStream);
+
+impl Broker {
+    async fn send(&mut self, channel: u16, (class, method): Method, arguments: &[u8]) {
+        let size = u32::try_from(4 + arguments.len()).unwrap();
+        let mut frame = vec![1];
+        frame.extend(channel.to_be_bytes());
+        frame.extend(size.to_be_bytes());
+        frame.extend(class.to_be_bytes());
+        frame.extend(method.to_be_bytes());
+        frame.extend(arguments);
+        frame.push(0xce);
+        self.0.write_all(&frame).await.unwrap();
+    }
+
+    /// Waits for a method on any channel, and lets heartbeats pass.
+    async fn expect(&mut self, expected: Method) {
+        loop {
+            let kind = self.0.read_u8().await.unwrap();
+            let _channel = self.0.read_u16().await.unwrap();
+            let size = self.0.read_u32().await.unwrap();
+            let mut payload = vec![0; size as usize];
+            self.0.read_exact(&mut payload).await.unwrap();
+            assert_eq!(self.0.read_u8().await.unwrap(), 0xce);
+            if kind == 8 {
+                continue;
+            }
+            let mut payload = &payload[..];
+            let class = payload.read_u16().await.unwrap();
+            let method = payload.read_u16().await.unwrap();
+            assert_eq!((class, method), expected);
+            return;
+        }
+    }
+
+    async fn log_in(&mut self, frame_max: u32) {
+        self.0.read_exact(&mut [0; 8]).await.unwrap();
+        let start = b"\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05en_US";
+        self.send(0, START, start).await;
+        self.expect(START_OK).await;
+        let mut tune = 2047_u16.to_be_bytes().to_vec();
+        tune.extend(frame_max.to_be_bytes());
+        tune.extend(60_u16.to_be_bytes());
+        self.send(0, TUNE, &tune).await;
+        self.expect(TUNE_OK).await;
+        self.expect(OPEN).await;
+        self.send(0, OPEN_OK, b"\0").await;
+    }
+}
+
+/// The writer lives on, sends heartbeats, and so the broker would keep all that is consumed from.
+#[tokio::test]
+async fn a_connection_is_closed_though_amqprs_reader_has_panicked() {
+    let listener = Listener::new().await;
+    let (opened, mut broker) = listener.connect().await;
+    let OpenedConnection {
+        connection,
+        mut events,
+    } = opened;
+    // amqprs panics over a channel that it has not opened.
+    broker.send(7, QOS_OK, b"").await;
+    let reason = closed(&mut events).await;
+    assert_eq!(reason.kind(), ErrorKind::ConnectionLost, "{reason:?}");
+    drop(connection);
+    soon(broker.expect(CLOSE)).await;
+    // Once it hangs up, as RabbitMQ does, nothing is left.
+    drop(broker);
+    until_tasks(0).await;
+}
