@@ -30,6 +30,9 @@ const LEAST_HEARTBEAT_SECONDS: u16 = 2;
 /// has some other reason.
 const SILENT_REFUSAL: Duration = Duration::from_secs(2);
 
+/// amqprs' text for the end of the stream between two frames, which is no error of the network.
+const HUNG_UP: &str = "peer shutdown";
+
 pub(crate) async fn open(endpoint: &Endpoint) -> Result<OpenedConnection> {
     // A time too long to add is no limit that anyone would see the end of.
     let deadline = Instant::now()
@@ -202,12 +205,13 @@ impl Attempt<'_> {
 
     /// What an error of amqprs during the login means.
     fn refused(&self, error: AmqprsError, after: Duration) -> Error {
+        let kept_back = after >= SILENT_REFUSAL;
         match &error {
             AmqprsError::ConnectionOpenError(text) => match close_reason(text) {
                 Some(reason) => Error::connection_refused(&self.address, reason),
                 None => self.error("its answer is not what AMQP 0-9-1 asks for", error),
             },
-            AmqprsError::NetworkError(_) if after >= SILENT_REFUSAL => Error::connection(
+            AmqprsError::NetworkError(text) if kept_back && text == HUNG_UP => Error::connection(
                 ErrorKind::AuthenticationFailed,
                 format!(
                     "{} hung up {:.1} s into the login without a word, which is what RabbitMQ \
@@ -315,7 +319,7 @@ mod tests {
             tls: None,
             deadline: Instant::now(),
         };
-        let hung_up = || AmqprsError::NetworkError("peer shutdown".into());
+        let hung_up = || AmqprsError::NetworkError(HUNG_UP.into());
 
         let late = attempt.refused(hung_up(), Duration::from_secs(3));
         assert_eq!(late.kind(), ErrorKind::AuthenticationFailed);
@@ -325,5 +329,15 @@ mod tests {
 
         let early = attempt.refused(hung_up(), Duration::from_millis(5));
         assert_eq!(early.kind(), ErrorKind::BrokerConnectionError);
+
+        for text in [
+            "network io error: Connection reset by peer (os error 104)",
+            "network io error: Connection timed out (os error 110)",
+            "connection interrupted",
+        ] {
+            let error = AmqprsError::NetworkError(text.into());
+            let late = attempt.refused(error, Duration::from_secs(3));
+            assert_eq!(late.kind(), ErrorKind::BrokerConnectionError, "{late}");
+        }
     }
 }
