@@ -79,14 +79,20 @@ impl TransportConnection for RabbitConnection {
         let (reply, answer) = oneshot::channel();
         let link = Arc::clone(&self.link);
         self.link.runtime.spawn(async move {
+            let opened = tokio::select! {
+                biased;
+                opened = link.open_channel() => opened,
+                // A writer that is stuck in the socket can keep the answer away for ever, and this
+                // task would keep the connection. What the drop kills is dead by now.
+                reason = link.session.dead() => Err(reason),
+            };
             // A channel that nobody waits for any more closes as it is dropped.
-            let _ = reply.send(link.open_channel().await);
+            let _ = reply.send(opened);
         });
-        tokio::select! {
-            biased;
-            Ok(opened) = answer => opened,
-            // A writer that is stuck in the socket can keep the answer away for ever.
-            reason = session.dead() => Err(reason),
+        match answer.await {
+            Ok(opened) => opened,
+            // The task is gone where the runtime has shut down, and with it the connection.
+            Err(_) => Err(session.dead().await),
         }
     }
 

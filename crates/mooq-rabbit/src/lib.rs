@@ -30,7 +30,7 @@
 //! | two requests of one method at once take each other's answer | `pump` | `requests::requests_of_one_method_do_not_mix_up` |
 //! | what is sent on a channel that the broker has closed costs the connection | `gate` | `publishing::publishing_into_a_closing_channel_never_costs_the_connection`, `gate.rs` |
 //! | the number of a channel that the broker closed is lost | `numbers`, `connection` | `closing::a_connection_is_used_up_in_good_order`, `closing::five_thousand_channels_that_the_broker_closes_cost_connections` |
-//! | the writer waits in the socket for ever, and who waits for it | every wait ends with `session`; `connection` ends channels behind a stuck reader | `loss::a_frozen_peer_is_given_up_after_two_heartbeats`, `loss::a_close_by_a_broker_that_does_not_read_ends_every_wait` |
+//! | the writer waits in the socket for ever, and who waits for it | every wait ends with `session`; `connection` ends channels behind a stuck reader | `loss::a_frozen_peer_is_given_up_after_two_heartbeats`, `loss::a_close_by_a_broker_that_does_not_read_ends_every_wait`, `tests/fake_broker.rs`: `an_opening_that_waits_for_a_stuck_writer_does_not_keep_the_connection` |
 //! | an alarm is silence | waits may be given up | `publishing::an_alarm_is_silence_that_passes` |
 //! | the end of a connection is not told reliably | the drop of `callbacks` tells | `loss::a_killed_broker_ends_every_wait` |
 //! | a close fails under traffic, and late confirms are lost | `pump` waits for `confirms`, `connection` for its channels | `closing::confirms_come_before_a_close`, `closing::a_connection_closes_under_traffic` |

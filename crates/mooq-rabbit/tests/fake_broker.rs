@@ -8,11 +8,16 @@
     reason = "all of this is a test, the functions beside it too"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use mooq_core::mailbox::Receiver;
-use mooq_core::{ConnectionEvent, Endpoint, Error, ErrorKind, OpenedConnection, Result, Transport};
+use mooq_core::{
+    ConnectionEvent, Endpoint, Error, ErrorKind, ExchangeName, Handoff, Message, OpenedConnection,
+    Properties, Publish, Result, RoutingKey, Transport, TransportChannel,
+};
 use mooq_rabbit::RabbitTransport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,6 +33,8 @@ const TUNE_OK: Method = (10, 31);
 const OPEN: Method = (10, 40);
 const OPEN_OK: Method = (10, 41);
 const CLOSE: Method = (10, 50);
+const CHANNEL_OPEN: Method = (20, 10);
+const CHANNEL_OPEN_OK: Method = (20, 11);
 const QOS_OK: Method = (60, 11);
 
 /// How large a frame may be, as RabbitMQ has it.
@@ -165,4 +172,55 @@ async fn a_connection_is_closed_though_amqprs_reader_has_panicked() {
     // Once it hangs up, as RabbitMQ does, nothing is left.
     drop(broker);
     until_tasks(0).await;
+}
+
+/// Publishes so much that amqprs' writer is stuck in the socket and its queue has hardly any room,
+/// and no more will leave it than a few large messages.
+async fn fill(channel: &dyn TransportChannel) {
+    let publish = |bytes| {
+        let publish = Publish::new(Message {
+            exchange: ExchangeName::default(),
+            routing_key: RoutingKey::default(),
+            properties: Arc::new(Properties::default()),
+            body: vec![0; bytes].into(),
+        });
+        channel.publish(publish).unwrap()
+    };
+    for _ in 0..32 {
+        drop(publish(1 << 20));
+    }
+    // As many as amqprs' own queue takes, and then the channel's until it is full.
+    for _ in 0..8192 + 4096 {
+        drop(publish(1));
+    }
+    match publish(1) {
+        Handoff::Full(room) => soon(room).await,
+        Handoff::Done => panic!("it takes more and more"),
+    }
+}
+
+#[tokio::test]
+async fn an_opening_that_waits_for_a_stuck_writer_does_not_keep_the_connection() {
+    let listener = Listener::new().await;
+    let (opened, mut broker) = listener.connect().await;
+    let OpenedConnection { connection, events } = opened;
+    let channel = soon(async {
+        let answer = async {
+            broker.expect(CHANNEL_OPEN).await;
+            broker.send(1, CHANNEL_OPEN_OK, &[0; 4]).await;
+        };
+        tokio::join!(connection.open_channel(), answer).0.unwrap()
+    })
+    .await;
+    // From here on the broker neither reads nor writes.
+    fill(&*channel.channel).await;
+    // More than find room.
+    let openings = join_all((0..500).map(|_| connection.open_channel()));
+    for opening in soon(openings).await {
+        let err = opening.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::ConnectionLost, "{err:?}");
+    }
+    drop((channel, connection, events));
+    // amqprs' writer.
+    until_tasks(1).await;
 }
