@@ -39,6 +39,7 @@
 //! | deliveries after a cancel are kept and forgotten | `channel` waits for the consumer's end | `consuming::no_delivery_follows_a_cancel`, `consuming::a_deleted_queue_cancels_its_consumers` |
 //! | a request within a callback waits for itself | `callbacks` only store and push | among the scenarios, `processing::a_callback_may_wait_for_the_broker_on_its_own_channel` |
 //! | a heartbeat of 1 spins, one of 0 disconnects; 60 s is the default | `open` refuses them; 6 s | `tests/open.rs`, `loss::a_dead_peer_is_noticed_within_15_s_by_default` |
+//! | it takes 8 from the limit of a frame's size, whatever that is | `open` refuses a limit under 4,096 | `tests/fake_broker.rs`: `a_limit_of_frames_that_amqprs_cannot_keep_is_refused` |
 //! | no limit of time to connect | `open` | `tests/open.rs` and `tests/tls.rs`: `a_silent_peer_is_given_up_in_time` |
 //! | it panics on long names, bad files, and without a provider of cryptography | checked names, `open`, `tls` | `requests::names_of_any_sort_are_taken`, `tests/tls.rs`: `files_that_cannot_be_used_are_named` |
 //! | a header that comes twice costs the connection | tables are maps | `publishing::a_header_that_is_set_twice_is_sent_once` |
@@ -65,6 +66,8 @@
 //! - With TLS a channel of each connection is taken, on which the broker is asked for an answer
 //!   when nothing else is sent: amqprs does not flush, and what it sent last could lie in TLS.
 //! - Certificates that are revoked are not known to be.
+//! - A broker that sets no limit to the size of frames (`frame_max = 0`) is refused, since amqprs
+//!   cannot do without one.
 //! - `connection.blocked` is never announced, since amqprs does not ask for it: while the broker
 //!   blocks, publishes wait without a word.
 //! - Up to 8,192 messages of any size wait in amqprs' own queue on each connection, beyond those

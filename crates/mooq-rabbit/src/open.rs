@@ -23,6 +23,9 @@ use crate::unusable::Unusable;
 /// so that with 1 it sends without a pause, and with 0 it disconnects at once.
 const LEAST_HEARTBEAT_SECONDS: u16 = 2;
 
+/// The smallest limit to the size of frames that AMQP allows.
+const LEAST_FRAME_MAX: u32 = 4096;
+
 /// After how long a close without a word means that the login was refused.
 ///
 /// RabbitMQ says why it refuses a login only to clients that announce they understand it, which
@@ -177,6 +180,22 @@ impl Attempt<'_> {
         if heartbeat < LEAST_HEARTBEAT_SECONDS {
             let what = format!("it asks for a heartbeat of {heartbeat} s, and 2 s is the least");
             return Err(self.unreachable(&what));
+        }
+        // amqprs takes what the broker says, and cuts bodies to this less 8 bytes.
+        match connection.frame_max() {
+            0 => {
+                return Err(self.unreachable(
+                    "it sets no limit to the size of frames (frame_max is 0), which AMQP allows \
+                     but amqprs cannot do",
+                ));
+            }
+            bytes @ 1..LEAST_FRAME_MAX => {
+                return Err(self.unreachable(&format!(
+                    "it asks for frames of at most {bytes} bytes, and {LEAST_FRAME_MAX} is the \
+                     least that AMQP allows"
+                )));
+            }
+            LEAST_FRAME_MAX.. => {}
         }
         let (sender, events) = mailbox();
         let channel_max = connection.channel_max();

@@ -154,6 +154,26 @@ impl Broker {
     }
 }
 
+/// amqprs would take 8 from it, and panic over the first publish.
+#[tokio::test]
+async fn a_limit_of_frames_that_amqprs_cannot_keep_is_refused() {
+    for (frame_max, said) in [(0, "frame_max is 0"), (7, "7 bytes"), (4095, "4095 bytes")] {
+        let listener = Listener::new().await;
+        let (opened, mut broker) = listener.open(frame_max).await;
+        let err = opened.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+        assert!(err.to_string().contains(said), "{err}");
+        assert!(
+            err.to_string().contains(&listener.endpoint.address()),
+            "{err}"
+        );
+        soon(broker.expect(CLOSE)).await;
+    }
+    let listener = Listener::new().await;
+    let (opened, _broker) = listener.open(4096).await;
+    opened.unwrap();
+}
+
 /// The writer lives on, sends heartbeats, and so the broker would keep all that is consumed from.
 #[tokio::test]
 async fn a_connection_is_closed_though_amqprs_reader_has_panicked() {
