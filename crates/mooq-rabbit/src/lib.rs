@@ -45,7 +45,7 @@
 //! | a header that comes twice costs the connection | tables are maps | `publishing::a_header_that_is_set_twice_is_sent_once` |
 //! | a header that it cannot read costs every connection | `reading` says so | `poison::a_message_that_ends_every_connection_is_said_to` |
 //! | TLS is not flushed | `flush` | `tls::what_tls_holds_back_is_pushed_out` |
-//! | it panics when it is dropped outside of tokio, and the last drop closes live channels | `connection` | `closing::handles_may_be_dropped_outside_of_a_runtime`, `closing::the_last_handle_closes_the_connection` |
+//! | it panics when it is dropped outside of tokio, and the last drop closes live channels | `connection`, `open` | `closing::handles_may_be_dropped_outside_of_a_runtime`, `tests/fake_broker.rs`: `an_attempt_may_be_dropped_outside_of_a_runtime`, `closing::the_last_handle_closes_the_connection` |
 //! | its reader panics, its writer lives on, and a close then says nothing | `connection` drops it | `tests/fake_broker.rs`: `a_connection_is_closed_though_amqprs_reader_has_panicked` |
 //! | URLs are not decoded | mooq-core parses them | `opening::credentials_and_virtual_hosts_are_percent_decoded` |
 //! | errors are texts | reasons are stored, TLS is tried again | `requests::the_reason_of_a_close_reaches_every_caller`, `tests/tls.rs` |

@@ -10,6 +10,7 @@ use amqprs::security::SecurityCredentials;
 use mooq_core::mailbox::mailbox;
 use mooq_core::{CloseReason, Endpoint, Error, ErrorKind, OpenedConnection, Result, Scheme};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
@@ -128,9 +129,7 @@ impl Attempt<'_> {
         // In a task of its own: amqprs panics on some answers that are not AMQP, and the only
         // moment at which its future may be dropped is before the connection is open, since it
         // knows no limit of time itself.
-        let opening = AbortOnDrop(tokio::spawn(
-            async move { Connection::open(&arguments).await },
-        ));
+        let opening = AbortOnDrop::spawn(async move { Connection::open(&arguments).await });
         match timeout_at(self.deadline, opening).await {
             Ok(Ok(Ok(connection))) => Ok(connection),
             Ok(Ok(Err(error))) => {
@@ -284,7 +283,21 @@ fn close_reason(text: &str) -> Option<CloseReason> {
 }
 
 /// A task that ends with the future that waits for it.
-struct AbortOnDrop<T>(JoinHandle<T>);
+struct AbortOnDrop<T> {
+    /// Taken only by the drop.
+    task: Option<JoinHandle<T>>,
+    runtime: Handle,
+}
+
+impl<T: Send + 'static> AbortOnDrop<T> {
+    fn spawn(future: impl Future<Output = T> + Send + 'static) -> Self {
+        let runtime = Handle::current();
+        Self {
+            task: Some(runtime.spawn(future)),
+            runtime,
+        }
+    }
+}
 
 impl<T> Future for AbortOnDrop<T> {
     type Output = Result<T, JoinError>;
@@ -293,13 +306,22 @@ impl<T> Future for AbortOnDrop<T> {
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(cx)
+        match &mut self.task {
+            Some(task) => std::pin::Pin::new(task).poll(cx),
+            None => std::task::Poll::Pending,
+        }
     }
 }
 
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // If it has ended, this drops a connection of amqprs, which panics where there is no
+            // runtime.
+            let _entered = self.runtime.enter();
+            drop(task);
+        }
     }
 }
 

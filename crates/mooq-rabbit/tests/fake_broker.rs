@@ -8,6 +8,7 @@
     reason = "all of this is a test, the functions beside it too"
 )]
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use mooq_core::{
 use mooq_rabbit::RabbitTransport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle};
 
 /// Class and method.
 type Method = (u16, u16);
@@ -77,6 +78,17 @@ impl Listener {
     async fn accept(&self) -> Broker {
         self.listener.accept().await.unwrap();
         Broker(self.listener.accept().await.unwrap().0)
+    }
+
+    /// The same, and `attempt` gets no further than that.
+    async fn accept_from<F: Future<Output: Debug> + Unpin>(&self, attempt: &mut F) -> Broker {
+        soon(async {
+            tokio::select! {
+                broker = self.accept() => broker,
+                opened = attempt => panic!("{opened:?}"),
+            }
+        })
+        .await
     }
 
     /// What comes of opening a connection with a broker that wants `frame_max`, and the broker.
@@ -152,6 +164,29 @@ impl Broker {
         self.expect(OPEN).await;
         self.send(0, OPEN_OK, b"\0").await;
     }
+}
+
+/// amqprs' connection, which is open already, spawns a task as it is dropped.
+#[test]
+fn an_attempt_may_be_dropped_outside_of_a_runtime() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let listener = runtime.block_on(Listener::new());
+    let mut attempt = RabbitTransport.open(&listener.endpoint);
+    let mut broker = runtime.block_on(async {
+        let mut broker = listener.accept_from(&mut attempt).await;
+        soon(broker.log_in(FRAME_MAX)).await;
+        // The task that opens the connection has ended once amqprs' reader and writer are there.
+        let metrics = Handle::current().metrics();
+        soon(async {
+            while metrics.num_alive_tasks() != 2 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        broker
+    });
+    drop(attempt);
+    runtime.block_on(soon(broker.expect(CLOSE)));
 }
 
 /// amqprs would take 8 from it, and panic over the first publish.
