@@ -139,7 +139,10 @@ impl Attempt<'_> {
                     None => self.refused(error, after),
                 })
             }
-            Ok(Err(panic)) => Err(self.error("its answer is not AMQP 0-9-1", panic)),
+            Ok(Err(ended)) if ended.is_panic() => {
+                Err(self.error("its answer is not AMQP 0-9-1", ended))
+            }
+            Ok(Err(ended)) => Err(self.error("the runtime shut down meanwhile", ended)),
             Err(elapsed) => Err(self.timed_out("finish the handshake", elapsed)),
         }
     }

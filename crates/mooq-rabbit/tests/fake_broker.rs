@@ -189,6 +189,19 @@ fn an_attempt_may_be_dropped_outside_of_a_runtime() {
     runtime.block_on(soon(broker.expect(CLOSE)));
 }
 
+#[test]
+fn a_runtime_that_ends_during_an_attempt_is_not_the_brokers_fault() {
+    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let listener = first.block_on(Listener::new());
+    let mut attempt = RabbitTransport.open(&listener.endpoint);
+    let _broker = first.block_on(listener.accept_from(&mut attempt));
+    drop(first);
+    let err = runtime().block_on(soon(attempt)).unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+    assert!(err.to_string().contains("the runtime shut down"), "{err}");
+}
+
 /// amqprs would take 8 from it, and panic over the first publish.
 #[tokio::test]
 async fn a_limit_of_frames_that_amqprs_cannot_keep_is_refused() {
