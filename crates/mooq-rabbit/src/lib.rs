@@ -70,6 +70,9 @@
 //!   cannot do without one.
 //! - `connection.blocked` is never announced, since amqprs does not ask for it: while the broker
 //!   blocks, publishes wait without a word.
+//! - What the broker delivers is read at once and kept until it is taken. Prefetch bounds that, but
+//!   not for a consumer without acknowledgements: one that is slower than the broker fills the
+//!   memory.
 //! - Up to 8,192 messages of any size wait in amqprs' own queue on each connection, beyond those
 //!   that a channel's queue holds.
 //! - A connection on which the broker has closed 1,500 channels ends with `ConnectionLost`, since
