@@ -76,8 +76,11 @@
 //! - Up to 8,192 messages of any size wait in amqprs' own queue on each connection, beyond those
 //!   that a channel's queue holds.
 //! - A connection on which the broker has closed 1,500 channels ends with `ConnectionLost`, since
-//!   amqprs never uses their numbers again, and another one takes its place. It ends in good order:
-//!   what it took before is sent, and confirms of it are waited for, up to 5 s.
+//!   amqprs never uses their numbers again, and another one takes its place. It ends as by a close,
+//!   within 10 s.
+//! - A close sends what was taken before, and waits up to 5 s for confirms of it. A connection's
+//!   waits no longer than 1 s for the answer to a request that nobody waits for any more: what is
+//!   behind that is not sent.
 //! - The order of deliveries is the broker's within each consumer; between consumers of one
 //!   channel it is kept only roughly.
 //! - A message with a header whose text is not UTF-8 ends the connection (amqprs cannot read it),
