@@ -2,7 +2,8 @@
 //!
 //! A mailbox belongs to no async runtime. Sending never waits and never blocks for long: what
 //! bounds a mailbox is the protocol (prefetch for deliveries, publishes in flight for confirms).
-//! Receiving takes everything that waits in one go, so that a burst costs one lock.
+//! Nothing bounds deliveries that need no acknowledgement. Receiving takes everything that waits in
+//! one go, so that a burst costs one lock.
 //!
 //! ```
 //! use std::collections::VecDeque;

@@ -10,8 +10,8 @@
 //!    either happens in full or not at all, and the channel stays usable.
 //! 3. **An end.** When a channel or connection is gone, every waiting call fails with the stored
 //!    reason, and [`ChannelEvent::Closed`] or [`ConnectionEvent::Closed`] is the mailbox's last
-//!    event. A transport does not time anything out by itself once it is connected: deadlines
-//!    are the caller's.
+//!    event. A transport does not time calls out by itself once it is connected: deadlines are the
+//!    caller's. It may limit how long a close waits for what came before it, as for late confirms.
 
 use std::fmt;
 use std::future::Future;

@@ -52,13 +52,14 @@ impl Confirms {
         let Confirmed { up_to, beyond } = &mut *confirmed;
         if multiple {
             *up_to = sequence.max(*up_to);
-            *beyond = beyond.split_off(&(*up_to + 1));
+            beyond.retain(|confirmed| confirmed > up_to);
         } else if sequence > *up_to {
             beyond.insert(sequence);
         }
-        while beyond.first() == Some(&(*up_to + 1)) {
-            beyond.pop_first();
-            *up_to += 1;
+        while let Some(next) = up_to.checked_add(1)
+            && beyond.remove(&next)
+        {
+            *up_to = next;
         }
         drop(confirmed);
         self.progress.notify_waiters();
@@ -111,6 +112,16 @@ mod tests {
         }
         confirms.confirm(4, false);
         assert!(all.now_or_never().is_some());
+        assert!(confirms.lock().beyond.is_empty());
+    }
+
+    #[test]
+    fn the_highest_number_there_is_is_one_too() {
+        let confirms = published(1);
+        for (sequence, multiple) in [(u64::MAX - 1, true), (u64::MAX, false), (u64::MAX, true)] {
+            confirms.confirm(sequence, multiple);
+        }
+        assert!(confirms.all().now_or_never().is_some());
         assert!(confirms.lock().beyond.is_empty());
     }
 

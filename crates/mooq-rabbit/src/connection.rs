@@ -79,14 +79,20 @@ impl TransportConnection for RabbitConnection {
         let (reply, answer) = oneshot::channel();
         let link = Arc::clone(&self.link);
         self.link.runtime.spawn(async move {
+            let opened = tokio::select! {
+                biased;
+                opened = link.open_channel() => opened,
+                // A writer that is stuck in the socket can keep the answer away for ever, and this
+                // task would keep the connection. What the drop kills is dead by now.
+                reason = link.session.dead() => Err(reason),
+            };
             // A channel that nobody waits for any more closes as it is dropped.
-            let _ = reply.send(link.open_channel().await);
+            let _ = reply.send(opened);
         });
-        tokio::select! {
-            biased;
-            Ok(opened) = answer => opened,
-            // A writer that is stuck in the socket can keep the answer away for ever.
-            reason = session.dead() => Err(reason),
+        match answer.await {
+            Ok(opened) => opened,
+            // The task is gone where the runtime has shut down, and with it the connection.
+            Err(_) => Err(session.dead().await),
         }
     }
 
@@ -200,17 +206,14 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else {
-            return;
-        };
         self.session.set_closing(self.session.closed_here());
         // amqprs spawns a task when its connection is dropped, and panics where there is no
         // runtime; this drop may happen anywhere.
         let _entered = self.runtime.enter();
-        self.runtime.spawn(async move {
-            // The error is the one that is ignored above.
-            let _ = connection.close().await;
-        });
+        // That task says goodbye and waits for no answer. `close` would first ask amqprs' reader,
+        // and say nothing if that has panicked: the writer would keep the connection, and the
+        // broker its consumers, for as long as heartbeats are sent.
+        drop(self.connection.take());
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Every short string that goes out was checked to be at most 255 bytes (amqprs panics on longer
 //! ones), every table is a sorted map without duplicates (amqprs would count a duplicate key
-//! twice, and the broker close the connection with 541), and no request asks for no answer.
+//! twice, and the broker close the connection with 541), and every request asks for an answer, for
+//! `channel` to change where none is wanted.
 
 use std::sync::Arc;
 

@@ -56,8 +56,11 @@ pub(crate) async fn flush(connection: Connection, session: Arc<Session>) {
         if session.take_number().is_err() {
             return;
         }
+        let opened = connection.open_channel(None).await;
+        // It closes when nobody holds it any more, which the channel does not, nor must this.
+        drop(connection);
         // It fails only with the connection, as what follows.
-        let Ok(channel) = connection.open_channel(None).await else {
+        let Ok(channel) = opened else {
             return;
         };
         loop {

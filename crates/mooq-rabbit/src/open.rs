@@ -10,6 +10,7 @@ use amqprs::security::SecurityCredentials;
 use mooq_core::mailbox::mailbox;
 use mooq_core::{CloseReason, Endpoint, Error, ErrorKind, OpenedConnection, Result, Scheme};
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::{Instant, timeout_at};
 
@@ -23,12 +24,18 @@ use crate::unusable::Unusable;
 /// so that with 1 it sends without a pause, and with 0 it disconnects at once.
 const LEAST_HEARTBEAT_SECONDS: u16 = 2;
 
+/// The smallest limit to the size of frames that AMQP allows.
+const LEAST_FRAME_MAX: u32 = 4096;
+
 /// After how long a close without a word means that the login was refused.
 ///
 /// RabbitMQ says why it refuses a login only to clients that announce they understand it, which
 /// amqprs does not. From others it keeps the close back for 3 seconds. A peer that closes earlier
 /// has some other reason.
 const SILENT_REFUSAL: Duration = Duration::from_secs(2);
+
+/// amqprs' text for the end of the stream between two frames, which is no error of the network.
+const HUNG_UP: &str = "peer shutdown";
 
 pub(crate) async fn open(endpoint: &Endpoint) -> Result<OpenedConnection> {
     // A time too long to add is no limit that anyone would see the end of.
@@ -122,9 +129,7 @@ impl Attempt<'_> {
         // In a task of its own: amqprs panics on some answers that are not AMQP, and the only
         // moment at which its future may be dropped is before the connection is open, since it
         // knows no limit of time itself.
-        let opening = AbortOnDrop(tokio::spawn(
-            async move { Connection::open(&arguments).await },
-        ));
+        let opening = AbortOnDrop::spawn(async move { Connection::open(&arguments).await });
         match timeout_at(self.deadline, opening).await {
             Ok(Ok(Ok(connection))) => Ok(connection),
             Ok(Ok(Err(error))) => {
@@ -134,7 +139,10 @@ impl Attempt<'_> {
                     None => self.refused(error, after),
                 })
             }
-            Ok(Err(panic)) => Err(self.error("its answer is not AMQP 0-9-1", panic)),
+            Ok(Err(ended)) if ended.is_panic() => {
+                Err(self.error("its answer is not AMQP 0-9-1", ended))
+            }
+            Ok(Err(ended)) => Err(self.error("the runtime shut down meanwhile", ended)),
             Err(elapsed) => Err(self.timed_out("finish the handshake", elapsed)),
         }
     }
@@ -175,6 +183,22 @@ impl Attempt<'_> {
             let what = format!("it asks for a heartbeat of {heartbeat} s, and 2 s is the least");
             return Err(self.unreachable(&what));
         }
+        // amqprs takes what the broker says, and cuts bodies to this less 8 bytes.
+        match connection.frame_max() {
+            0 => {
+                return Err(self.unreachable(
+                    "it sets no limit to the size of frames (frame_max is 0), which AMQP allows \
+                     but amqprs cannot do",
+                ));
+            }
+            bytes @ 1..LEAST_FRAME_MAX => {
+                return Err(self.unreachable(&format!(
+                    "it asks for frames of at most {bytes} bytes, and {LEAST_FRAME_MAX} is the \
+                     least that AMQP allows"
+                )));
+            }
+            LEAST_FRAME_MAX.. => {}
+        }
         let (sender, events) = mailbox();
         let channel_max = connection.channel_max();
         let session = Arc::new(Session::new(self.endpoint, sender, channel_max));
@@ -202,12 +226,13 @@ impl Attempt<'_> {
 
     /// What an error of amqprs during the login means.
     fn refused(&self, error: AmqprsError, after: Duration) -> Error {
+        let kept_back = after >= SILENT_REFUSAL;
         match &error {
             AmqprsError::ConnectionOpenError(text) => match close_reason(text) {
                 Some(reason) => Error::connection_refused(&self.address, reason),
                 None => self.error("its answer is not what AMQP 0-9-1 asks for", error),
             },
-            AmqprsError::NetworkError(_) if after >= SILENT_REFUSAL => Error::connection(
+            AmqprsError::NetworkError(text) if kept_back && text == HUNG_UP => Error::connection(
                 ErrorKind::AuthenticationFailed,
                 format!(
                     "{} hung up {:.1} s into the login without a word, which is what RabbitMQ \
@@ -261,7 +286,21 @@ fn close_reason(text: &str) -> Option<CloseReason> {
 }
 
 /// A task that ends with the future that waits for it.
-struct AbortOnDrop<T>(JoinHandle<T>);
+struct AbortOnDrop<T> {
+    /// Taken only by the drop.
+    task: Option<JoinHandle<T>>,
+    runtime: Handle,
+}
+
+impl<T: Send + 'static> AbortOnDrop<T> {
+    fn spawn(future: impl Future<Output = T> + Send + 'static) -> Self {
+        let runtime = Handle::current();
+        Self {
+            task: Some(runtime.spawn(future)),
+            runtime,
+        }
+    }
+}
 
 impl<T> Future for AbortOnDrop<T> {
     type Output = Result<T, JoinError>;
@@ -270,13 +309,22 @@ impl<T> Future for AbortOnDrop<T> {
         mut self: std::pin::Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Self::Output> {
-        std::pin::Pin::new(&mut self.0).poll(cx)
+        match &mut self.task {
+            Some(task) => std::pin::Pin::new(task).poll(cx),
+            None => std::task::Poll::Pending,
+        }
     }
 }
 
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
-        self.0.abort();
+        if let Some(task) = self.task.take() {
+            task.abort();
+            // If it has ended, this drops a connection of amqprs, which panics where there is no
+            // runtime.
+            let _entered = self.runtime.enter();
+            drop(task);
+        }
     }
 }
 
@@ -315,7 +363,7 @@ mod tests {
             tls: None,
             deadline: Instant::now(),
         };
-        let hung_up = || AmqprsError::NetworkError("peer shutdown".into());
+        let hung_up = || AmqprsError::NetworkError(HUNG_UP.into());
 
         let late = attempt.refused(hung_up(), Duration::from_secs(3));
         assert_eq!(late.kind(), ErrorKind::AuthenticationFailed);
@@ -325,5 +373,15 @@ mod tests {
 
         let early = attempt.refused(hung_up(), Duration::from_millis(5));
         assert_eq!(early.kind(), ErrorKind::BrokerConnectionError);
+
+        for text in [
+            "network io error: Connection reset by peer (os error 104)",
+            "network io error: Connection timed out (os error 110)",
+            "connection interrupted",
+        ] {
+            let error = AmqprsError::NetworkError(text.into());
+            let late = attempt.refused(error, Duration::from_secs(3));
+            assert_eq!(late.kind(), ErrorKind::BrokerConnectionError, "{late}");
+        }
     }
 }

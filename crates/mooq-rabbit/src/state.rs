@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mooq_core::mailbox::Sender;
@@ -32,8 +32,10 @@ pub(crate) struct ChannelState {
     pub(crate) confirms: Confirms,
     /// `channel.close` is being sent, or has been.
     closing: AtomicBool,
-    /// The channel performs a call that nobody waits for any more.
-    forsaken: watch::Sender<bool>,
+    /// How many calls nobody waited for any more, so far.
+    forsaken_calls: AtomicU64,
+    /// Which of them the channel performs, if it does.
+    forsaken: watch::Sender<Option<u64>>,
     /// Why the channel ended, once its last event is sent.
     ended: watch::Sender<Option<Error>>,
 }
@@ -48,7 +50,8 @@ impl ChannelState {
             consumers: Consumers::default(),
             confirms: Confirms::default(),
             closing: AtomicBool::new(false),
-            forsaken: watch::Sender::new(false),
+            forsaken_calls: AtomicU64::new(0),
+            forsaken: watch::Sender::new(None),
             ended: watch::Sender::new(None),
         }
     }
@@ -110,9 +113,10 @@ impl ChannelState {
 
     /// Sees a call through that nobody waits for any more.
     pub(crate) async fn forsaken<T>(&self, call: impl Future<Output = T>) -> T {
-        self.forsaken.send_replace(true);
+        let number = self.forsaken_calls.fetch_add(1, Ordering::Relaxed);
+        self.forsaken.send_replace(Some(number));
         let answer = call.await;
-        self.forsaken.send_replace(false);
+        self.forsaken.send_replace(None);
         answer
     }
 
@@ -122,8 +126,10 @@ impl ChannelState {
         let mut forsaken = self.forsaken.subscribe();
         let forsaken = async {
             // This state owns the sender.
-            while forsaken.wait_for(|forsaken| *forsaken).await.is_ok() {
-                let answered = forsaken.wait_for(|forsaken| !*forsaken);
+            while let Ok(call) = forsaken.wait_for(Option::is_some).await.map(|call| *call) {
+                // Each call has its own time: the next one may be there before this one is seen to
+                // be answered.
+                let answered = forsaken.wait_for(|now| *now != call);
                 if timeout(GRACE, answered).await.is_err() {
                     break;
                 }
@@ -153,4 +159,46 @@ fn broke_down() -> Error {
         ErrorKind::ConnectionLost,
         "the channel's task ended without a reason",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt;
+    use mooq_core::mailbox::mailbox;
+    use tokio::sync::oneshot;
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn state() -> ChannelState {
+        let endpoint = "amqp://rabbit".parse().unwrap();
+        let session = Session::new(&endpoint, mailbox().0, 0);
+        ChannelState::new(Queue::default(), Arc::new(session), mailbox().0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_close_gives_each_forsaken_call_its_own_time() {
+        let state = state();
+        let (first, first_answer) = oneshot::channel();
+        let (_second, second_answer) = oneshot::channel::<()>();
+        let mut calls = pin!(async {
+            state.forsaken(first_answer).await.unwrap();
+            state.forsaken(second_answer).await
+        });
+        let mut close = pin!(state.ended_or_forsaken());
+        assert!(calls.as_mut().now_or_never().is_none());
+        assert!(close.as_mut().now_or_never().is_none());
+
+        advance(GRACE * 3 / 4).await;
+        first.send(()).unwrap();
+        // Within one poll the first is answered and the second begun.
+        assert!(calls.as_mut().now_or_never().is_none());
+        assert!(close.as_mut().now_or_never().is_none());
+        advance(GRACE * 3 / 4).await;
+        assert!(close.as_mut().now_or_never().is_none(), "the second's time");
+        advance(GRACE / 2).await;
+        assert!(close.now_or_never().is_some(), "it is up");
+    }
 }

@@ -5,12 +5,12 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use mooq_core::mailbox::Receiver;
 use mooq_core::{
-    ChannelEvent, ConnectionEvent, Consume, DeliveryMode, Error, ErrorKind, ErrorScope,
+    ChannelEvent, ConnectionEvent, Consume, DeliveryMode, Endpoint, Error, ErrorKind, ErrorScope,
     OpenedChannel, Properties, Publish, QueueDeclare, QueueName,
 };
 use tokio::runtime::Builder;
 
-use crate::broker::{Broker, Channel, Connection, name, soon, to_exchange, to_queue};
+use crate::broker::{Broker, Channel, Connection, TLS_PORT, name, soon, to_exchange, to_queue};
 use crate::proxy::Proxy;
 
 pub(crate) async fn a_closed_channel_says_so(broker: &Broker) {
@@ -107,8 +107,16 @@ async fn until_connections(broker: &Broker, count: usize) {
 }
 
 pub(crate) async fn the_last_handle_closes_the_connection(broker: &Broker) {
+    let with_tls = broker.tls_endpoint(TLS_PORT).await;
+    for endpoint in [&broker.endpoint, &with_tls] {
+        the_last_handle_closes(broker, endpoint).await;
+    }
+}
+
+async fn the_last_handle_closes(broker: &Broker, endpoint: &Endpoint) {
     until_connections(broker, 0).await;
-    let (mut connection, mut channel) = broker.channel().await;
+    let mut connection = Connection::open(endpoint).await;
+    let mut channel = connection.channel().await;
     let metrics = tokio::runtime::Handle::current().metrics();
     let queue = channel.queue().await;
     drop(connection.connection);
