@@ -175,6 +175,10 @@ impl TransportConnection for Faulty<dyn TransportConnection> {
         self.inner.closed()
     }
 
+    fn frame_max(&self) -> u32 {
+        self.inner.frame_max()
+    }
+
     fn announces_blocked(&self) -> bool {
         self.inner.announces_blocked()
     }

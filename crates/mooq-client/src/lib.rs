@@ -25,6 +25,7 @@ mod deferred;
 mod delivery;
 #[cfg(test)]
 mod faulty;
+mod frame;
 mod lock;
 mod options;
 mod presence;

@@ -266,7 +266,8 @@ impl<T: ?Sized, C: Encode<T>> Publish<'_, T, C> {
     /// transport is full.
     ///
     /// # Errors
-    /// `Encode`, `InvalidName`; the channel's close, if it is closed; `DeadlineExceeded` if the
+    /// `Encode`, `InvalidName`; `InvalidArgument` if the headers do not fit in one of the broker's
+    /// frames, of 128 KiB usually; the channel's close, if it is closed; `DeadlineExceeded` if the
     /// transport stays full: the broker may still get the message.
     ///
     /// # Cancel safety
@@ -362,7 +363,8 @@ impl<T: ?Sized, C: Encode<T>> IntoFuture for Publish<'_, T, C> {
     /// # Errors
     /// `ExchangeNotFound`, `AccessRefused` and others as the broker closes the channel; `Nacked`;
     /// `Returned`, if it was mandatory; `ConnectionLost` before the confirm: the broker may have
-    /// the message; `DeadlineExceeded`: likewise; `Encode`, `InvalidName`.
+    /// the message; `DeadlineExceeded`: likewise; `Encode`, `InvalidName`; `InvalidArgument` if the
+    /// headers do not fit in one of the broker's frames.
     ///
     /// # Cancel safety
     /// The message is handed over when the await begins; dropping the future takes nothing back.

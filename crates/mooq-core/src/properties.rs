@@ -48,3 +48,32 @@ pub struct Properties {
     /// Deprecated in AMQP, carried for completeness.
     pub cluster_id: Option<ShortString>,
 }
+
+impl Properties {
+    /// How many bytes they take on the wire, the flags that say which are there among them (AMQP
+    /// 0-9-1, section 4.2.6.1).
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let texts = [
+            &self.content_type,
+            &self.content_encoding,
+            &self.correlation_id,
+            &self.reply_to,
+            &self.expiration,
+            &self.message_id,
+            &self.kind,
+            &self.user_id,
+            &self.app_id,
+            &self.cluster_id,
+        ];
+        let texts = texts.into_iter().flatten().map(|text| 1 + text.len());
+        let headers = match self.headers.is_empty() {
+            true => 0,
+            false => self.headers.encoded_len(),
+        };
+        let numbers = usize::from(self.delivery_mode.is_some())
+            + usize::from(self.priority.is_some())
+            + self.timestamp.map_or(0, |_| size_of::<u64>());
+        size_of::<u16>() + texts.sum::<usize>() + headers + numbers
+    }
+}

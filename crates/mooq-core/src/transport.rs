@@ -72,6 +72,11 @@ pub trait TransportConnection: fmt::Debug + Send + Sync {
     /// Why the connection is gone, as soon as that is known: perhaps before its last event.
     fn closed(&self) -> Option<Error>;
 
+    /// How many bytes a frame may have at most, as agreed with the broker (`frame_max` of
+    /// `connection.tune`). A method and the properties of a message are in one frame each, and cannot
+    /// be sent if they are larger; bodies are cut to it.
+    fn frame_max(&self) -> u32;
+
     /// Whether the broker's `connection.blocked` comes to be known. If not, an alarm is silence.
     fn announces_blocked(&self) -> bool;
 

@@ -58,6 +58,27 @@ pub enum FieldValue {
     Void,
 }
 
+/// The bytes of a long string's length, and of an array's and a table's.
+const LENGTH: usize = size_of::<u32>();
+
+impl FieldValue {
+    /// The bytes on the wire, the letter of its type among them.
+    fn encoded_len(&self) -> usize {
+        1 + match self {
+            Self::Void => 0,
+            Self::Bool(_) | Self::I8(_) | Self::U8(_) => 1,
+            Self::I16(_) | Self::U16(_) => 2,
+            Self::I32(_) | Self::U32(_) | Self::F32(_) => 4,
+            Self::I64(_) | Self::F64(_) | Self::Timestamp(_) => 8,
+            Self::Decimal(_) => 1 + 4,
+            Self::String(text) => LENGTH + text.len(),
+            Self::Bytes(bytes) => LENGTH + bytes.len(),
+            Self::Array(values) => LENGTH + values.iter().map(Self::encoded_len).sum::<usize>(),
+            Self::Table(table) => table.encoded_len(),
+        }
+    }
+}
+
 impl FieldValue {
     /// The value as an integer, whatever its width on the wire.
     #[must_use]
@@ -154,6 +175,15 @@ impl FieldTable {
     /// All entries in the order of their keys.
     pub fn iter(&self) -> btree_map::Iter<'_, ShortString, FieldValue> {
         self.0.iter()
+    }
+
+    /// How many bytes the table takes on the wire, its length among them (AMQP 0-9-1, section
+    /// 4.2.5.5).
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        let entries = self.0.iter();
+        let entries = entries.map(|(key, value)| 1 + key.len() + value.encoded_len());
+        LENGTH + entries.sum::<usize>()
     }
 
     /// How many entries there are.

@@ -29,10 +29,12 @@ const GOOD_ORDER: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct RabbitConnection {
     link: Arc<Link>,
+    frame_max: u32,
 }
 
 impl RabbitConnection {
     pub(crate) fn new(connection: Connection, session: Arc<Session>) -> Self {
+        let frame_max = connection.frame_max();
         let link = Arc::new(Link {
             connection: Some(connection.clone()),
             session: Arc::clone(&session),
@@ -45,7 +47,7 @@ impl RabbitConnection {
             tokio::spawn(flush(connection, Arc::clone(&session)));
         }
         tokio::spawn(end_channels(session, Arc::downgrade(&link)));
-        Self { link }
+        Self { link, frame_max }
     }
 }
 
@@ -53,6 +55,10 @@ impl RabbitConnection {
 impl TransportConnection for RabbitConnection {
     fn closed(&self) -> Option<Error> {
         self.link.session.reason()
+    }
+
+    fn frame_max(&self) -> u32 {
+        self.frame_max
     }
 
     fn announces_blocked(&self) -> bool {

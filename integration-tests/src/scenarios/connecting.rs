@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use mooq::{ConnectOptions, Error, ErrorKind, ErrorScope};
 
 use super::scenarios;
@@ -156,6 +157,22 @@ async fn many_channels_of_a_connection_work_side_by_side(fixture: Fixture) {
     assert_eq!(declared.message_count, 50);
 }
 
+async fn a_channel_more_than_the_broker_allows_is_refused_and_the_others_stay(fixture: Fixture) {
+    let conn = fixture.connect().await;
+    // RabbitMQ's default for channel_max.
+    let opening = (0..2_047).map(|_| conn.create_channel().into_future());
+    let mut channels = try_join_all(opening).await.unwrap();
+    let err = conn.create_channel().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotAllowed, "{err}");
+    assert_eq!(err.scope(), ErrorScope::Operation, "{err}");
+
+    assert!(conn.is_open());
+    let chan = channels.pop().unwrap();
+    chan.declare_queue(fixture.name("queue")).await.unwrap();
+    chan.close().await.unwrap();
+    conn.create_channel().await.unwrap();
+}
+
 fn expect_no_broker(err: Error, address: &str) {
     assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
     assert_eq!(err.scope(), ErrorScope::Connection);
@@ -185,4 +202,5 @@ scenarios! { connecting:
     a_missing_vhost_is_named_so,
     a_failed_attempt_leaves_the_broker_as_it_was,
     many_channels_of_a_connection_work_side_by_side,
+    a_channel_more_than_the_broker_allows_is_refused_and_the_others_stay,
 }

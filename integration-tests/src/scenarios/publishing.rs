@@ -349,6 +349,56 @@ async fn a_body_that_just_fills_its_frames_arrives_whole(fixture: Fixture) {
     }
 }
 
+async fn headers_that_just_fit_in_a_frame_arrive_and_larger_ones_are_refused(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    chan.declare_queue(&queue).await.unwrap();
+    // RabbitMQ's frames have 131,072 bytes: 8 of the frame, 12 of the content header, 20 of the
+    // usual properties, 14 around the text.
+    let most = "x".repeat(131_072 - 8 - 12 - 20 - 14);
+    let publish = |text: String| {
+        let publish = chan.publish("", "here").routing_key(&queue);
+        publish.header("text", text).into_future()
+    };
+    publish(most.clone()).await.unwrap();
+    let got = chan.get::<String>(&queue).await.unwrap();
+    let text = got.properties.headers.get("text").cloned();
+    assert!(text == Some(FieldValue::String(most.clone())));
+    got.ack().await.unwrap();
+
+    let err = publish(most + "x").await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{err}");
+    assert!(err.to_string().contains("131072"), "{err}");
+    assert_eq!(chan.unconfirmed(), 0);
+    assert_eq!(ready_in(&chan, &queue).await, 0);
+}
+
+async fn arguments_that_fit_in_no_frame_are_refused(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let [queue, exchange] = ["queue", "exchange"].map(|name| fixture.name(name));
+    let long = || "x".repeat(131_072);
+    let declare = chan.declare_queue(&queue).argument("text", long()).await;
+    let bind = chan
+        .bind_queue(&queue, "amq.headers", "")
+        .argument("text", long());
+    let register = chan
+        .register_producer(&exchange, "direct")
+        .argument("text", long());
+    let consume = chan.consume::<String>(&queue).argument("text", long());
+    for refused in [
+        declare.map(drop),
+        bind.await,
+        register.await.map(drop),
+        consume.await.map(drop),
+    ] {
+        let err = refused.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{err}");
+    }
+    // Nothing was asked of the broker, and nothing is lost.
+    assert!(conn.is_open());
+    chan.declare_queue(&queue).await.unwrap();
+}
+
 async fn an_empty_body_arrives_empty(fixture: Fixture) {
     assert!(round_trip(&fixture, &[]).await.is_empty());
 }
@@ -389,4 +439,6 @@ scenarios! { publishing:
     a_body_of_a_mebibyte_arrives_whole,
     a_body_that_just_fills_its_frames_arrives_whole,
     an_empty_body_arrives_empty,
+    headers_that_just_fit_in_a_frame_arrive_and_larger_ones_are_refused,
+    arguments_that_fit_in_no_frame_are_refused,
 }

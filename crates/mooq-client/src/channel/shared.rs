@@ -17,6 +17,7 @@ use super::driver::{Inlet, drive};
 use super::generation::{Generation, closed_here};
 use super::ledger::{Kept, Ledger};
 use crate::connection::Core;
+use crate::frame::check_properties;
 use crate::lock::lock;
 use crate::presence::{Presence, Present, Usable, not_connected};
 
@@ -96,6 +97,7 @@ impl ChannelShared {
     /// Hands a message to the transport, or keeps it until there is a generation to hand it to.
     /// Gives its ticket.
     pub(crate) fn publish(&self, mut publish: Publish, terms: Terms) -> Result<(u64, Handoff)> {
+        check_properties(&publish.message.properties, self.core.frame_max())?;
         let mut outgoing = self.outgoing();
         let Outgoing {
             ledger, generation, ..

@@ -8,6 +8,7 @@ use super::Channel;
 use super::generation::Source;
 use super::inbox::{Addressee, Inbox};
 use crate::deadline::within;
+use crate::frame::check_arguments;
 use crate::presence::Usable;
 
 /// A consumer's life with the broker. Dropped, it is cancelled, and the deliveries that wait in
@@ -46,6 +47,7 @@ impl Channel {
         callback: Option<Addressee>,
     ) -> Result<Subscription> {
         let shared = self.shared();
+        check_arguments(&consume.arguments, shared.core().frame_max())?;
         if consume.tag.is_empty() {
             consume.tag = shared.new_tag()?;
         }

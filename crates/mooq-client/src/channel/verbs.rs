@@ -4,17 +4,20 @@
 use futures_util::future::BoxFuture;
 use mooq_core::{
     Binding, BindingDestination, Error, ErrorKind, ErrorScope, ExchangeDeclare, ExchangeName,
-    QueueDeclare, QueueDeclared, QueueName, Result, TransportChannel,
+    FieldTable, QueueDeclare, QueueDeclared, QueueName, Result, TransportChannel,
 };
 
 use super::Channel;
 use crate::connection::Core;
 use crate::deadline::within;
+use crate::frame::check_arguments;
 use crate::recovery::Topology;
 
 /// What a verb is about. It may name queues as they were called before a loss.
 trait Subject: Clone {
     fn use_current_names(&mut self, core: &Core);
+
+    fn arguments(&self) -> Option<&FieldTable>;
 }
 
 impl Channel {
@@ -107,6 +110,9 @@ impl Channel {
         // A transport may answer at once, always: a loop of calls leaves other tasks their turn.
         tokio::task::consume_budget().await;
         let core = self.shared().core();
+        if let Some(arguments) = subject.arguments() {
+            check_arguments(arguments, core.frame_max())?;
+        }
         within(self.deadline(), what, async {
             let generation = self.shared().generation().await?;
             // Not before: a queue may have got a new name while this waited.
@@ -136,21 +142,37 @@ fn lost_just_then(what: &str, reason: Error) -> Error {
 
 impl Subject for ExchangeName {
     fn use_current_names(&mut self, _: &Core) {}
+
+    fn arguments(&self) -> Option<&FieldTable> {
+        None
+    }
 }
 
 impl Subject for ExchangeDeclare {
     fn use_current_names(&mut self, _: &Core) {}
+
+    fn arguments(&self) -> Option<&FieldTable> {
+        Some(&self.arguments)
+    }
 }
 
 impl Subject for QueueName {
     fn use_current_names(&mut self, core: &Core) {
         core.use_current_name(self);
     }
+
+    fn arguments(&self) -> Option<&FieldTable> {
+        None
+    }
 }
 
 impl Subject for QueueDeclare {
     fn use_current_names(&mut self, core: &Core) {
         core.use_current_name(&mut self.name);
+    }
+
+    fn arguments(&self) -> Option<&FieldTable> {
+        Some(&self.arguments)
     }
 }
 
@@ -159,5 +181,9 @@ impl Subject for Binding {
         if let BindingDestination::Queue(queue) = &mut self.destination {
             core.use_current_name(queue);
         }
+    }
+
+    fn arguments(&self) -> Option<&FieldTable> {
+        Some(&self.arguments)
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(crate) struct Core {
     buffer: Arc<Buffer>,
     /// Why the broker reads no publishes at present.
     blocked: Mutex<Option<String>>,
+    /// Of the link, or of the last one.
+    frame_max: AtomicU32,
     /// The user closes the connection.
     closing: watch::Sender<bool>,
     /// How the closing from this side went.
@@ -69,6 +71,7 @@ impl Core {
         let core = Self {
             transport,
             endpoints,
+            frame_max: AtomicU32::new(link.frame_max()),
             link: Present::new(Presence::There(link)),
             host: AtomicUsize::new(host),
             state: watch::Sender::new(ConnectionState::Connected),
@@ -149,7 +152,15 @@ impl Core {
     /// Opens a connection to endpoint number `host`.
     pub(crate) async fn open_link(&self, host: usize) -> Result<OpenedConnection> {
         self.host.store(host, Ordering::Relaxed);
-        open_link(&*self.transport, self.endpoint()).await
+        let opened = open_link(&*self.transport, self.endpoint()).await?;
+        let frame_max = opened.connection.frame_max();
+        self.frame_max.store(frame_max, Ordering::Relaxed);
+        Ok(opened)
+    }
+
+    /// How many bytes a frame may have.
+    pub(crate) fn frame_max(&self) -> u32 {
+        self.frame_max.load(Ordering::Relaxed)
     }
 
     /// The link is lost, and is to come back.

@@ -29,6 +29,9 @@ impl MemoryConnection {
     }
 }
 
+/// RabbitMQ's default for `frame_max`.
+const FRAME_MAX: u32 = 131_072;
+
 #[async_trait]
 impl TransportConnection for MemoryConnection {
     async fn open_channel(&self) -> Result<OpenedChannel> {
@@ -47,6 +50,10 @@ impl TransportConnection for MemoryConnection {
 
     fn closed(&self) -> Option<Error> {
         self.link.closed.get().cloned()
+    }
+
+    fn frame_max(&self) -> u32 {
+        FRAME_MAX
     }
 
     fn announces_blocked(&self) -> bool {

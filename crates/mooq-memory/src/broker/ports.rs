@@ -68,10 +68,12 @@ impl Ports {
         (closed, receiver)
     }
 
-    /// The lowest number that no channel of the connection has, and that `is_free` besides.
+    /// The lowest number up to `max` that no channel of the connection has, and that `is_free`
+    /// besides.
     pub(super) fn free_number(
         &self,
         id: ConnectionId,
+        max: u16,
         is_free: impl Fn(u16) -> bool,
     ) -> Option<u16> {
         let channels = &self.connections.get(&id)?.channels;
@@ -80,7 +82,7 @@ impl Ports {
                 .get(usize::from(number))
                 .is_some_and(Option::is_some)
         };
-        (1..=u16::MAX).find(|number| !is_open(*number) && is_free(*number))
+        (1..=max).find(|number| !is_open(*number) && is_free(*number))
     }
 
     pub(super) fn add_channel(

@@ -206,10 +206,14 @@ impl Shared {
         if connection_closed.get().is_some() {
             return Err(gone());
         }
+        let max = state.engine.channel_max();
         // A channel that was closed while the connection is held up is open to the engine yet.
         let State { ports, waiting, .. } = &mut *state;
         let is_free = |number| !waiting.contains_key(&(connection, number));
-        let number = ports.free_number(connection, is_free).ok_or_else(gone)?;
+        // Nobody asks the broker for more than was agreed, for that costs the connection.
+        let number = ports
+            .free_number(connection, max, is_free)
+            .ok_or_else(|| too_many_channels(max))?;
         // There before the channel, so that nothing that happens on it is lost.
         let port = state.ports.add_channel(connection, number);
         let (closed, events) = port.ok_or_else(gone)?;
@@ -425,4 +429,11 @@ pub(super) enum Refused {
     NotRunning,
     ByFault,
     ByBroker(CloseReason),
+}
+
+fn too_many_channels(max: u16) -> Error {
+    Error::new(
+        ErrorKind::NotAllowed,
+        format!("all {max} channels that the broker allows on a connection are in use"),
+    )
 }

@@ -223,6 +223,12 @@ impl Engine {
         engine
     }
 
+    /// How many channels a connection may have, as is agreed with each client.
+    #[must_use]
+    pub fn channel_max(&self) -> u16 {
+        self.options.channel_max
+    }
+
     /// Logs a client in: `connection.start-ok` to `connection.open-ok`.
     ///
     /// # Errors

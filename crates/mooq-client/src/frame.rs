@@ -1,0 +1,54 @@
+//! What must fit in one frame: RabbitMQ closes the connection over one that is larger (501).
+
+use mooq_core::{Error, ErrorKind, FieldTable, Properties, Result};
+
+/// The type, the channel, the size and the end (AMQP 0-9-1, section 4.2.3).
+const FRAME: usize = 8;
+
+/// What stands before the properties in a content header: class, weight and size of the body
+/// (section 4.2.6.1).
+const CONTENT_HEADER: usize = 12;
+
+/// The most that a method has beside its table: three short strings and some numbers.
+const METHOD: usize = 1_024;
+
+/// # Errors
+/// `InvalidArgument` if a message with these properties cannot be sent.
+pub(crate) fn check_properties(properties: &Properties, frame_max: u32) -> Result<()> {
+    // The others are short strings, and never too much.
+    if properties.headers.is_empty() {
+        return Ok(());
+    }
+    let size = properties.encoded_len();
+    check(
+        "the properties of the message",
+        size,
+        FRAME + CONTENT_HEADER,
+        frame_max,
+    )
+}
+
+/// # Errors
+/// `InvalidArgument` if no method with these arguments can be sent.
+pub(crate) fn check_arguments(arguments: &FieldTable, frame_max: u32) -> Result<()> {
+    check(
+        "the arguments",
+        arguments.encoded_len(),
+        FRAME + METHOD,
+        frame_max,
+    )
+}
+
+fn check(what: &str, size: usize, beside: usize, frame_max: u32) -> Result<()> {
+    let room = (frame_max as usize).saturating_sub(beside);
+    if size <= room {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::InvalidArgument,
+        format!(
+            "{what} take {size} bytes, and there is room for {room} in a frame of {frame_max}, \
+             which is the broker's frame_max"
+        ),
+    ))
+}
