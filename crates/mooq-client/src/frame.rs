@@ -1,4 +1,5 @@
-//! What must fit in one frame: RabbitMQ closes the connection over one that is larger (501).
+//! What must fit in one frame: RabbitMQ closes the connection over one that is larger (501). It lets
+//! 8 bytes more pass than was agreed, which is no promise.
 
 use mooq_core::{Error, ErrorKind, FieldTable, Properties, Result};
 

@@ -49,6 +49,7 @@ struct Toll {
 #[derive(Debug)]
 pub struct Soaked {
     seed: u64,
+    began: Instant,
     lasted: Duration,
     verdict: Verdict,
     tolls: BTreeMap<String, Toll>,
@@ -74,6 +75,7 @@ pub async fn soak(site: &Site, lasting: Duration, seed: u64) -> Soaked {
         }
         workload.record().prune();
         let strike = strikes[random.usize(..strikes.len())];
+        println!("{:>8.1?}: {strike:?}", began.elapsed());
         let (name, recovery) = match strike {
             Strike::Fault(fault) => {
                 let lasts = between(&mut random, LASTING);
@@ -107,6 +109,7 @@ pub async fn soak(site: &Site, lasting: Duration, seed: u64) -> Soaked {
     verdict.failures.extend(failures);
     Soaked {
         seed,
+        began,
         lasted: began.elapsed(),
         verdict,
         tolls,
@@ -198,7 +201,15 @@ impl Soaked {
         let slowest = self.tolls.values().map(|toll| toll.slowest).max();
         println!("slowest recovery {:.0?}", slowest.unwrap_or_default());
         for call in overdue {
-            println!("overdue: {call:?}");
+            let (due, ended) = call.due_and_ended();
+            println!(
+                "overdue: {} of {:?} ended after {:?}, {:.1?} from the beginning; held up for {:?} of it",
+                call.what,
+                call.limit,
+                call.took(),
+                ended - self.began,
+                timing.held_up(due, ended)
+            );
         }
         for number in &verdict.lost {
             println!("lost: message {number}");

@@ -55,6 +55,12 @@ impl Call {
         self.ended - self.began
     }
 
+    /// When it should have ended, and when it did.
+    #[must_use]
+    pub fn due_and_ended(&self) -> (Instant, Instant) {
+        (self.began + self.limit, self.ended)
+    }
+
     fn over(&self) -> Duration {
         self.took().saturating_sub(self.limit)
     }
@@ -73,8 +79,8 @@ impl Measured {
 
     fn overdue(&self) -> Vec<Call> {
         let overdue = self.late.iter().filter(|call| {
-            let deadline = call.began + call.limit;
-            call.over() > MARGIN + self.held_up(deadline, call.ended)
+            let (due, ended) = call.due_and_ended();
+            call.over() > MARGIN + self.held_up(due, ended)
         });
         overdue.copied().collect()
     }
