@@ -15,11 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use mooq::{Channel, Connection, Delivery, FailurePolicy, FieldValue, InMemoryBroker, Outcome};
+use mooq::{Channel, Connection, Delivery, FailurePolicy, InMemoryBroker, Outcome};
 use serde::{Deserialize, Serialize};
 
 /// How often a mail is tried.
-const TRIES: i64 = 3;
+const TRIES: u64 = 3;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Mail {
@@ -62,7 +62,7 @@ async fn handle(
 ) -> Result<Outcome, mooq::Error> {
     match send(&mail.msg) {
         Ok(()) => Ok(Outcome::Ack),
-        Err(_) if rejections(&mail) + 1 < TRIES => Ok(Outcome::Reject),
+        Err(_) if mail.death_count("mails") + 1 < TRIES => Ok(Outcome::Reject),
         Err(why) => {
             // Acknowledged only when the broker has it where it is put aside.
             let aside = chan.publish("", &mail.msg).routing_key("mails-failed");
@@ -70,23 +70,6 @@ async fn handle(
             Ok(Outcome::Ack)
         }
     }
-}
-
-/// How often the worker has rejected this mail before.
-fn rejections(mail: &Delivery<Mail>) -> i64 {
-    let Some(FieldValue::Array(deaths)) = mail.properties.headers.get("x-death") else {
-        return 0;
-    };
-    let is = |value: Option<&FieldValue>, text| value.and_then(FieldValue::as_str) == Some(text);
-    let counts = deaths.iter().filter_map(|death| match death {
-        FieldValue::Table(death)
-            if is(death.get("queue"), "mails") && is(death.get("reason"), "rejected") =>
-        {
-            death.get("count")?.as_i64()
-        }
-        _ => None,
-    });
-    counts.sum()
 }
 
 /// Sends one mail, and fails to send another.
@@ -130,7 +113,7 @@ mod tests {
     use std::sync::Mutex;
 
     use mooq::testing::TestBroker;
-    use mooq::{DeadLetterReason, InMemoryBroker};
+    use mooq::{DeadLetterReason, FieldValue, InMemoryBroker};
 
     use super::*;
 

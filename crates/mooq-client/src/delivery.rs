@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use mooq_core::in_flight::InFlight;
 use mooq_core::{
-    Error, ErrorKind, ExchangeName, Properties, QueueName, Result, RoutingKey, Settle, Settlement,
+    Error, ErrorKind, ExchangeName, FieldValue, Properties, QueueName, Result, RoutingKey, Settle,
+    Settlement,
 };
 
 use crate::channel::Source;
@@ -78,6 +79,35 @@ impl<T> Delivery<T> {
             properties: Arc::default(),
             settled_by: SettledBy::Nobody,
         }
+    }
+
+    /// How often the message was dead-lettered from `queue`, for whatever reason, by the broker's
+    /// count in the header [`x-death`](https://www.rabbitmq.com/docs/dlx#effects): with a queue that
+    /// it comes back from after a while, how often it was tried before.
+    ///
+    /// # Examples
+    /// ```
+    /// use mooq::{Delivery, Outcome};
+    ///
+    /// async fn handle(order: Delivery<String>) -> Outcome {
+    ///     let tries = order.death_count("orders") + 1;
+    ///     // …
+    ///     if tries < 3 { Outcome::Reject } else { Outcome::Ack }
+    /// }
+    /// # let _ = handle;
+    /// ```
+    #[must_use]
+    pub fn death_count(&self, queue: &str) -> u64 {
+        let Some(FieldValue::Array(deaths)) = self.properties.headers.get("x-death") else {
+            return 0;
+        };
+        let counts = deaths.iter().filter_map(|death| match death {
+            FieldValue::Table(death) if death.get("queue")?.as_str() == Some(queue) => {
+                death.get("count")?.as_i64()
+            }
+            _ => None,
+        });
+        counts.filter_map(|count| u64::try_from(count).ok()).sum()
     }
 
     /// `basic.ack`: it is done. Gives the message.

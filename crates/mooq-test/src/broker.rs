@@ -186,7 +186,8 @@ pub(crate) fn missing_feature(feature: &str) -> mooq_core::Error {
     mooq_core::Error::new(
         mooq_core::ErrorKind::InvalidArgument,
         format!(
-            "{} asks for what needs mooq's feature '{feature}', which is not compiled in",
+            "{} asks for what needs mooq's feature '{feature}', which is not compiled in: add it to \
+             mooq's features in [dev-dependencies]",
             crate::choice::VARIABLE
         ),
     )

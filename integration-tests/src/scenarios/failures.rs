@@ -7,6 +7,7 @@ use mooq::{Channel, Connection, Delivery, ErrorKind, FailurePolicy};
 
 use super::scenarios;
 use crate::Fixture;
+use crate::expect::LIMIT;
 use crate::steps::{Calls, fill, put, ready_in, record};
 
 async fn a_failed_callbacks_message_comes_once_more_and_is_then_rejected(fixture: Fixture) {
@@ -245,6 +246,28 @@ async fn expect_empty_once_closed(fixture: &Fixture, conn: &Connection, queue: &
     assert_eq!(ready_in(&chan, queue).await, 0);
 }
 
+async fn what_is_tried_again_later_tells_how_often_it_was(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let [work, later] = ["work", "later"].map(|name| fixture.name(name));
+    // What is rejected waits a moment, and comes back.
+    let declare = chan.declare_queue(&later).argument("x-message-ttl", 1);
+    let declare = declare.argument("x-dead-letter-exchange", "");
+    let declare = declare.argument("x-dead-letter-routing-key", work.as_str());
+    declare.await.unwrap();
+    let declare = chan.declare_queue(&work);
+    let declare = declare.argument("x-dead-letter-exchange", "");
+    let declare = declare.argument("x-dead-letter-routing-key", later.as_str());
+    declare.await.unwrap();
+    put(&chan, &work, "bad").await;
+    for tried in 0..3 {
+        let got = chan.get::<String>(&work).timeout(LIMIT).await.unwrap();
+        assert_eq!(got.death_count(&work), tried);
+        assert_eq!(got.death_count(&later), tried);
+        assert_eq!(got.death_count("another"), 0);
+        got.reject().await.unwrap();
+    }
+}
+
 scenarios! { failures:
     a_failed_callbacks_message_comes_once_more_and_is_then_rejected,
     a_callback_that_panics_is_caught_and_the_service_goes_on,
@@ -257,4 +280,5 @@ scenarios! { failures:
     requeue_keeps_a_body_that_does_not_decode_in_the_queue,
     a_rejected_message_goes_to_the_dead_letter_exchange,
     a_get_of_another_type_is_a_decode_error_and_the_message_rejected,
+    what_is_tried_again_later_tells_how_often_it_was,
 }

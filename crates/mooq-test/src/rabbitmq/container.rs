@@ -43,7 +43,13 @@ pub(crate) fn start() -> Result<Container> {
     match outcome.recv_timeout(LIMIT) {
         Ok(Ok(container)) => Ok(container),
         Ok(Err(err)) => Err(failed(&image, &err.to_string()).with_source(err)),
-        Err(_) => Err(failed(&image, &format!("it takes longer than {LIMIT:?}"))),
+        Err(_) => {
+            let why = format!(
+                "it does not answer within {LIMIT:?}. The image has to start RabbitMQ, with the \
+                 management plugin, by itself"
+            );
+            Err(failed(&image, &why))
+        }
     }
 }
 
