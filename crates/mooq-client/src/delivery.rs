@@ -107,7 +107,9 @@ impl<T> Delivery<T> {
             }
             _ => None,
         });
-        counts.filter_map(|count| u64::try_from(count).ok()).sum()
+        // Anybody may publish a message with such a header.
+        let counts = counts.filter_map(|count| u64::try_from(count).ok());
+        counts.fold(0, u64::saturating_add)
     }
 
     /// `basic.ack`: it is done. Gives the message.
@@ -207,5 +209,57 @@ impl Drop for Unsettled {
             );
             source.generation.give_back(self.delivery_tag);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mooq_core::FieldTable;
+
+    use super::*;
+
+    #[test]
+    fn deaths_are_counted_whatever_stands_in_the_header() {
+        let died = |queue: &str, count: FieldValue| {
+            let table = FieldTable::new().with("queue", queue).unwrap();
+            FieldValue::Table(table.with("count", count).unwrap())
+        };
+        let counted = |header: FieldValue| {
+            let mut delivery = Delivery::new(());
+            let headers = &mut Arc::make_mut(&mut delivery.properties).headers;
+            headers.insert("x-death".try_into().unwrap(), header);
+            delivery.death_count("q")
+        };
+        assert_eq!(Delivery::new(()).death_count("q"), 0);
+        let often = FieldValue::I64(i64::MAX);
+        for (deaths, count) in [
+            (
+                vec![
+                    died("q", 2.into()),
+                    died("other", 5.into()),
+                    died("q", 1.into()),
+                ],
+                3,
+            ),
+            (
+                vec![
+                    died("q", (-1).into()),
+                    died("q", "text".into()),
+                    FieldValue::Void,
+                ],
+                0,
+            ),
+            (
+                vec![
+                    died("q", often.clone()),
+                    died("q", often.clone()),
+                    died("q", often),
+                ],
+                u64::MAX,
+            ),
+        ] {
+            assert_eq!(counted(FieldValue::Array(deaths)), count);
+        }
+        assert_eq!(counted("no array".into()), 0);
     }
 }
