@@ -24,6 +24,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
 
+mod peer;
+
 /// Class and method.
 type Method = (u16, u16);
 
@@ -48,11 +50,11 @@ async fn soon<F: Future>(future: F) -> F::Output {
         .expect("it takes too long")
 }
 
-/// Waits until only `count` tasks are left.
+/// Waits until there are `count` tasks.
 async fn until_tasks(count: usize) {
     let metrics = Handle::current().metrics();
     soon(async {
-        while metrics.num_alive_tasks() > count {
+        while metrics.num_alive_tasks() != count {
             tokio::task::yield_now().await;
         }
     })
@@ -66,18 +68,13 @@ struct Listener {
 
 impl Listener {
     async fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut endpoint = Endpoint::default();
-        endpoint.host = "127.0.0.1".into();
-        endpoint.port = listener.local_addr().unwrap().port();
+        let (listener, mut endpoint) = peer::listen().await;
         endpoint.heartbeat = Duration::from_secs(2);
         Self { listener, endpoint }
     }
 
-    /// The second connection: the first only finds out whether something listens.
     async fn accept(&self) -> Broker {
-        self.listener.accept().await.unwrap();
-        Broker(self.listener.accept().await.unwrap().0)
+        Broker(peer::accept(&self.listener).await)
     }
 
     /// The same, and `attempt` gets no further than that.
@@ -176,13 +173,7 @@ fn an_attempt_may_be_dropped_outside_of_a_runtime() {
         let mut broker = listener.accept_from(&mut attempt).await;
         soon(broker.log_in(FRAME_MAX)).await;
         // The task that opens the connection has ended once amqprs' reader and writer are there.
-        let metrics = Handle::current().metrics();
-        soon(async {
-            while metrics.num_alive_tasks() != 2 {
-                tokio::task::yield_now().await;
-            }
-        })
-        .await;
+        until_tasks(2).await;
         broker
     });
     drop(attempt);

@@ -5,13 +5,16 @@
     reason = "all of this is a test, the functions beside it too"
 )]
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use mooq_core::{Endpoint, Error, ErrorKind, ErrorScope, Transport};
 use mooq_rabbit::RabbitTransport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket};
+
+use peer::accept;
+
+mod peer;
 
 const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 
@@ -19,25 +22,16 @@ async fn open(endpoint: &Endpoint) -> Error {
     RabbitTransport.open(endpoint).await.unwrap_err()
 }
 
-/// A listener on a free port, and an endpoint that leads to it.
+/// A listener, and an endpoint that leads to it.
 async fn peer() -> (TcpListener, Endpoint) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = endpoint(listener.local_addr().unwrap());
-    (listener, endpoint)
+    let (listener, endpoint) = peer::listen().await;
+    (listener, with_secret(endpoint))
 }
 
-fn endpoint(address: SocketAddr) -> Endpoint {
-    let mut endpoint = Endpoint::default();
-    endpoint.host = address.ip().to_string();
-    endpoint.port = address.port();
+/// What no error may tell is in it.
+fn with_secret(mut endpoint: Endpoint) -> Endpoint {
     endpoint.credentials.password = "hunter2".into();
     endpoint
-}
-
-/// The second connection: the first only finds out whether something listens.
-async fn accept(listener: &TcpListener) -> TcpStream {
-    listener.accept().await.unwrap();
-    listener.accept().await.unwrap().0
 }
 
 fn check(err: &Error, endpoint: &Endpoint) {
@@ -69,7 +63,7 @@ async fn a_refused_port_is_told_from_other_failures() {
     // Bound, so that nobody else listens there meanwhile.
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let endpoint = endpoint(nobody.local_addr().unwrap());
+    let endpoint = with_secret(peer::endpoint(nobody.local_addr().unwrap()));
     let err = open(&endpoint).await;
     check(&err, &endpoint);
     assert!(err.to_string().contains("refused"), "{err}");

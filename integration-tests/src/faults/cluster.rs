@@ -189,7 +189,8 @@ pub(super) async fn cluster_leader_killed(name: &'static str) {
         let (answering, confirmed) = tokio::join!(probe, first);
         let confirmed = confirmed.expect("publishes are confirmed again");
         let journal = workload.journal().since(mark);
-        let answering = answering.max(last_failure(&journal, confirmed).unwrap_or(killing));
+        let failure = last_failure(&journal, confirmed);
+        let answering = failure.map_or(answering, |at| answering.max(at));
         let took = confirmed.saturating_duration_since(answering);
         println!(
             "{name}, round {round}: first confirm {:?} after the kill, {took:?} after the cluster \

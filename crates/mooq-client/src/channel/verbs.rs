@@ -17,7 +17,9 @@ use crate::recovery::Topology;
 trait Subject: Clone {
     fn use_current_names(&mut self, core: &Core);
 
-    fn arguments(&self) -> Option<&FieldTable>;
+    fn arguments(&self) -> Option<&FieldTable> {
+        None
+    }
 }
 
 impl Channel {
@@ -142,10 +144,6 @@ fn lost_just_then(what: &str, reason: Error) -> Error {
 
 impl Subject for ExchangeName {
     fn use_current_names(&mut self, _: &Core) {}
-
-    fn arguments(&self) -> Option<&FieldTable> {
-        None
-    }
 }
 
 impl Subject for ExchangeDeclare {
@@ -159,10 +157,6 @@ impl Subject for ExchangeDeclare {
 impl Subject for QueueName {
     fn use_current_names(&mut self, core: &Core) {
         core.use_current_name(self);
-    }
-
-    fn arguments(&self) -> Option<&FieldTable> {
-        None
     }
 }
 

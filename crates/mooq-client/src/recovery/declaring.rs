@@ -37,10 +37,9 @@ pub(super) async fn everything(target: &Target) -> Result<Underway> {
     let (mut declared, staying) = {
         let topology = core.topology();
         let mut declared = topology.everything();
-        let all = std::mem::take(&mut declared.queues).into_iter();
-        let (staying, queues): (Vec<_>, Vec<_>) =
-            all.partition(|(_, declare)| topology.stays(declare));
-        declared.queues = queues;
+        let queues = &mut declared.queues;
+        let staying = queues.extract_if(.., |(_, declare)| topology.stays(declare));
+        let staying: Vec<_> = staying.collect();
         (declared, staying)
     };
     let names: HashSet<_> = staying.iter().map(|(name, _)| name.clone()).collect();

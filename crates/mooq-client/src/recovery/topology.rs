@@ -143,10 +143,14 @@ impl Topology {
         }
     }
 
+    fn goes_with_last_binding(&self, exchange: &ExchangeName) -> bool {
+        let made = self.exchanges.get(exchange);
+        made.is_some_and(|made| made.what.auto_delete)
+    }
+
     /// No binding from `source` is left: an auto-delete exchange goes with its last one.
     fn last_binding_gone(&mut self, source: &ExchangeName) {
-        let made = self.exchanges.get(source);
-        if made.is_some_and(|made| made.what.auto_delete) {
+        if self.goes_with_last_binding(source) {
             self.exchange_deleted(source);
         }
     }
@@ -210,15 +214,9 @@ impl Topology {
             if !seen.insert(destination.clone()) {
                 continue;
             }
-            for source in self.bindings.sources(&destination) {
-                if self
-                    .exchanges
-                    .get(source)
-                    .is_some_and(|made| made.what.auto_delete)
-                {
-                    left.push(BindingDestination::Exchange(source.clone()));
-                }
-            }
+            let sources = self.bindings.sources(&destination).cloned();
+            let going = sources.filter(|source| self.goes_with_last_binding(source));
+            left.extend(going.map(BindingDestination::Exchange));
             bindings.extend(self.bindings.to(&destination));
             if let BindingDestination::Exchange(name) = &destination {
                 exchanges.extend(self.exchanges.get(name).cloned());
@@ -236,17 +234,17 @@ impl Topology {
     }
 
     /// The exchanges, in order.
-    pub(crate) fn exchanges(&self) -> Vec<ExchangeDeclare> {
+    fn exchanges(&self) -> Vec<ExchangeDeclare> {
         in_order(self.exchanges.values().cloned())
     }
 
     /// The queues, by the names that they have now, in order.
-    pub(crate) fn queues(&self) -> Vec<(QueueName, QueueDeclare)> {
+    fn queues(&self) -> Vec<(QueueName, QueueDeclare)> {
         in_order(self.queues.iter().map(|(name, queue)| queue.named(name)))
     }
 
     /// The bindings, in order.
-    pub(crate) fn bindings(&self) -> Vec<Binding> {
+    fn bindings(&self) -> Vec<Binding> {
         in_order(self.bindings.all())
     }
 
