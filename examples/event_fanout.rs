@@ -108,7 +108,7 @@ async fn main() -> mooq::Result<()> {
     conn.process_events().until_idle().await?;
 
     for _ in 0..3 {
-        println!("{}", chan.get::<String>("mails").await?.ack().await?);
+        println!("{}", chan.get_one::<String>("mails").await?.ack().await?);
     }
     if let Ok(counts) = statistics.0.lock() {
         for (thing, count) in counts.iter() {

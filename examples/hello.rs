@@ -1,4 +1,4 @@
-//! The first half of in2com, the tutorial: greets every other second.
+//! The first half of in2com, the tutorial: greets now and then.
 //!
 //! Needs RabbitMQ, and `loud` in another terminal to hear it:
 //!
@@ -7,15 +7,16 @@
 //! $ cargo run --example hello
 //! ```
 
-use std::pin::pin;
+use std::future::pending;
 use std::time::Duration;
 
 use clap::Parser;
+use mooq::Channel;
 use mooq::ExchangeKind::Direct;
 use tokio::signal::ctrl_c;
-use tokio::time::interval;
+use tokio::time::{interval, sleep};
 
-/// Greets every other second.
+/// Greets after one to ten seconds, again and again.
 #[derive(Parser)]
 struct Args {
     /// Where RabbitMQ is
@@ -33,21 +34,44 @@ async fn main() -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
     chan.register_producer("in2com_log", Direct).await?;
 
-    // One for the whole loop: it also hears a Ctrl-C that comes while a message is published.
-    let mut stop = pin!(ctrl_c());
-    let mut every_second = interval(Duration::from_secs(1));
-    for count in 0..args.seconds.unwrap_or(u64::MAX) {
-        tokio::select! {
-            _ = every_second.tick() => println!("tick hello {count}"),
-            _ = &mut stop => break,
-        }
-        if count % 2 == 0 {
-            // Ready when RabbitMQ has confirmed the message.
-            chan.publish("in2com_log", "Hello World!")
-                .routing_key("greetings")
-                .await?;
-            println!("published!");
-        }
+    // Side by side, until one of them ends.
+    tokio::select! {
+        // Nothing comes to this service: it only ends the others when it is told to stop.
+        result = conn.process_events().with_graceful_shutdown(stop(args.seconds)) => result?,
+        result = publish_now_and_then(&chan) => result?,
+        () = tick_every_second() => {}
     }
     conn.close().await
+}
+
+async fn publish_now_and_then(chan: &Channel) -> mooq::Result<()> {
+    loop {
+        sleep(Duration::from_secs(fastrand::u64(1..=10))).await;
+        // Ready when RabbitMQ has confirmed the message.
+        chan.publish("in2com_log", "Hello World!")
+            .routing_key("greetings")
+            .await?;
+        println!("published!");
+    }
+}
+
+async fn tick_every_second() {
+    let mut every_second = interval(Duration::from_secs(1));
+    for count in 0_u64.. {
+        every_second.tick().await;
+        println!("tick hello {count}");
+    }
+}
+
+async fn stop(seconds: Option<u64>) {
+    let time_is_up = async {
+        match seconds {
+            Some(seconds) => sleep(Duration::from_secs(seconds)).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        () = time_is_up => {}
+        _ = ctrl_c() => {}
+    }
 }

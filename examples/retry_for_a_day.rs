@@ -30,9 +30,8 @@ async fn start(conn: &Connection, is_home: fn(&str) -> bool) -> mooq::Result<()>
     chan.declare_queue("parcels-given-up").await?;
     for (tries, wait) in (1..).zip(WAITS) {
         chan.declare_queue(waiting_room(tries))
-            .argument("x-message-ttl", wait.as_millis() as i64)
-            .argument("x-dead-letter-exchange", "")
-            .argument("x-dead-letter-routing-key", "parcels")
+            .message_ttl(wait)
+            .dead_letter("", "parcels")
             .await?;
     }
     let retries = chan.clone();
@@ -65,7 +64,8 @@ async fn retry_later(chan: &Channel, parcel: &Delivery<String>) -> mooq::Result<
         Ok(tries) if tries <= WAITS.len() => waiting_room(tries),
         _ => "parcels-given-up".to_owned(),
     };
-    chan.publish("", &parcel.msg)
+    // With its message id, and all else that it carries.
+    chan.forward("", parcel)
         .routing_key(next)
         .header("tries", tries)
         .await
@@ -111,7 +111,7 @@ mod tests {
 
     async fn send(post: &Channel, parcel: &str) {
         let send = post.publish("post", parcel).routing_key("parcel");
-        send.await.unwrap();
+        send.message_id("parcel-7").await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
@@ -128,6 +128,8 @@ mod tests {
             .map(|pair| pair[1].at - pair[0].at)
             .collect();
         assert_eq!(waits, WAITS);
+        let ids = tries.iter().map(|try_| &try_.message.properties.message_id);
+        assert!(ids.into_iter().all(|id| id.as_deref() == Some("parcel-7")));
         let given_up = recording.publishes().routing_key("parcels-given-up");
         given_up.json("a book").header("tries", 5_i64).assert_once();
         assert_eq!(broker.queues("parcels-given-up")[0].ready, 1);

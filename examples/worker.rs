@@ -36,16 +36,14 @@ async fn start(
     let chan = conn.create_channel().await?;
     chan.declare_queue("mails-failed").await?;
     // What expires here goes back to the default exchange, and by it to the queue `mails`.
-    let back = chan.declare_queue("mails-later");
-    back.argument("x-dead-letter-exchange", "")
-        .argument("x-dead-letter-routing-key", "mails")
-        .argument("x-message-ttl", later.as_millis() as i64)
+    chan.declare_queue("mails-later")
+        .message_ttl(later)
+        .dead_letter("", "mails")
         .await?;
     let send = Arc::new(send);
     chan.register_consumer("mails", "direct")
         .queue("mails")
-        .queue_argument("x-dead-letter-exchange", "")
-        .queue_argument("x-dead-letter-routing-key", "mails-later")
+        .dead_letter("", "mails-later")
         .on_error(FailurePolicy::Reject)
         .callback({
             let chan = chan.clone();
@@ -65,7 +63,7 @@ async fn handle(
         Err(_) if mail.death_count("mails") + 1 < TRIES => Ok(Outcome::Reject),
         Err(why) => {
             // Acknowledged only when the broker has it where it is put aside.
-            let aside = chan.publish("", &mail.msg).routing_key("mails-failed");
+            let aside = chan.forward("", &mail).routing_key("mails-failed");
             aside.header("why", why).mandatory().await?;
             Ok(Outcome::Ack)
         }
@@ -103,7 +101,7 @@ async fn main() -> mooq::Result<()> {
     }
     // A service that stays says `.with_graceful_shutdown(…)` instead.
     conn.process_events().until_idle().await?;
-    let failed = chan.get::<Mail>("mails-failed").await?.ack().await?;
+    let failed = chan.get_one::<Mail>("mails-failed").await?.ack().await?;
     println!("put aside: to {}", failed.to);
     conn.close().await
 }
@@ -149,23 +147,27 @@ mod tests {
     }
 
     async fn order(chan: &Channel, to: &str) -> mooq::Result<()> {
-        chan.publish("mails", &Mail { to: to.into() }).await
+        let mail = Mail { to: to.into() };
+        chan.publish("mails", &mail).message_id("mail-7").await
     }
 
     #[mooq::test]
     async fn what_fails_once_is_sent_later(broker: TestBroker) -> mooq::Result<()> {
         let (tried, (sent, mut mails)) = (Tried::default(), tokio::sync::mpsc::channel(9));
         let note = tried.clone();
-        let chan = work(&broker, Duration::from_millis(50), move |mail| {
+        let worker = broker.connect().await?;
+        start(&worker, Duration::from_millis(50), move |mail| {
             if mail.to == "ada" && note.note(mail) == 1 {
                 return Err("busy".into());
             }
             sent.try_send(mail.to.clone()).map_err(|e| e.to_string())
         })
         .await?;
-
+        let chan = broker.connect().await?.create_channel().await?;
         order(&chan, "ada").await?;
         order(&chan, "grace").await?;
+        // Not before: else the first may be back before the second is there.
+        tokio::spawn(async move { worker.process_events().await });
 
         // The one that failed holds up nobody.
         assert_eq!(mails.recv().await.unwrap(), "grace");
@@ -191,6 +193,8 @@ mod tests {
         let why = failed.properties.headers.get("why");
         assert_eq!(why.and_then(FieldValue::as_str), Some("no such address"));
         assert_eq!(tried.all(), ["nobody"; 3]);
+        let id = failed.properties.message_id.as_deref();
+        assert_eq!(id, Some("mail-7"));
         failed.ack().await?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! A client of the broker's engine itself, without the shell and the runtime above it.
 
-use mooq_memory::engine::{Command, ConnectionId, Effect, Engine, Login, Method, Options, Time};
+use mooq_engine::{Command, ConnectionId, Effect, Engine, Login, Method, Options, Time};
 
 /// An engine, and one connection to it with channel 1 open.
 #[derive(Debug)]

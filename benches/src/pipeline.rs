@@ -120,8 +120,7 @@ pub async fn queued_overhead(count: u64) -> Option<f64> {
     for number in 0..count {
         let body = format!("{number:064}");
         let publish = chan
-            .publish("", &body)
-            .codec(mooq::RawBytes)
+            .publish_with("", &body, mooq::RawBytes)
             .routing_key("backlog");
         confirmed(publish.send().await.expect("the broker takes messages")).await;
     }

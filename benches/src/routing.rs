@@ -11,7 +11,7 @@ use mooq_core::{
     Binding, BindingDestination, ExchangeDeclare, ExchangeKind, ExchangeName, FieldTable, Message,
     Properties, Publish, RoutingKey,
 };
-use mooq_memory::engine::Method;
+use mooq_engine::Method;
 
 use crate::client::Client;
 

@@ -7,7 +7,7 @@ use mooq_core::{
     Binding, BindingDestination, ExchangeDeclare, ExchangeKind, FieldTable, Message, Properties,
     Publish, QueueDeclare, QueueName, RoutingKey,
 };
-use mooq_memory::engine::Method;
+use mooq_engine::Method;
 
 use crate::client::Client;
 

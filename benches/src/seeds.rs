@@ -21,7 +21,7 @@ pub fn small_tests(seeds: u64) -> Duration {
                     chan.publish("", &n).routing_key(queue).await?;
                 }
                 for n in 0..2 {
-                    assert_eq!(chan.get::<i32>(queue).await?.ack().await?, n);
+                    assert_eq!(chan.get_one::<i32>(queue).await?.ack().await?, n);
                 }
             }
             Ok::<(), mooq::Error>(())

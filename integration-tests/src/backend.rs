@@ -1,14 +1,23 @@
 //! What scenarios run on.
 
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use mooq_core::{Endpoint, OpenedConnection, Transport};
-use mooq_memory::{InMemoryBroker, MemoryTransport, Options, Profile};
+use mooq_memory::{InMemoryBroker, MemoryTransport, Options, Plugin, Profile};
 use mooq_rabbit::RabbitTransport;
 
 use crate::container::{Image, RabbitContainer};
-use crate::control::Control;
+use crate::control::{CONSUMER_TIMEOUT, Control};
 use crate::version::Version;
+
+/// The plugins with exchange kinds that every broker of the scenarios has. RabbitMQ is shipped with
+/// them.
+pub(crate) const PLUGINS: [Plugin; 3] = [
+    Plugin::ConsistentHashExchange,
+    Plugin::RandomExchange,
+    Plugin::RecentHistoryExchange,
+];
 
 /// A sort of broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +51,8 @@ enum Source {
     Memory(Profile),
     RabbitMq {
         image: Image,
+        /// Lines of its configuration.
+        settings: &'static str,
         /// Started by the first scenario that runs, and shared by all. One that does not start is
         /// not tried again, or every scenario would wait for it in turn.
         container: Box<OnceLock<Result<RabbitContainer, String>>>,
@@ -74,13 +85,25 @@ impl Backend {
     /// needs it.
     #[must_use]
     pub fn rabbitmq(images: impl IntoIterator<Item = (Version, Image)>) -> Vec<Self> {
+        Self::rabbitmq_with(images, "")
+    }
+
+    /// The same with lines in RabbitMQ's configuration.
+    pub(crate) fn rabbitmq_with(
+        images: impl IntoIterator<Item = (Version, Image)>,
+        settings: &'static str,
+    ) -> Vec<Self> {
         let mut backends: Vec<Self> = Vec::new();
         for (version, image) in images {
             if backends.iter().all(|other| other.version != version) {
                 let container = Box::default();
                 backends.push(Self {
                     version,
-                    source: Source::RabbitMq { image, container },
+                    source: Source::RabbitMq {
+                        image,
+                        settings,
+                        container,
+                    },
                     turn: RwLock::default(),
                 });
             }
@@ -115,7 +138,13 @@ impl Backend {
             Source::Memory(profile) => {
                 // The registry is the process's: each scenario's broker has a host of its own.
                 let host = format!("{}::{scenario}", self.version).replace([':', '_'], "-");
-                let options = Options::of(*profile);
+                let mut options = Options::of(*profile);
+                options.plugins.extend(PLUGINS);
+                options.deprecated_features.transient_nonexcl_queues = Some(true);
+                if scenario.starts_with("consumer_timeouts::") {
+                    // No scenario lasts half an hour, in virtual time either.
+                    options = options.consumer_timeout(Duration::from_millis(CONSUMER_TIMEOUT));
+                }
                 let memory = InMemoryBroker::with_options(&host, 5672, options);
                 memory.run();
                 Broker {
@@ -125,8 +154,19 @@ impl Backend {
                     control: Control::Memory(memory),
                 }
             }
-            Source::RabbitMq { image, container } => {
-                match container.get_or_init(|| RabbitContainer::start(image)) {
+            Source::RabbitMq {
+                image,
+                settings,
+                container,
+            } => {
+                // As in memory. Debian's packages permit it without being told.
+                let permitted = if self.version >= Version::V4_3 {
+                    "deprecated_features.permit.transient_nonexcl_queues = true\n"
+                } else {
+                    ""
+                };
+                let settings = format!("{settings}{permitted}");
+                match container.get_or_init(|| RabbitContainer::start_with(image, &settings)) {
                     Ok(container) => Broker {
                         kind: BackendKind::RabbitMq,
                         version: self.version,

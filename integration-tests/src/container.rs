@@ -2,13 +2,17 @@
 
 use std::env;
 use std::process::Command;
+use std::time::Duration;
 
-use testcontainers::core::{IntoContainerPort, WaitFor};
+use testcontainers::core::{IntoContainerPort, Mount, WaitFor};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt, TestcontainersError};
 use tokio::runtime::Runtime;
 
-use crate::control::{Control, Management};
+use mooq_memory::Plugin;
+
+use crate::backend::PLUGINS;
+use crate::control::{Control, EVALUATOR_PORT, Evaluator, Management};
 use crate::version::Version;
 
 /// A container image of RabbitMQ.
@@ -26,6 +30,12 @@ impl Image {
     #[must_use]
     pub fn oldest() -> Self {
         Self::named("MOOQ_RABBITMQ_3_10_IMAGE", "rabbitmq:3.10-management")
+    }
+
+    /// The newest that mooq is tested with: `MOOQ_RABBITMQ_4_3_IMAGE`, else the official one.
+    #[must_use]
+    pub fn newest() -> Self {
+        Self::named("MOOQ_RABBITMQ_4_3_IMAGE", "rabbitmq:4.3-management")
     }
 
     /// Its name and tag.
@@ -63,6 +73,13 @@ impl Image {
     }
 }
 
+/// Lets a login take a minute, where RabbitMQ hangs up after ten seconds: a busy machine takes
+/// longer. As a variable of the container's environment.
+pub const PATIENT_HANDSHAKE: (&str, &str) = (
+    "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+    "-rabbit handshake_timeout 60000",
+);
+
 /// The label of every container that the tests start, by which [`run`] they belong to: what is
 /// left of a run that was interrupted can be found by it.
 pub const RUN_LABEL: &str = "rs.mooq.test-run";
@@ -73,6 +90,23 @@ pub fn run() -> String {
     env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into())
 }
 
+/// How long a broker may take to start. Reached only by one that never does.
+pub const STARTING: Duration = Duration::from_secs(600);
+
+/// Where RabbitMQ keeps what is durable: in memory, which the tests' brokers do not outlive. On a
+/// disk, each declare and each confirm of a persistent message would wait for it.
+const DATA: &str = "/tmp/rabbitmq-data";
+
+/// Where RabbitMQ reads which plugins to start with.
+const ENABLED_PLUGINS: &str = "/etc/rabbitmq/enabled_plugins";
+
+/// What stands there: the management plugin, as in the image, and those of the scenarios. So an
+/// official image will do as well as one of the project's.
+fn enabled_plugins() -> String {
+    let plugins = PLUGINS.map(Plugin::name).join(",");
+    format!("[rabbitmq_management,{plugins}].\n")
+}
+
 /// A container that runs RabbitMQ.
 #[derive(Debug)]
 pub struct RabbitContainer {
@@ -80,7 +114,7 @@ pub struct RabbitContainer {
     runtime: Runtime,
     container: ContainerAsync<GenericImage>,
     port: u16,
-    management: u16,
+    control: Control,
 }
 
 impl RabbitContainer {
@@ -89,27 +123,56 @@ impl RabbitContainer {
     /// # Errors
     /// Why it cannot be started, and from which image.
     pub fn start(image: &Image) -> Result<Self, String> {
+        Self::start_with(image, "")
+    }
+
+    /// The same with lines in RabbitMQ's configuration.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn start_with(image: &Image, settings: &str) -> Result<Self, String> {
         let image = &image.0;
         let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let runtime = Runtime::new().expect("a tokio runtime starts");
         let started = runtime.block_on(async {
             let container = GenericImage::new(name, tag)
-                .with_exposed_port(5672.tcp())
-                .with_exposed_port(15672.tcp())
                 .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
+                .with_startup_timeout(STARTING)
+                .with_mapped_port(0, 5672.tcp())
+                .with_mapped_port(0, 15672.tcp())
+                .with_mapped_port(0, EVALUATOR_PORT.tcp())
+                .with_host_config_modifier(|config| {
+                    // Else anybody on the network could log in, as guest.
+                    let bindings = config.port_bindings.iter_mut();
+                    for binding in bindings.flat_map(|ports| ports.values_mut().flatten().flatten())
+                    {
+                        binding.host_ip = Some("127.0.0.1".into());
+                    }
+                })
                 .with_label(RUN_LABEL, run())
+                .with_env_var(PATIENT_HANDSHAKE.0, PATIENT_HANDSHAKE.1)
+                .with_env_var("RABBITMQ_MNESIA_BASE", DATA)
+                .with_mount(Mount::tmpfs_mount(DATA))
+                .with_copy_to(ENABLED_PLUGINS, enabled_plugins().into_bytes())
+                .with_copy_to(
+                    "/etc/rabbitmq/conf.d/90-mooq.conf",
+                    settings.as_bytes().to_vec(),
+                )
                 .start()
                 .await?;
             let port = container.get_host_port_ipv4(5672).await?;
             let management = container.get_host_port_ipv4(15672).await?;
-            Ok::<_, TestcontainersError>((container, port, management))
+            let evaluator = container.get_host_port_ipv4(EVALUATOR_PORT).await?;
+            let evaluator = Evaluator::behind(evaluator);
+            let management = Management::of(container.id(), management, evaluator);
+            Ok::<_, TestcontainersError>((container, port, Control::RabbitMq(management)))
         });
         match started {
-            Ok((container, port, management)) => Ok(Self {
+            Ok((container, port, control)) => Ok(Self {
                 runtime,
                 container,
                 port,
-                management,
+                control,
             }),
             Err(e) => Err(format!("RabbitMQ does not start from image '{image}': {e}")),
         }
@@ -124,7 +187,7 @@ impl RabbitContainer {
     /// Control of the broker in it.
     #[must_use]
     pub fn control(&self) -> Control {
-        Control::RabbitMq(Management::of(self.container.id(), self.management))
+        self.control.clone()
     }
 
     /// Stops and removes the container.

@@ -1,14 +1,20 @@
 //! What scenarios do to their broker from outside of AMQP, in rabbitmqctl's words.
 
+mod alarms;
 mod ctl;
+mod evaluator;
 mod faults;
 mod http;
 
 use mooq_core::{FieldTable, FieldValue};
-use mooq_memory::{Alarm, ApplyTo, InMemoryBroker, Policy};
+use mooq_memory::{ApplyTo, InMemoryBroker, Policy};
 use serde_json::json;
 
-pub use self::ctl::{RaisedAlarm, Undo};
+pub use self::alarms::{Raised, RaisedAlarm};
+pub(crate) use self::ctl::pause;
+pub use self::ctl::{CONSUMER_TIMEOUT, Hurried, Undo};
+pub(crate) use self::evaluator::EVALUATOR_PORT;
+pub use self::evaluator::Evaluator;
 pub use self::faults::{ChannelLimit, Down, Frozen};
 pub use self::http::Management;
 
@@ -180,11 +186,21 @@ impl Control {
         }
     }
 
-    /// Raises an alarm. It ends when it is cleared, or what is returned dropped.
-    pub async fn raise_alarm(&self, alarm: Alarm) -> RaisedAlarm {
+    /// Has channels that are opened from now on look often for overdue deliveries, which deliveries
+    /// are after [`CONSUMER_TIMEOUT`]; in memory virtual time passes as fast as it can. It ends when
+    /// what is returned is dropped.
+    pub async fn hurry_channels(&self) -> Hurried {
+        self.hurry_time();
         match self {
-            Self::Memory(broker) => RaisedAlarm::Memory(broker.raise_alarm(alarm)),
-            Self::RabbitMq(management) => ctl::raise(management.container(), alarm).await,
+            Self::Memory(_) => Hurried::VirtualTime,
+            Self::RabbitMq(management) => ctl::hurry_channels(management.container()).await,
+        }
+    }
+
+    /// Has virtual time pass as fast as it can, in memory.
+    pub fn hurry_time(&self) {
+        if let Self::Memory(_) = self {
+            tokio::time::pause();
         }
     }
 

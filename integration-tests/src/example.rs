@@ -1,9 +1,15 @@
 //! The examples, as programs.
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout};
+
+use crate::within;
 
 /// Builds an example, unless it is up to date, and says where its program is.
 ///
@@ -15,6 +21,14 @@ pub fn build(name: &str) -> PathBuf {
     // With the choices of `run-all`, so that what it has built is not built again.
     cargo.args(["build", "--workspace", "--all-features", "--quiet"]);
     cargo.args(["--example", name, "--message-format", "json"]);
+    // What this test's own cargo says of its package would have build scripts run again, and
+    // crates built again that others are using.
+    for (variable, _) in env::vars_os() {
+        let told = variable.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&variable);
+        }
+    }
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
@@ -31,4 +45,70 @@ pub fn build(name: &str) -> PathBuf {
         .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .unwrap_or_else(|| panic!("cargo does not say where example '{name}' is"))
+}
+
+/// An example that runs until it is told to end.
+#[derive(Debug)]
+pub struct Service {
+    process: Child,
+    output: Lines<BufReader<ChildStdout>>,
+}
+
+impl Service {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// If it does not start.
+    #[must_use]
+    pub fn start(program: &Path, arguments: &[&str]) -> Self {
+        let mut process = tokio::process::Command::new(program)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the example starts");
+        let output = process.stdout.take().expect("its output is piped");
+        Self {
+            process,
+            output: BufReader::new(output).lines(),
+        }
+    }
+
+    /// The next line that it prints, or none if it has ended.
+    pub async fn next_line(&mut self) -> Option<String> {
+        let line = within("the next line", self.output.next_line()).await;
+        line.expect("its output is text")
+    }
+
+    /// Reads on until it has printed `line`.
+    pub async fn prints(&mut self, line: &str) {
+        self.prints_all(&[line]).await;
+    }
+
+    /// Reads on until it has printed all of `lines`, in any order.
+    pub async fn prints_all<S: AsRef<str>>(&mut self, lines: &[S]) {
+        let mut missing: BTreeSet<_> = lines.iter().map(AsRef::as_ref).collect();
+        let what = format!("all of {missing:?}");
+        let printed = async {
+            while !missing.is_empty() {
+                let next = self.output.next_line().await.expect("its output is text");
+                let Some(next) = next else {
+                    panic!("it ended before it printed {missing:?}");
+                };
+                missing.remove(next.as_str());
+            }
+        };
+        within(&what, printed).await;
+    }
+
+    /// Tells it to end, as a user does.
+    pub async fn ends_on_ctrl_c(mut self) {
+        let id = self.process.id().expect("it still runs").to_string();
+        let interrupted = tokio::process::Command::new("kill")
+            .args(["-INT", &id])
+            .status();
+        assert!(interrupted.await.expect("kill runs").success());
+        let status = within("its end", self.process.wait()).await;
+        assert!(status.expect("it has ended").success());
+    }
 }

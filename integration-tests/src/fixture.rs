@@ -1,11 +1,17 @@
 //! What a scenario is given.
 
+use std::time::Duration;
+
 use mooq::{Channel, ConnectOptions, Connection, Recovery};
 
 use crate::backend::{BackendKind, Broker};
 use crate::control::Control;
+use crate::expect::LIMIT;
 use crate::raw::Raw;
 use crate::version::Version;
+
+/// With a shorter one, a machine that is busy with others loses connections that are sound.
+const HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// A broker, and names that no other scenario uses.
 #[derive(Debug, Clone)]
@@ -44,14 +50,19 @@ impl Fixture {
         format!("{}/{what}", self.scenario)
     }
 
-    /// How to connect to the broker.
+    /// How to connect to the broker. Nothing is given up because the machine is slow: where a
+    /// scenario is about a limit, it sets that itself.
     pub fn options(&self) -> ConnectOptions {
-        self.url().try_into().expect("the broker's URL is valid")
+        let options = ConnectOptions::try_from(self.url()).expect("the broker's URL is valid");
+        options
+            .connect_timeout(LIMIT)
+            .timeout(LIMIT)
+            .heartbeat(HEARTBEAT)
     }
 
     /// A connection.
     pub async fn connect(&self) -> Connection {
-        mooq::connect(self.url())
+        mooq::connect(self.options())
             .await
             .expect("the broker takes connections")
     }

@@ -4,9 +4,9 @@
 //! that file. Each target in `tests/` runs all of them, for every version that it has and that
 //! they hold for:
 //!
-//! - `tests/memory.rs`: the in-memory broker as RabbitMQ 3.10, 4.0 and 4.3, a fresh one for each
-//!   scenario;
-//! - `tests/rabbitmq.rs`: RabbitMQ 4.0 and 3.10, or what the images hold that are named instead,
+//! - `tests/memory.rs`: the in-memory broker as RabbitMQ 3.10, 4.0, 4.1, 4.2 and 4.3, a fresh one
+//!   for each scenario;
+//! - `tests/rabbitmq.rs`: RabbitMQ 3.10, 4.0 and 4.3, or what the images hold that are named instead,
 //!   one container for all scenarios of a version. Ignored unless asked for with
 //!   `--include-ignored`, as `run-all` does.
 //!

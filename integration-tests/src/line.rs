@@ -81,6 +81,21 @@ impl Line {
         self.strike(Network::Slow(delay), |broker| broker.faults().slow(delay))
     }
 
+    /// Nothing goes over it, and no connection is opened.
+    pub fn down(&self) -> Trouble<'_> {
+        self.strike(Network::Cut, |broker| broker.faults().refuse_connections())
+    }
+
+    /// No connection is opened over it until this is dropped, or until the trouble ends that has
+    /// cut it. Connections that are open stay.
+    pub fn refuse_connections(&self) -> Option<FaultGuard> {
+        match &self.place {
+            Place::Memory { broker } => Some(broker.faults().refuse_connections()),
+            // One that is cut takes none.
+            Place::RabbitMq { .. } => None,
+        }
+    }
+
     fn strike(
         &self,
         network: Network,

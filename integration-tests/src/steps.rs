@@ -5,6 +5,7 @@ use std::future::{Future, Ready, ready};
 use mooq::{Channel, Connection, Delivery, ErrorKind};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
+use crate::Fixture;
 use crate::expect::within;
 
 /// Processes the connection's events until `event` comes.
@@ -46,13 +47,30 @@ pub async fn ready_in(chan: &Channel, queue: &str) -> u32 {
 /// that the channel has published and settled before.
 pub async fn drain(chan: &Channel, queue: &str) -> Vec<String> {
     let mut bodies = Vec::new();
-    loop {
-        match chan.get::<String>(queue).await {
-            Ok(got) => bodies.push(got.ack().await.unwrap()),
-            Err(err) if err.kind() == ErrorKind::NothingToConsume => return bodies,
-            Err(err) => panic!("the queue cannot be drained: {err}"),
-        }
+    let next = async || chan.get::<String>(queue).await.expect("the queue is there");
+    while let Some(got) = next().await {
+        bodies.push(got.ack().await.unwrap());
     }
+    bodies
+}
+
+/// Waits until an exclusive queue is gone whose channel or connection has ended.
+///
+/// RabbitMQ deletes it after the client has learnt of the end, and may nack what reaches it
+/// meanwhile, through an exchange too.
+pub async fn until_gone(fixture: &Fixture, queue: &str) {
+    let (conn, chan) = fixture.channel().await;
+    let gone = async {
+        loop {
+            let declared = chan.declare_queue(queue).passive().await;
+            match declared.expect_err("it is exclusive").kind() {
+                ErrorKind::ConsumerQueueNotFound => break,
+                kind => assert_eq!(kind, ErrorKind::ResourceLocked),
+            }
+        }
+    };
+    within("the queue's end", gone).await;
+    conn.close().await.unwrap();
 }
 
 /// Notes what a callback is called with.

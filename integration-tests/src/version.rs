@@ -17,6 +17,10 @@ impl Version {
     pub const V3_10: Self = Self::new(3, 10);
     /// RabbitMQ 4.0.
     pub const V4_0: Self = Self::new(4, 0);
+    /// RabbitMQ 4.1.
+    pub const V4_1: Self = Self::new(4, 1);
+    /// RabbitMQ 4.2.
+    pub const V4_2: Self = Self::new(4, 2);
     /// RabbitMQ 4.3.
     pub const V4_3: Self = Self::new(4, 3);
 
@@ -25,9 +29,11 @@ impl Version {
     }
 
     /// The version that a profile of the in-memory broker behaves as.
-    pub(crate) const PROFILES: [(Self, Profile); 3] = [
+    pub(crate) const PROFILES: [(Self, Profile); 5] = [
         (Self::V3_10, Profile::V3_10),
         (Self::V4_0, Profile::V4_0),
+        (Self::V4_1, Profile::V4_1),
+        (Self::V4_2, Profile::V4_2),
         (Self::V4_3, Profile::V4_3),
     ];
 }

@@ -9,8 +9,9 @@ use std::process::{Command, Output, id};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use mooq::{Broker, ConnectOptions, GetBroker};
 use mooq_broker_ctl::{ControlError, ControlMethod, RabbitMQBroker};
-use mooq_integration_tests::container::{self, RUN_LABEL};
+use mooq_integration_tests::container::{self, RUN_LABEL, STARTING};
 
 const SERVICE_IMAGE: &str = "mooq-rabbitmq:trixie-service";
 
@@ -24,7 +25,7 @@ const MOST_PORTS: usize = 100;
 
 const DONE: i32 = 0;
 const FAILED: i32 = 1;
-const DEADLINE: i32 = 3;
+const TIMED_OUT: i32 = 3;
 
 #[tokio::test]
 #[ignore = "needs Docker: run integration-tests/run-all"]
@@ -44,12 +45,37 @@ async fn the_library_controls_a_container() {
     broker.close().await.unwrap();
     assert!(!broker.status().await.is_running());
     broker.close().await.expect("one that is stopped stays so");
-    let short = broker.clone().deadline(Duration::from_millis(300));
+    let short = broker.clone().timeout(Duration::from_millis(300));
     let error = short.wait().await.unwrap_err();
     assert!(matches!(error, ControlError::NotRunning { .. }), "{error}");
 
     broker.run().await.expect("one that is stopped is started");
     assert_ne!(second, container.started_at());
+
+    a_connection_gives_it(&container, &broker).await;
+}
+
+/// The same broker, as a connection to it gives it.
+async fn a_connection_gives_it(container: &Container, broker: &RabbitMQBroker) {
+    let options = ConnectOptions::new().host("127.0.0.1").port(container.port);
+    let options = options.broker("rabbit").connect_timeout(STARTING);
+    let conn = mooq::connect(options.timeout(STARTING)).await.unwrap();
+    // As the environment says, while it is not registered.
+    let unregistered = conn.get_broker().expect("there is always one for RabbitMQ");
+    assert!(unregistered.is_running().await);
+    broker.register();
+
+    let (before, running) = (container.started_at(), broker.running());
+    let found = conn.get_broker().expect("it is registered");
+    found.run().await.unwrap();
+    assert!(running.await);
+    assert_ne!(before, container.started_at());
+    conn.create_channel().await.expect("the connection is back");
+
+    let name = format!("127.0.0.1_{}", container.port);
+    let named = Broker::named(&name).expect("it is registered");
+    named.close().await.unwrap();
+    assert!(!found.is_running().await);
 }
 
 #[test]
@@ -63,6 +89,7 @@ fn the_command_controls_a_container() {
             .env("MOOQ_BROKER_CONTAINER", &container.name)
             .env("MOOQ_BROKER_HOST", "127.0.0.1")
             .env("MOOQ_BROKER_PORT", container.port.to_string())
+            .env("MOOQ_BROKER_TIMED_OUT", STARTING.as_secs().to_string())
             .output()
             .expect("mooq-broker-ctl runs");
         exit_code(&output)
@@ -75,7 +102,7 @@ fn the_command_controls_a_container() {
     assert_eq!(ctl(&["status"]), DONE);
     assert_eq!(ctl(&["stop"]), DONE);
     assert_eq!(ctl(&["status"]), FAILED);
-    assert_eq!(ctl(&["wait", "--deadline", "0.3"]), DEADLINE);
+    assert_eq!(ctl(&["wait", "--timeout", "0.3"]), TIMED_OUT);
     assert_eq!(ctl(&["restart"]), DONE);
 }
 
@@ -205,7 +232,9 @@ impl Container {
 
     /// The broker in this container, controlled as a container.
     fn broker(&self) -> RabbitMQBroker {
-        RabbitMQBroker::new("127.0.0.1", self.port).method(ControlMethod::docker(&self.name))
+        RabbitMQBroker::new("127.0.0.1", self.port)
+            .method(ControlMethod::docker(&self.name))
+            .timeout(STARTING)
     }
 
     fn started_at(&self) -> String {
@@ -222,7 +251,12 @@ impl Container {
     fn broker_ctl(&self, user: &str, distribution: &str, operation: &str) -> i32 {
         let distribution = format!("TEST_DISTRIBUTION={distribution}");
         let output = Command::new("docker")
-            .args(["exec", "--user", user, "--env", &distribution, &self.name])
+            .args(["exec", "--user", user, "--env", &distribution])
+            .args([
+                "--env",
+                &format!("MOOQ_BROKER_TIMED_OUT={}", STARTING.as_secs()),
+            ])
+            .arg(&self.name)
             .args(["mooq-broker-ctl", operation])
             .output()
             .expect("docker runs");

@@ -1,85 +1,89 @@
-//! The tutorial's two services, as two processes on RabbitMQ.
+//! Pairs of programs on RabbitMQ, each a process of its own: the tutorial's two services, and those
+//! of the page about direct exchanges.
 
+use std::fs;
 use std::path::Path;
-use std::process::Stdio;
 
 use mooq_integration_tests::container::{Image, RabbitContainer};
-use mooq_integration_tests::{example, within};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use mooq_integration_tests::example::{self, Service};
 use tokio::runtime::Runtime;
 
 #[test]
 #[ignore = "needs Docker: run integration-tests/run-all"]
-fn hello_and_loud_talk_as_two_processes() {
-    let hello = example::build("hello");
-    let loud = example::build("loud");
+fn pairs_of_programs_talk_as_two_processes() {
+    let [hello, loud, consumer, producer] =
+        ["hello", "loud", "direct_consumer", "direct_producer"].map(example::build);
     let rabbit = RabbitContainer::start(&Image::current()).expect("RabbitMQ starts");
     let runtime = Runtime::new().expect("a tokio runtime starts");
     let url = rabbit.url();
     // As a task, so that the container is removed even if it panics.
-    let tutorial = runtime.spawn(async move {
-        let mut loud = Service::start(&loud, &url);
-        // It ticks as soon as it listens.
-        loud.prints("tick loud 0").await;
-
-        let mut hello = Service::start(&hello, &url);
-        hello.prints("tick hello 0").await;
-        hello.prints("published!").await;
-        hello.prints("tick hello 1").await;
-        hello.prints("tick hello 2").await;
-        hello.prints("published!").await;
-
-        loud.prints("HELLO WORLD!").await;
-        loud.prints("HELLO WORLD!").await;
-
-        hello.ends_on_ctrl_c().await;
-        loud.ends_on_ctrl_c().await;
+    let pairs = runtime.spawn(async move {
+        hello_and_loud(&hello, &loud, &url).await;
+        direct(&consumer, &producer, &url).await;
     });
-    let outcome = runtime.block_on(tutorial);
+    let outcome = runtime.block_on(pairs);
     rabbit.remove();
-    outcome.expect("the tutorial goes as it is told");
+    outcome.expect("they do as they are told to");
 }
 
-/// One of the two processes.
-struct Service {
-    process: Child,
-    output: Lines<BufReader<ChildStdout>>,
+async fn hello_and_loud(hello: &Path, loud: &Path, url: &str) {
+    let mut loud = Service::start(loud, &["--url", url]);
+    // It ticks as soon as it listens.
+    loud.prints("tick loud 0").await;
+
+    // Ticks and publishes side by side, at intervals of its own choice.
+    let mut hello = Service::start(hello, &["--url", url]);
+    hello.prints("tick hello 0").await;
+    hello.prints_all(&["published!", "tick hello 1"]).await;
+    loud.prints("HELLO WORLD!").await;
+    hello.prints("published!").await;
+    loud.prints("HELLO WORLD!").await;
+
+    hello.ends_on_ctrl_c().await;
+    loud.ends_on_ctrl_c().await;
 }
 
-impl Service {
-    fn start(program: &Path, url: &str) -> Self {
-        let mut process = Command::new(program)
-            .args(["--url", url])
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the example starts");
-        let output = process.stdout.take().expect("its output is piped");
-        Self {
-            process,
-            output: BufReader::new(output).lines(),
-        }
+async fn direct(consumer: &Path, producer: &Path, url: &str) {
+    let [consumed, produced] = <[Vec<String>; 2]>::try_from(outputs()).expect("the page has two");
+    let (first, rest) = consumed.split_first().expect("the consumer prints");
+    let mut consumer = Service::start(consumer, &[url]);
+    consumer.prints(first).await;
+    let mut producer = Service::start(producer, &[url]);
+    producer.prints_all(&produced).await;
+    // In order, and nothing else in between.
+    for line in rest {
+        assert_eq!(consumer.next_line().await.as_ref(), Some(line));
     }
+    consumer.ends_on_ctrl_c().await;
+}
 
-    /// Reads on until it has printed `line`.
-    async fn prints(&mut self, line: &str) {
-        let printed = async {
-            while let Some(next) = self.output.next_line().await.expect("its output is text") {
-                if next == line {
-                    return;
-                }
-            }
-            panic!("it ended before it printed '{line}'");
-        };
-        within(&format!("'{line}'"), printed).await;
-    }
+fn repository() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the repository is above")
+}
 
-    async fn ends_on_ctrl_c(mut self) {
-        let id = self.process.id().expect("it still runs").to_string();
-        let interrupted = Command::new("kill").args(["-INT", &id]).status().await;
-        assert!(interrupted.expect("kill runs").success());
-        let status = within("its end", self.process.wait()).await;
-        assert!(status.expect("it has ended").success());
+fn read(path: &str) -> String {
+    fs::read_to_string(repository().join(path)).expect("the file can be read")
+}
+
+/// What docs/direct.md says that the programs print.
+fn outputs() -> Vec<Vec<String>> {
+    let page = read("docs/direct.md");
+    let consoles = page.split("```console\n").skip(1);
+    consoles
+        .map(|console| {
+            let lines = console.lines().skip(1).take_while(|line| *line != "```");
+            lines.map(str::to_owned).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn the_page_about_direct_exchanges_shows_the_programs_as_they_are() {
+    let page = read("docs/direct.md");
+    for example in ["direct_consumer", "direct_producer"] {
+        let source = read(&format!("examples/{example}.rs"));
+        let shown = format!("```rust,no_run\n{source}```\n");
+        assert!(page.contains(&shown), "{example} is another");
     }
 }

@@ -21,7 +21,7 @@ pub async fn publish(url: &str, count: u64) -> mooq::Result<Duration> {
         {
             oldest.await?;
         }
-        let publish = chan.publish("", &BODY).codec(RawBytes).routing_key(QUEUE);
+        let publish = chan.publish_with("", &BODY, RawBytes).routing_key(QUEUE);
         window.push_back(publish.transient().send().await?);
     }
     for confirmation in window {

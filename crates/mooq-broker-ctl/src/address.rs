@@ -1,4 +1,4 @@
-//! Where a broker listens.
+//! The address of a broker.
 
 use std::fmt;
 
@@ -14,14 +14,14 @@ use std::fmt;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct BrokerAddress {
-    /// Without the brackets that a literal IPv6 address has before a port.
+    /// The host, without the brackets that a literal IPv6 address has before a port.
     host: String,
     port: u16,
 }
 
 impl BrokerAddress {
-    /// `host` is a name or a literal IPv4 or IPv6 address, the latter with or without
-    /// brackets.
+    /// Creates an address. `host` is a name or a literal IPv4 or IPv6 address; an IPv6 address may
+    /// have brackets.
     #[must_use]
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         let host = host.into();
@@ -49,7 +49,7 @@ impl BrokerAddress {
 }
 
 impl Default for BrokerAddress {
-    /// `localhost:5672`.
+    /// Returns `localhost:5672`.
     fn default() -> Self {
         Self::new("localhost", 5672)
     }

@@ -7,11 +7,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time;
 
 use crate::error::ControlError;
 
-/// How much of a command's output an error quotes: its end, where the reason is.
+/// Number of bytes of a command's output that an error quotes: the end, which holds the reason.
 const QUOTED_OUTPUT: u64 = 4096;
 
 /// A program and its arguments.
@@ -22,7 +22,7 @@ pub(crate) struct CommandLine {
 }
 
 impl CommandLine {
-    /// The first of `words` is the program.
+    /// Creates a command line. The first of `words` is the program.
     pub(crate) fn new(words: &[&str]) -> Self {
         let mut words = words.iter().map(|word| String::from(*word));
         Self {
@@ -31,17 +31,17 @@ impl CommandLine {
         }
     }
 
-    /// Runs the command and waits until it ends, at most for `deadline`.
+    /// Runs the command and waits until it ends, at most for `timeout`.
     ///
-    /// The command is never killed, neither by the deadline nor by dropping this future: half
-    /// a restart would leave a broker in a worse state than a whole one that nobody awaits.
-    pub(crate) async fn run(&self, deadline: Duration) -> Result<(), ControlError> {
+    /// The command is never killed, neither by the timeout nor by dropping this future: half a
+    /// restart would leave a broker in a worse state than a whole one that is not awaited.
+    pub(crate) async fn run(&self, timeout: Duration) -> Result<(), ControlError> {
         let not_run = |source| ControlError::CommandNotRun {
             command: self.to_string(),
             source,
         };
-        // A file and no pipe: a daemon that the command starts may keep its output open, so
-        // that a pipe would never end, and would be a broken one for the daemon later.
+        // A file and not a pipe: a daemon that the command starts may keep its output open. A pipe
+        // would then never end, and would be broken for the daemon later.
         let output = tempfile::tempfile().map_err(not_run)?;
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
@@ -51,7 +51,7 @@ impl CommandLine {
             .spawn()
             .map_err(not_run)?;
 
-        match timeout(deadline, child.wait()).await {
+        match time::timeout(timeout, child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
             Ok(Ok(status)) => Err(ControlError::CommandFailed {
                 command: self.to_string(),
@@ -62,14 +62,14 @@ impl CommandLine {
             Ok(Err(source)) => Err(not_run(source)),
             Err(_) => Err(ControlError::CommandUnfinished {
                 command: self.to_string(),
-                deadline,
+                timeout,
             }),
         }
     }
 }
 
 impl fmt::Display for CommandLine {
-    /// As it would be typed, but for quotes: it is for people to read.
+    /// Writes the command as it would be typed, without quotes: it is for people to read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.program)?;
         self.arguments
@@ -136,8 +136,8 @@ mod tests {
     #[tokio::test]
     async fn a_daemon_that_keeps_the_output_open_delays_nothing() {
         let began = std::time::Instant::now();
-        shell("sleep 5 &").run(LONG).await.unwrap();
-        assert!(began.elapsed() < Duration::from_secs(5));
+        shell("sleep 30 &").run(LONG).await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(30));
     }
 
     #[tokio::test]
@@ -154,12 +154,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_command_that_does_not_end_meets_the_deadline() {
-        let error = shell("sleep 5")
+    async fn a_command_that_does_not_end_meets_the_timeout() {
+        let error = shell("sleep 30")
             .run(Duration::from_millis(50))
             .await
             .unwrap_err();
         assert!(matches!(error, ControlError::CommandUnfinished { .. }));
-        assert!(error.is_deadline());
+        assert!(error.is_timeout());
     }
 }

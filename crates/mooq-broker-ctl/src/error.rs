@@ -1,4 +1,4 @@
-//! What can go wrong when a broker is controlled.
+//! Errors of broker control.
 
 use std::io;
 use std::process::ExitStatus;
@@ -8,7 +8,7 @@ use crate::address::BrokerAddress;
 use crate::handshake::HandshakeError;
 use crate::method::MethodError;
 
-/// Why a broker could not be restarted, stopped or waited for.
+/// The reason why a broker could not be restarted, stopped or waited for.
 ///
 /// # Examples
 ///
@@ -20,73 +20,71 @@ use crate::method::MethodError;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
 /// // Nothing listens at port 1.
-/// let broker = RabbitMQBroker::new("127.0.0.1", 1).deadline(Duration::from_millis(100));
+/// let broker = RabbitMQBroker::new("127.0.0.1", 1).timeout(Duration::from_millis(100));
 ///
 /// let error = broker.wait().await.unwrap_err();
 /// assert!(matches!(error, ControlError::NotRunning { .. }));
-/// assert!(error.is_deadline());
+/// assert!(error.is_timeout());
 /// # }
 /// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ControlError {
-    /// It is not known how to control the broker.
+    /// The method to control the broker is unknown.
     #[error(transparent)]
     Method(#[from] MethodError),
-    /// The command could not be started, or not be waited for.
+    /// The command could not be started, or waiting for it failed.
     #[error("`{command}` could not be run")]
     CommandNotRun {
         /// The command with its arguments.
         command: String,
-        /// What the operating system says.
+        /// The operating system's error.
         source: io::Error,
     },
-    /// The command ended and said that it failed.
+    /// The command ended with a failure.
     #[error("`{command}` failed with {status}: {output}")]
     CommandFailed {
         /// The command with its arguments.
         command: String,
-        /// How it ended.
+        /// The command's exit status.
         status: ExitStatus,
-        /// The end of what it wrote to stdout and stderr.
+        /// The end of the command's output on stdout and stderr.
         output: String,
     },
-    /// The command had not ended at the deadline. It goes on by itself.
-    #[error("`{command}` had not ended after {deadline:?}")]
+    /// The command had not ended at the timeout. It goes on by itself.
+    #[error("`{command}` had not ended after {timeout:?}")]
     CommandUnfinished {
         /// The command with its arguments.
         command: String,
-        /// How long it was waited for.
-        deadline: Duration,
+        /// The time that was spent waiting for the command.
+        timeout: Duration,
     },
-    /// At the deadline the broker did not answer an AMQP handshake yet.
-    #[error("RabbitMQ at {address} did not answer a handshake within {deadline:?}")]
+    /// At the timeout the broker did not answer an AMQP handshake yet.
+    #[error("RabbitMQ at {address} did not answer a handshake within {timeout:?}")]
     NotRunning {
-        /// Where it was expected.
+        /// The address at which the broker was expected.
         address: BrokerAddress,
-        /// The deadline of the whole operation.
-        deadline: Duration,
-        /// What became of the last handshake.
+        /// The timeout of the whole operation.
+        timeout: Duration,
+        /// Result of the last handshake.
         #[source]
         last: HandshakeError,
     },
-    /// The command to stop the broker succeeded, but at the deadline a broker still answered
-    /// AMQP handshakes. Perhaps it is another one than the command controls.
-    #[error(
-        "RabbitMQ at {address} still answers handshakes {deadline:?} after it was told to stop"
-    )]
+    /// The command to stop the broker succeeded, but at the timeout a broker still answered AMQP
+    /// handshakes. Perhaps it is not the broker that the command controls.
+    #[error("RabbitMQ at {address} still answers handshakes {timeout:?} after it was told to stop")]
     StillRunning {
-        /// Where it still answers.
+        /// The address at which a broker still answers.
         address: BrokerAddress,
-        /// The deadline of the whole operation.
-        deadline: Duration,
+        /// The timeout of the whole operation.
+        timeout: Duration,
     },
 }
 
 impl ControlError {
-    /// Whether it is the deadline that ended the operation.
+    /// Returns true if the operation ended because of the timeout.
     #[must_use]
-    pub fn is_deadline(&self) -> bool {
+    pub fn is_timeout(&self) -> bool {
         matches!(
             self,
             Self::CommandUnfinished { .. } | Self::NotRunning { .. } | Self::StillRunning { .. }

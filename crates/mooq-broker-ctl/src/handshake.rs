@@ -1,4 +1,4 @@
-//! Asking whether a broker speaks AMQP: the first step of a connection, and no login.
+//! A check that a broker speaks AMQP: the first step of a connection, without a login.
 
 use std::io;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use tokio::time::timeout;
 
 use crate::address::BrokerAddress;
 
-/// What a client says first: the protocol's name and version (AMQP 0-9-1, 4.2.2).
+/// The client's first bytes: the protocol's name and version (AMQP 0-9-1, 4.2.2).
 const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
 const METHOD_FRAME: u8 = 1;
 const FRAME_END: u8 = 0xCE;
-/// Above the 500 bytes or so that RabbitMQ introduces itself with, and below what a stranger's
-/// bytes come to when they are read as a size.
+/// Maximum length of `connection.start`. It is above the 500 bytes or so with which RabbitMQ
+/// introduces itself, and below the size that the bytes of another protocol amount to.
 const MAX_START_LENGTH: usize = 64 * 1024;
 
 /// Connects, offers AMQP 0-9-1 and reads the broker's `connection.start`, all within `limit`.
@@ -36,8 +36,8 @@ async fn converse(address: &BrokerAddress) -> Result<(), HandshakeError> {
         .await
         .map_err(HandshakeError::Broken)?;
     read_start(&mut stream).await?;
-    // Nothing is left unread, so the broker sees the connection end in good order. Whether it
-    // likes that changes nothing about the answer.
+    // No input is left unread, so the broker sees the connection end in good order. The result of
+    // the shutdown does not change the answer.
     let _ = stream.shutdown().await;
     Ok(())
 }
@@ -75,7 +75,7 @@ async fn read_start(stream: &mut TcpStream) -> Result<(), HandshakeError> {
     }
 }
 
-/// Fills `buffer`, or as much of it as comes before the peer closes the connection.
+/// Fills `buffer`, or as much of it as arrives before the peer closes the connection.
 async fn read_up_to(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<usize, HandshakeError> {
     let mut length = 0;
     while length < buffer.len() {
@@ -88,7 +88,7 @@ async fn read_up_to(stream: &mut TcpStream, buffer: &mut [u8]) -> Result<usize, 
     Ok(length)
 }
 
-/// Why a handshake did not succeed: who was there instead of a broker, if anyone.
+/// The reason why a handshake failed, including the kind of peer that answered instead of a broker.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HandshakeError {
@@ -98,23 +98,24 @@ pub enum HandshakeError {
     /// The connection broke before the answer was complete.
     #[error("the connection broke")]
     Broken(#[source] io::Error),
-    /// The peer closed the connection before its answer was complete. A port that Docker
-    /// publishes does so while nobody listens behind it.
+    /// The peer closed the connection before its answer was complete. A port that Docker publishes
+    /// does so while no process listens behind it.
     #[error("the connection was closed before the answer was complete")]
     Closed,
-    /// The peer speaks AMQP, but no AMQP 0-9-1.
+    /// The peer speaks AMQP, but not AMQP 0-9-1.
     #[error("the peer refuses AMQP 0-9-1")]
     Refused,
-    /// The peer speaks something else, or a frame was not the `connection.start` that is due.
+    /// The peer speaks another protocol, or its first frame was not the `connection.start` that is
+    /// due.
     #[error("the answer was not AMQP: {received:?}")]
     NotAmqp {
-        /// How the answer begins, as text.
+        /// The beginning of the answer, as text.
         received: String,
     },
     /// The peer accepted no connection, or did not answer, in time.
     #[error("there was no answer within {after:?}")]
     TimedOut {
-        /// How long it was waited for.
+        /// The time that was spent waiting.
         after: Duration,
     },
 }
@@ -214,7 +215,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_port_where_nobody_listens_is_a_connect_error() {
-        // Bound, so that nobody else listens there meanwhile.
+        // Bound, so that no other process listens there meanwhile.
         let nobody = TcpSocket::new_v4().unwrap();
         nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let port = nobody.local_addr().unwrap().port();
@@ -239,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn ipv6_is_spoken() {
-        // A machine without IPv6 has nothing to prove here.
+        // A machine without IPv6 cannot run this test.
         let Ok(listener) = TcpListener::bind("[::1]:0").await else {
             return;
         };
@@ -247,7 +248,7 @@ mod tests {
         let peer = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             stream.write_all(&method_frame(10, 10)).await.unwrap();
-            // Until the client closes: a close with its header unread would be a reset.
+            // Read until the client closes: a close with its header unread would be a reset.
             stream.read_to_end(&mut Vec::new()).await.unwrap();
         };
         tokio::join!(handshake(&address, LIMIT), peer).0.unwrap();

@@ -1,21 +1,21 @@
 //! Start, stop, restart and watch a real RabbitMQ broker from a test.
 //!
 //! [`RabbitMQBroker::run`] restarts the broker and returns as soon as it speaks AMQP again;
-//! [`RabbitMQBroker::close`] stops it and returns when it no longer does. Both have a
-//! deadline, and their error says what failed: the command with its exit status and output,
-//! or the last handshake.
+//! [`RabbitMQBroker::close`] stops the broker and returns when it no longer does. Both have a
+//! timeout, and their error names the step that failed: the command with its exit status and
+//! output, or the last handshake.
 //!
-//! How the broker is controlled is a [`ControlMethod`]; unless one is given, the environment
-//! variable `TEST_DISTRIBUTION` names it:
+//! A [`ControlMethod`] is the way in which a broker is controlled; unless one is given, the
+//! environment variable `TEST_DISTRIBUTION` names it:
 //!
-//! | `TEST_DISTRIBUTION` | restarts the broker by |
+//! | `TEST_DISTRIBUTION` | Command that restarts the broker |
 //! |---|---|
 //! | `arch` | `systemctl restart rabbitmq.service` |
 //! | `ubuntu` | `service rabbitmq-server restart` |
 //! | `docker` | `docker restart NAME`, where `MOOQ_BROKER_CONTAINER` is the name |
 //!
-//! `systemctl` and `service` go through `sudo -n` when the process is not root's. It never
-//! asks for a password, since a test could not answer: sudoers has to allow the command.
+//! `systemctl` and `service` go through `sudo -n` if the process does not run as root. `sudo -n`
+//! never asks for a password, because a test could not answer: sudoers has to allow the command.
 //!
 //! # Examples
 //!
@@ -34,9 +34,9 @@
 //!
 //! # Features
 //!
-//! | Feature | Default | What it adds |
+//! | Feature | Default | Effect |
 //! |---|---|---|
-//! | `cli` | no | the command `mooq-broker-ctl`: `cargo install mooq-broker-ctl --features cli` |
+//! | `cli` | no | adds the command `mooq-broker-ctl`: `cargo install mooq-broker-ctl --features cli` |
 
 mod address;
 mod broker;
@@ -44,6 +44,7 @@ mod command;
 mod error;
 mod handshake;
 mod method;
+mod registry;
 
 pub use address::BrokerAddress;
 pub use broker::{BrokerStatus, RabbitMQBroker};

@@ -14,10 +14,10 @@ Exit codes:
   0  done; for status: the broker is running
   1  the operation failed; for status: the broker is not running
   2  wrong usage
-  3  the deadline passed";
+  3  the timeout passed";
 
-/// Restarts, stops and watches a RabbitMQ broker. Restart and wait return when it answers an
-/// AMQP handshake, stop when it no longer does.
+/// Restarts, stops and watches a RabbitMQ broker. Restart and wait return when it answers an AMQP
+/// handshake, stop when it no longer does.
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXIT_CODES)]
 struct Cli {
@@ -29,7 +29,7 @@ struct Cli {
 
 #[derive(Debug, Args)]
 struct BrokerArgs {
-    /// Where the broker listens
+    /// Host that the broker listens at
     #[arg(
         long,
         global = true,
@@ -37,13 +37,13 @@ struct BrokerArgs {
         default_value = "localhost"
     )]
     host: String,
-    /// The port that it listens at
+    /// Port that the broker listens at
     #[arg(long, global = true, env = "MOOQ_BROKER_PORT", default_value_t = 5672)]
     port: u16,
-    /// How many seconds the operation may take
-    #[arg(long, global = true, env = "MOOQ_BROKER_DEADLINE", default_value = "60",
+    /// Time limit of the operation, in seconds
+    #[arg(long, global = true, env = "MOOQ_BROKER_TIMEOUT", default_value = "60",
           value_name = "SECONDS", value_parser = seconds)]
-    deadline: Duration,
+    timeout: Duration,
 }
 
 #[derive(Debug, Subcommand)]
@@ -52,7 +52,7 @@ enum Operation {
     Restart(ControlArgs),
     /// Stop the broker
     Stop(ControlArgs),
-    /// Tell whether the broker is running
+    /// Check if the broker is running
     Status,
     /// Wait until the broker is running
     Wait,
@@ -60,7 +60,7 @@ enum Operation {
 
 #[derive(Debug, Args)]
 struct ControlArgs {
-    /// How the broker is controlled
+    /// Method to control the broker
     #[arg(long, env = "TEST_DISTRIBUTION")]
     method: Option<MethodName>,
     /// The broker's container, for the method docker
@@ -86,7 +86,7 @@ enum MethodName {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Cli { broker, operation } = Cli::parse();
-    let broker = RabbitMQBroker::new(broker.host, broker.port).deadline(broker.deadline);
+    let broker = RabbitMQBroker::new(broker.host, broker.port).timeout(broker.timeout);
     match carry_out(operation, broker).await {
         Ok(code) => code,
         Err(error) => {
@@ -138,12 +138,12 @@ impl ControlArgs {
 fn exit_code(error: &ControlError) -> ExitCode {
     match error {
         ControlError::Method(_) => ExitCode::from(2),
-        error if error.is_deadline() => ExitCode::from(3),
+        error if error.is_timeout() => ExitCode::from(3),
         _ => ExitCode::FAILURE,
     }
 }
 
-/// The error and all that caused it, on one line.
+/// The error and all its causes, on one line.
 fn with_sources(error: &(dyn Error + 'static)) -> String {
     iter::successors(Some(error), |&error| error.source())
         .map(ToString::to_string)

@@ -1,4 +1,4 @@
-//! How a broker is controlled, and the command line that each way comes to.
+//! The ways to control a broker, and the command line of each.
 
 use std::env;
 use std::ffi::OsString;
@@ -18,8 +18,8 @@ pub enum ControlMethod {
     Arch,
     /// `service`, with the init script that Debian and Ubuntu have: `rabbitmq-server`.
     Ubuntu,
-    /// The `docker` command. The container should publish the broker at a fixed port: Docker
-    /// may choose another one at every start where it is left to choose.
+    /// The `docker` command. The container should publish the broker at a fixed port: otherwise
+    /// Docker may choose another port at every start.
     Docker {
         /// The container's name or id.
         container: String,
@@ -35,7 +35,7 @@ impl ControlMethod {
         }
     }
 
-    /// The method that the environment variable `TEST_DISTRIBUTION` names: `arch`, `ubuntu`
+    /// Returns the method that the environment variable `TEST_DISTRIBUTION` names: `arch`, `ubuntu`
     /// or `docker`, the last with the container's name in `MOOQ_BROKER_CONTAINER`.
     ///
     /// # Errors
@@ -56,7 +56,7 @@ impl ControlMethod {
         Self::from_lookup(|name| env::var_os(name))
     }
 
-    /// [`from_env`](Self::from_env) over any environment, since a test may not change its own.
+    /// [`from_env`](Self::from_env) for any environment, because a test may not change its own.
     fn from_lookup(lookup: impl Fn(&str) -> Option<OsString>) -> Result<Self, MethodError> {
         let value = |name| {
             lookup(name)
@@ -76,8 +76,8 @@ impl ControlMethod {
         }
     }
 
-    /// The command that restarts the broker. Like [`stop_command`](Self::stop_command)'s, it
-    /// ends only when the old broker has: whoever answers after it is the new one.
+    /// The command that restarts the broker. Like [`stop_command`](Self::stop_command)'s, it ends
+    /// only when the old broker has ended: any broker that answers afterwards is the new one.
     pub(crate) fn restart_command(&self, user: User) -> CommandLine {
         self.command("restart", user)
     }
@@ -91,23 +91,23 @@ impl ControlMethod {
         match self {
             Self::Arch => user.as_root(&["systemctl", verb, "rabbitmq.service"]),
             Self::Ubuntu => user.as_root(&["service", "rabbitmq-server", verb]),
-            // Who may use Docker is decided by its socket, not by being root.
+            // Docker's socket decides who may use Docker; being root does not.
             Self::Docker { container } => CommandLine::new(&["docker", verb, container]),
         }
     }
 }
 
-/// Why there is no [`ControlMethod`].
+/// The reason why there is no [`ControlMethod`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MethodError {
     /// The environment variable `TEST_DISTRIBUTION` is not set, or is empty.
     #[error("{DISTRIBUTION} is not set; it has to be arch, ubuntu or docker")]
     Missing,
-    /// The environment variable `TEST_DISTRIBUTION` has a value that is no method.
+    /// The environment variable `TEST_DISTRIBUTION` has a value that is not a method.
     #[error("{DISTRIBUTION} is `{value}`; it has to be arch, ubuntu or docker")]
     Unknown {
-        /// What it is set to.
+        /// The variable's value.
         value: String,
     },
     /// The method is `docker`, but `MOOQ_BROKER_CONTAINER` is not set, or is empty.
@@ -115,7 +115,7 @@ pub enum MethodError {
     NoContainer,
 }
 
-/// Whether this process may control a system's services by itself.
+/// The user that this process runs as. Root may control a system's services without `sudo`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum User {
     Root,
@@ -123,7 +123,7 @@ pub(crate) enum User {
 }
 
 impl User {
-    /// The user that this process runs as.
+    /// Returns the user that this process runs as.
     pub(crate) fn current() -> Self {
         #[cfg(unix)]
         if rustix::process::geteuid().is_root() {
@@ -132,11 +132,11 @@ impl User {
         Self::Other
     }
 
-    /// `words` as a command that root runs.
+    /// Returns `words` as a command that root runs.
     fn as_root(self, words: &[&str]) -> CommandLine {
         match self {
             Self::Root => CommandLine::new(words),
-            // -n: fail where a password is needed. Nobody is there to type one.
+            // -n: fail if a password is needed, because it cannot be typed in a test.
             Self::Other => CommandLine::new(&[&["sudo", "-n"], words].concat()),
         }
     }

@@ -24,7 +24,7 @@ fn broker_ctl(arguments: &[&str]) -> Command {
         .env_remove("TEST_DISTRIBUTION")
         .env_remove("MOOQ_BROKER_CONTAINER")
         .env_remove("MOOQ_BROKER_PORT")
-        .env_remove("MOOQ_BROKER_DEADLINE");
+        .env_remove("MOOQ_BROKER_TIMEOUT");
     command
 }
 
@@ -74,7 +74,7 @@ fn help_tells_the_exit_codes_and_the_environment() {
         "MOOQ_BROKER_CONTAINER",
         "MOOQ_BROKER_HOST",
         "MOOQ_BROKER_PORT",
-        "MOOQ_BROKER_DEADLINE",
+        "MOOQ_BROKER_TIMEOUT",
     ] {
         assert!(help.contains(name), "{name} is missing:\n{help}");
     }
@@ -114,9 +114,9 @@ fn docker_without_a_container_is_wrong_usage() {
 }
 
 #[test]
-fn a_deadline_that_is_no_duration_is_wrong_usage() {
-    for deadline in ["soon", "-1", "inf"] {
-        let flag = format!("--deadline={deadline}");
+fn a_timeout_that_is_no_duration_is_wrong_usage() {
+    for timeout in ["soon", "-1", "inf"] {
+        let flag = format!("--timeout={timeout}");
         ends(broker_ctl(&["wait", &flag]), WRONG_USAGE);
     }
 }
@@ -144,9 +144,9 @@ fn status_tells_why_the_broker_is_not_running() {
 }
 
 #[test]
-fn wait_ends_at_the_deadline() {
+fn wait_ends_at_the_timeout() {
     let output = ends(
-        broker_ctl(&["wait", "--port", NOBODY, "--deadline", "0.2"]),
+        broker_ctl(&["wait", "--port", NOBODY, "--timeout", "0.2"]),
         DEADLINE,
     );
     let told = text(&output.stderr);
@@ -203,7 +203,7 @@ fn stop_notices_that_a_broker_still_answers() {
         "another",
         "--port",
         &port,
-        "--deadline",
+        "--timeout",
         "0.3",
     ]);
     let output = ends(with_docker(command, 0), DEADLINE);

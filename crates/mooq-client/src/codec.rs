@@ -1,38 +1,67 @@
-//! From values to bodies and back.
+//! Codecs: values to bodies and back.
 
 use std::cell::RefCell;
 
 use bytes::Bytes;
-use mooq_core::{Error, ErrorKind, Result};
+use mooq_core::{Error, ErrorKind, FieldTable, Message, Result};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) const JSON_CONTENT_TYPE: &str = "application/json";
 pub(crate) const BYTES_CONTENT_TYPE: &str = "application/octet-stream";
+pub(crate) const TEXT_CONTENT_TYPE: &str = "text/plain";
 
-/// Turns values of type `T` into bodies.
+/// Encodes values of type `T` as bodies.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot encode `{T}`",
+    label = "this codec makes no body of a `{T}`",
+    note = "`Json` encodes what is `serde::Serialize`, `RawBytes` what is `AsRef<[u8]>`, `Text` what is `AsRef<str>`"
+)]
 pub trait Encode<T: ?Sized> {
-    /// The content type that the messages carry, for example `application/json`.
+    /// Returns the content type of the messages, for example `application/json`.
     fn content_type(&self) -> &'static str;
 
-    /// The body for `value`.
+    /// Encodes `value`.
     ///
     /// # Errors
     /// `Encode`, with the cause as its source.
     fn encode(&self, value: &T) -> Result<Bytes>;
 }
 
-/// Turns bodies into values of type `T`.
+/// Decodes bodies as values of type `T`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot decode a body as `{T}`",
+    label = "this codec makes no `{T}` of a body",
+    note = "`Json` decodes what is `serde::Deserialize` and owns its data, `RawBytes` gives `Bytes` or `Vec<u8>`, `Text` gives `String`"
+)]
 pub trait Decode<T> {
-    /// The value in `body`.
+    /// Decodes `body`.
     ///
     /// # Errors
     /// `Decode`, with the cause as its source.
     fn decode(&self, body: &Bytes) -> Result<T>;
 }
 
-/// JSON, by serde: the default. Whatever is `Serialize` can be published, whatever is
-/// `DeserializeOwned` consumed.
+/// Decodes the body of a message. A message that was not taken in full has no value.
+///
+/// # Errors
+/// `Decode`.
+pub(crate) fn decode<T>(codec: &impl Decode<T>, message: &Message) -> Result<T> {
+    match message.properties.headers.too_deep() {
+        None => codec.decode(&message.body),
+        Some(header) => Err(Error::new(
+            ErrorKind::Decode,
+            format!(
+                "the message's header '{header}' nests deeper than {} levels of tables and arrays, \
+                 and was not taken",
+                FieldTable::MAX_DEPTH
+            ),
+        )),
+    }
+}
+
+/// JSON, by serde: the default. Any `Serialize` value can be published, any `DeserializeOwned`
+/// value consumed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Json;
 
@@ -44,19 +73,19 @@ impl<T: Serialize + ?Sized> Encode<T> for Json {
     fn encode(&self, value: &T) -> Result<Bytes> {
         SCRATCH.with(|scratch| match scratch.try_borrow_mut() {
             Ok(mut scratch) => write_json(&mut scratch, value),
-            // Writing this value writes another one.
+            // The value encodes another one while it is written.
             Err(_) => write_json(&mut Vec::new(), value),
         })
     }
 }
 
 thread_local! {
-    /// Where JSON is written while its length is not known. The body is a copy of the very
-    /// length: in memory, it may wait in its queue for long.
+    /// Buffer for JSON while its length is not known. The body is a copy of exactly its length,
+    /// because it may stay long in its queue in memory.
     static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// How much room for JSON a thread keeps, in bytes.
+/// Number of bytes of the JSON buffer that a thread keeps.
 const SCRATCH_KEPT: usize = 64 * 1024;
 
 fn write_json<T: Serialize + ?Sized>(scratch: &mut Vec<u8>, value: &T) -> Result<Bytes> {
@@ -80,7 +109,7 @@ impl<T: DeserializeOwned> Decode<T> for Json {
     }
 }
 
-/// Bodies as they are: `Bytes`, or anything that is bytes to publish.
+/// Raw bodies: consumed as `Bytes` or `Vec<u8>`, and published from any `AsRef<[u8]>`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RawBytes;
 
@@ -100,6 +129,55 @@ impl Decode<Bytes> for RawBytes {
     }
 }
 
+impl Decode<Vec<u8>> for RawBytes {
+    fn decode(&self, body: &Bytes) -> Result<Vec<u8>> {
+        Ok(body.to_vec())
+    }
+}
+
+/// Bodies that are text in UTF-8, without JSON's quotes, as many other clients send strings.
+///
+/// # Examples
+/// ```
+/// use mooq::Text;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> mooq::Result<()> {
+/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # let broker = InMemoryBroker::start();
+/// # let conn = broker.connect().await?;
+/// # let chan = conn.create_channel().await?;
+/// chan.declare_queue("hello").await?;
+/// chan.publish_with("", "Hello World!", Text).routing_key("hello").await?;
+///
+/// let hello = chan.get_one::<String>("hello").codec(Text).await?;
+/// assert_eq!(hello.ack().await?, "Hello World!");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Text;
+
+impl<T: AsRef<str> + ?Sized> Encode<T> for Text {
+    fn content_type(&self) -> &'static str {
+        TEXT_CONTENT_TYPE
+    }
+
+    fn encode(&self, value: &T) -> Result<Bytes> {
+        Ok(Bytes::copy_from_slice(value.as_ref().as_bytes()))
+    }
+}
+
+impl Decode<String> for Text {
+    fn decode(&self, body: &Bytes) -> Result<String> {
+        let text = std::str::from_utf8(body).map_err(|e| {
+            let message = format!("the body is not text in UTF-8: {e}");
+            Error::new(ErrorKind::Decode, message).with_source(e)
+        })?;
+        Ok(text.to_owned())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +194,15 @@ mod tests {
         let long = "x".repeat(2 * SCRATCH_KEPT);
         assert_eq!(Json.encode(&long).unwrap().len(), long.len() + 2);
         assert_eq!(Json.encode("hi").unwrap(), r#""hi""#);
+    }
+
+    #[test]
+    fn text_that_is_no_utf_8_is_a_decode_error() {
+        let err = Text.decode(&Bytes::from_static(b"\xff")).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::Decode);
+        assert!(err.to_string().contains("UTF-8"), "{err}");
+        let body = Text.encode("gr\u{fc}n").unwrap();
+        assert_eq!(Text.decode(&body).unwrap(), "gr\u{fc}n");
     }
 
     #[test]

@@ -1,38 +1,30 @@
-//! The outcome of a publish, to be awaited.
+//! Handoff of a publish, and its outcome to be awaited.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use mooq_core::{Error, Result};
+use mooq_core::{Handoff, Message, Result};
 
-use crate::channel::{ChannelShared, asked_twice};
+use crate::channel::{ChannelShared, Terms, asked_twice};
+use crate::timeout::within;
 
-/// The outcome of a publish, to be awaited. Dropping it changes nothing but that nobody learns
-/// the outcome.
+/// The outcome of a publish, to be awaited. Dropping the confirmation does not take the message
+/// back: its outcome stays unknown.
 #[derive(Debug)]
 #[must_use = "a publish that was not confirmed may be lost"]
 pub struct Confirmation {
-    /// None once the outcome was given.
+    /// None once the outcome has been returned.
     pending: Option<(Arc<ChannelShared>, u64)>,
-}
-
-impl Confirmation {
-    pub(crate) fn new(channel: Arc<ChannelShared>, ticket: u64) -> Self {
-        Self {
-            pending: Some((channel, ticket)),
-        }
-    }
 }
 
 impl Future for Confirmation {
     type Output = Result<()>;
 
     /// # Errors
-    /// As awaiting the [`Publish`](crate::Publish) itself. `InvalidArgument` if it was ready
-    /// before.
+    /// As awaiting the [`Publish`](crate::Publish) itself. `InvalidArgument` if the confirmation
+    /// was ready before.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Some((channel, ticket)) = &self.pending else {
             return Poll::Ready(Err(asked_twice()));
@@ -51,33 +43,58 @@ impl Drop for Confirmation {
     }
 }
 
+/// A publish that is ready to be handed over.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) channel: Arc<ChannelShared>,
+    pub(crate) message: Message,
+    pub(crate) mandatory: bool,
+    pub(crate) terms: Terms,
+}
+
+impl Prepared {
+    /// Hands the message over.
+    pub(crate) fn hand_over(self) -> Result<(Confirmation, Handoff)> {
+        let publish = mooq_core::Publish {
+            mandatory: self.mandatory,
+            ..mooq_core::Publish::new(self.message)
+        };
+        let (ticket, handoff) = self.channel.publish(publish, self.terms)?;
+        let pending = Some((self.channel, ticket));
+        Ok((Confirmation { pending }, handoff))
+    }
+
+    /// Hands the message over, and waits until the transport has room for more.
+    pub(crate) async fn send(self) -> Result<Confirmation> {
+        let limit = self.terms.limit;
+        let (confirmation, handoff) = self.hand_over()?;
+        if let Handoff::Full(room) = handoff {
+            let room = async {
+                room.await;
+                Ok(())
+            };
+            within(limit, "waiting for room to publish", room).await?;
+        }
+        Ok(confirmation)
+    }
+}
+
 /// The future of a [`Publish`](crate::Publish): ready when the broker has confirmed.
 #[derive(Debug)]
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct Published(State);
-
-enum State {
-    /// Nothing was sent. None once the error was given.
-    Failed(Option<Error>),
-    Sent(Confirmation),
+pub struct Published {
+    /// None from the first poll on.
+    unsent: Option<Result<Prepared>>,
+    /// None before the first poll, or if the handoff failed.
+    confirmation: Option<Confirmation>,
 }
 
 impl Published {
-    pub(crate) fn failed(err: Error) -> Self {
-        Self(State::Failed(Some(err)))
-    }
-
-    pub(crate) fn sent(confirmation: Confirmation) -> Self {
-        Self(State::Sent(confirmation))
-    }
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Failed(_) => "Failed",
-            Self::Sent(_) => "Sent",
-        })
+    pub(crate) fn new(prepared: Result<Prepared>) -> Self {
+        Self {
+            unsent: Some(prepared),
+            confirmation: None,
+        }
     }
 }
 
@@ -85,11 +102,17 @@ impl Future for Published {
     type Output = Result<()>;
 
     /// # Errors
-    /// As the [`Publish`](crate::Publish) says. `InvalidArgument` if it was ready before.
+    /// As of the [`Publish`](crate::Publish). `InvalidArgument` if the future was ready before.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        match &mut self.0 {
-            State::Failed(err) => Poll::Ready(Err(err.take().unwrap_or_else(asked_twice))),
-            State::Sent(confirmation) => Pin::new(confirmation).poll(cx),
+        if let Some(prepared) = self.unsent.take() {
+            // Waiting for room keeps a publisher from running ahead; this publish waits for its
+            // confirm, which takes longer.
+            let (confirmation, _room) = prepared?.hand_over()?;
+            self.confirmation = Some(confirmation);
+        }
+        match &mut self.confirmation {
+            Some(confirmation) => Pin::new(confirmation).poll(cx),
+            None => Poll::Ready(Err(asked_twice())),
         }
     }
 }

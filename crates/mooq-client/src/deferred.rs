@@ -1,16 +1,21 @@
-//! What went wrong in a builder's setters.
+//! Errors of a builder's setters.
 
 use mooq_core::{Error, ErrorKind, FieldTable, FieldValue, IntoChecked, Result, ShortString};
 
-/// The first error of a builder's setters, kept until the builder is awaited: setters then read
-/// as Python's keyword arguments do, and no error is lost.
+/// The first error of a builder's setters, kept until the builder is awaited: so setters read as
+/// Python's keyword arguments do, and no error is lost.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Deferred(Option<Error>);
 
 impl Deferred {
-    /// The checked value, or none if it failed its check.
+    /// Returns the checked value, or none if it failed its check.
     pub(crate) fn check<N>(&mut self, value: impl IntoChecked<N>) -> Option<N> {
-        match value.into_checked() {
+        self.note(value.into_checked())
+    }
+
+    /// Returns the value of `result`, or none if it is an error.
+    pub(crate) fn note<N>(&mut self, result: Result<N>) -> Option<N> {
+        match result {
             Ok(value) => Some(value),
             Err(err) => {
                 self.fail(err);
@@ -31,7 +36,7 @@ impl Deferred {
         }
     }
 
-    /// The prefetch `n`, which must not be 0.
+    /// Returns the prefetch `n`, which must not be 0.
     pub(crate) fn prefetch(&mut self, n: u16) -> u16 {
         if n == 0 {
             self.fail(Error::new(
@@ -42,12 +47,12 @@ impl Deferred {
         n
     }
 
-    /// Notes `err`, unless there is an earlier one.
+    /// Records `err`, unless there is an earlier one.
     pub(crate) fn fail(&mut self, err: Error) {
         self.0.get_or_insert(err);
     }
 
-    /// Fails if a setter did.
+    /// Fails with a setter's error, if there was one.
     pub(crate) fn finish(self) -> Result<()> {
         self.0.map_or(Ok(()), Err)
     }

@@ -1,7 +1,8 @@
 //! A message that was delivered, and its settlement.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use mooq_core::in_flight::InFlight;
 use mooq_core::{
     Error, ErrorKind, ExchangeName, FieldValue, Properties, QueueName, Result, RoutingKey, Settle,
@@ -9,14 +10,16 @@ use mooq_core::{
 };
 
 use crate::channel::Source;
+use crate::lock::lock;
 
-/// A message with its body as a `T`.
+/// A delivered message with its body as a `T`.
 ///
-/// In a callback its settlement follows from what the callback returns. From a stream or from
-/// `get` it is settled by [`ack`](Self::ack), [`requeue`](Self::requeue) or
-/// [`reject`](Self::reject); one that is dropped before goes back to its queue.
+/// In a callback, the callback's return value settles the delivery. The callback may settle it
+/// earlier, by [`ack`](Self::ack), [`requeue`](Self::requeue) or [`reject`](Self::reject): then its
+/// return value has no effect. A delivery from a stream or from `get` is settled by these methods
+/// alone, and requeued if it is dropped before.
 ///
-/// A test of a callback needs no broker: [`Delivery::new`] makes one.
+/// A test of a callback needs no broker: [`Delivery::new`] makes a delivery.
 ///
 /// ```
 /// use mooq::Delivery;
@@ -34,38 +37,40 @@ use crate::channel::Source;
 pub struct Delivery<T> {
     /// The body.
     pub msg: T,
-    /// The routing key that it was published with.
+    /// The routing key that the message was published with.
     pub routing_key: RoutingKey,
-    /// The exchange that it was published to.
+    /// The exchange that the message was published to.
     pub exchange: ExchangeName,
-    /// The queue that it came from.
+    /// The queue that the message was delivered from.
     pub queue: QueueName,
-    /// It was delivered before, to this or another consumer, and came back.
+    /// True if the message was delivered before, to this or another consumer, and was requeued.
     pub redelivered: bool,
-    /// Its number on the channel.
+    /// The delivery's number on the channel.
     pub delivery_tag: u64,
-    /// Its properties, headers among them.
+    /// The message's properties, including its headers.
     pub properties: Arc<Properties>,
-    /// Who settles it.
+    /// None in a delivery that no broker sent.
+    pub(crate) body: Option<Bytes>,
+    /// The party that settles the delivery.
     pub(crate) settled_by: SettledBy,
 }
 
-/// Who settles a delivery.
+/// The party that settles a delivery.
 #[derive(Debug)]
 pub(crate) enum SettledBy {
-    /// Whoever holds it.
+    /// The holder of the delivery.
     Holder(Unsettled),
-    /// The callback's outcome.
-    Outcome,
-    /// The broker, as it sent it. A broker that counts what is under way counts it while it is
-    /// kept.
+    /// The callback's outcome, or the holder of the delivery before that.
+    Callback(Arc<Held>),
+    /// The broker, at the time it sent the delivery. A broker that counts deliveries in flight
+    /// counts this one while it is kept.
     Broker(#[expect(dead_code, reason = "it counts until it is dropped")] InFlight),
-    /// Nobody: a test made it.
+    /// No party: a test made the delivery.
     Nobody,
 }
 
 impl<T> Delivery<T> {
-    /// A delivery that no broker sent, for tests of callbacks. Settling it does nothing; its
+    /// Makes a delivery that no broker sent, for tests of callbacks. Settling it does nothing; its
     /// fields can be set.
     #[must_use]
     pub fn new(msg: T) -> Self {
@@ -77,13 +82,35 @@ impl<T> Delivery<T> {
             redelivered: false,
             delivery_tag: 0,
             properties: Arc::default(),
+            body: None,
             settled_by: SettledBy::Nobody,
         }
     }
 
-    /// How often the message was dead-lettered from `queue`, for whatever reason, by the broker's
-    /// count in the header [`x-death`](https://www.rabbitmq.com/docs/dlx#effects): with a queue that
-    /// it comes back from after a while, how often it was tried before.
+    /// Returns the body before it was decoded. None in a delivery that no broker sent, unless
+    /// [`with_body`](Self::with_body) has set it.
+    #[must_use]
+    pub fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
+    /// Sets the delivery's raw body, for tests of callbacks that [forward](crate::Channel::forward)
+    /// their deliveries.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// Number of times the message was dead-lettered from `queue`, for any reason, by the broker's
+    /// count in the header [`x-death`](https://www.rabbitmq.com/docs/dlx#effects). With a retry
+    /// queue that dead-letters the message back after a delay, this is the number of earlier
+    /// attempts.
+    ///
+    /// Counts the deaths of a message that the broker itself moves back by dead-lettering. From
+    /// RabbitMQ 4.0 on, a message that a client publishes again or
+    /// [forwards](crate::Channel::forward) starts at 0, regardless of its headers: retries that
+    /// republish have to count in a header of their own.
     ///
     /// # Examples
     /// ```
@@ -107,57 +134,77 @@ impl<T> Delivery<T> {
             }
             _ => None,
         });
-        // Anybody may publish a message with such a header.
+        // Any client may publish a message with such a header.
         let counts = counts.filter_map(|count| u64::try_from(count).ok());
         counts.fold(0, u64::saturating_add)
     }
 
-    /// `basic.ack`: it is done. Gives the message.
+    /// Number of times the message was returned to its quorum queue after a delivery, by the
+    /// queue's count in the header
+    /// [`x-delivery-count`](https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling): 0
+    /// the first time, and always for classic queues, which do not count. RabbitMQ 3.10 to 4.2
+    /// count every return. RabbitMQ 4.3 counts only deliveries that failed: a reject with requeue
+    /// or a lost connection, not a nack.
+    #[must_use]
+    pub fn delivery_count(&self) -> u64 {
+        let count = self.properties.headers.get("x-delivery-count");
+        let count = count.and_then(FieldValue::as_i64).unwrap_or(0);
+        u64::try_from(count).unwrap_or(0)
+    }
+
+    /// Acknowledges the delivery (`basic.ack`): it is done. Returns the message.
     ///
     /// # Errors
-    /// `NotAllowed` if it is settled otherwise: by the callback's outcome, or since the consumer
-    /// acknowledges automatically. `StaleDelivery` if its channel was lost since it came, and the
-    /// channel's close, if it is closed for good: the broker delivers it again.
+    /// `NotAllowed` if the delivery is settled already: by the outcome of its callback, which has
+    /// ended, or because the consumer acknowledges automatically. `StaleDelivery` if its channel
+    /// was lost after the delivery arrived, and the channel's close if the channel is closed for
+    /// good: in both cases the broker redelivers the message.
     ///
     /// # Cancel safety
-    /// Takes effect at its first poll.
+    /// Takes effect at the first poll.
     pub async fn ack(self) -> Result<T> {
         self.settle(Settlement::Ack)
     }
 
-    /// `basic.nack`: back to its place in the queue.
+    /// Requeues a delivery that failed (`basic.reject` with requeue): the message goes back to its
+    /// place in the queue. A queue's [delivery
+    /// limit](https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling) counts that. To
+    /// requeue a delivery that was not tried, drop it.
     ///
     /// # Errors
     /// As [`ack`](Self::ack).
     ///
     /// # Cancel safety
-    /// Takes effect at its first poll.
+    /// Takes effect at the first poll.
     pub async fn requeue(self) -> Result<T> {
-        self.settle(Settlement::Nack { requeue: true })
+        self.settle(Settlement::Reject { requeue: true })
     }
 
-    /// `basic.nack` without requeue: to the dead-letter exchange, if the queue has one, else
-    /// dropped.
+    /// Rejects the delivery (`basic.reject` without requeue): the message goes to the dead-letter
+    /// exchange if the queue has one, and is dropped otherwise.
     ///
     /// # Errors
     /// As [`ack`](Self::ack).
     ///
     /// # Cancel safety
-    /// Takes effect at its first poll.
+    /// Takes effect at the first poll.
     pub async fn reject(self) -> Result<T> {
-        self.settle(Settlement::Nack { requeue: false })
+        self.settle(Settlement::Reject { requeue: false })
     }
 
     fn settle(self, settlement: Settlement) -> Result<T> {
         match self.settled_by {
             SettledBy::Holder(unsettled) => unsettled.settle(settlement)?,
             SettledBy::Nobody => {}
-            SettledBy::Outcome => {
-                return Err(not_allowed(
-                    "the callback's outcome settles this delivery; register the consumer with \
-                     manual_ack() to settle it by hand",
-                ));
-            }
+            SettledBy::Callback(held) => match held.take() {
+                Some(unsettled) => unsettled.settle(settlement)?,
+                None => {
+                    return Err(not_allowed(
+                        "the outcome of its callback has settled this delivery; register the \
+                         consumer with manual_ack() to settle deliveries later",
+                    ));
+                }
+            },
             SettledBy::Broker(_) => {
                 return Err(not_allowed(
                     "the consumer acknowledges automatically: this delivery is settled",
@@ -172,7 +219,22 @@ fn not_allowed(message: &str) -> Error {
     Error::new(ErrorKind::NotAllowed, message)
 }
 
-/// A delivery that is not settled yet. Dropped unsettled, it goes back to its queue.
+/// A delivery in a callback, settled by hand or by the callback's outcome.
+#[derive(Debug)]
+pub(crate) struct Held(Mutex<Option<Unsettled>>);
+
+impl Held {
+    pub(crate) fn new(unsettled: Unsettled) -> Self {
+        Self(Mutex::new(Some(unsettled)))
+    }
+
+    /// Takes the right to settle the delivery, unless it was taken before.
+    pub(crate) fn take(&self) -> Option<Unsettled> {
+        lock(&self.0).take()
+    }
+}
+
+/// A delivery that is not settled yet. If it is dropped unsettled, it is requeued.
 #[derive(Debug)]
 pub(crate) struct Unsettled {
     /// None once settled.
@@ -186,6 +248,26 @@ impl Unsettled {
             source: Some(source),
             delivery_tag,
         }
+    }
+
+    /// Returns true if the delivery came from `source`.
+    pub(crate) fn is_from(&self, source: &Arc<Source>) -> bool {
+        self.source
+            .as_ref()
+            .is_some_and(|own| Arc::ptr_eq(own, source))
+    }
+
+    /// Returns true if the delivery's channel was lost after it arrived, so that the broker has
+    /// requeued it.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.source
+            .as_ref()
+            .is_some_and(|source| source.generation.is_lost())
+    }
+
+    /// Leaves the delivery to be requeued at the end of its channel.
+    pub(crate) fn forget(mut self) {
+        self.source = None;
     }
 
     pub(crate) fn settle(mut self, settlement: Settlement) -> Result<()> {

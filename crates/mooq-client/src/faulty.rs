@@ -1,4 +1,4 @@
-//! The in-memory broker's transport with faults that neither it nor RabbitMQ shows at will, for
+//! The in-memory broker's transport with faults that neither it nor RabbitMQ shows on demand, for
 //! this crate's tests.
 
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use mooq_core::{
 };
 use tokio::sync::watch;
 
-/// What may get no answer.
+/// Requests that may get no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Asked {
     /// `queue.declare`
@@ -22,7 +22,7 @@ pub(crate) enum Asked {
     Consume,
 }
 
-/// What goes wrong. Clones share it.
+/// Faults to inject. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Faults(Arc<Mutex<State>>);
 
@@ -30,14 +30,16 @@ pub(crate) struct Faults(Arc<Mutex<State>>);
 struct State {
     unanswered: watch::Sender<HashSet<(Asked, QueueName)>>,
     refusal: Option<Error>,
+    not_consumed: Option<(QueueName, Error)>,
     no_channel: Option<(usize, Error)>,
     silent: bool,
-    /// The ends of mailboxes that nothing comes through.
+    /// Senders of mailboxes that stay empty.
     unused: Vec<Sender<ChannelEvent>>,
 }
 
 impl Faults {
-    /// From now on what is `asked` of `queue` is done, and gets no answer.
+    /// Leaves requests of kind `asked` for `queue` unanswered from now on. The broker still carries
+    /// them out.
     pub(crate) fn leave_unanswered(&self, asked: Asked, queue: &str) {
         let queue = queue.try_into().unwrap();
         let state = self.0.lock().unwrap();
@@ -46,13 +48,13 @@ impl Faults {
         });
     }
 
-    /// Whatever has got no answer gets it now.
+    /// Sends all withheld answers.
     pub(crate) fn answer(&self) {
         let state = self.0.lock().unwrap();
         state.unanswered.send_modify(HashSet::clear);
     }
 
-    /// The answer to `call`, which asks for that of `queue`, once it is not withheld.
+    /// Returns the answer to `call`, which asks `asked` of `queue`, once it is not withheld.
     fn answer_to<'a, T: Send + 'a>(
         &self,
         asked: Asked,
@@ -69,12 +71,18 @@ impl Faults {
         })
     }
 
-    /// The next publish is refused with `err`.
+    /// Refuses the next publish with `err`.
     pub(crate) fn refuse_publish(&self, err: Error) {
         self.0.lock().unwrap().refusal = Some(err);
     }
 
-    /// After so many more channels one is not opened, because of `err`.
+    /// Refuses consumers of `queue` with `err` from now on.
+    pub(crate) fn refuse_consumers(&self, queue: &str, err: Error) {
+        let queue = queue.try_into().unwrap();
+        self.0.lock().unwrap().not_consumed = Some((queue, err));
+    }
+
+    /// Refuses one channel with `err`, after this many more channels.
     pub(crate) fn refuse_channel(&self, after: usize, err: Error) {
         self.0.lock().unwrap().no_channel = Some((after, err));
     }
@@ -90,13 +98,13 @@ impl Faults {
         }
     }
 
-    /// Channels that are opened from now on tell nothing, not even that they have ended; or they
-    /// do again.
+    /// Silences channels that are opened from now on, so that they report nothing, not even their
+    /// end; or ends that.
     pub(crate) fn silence_channels(&self, silent: bool) {
         self.0.lock().unwrap().silent = silent;
     }
 
-    /// `opened`, on which things go wrong.
+    /// Wraps `opened` with the faults.
     pub(crate) fn on_channel(&self, mut opened: OpenedChannel) -> OpenedChannel {
         let mut state = self.0.lock().unwrap();
         if state.silent {
@@ -112,7 +120,7 @@ impl Faults {
         }
     }
 
-    /// `inner`, on whose channels things go wrong.
+    /// Wraps `inner` with the faults on its channels.
     pub(crate) fn on_transport(&self, inner: impl Transport + 'static) -> Arc<dyn Transport> {
         let (inner, faults) = (Arc::new(inner) as Arc<dyn Transport>, self.clone());
         Arc::new(Faulty { inner, faults })
@@ -127,7 +135,7 @@ struct Faulty<T: ?Sized> {
 
 type FaultyChannel = Faulty<dyn TransportChannel>;
 
-/// Methods that do what those of the transport do.
+/// Methods that forward to those of the transport.
 macro_rules! as_inside {
     ($(fn $name:ident($($arg:ident: $kind:ty),*) -> $output:ty;)*) => {$(
         fn $name<'a, 'b>(&'a self $(, $arg: $kind)*) -> BoxFuture<'b, Result<$output>>
@@ -195,6 +203,10 @@ impl TransportChannel for FaultyChannel {
         Self: 'b,
     {
         let queue = consume.queue.clone();
+        let refused = self.faults.0.lock().unwrap().not_consumed.clone();
+        if let Some((_, err)) = refused.filter(|(refused, _)| *refused == queue) {
+            return Box::pin(async { Err(err) });
+        }
         let call = self.inner.consume(consume);
         self.faults.answer_to(Asked::Consume, queue, call)
     }

@@ -1,22 +1,24 @@
-//! What must fit in one frame: RabbitMQ closes the connection over one that is larger (501). It lets
-//! 8 bytes more pass than was agreed, which is no promise.
+//! Requests that would make RabbitMQ close the connection are rejected locally: tables with values
+//! that it does not take (541), and data that does not fit in one frame (501; RabbitMQ accepts 8
+//! bytes more than was agreed, but does not promise to).
 
 use mooq_core::{Error, ErrorKind, FieldTable, Properties, Result};
 
-/// The type, the channel, the size and the end (AMQP 0-9-1, section 4.2.3).
+/// Bytes of a frame's type, channel, size and end (AMQP 0-9-1, section 4.2.3).
 const FRAME: usize = 8;
 
-/// What stands before the properties in a content header: class, weight and size of the body
-/// (section 4.2.6.1).
+/// Bytes before the properties in a content header: class, weight and size of the body (section
+/// 4.2.6.1).
 const CONTENT_HEADER: usize = 12;
 
-/// The most that a method has beside its table: three short strings and some numbers.
+/// Maximum number of bytes in a method besides its table: three short strings and some numbers.
 const METHOD: usize = 1_024;
 
 /// # Errors
 /// `InvalidArgument` if a message with these properties cannot be sent.
 pub(crate) fn check_properties(properties: &Properties, frame_max: u32) -> Result<()> {
-    // The others are short strings, and never too much.
+    // The other properties are short strings, and always fit.
+    properties.headers.check("header")?;
     if properties.headers.is_empty() {
         return Ok(());
     }
@@ -32,6 +34,7 @@ pub(crate) fn check_properties(properties: &Properties, frame_max: u32) -> Resul
 /// # Errors
 /// `InvalidArgument` if no method with these arguments can be sent.
 pub(crate) fn check_arguments(arguments: &FieldTable, frame_max: u32) -> Result<()> {
+    arguments.check("argument")?;
     check(
         "the arguments",
         arguments.encoded_len(),

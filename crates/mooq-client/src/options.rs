@@ -1,4 +1,4 @@
-//! How to connect.
+//! Options of a connection.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use mooq_core::{
 use crate::deferred::Deferred;
 use crate::recovery::{Recovery, WhileDisconnected};
 
-/// How to connect: where, as whom, and how long calls may take. The defaults are Python mooq's:
-/// RabbitMQ on `localhost:5672`.
+/// Options of a connection: the broker's address, the credentials, and the timeouts of calls. The
+/// defaults are Python mooq's: RabbitMQ on `localhost:5672`.
 ///
 /// ```
 /// use mooq::{ConnectOptions, Scheme};
@@ -27,16 +27,17 @@ use crate::recovery::{Recovery, WhileDisconnected};
 #[must_use = "options do nothing until they are connected with"]
 pub struct ConnectOptions {
     endpoint: Endpoint,
-    /// Where else to connect to, with the same credentials.
+    /// Other hosts to connect to, with the same credentials.
     other_hosts: Vec<(String, u16)>,
-    deadline: Duration,
+    wait_for_broker: Option<Duration>,
+    timeout: Duration,
     recovery: Recovery,
     while_disconnected: WhileDisconnected,
     publish_buffer: usize,
     deferred: Deferred,
 }
 
-/// The brokers that one connection may lead to.
+/// Endpoints that one connection may be opened to.
 #[derive(Debug, Clone)]
 pub(crate) struct Endpoints {
     first: Endpoint,
@@ -44,12 +45,12 @@ pub(crate) struct Endpoints {
 }
 
 impl Endpoints {
-    /// How many there are.
+    /// Number of endpoints.
     pub(crate) fn len(&self) -> usize {
         1 + self.others.len()
     }
 
-    /// Endpoint number `index`, or the first if there is none.
+    /// Returns endpoint number `index`, or the first if there is none.
     pub(crate) fn get(&self, index: usize) -> &Endpoint {
         let other = index
             .checked_sub(1)
@@ -59,21 +60,24 @@ impl Endpoints {
 }
 
 impl ConnectOptions {
-    /// How long a call may wait for the broker, unless said otherwise.
-    pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(30);
+    /// Default time that a call may wait for the broker.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// How many bytes of publishes may wait for a lost connection, unless said otherwise.
+    /// Default number of bytes of publishes that may wait for a lost connection.
     pub const DEFAULT_PUBLISH_BUFFER: usize = 64 * 1024 * 1024;
 
-    /// RabbitMQ on this machine.
+    /// Options for RabbitMQ on this machine.
     pub fn new() -> Self {
         Self::from(Endpoint::default())
     }
 
-    /// The transport: RabbitMQ ([`Scheme::Amqp`]) or memory ([`Scheme::Memory`]). Does not
-    /// change the port.
-    pub fn broker(mut self, scheme: Scheme) -> Self {
-        self.endpoint.scheme = scheme;
+    /// The kind of broker: RabbitMQ ([`Scheme::Amqp`], or the text `rabbit`) or one in memory
+    /// ([`Scheme::Memory`], or `in_memory`). Does not change the port. Any other text fails with
+    /// `UnsupportedScheme` on connecting.
+    pub fn broker(mut self, broker: impl IntoChecked<Scheme>) -> Self {
+        if let Some(scheme) = self.deferred.check(broker) {
+            self.endpoint.scheme = scheme;
+        }
         self
     }
 
@@ -89,7 +93,7 @@ impl ConnectOptions {
         self
     }
 
-    /// The virtual host; `/` unless said otherwise.
+    /// The virtual host; `/` by default.
     pub fn vhost(mut self, vhost: impl IntoChecked<VirtualHost>) -> Self {
         if let Some(vhost) = self.deferred.check(vhost) {
             self.endpoint.vhost = vhost;
@@ -97,7 +101,7 @@ impl ConnectOptions {
         self
     }
 
-    /// User and password; `guest` and `guest` unless said otherwise.
+    /// User and password; `guest` and `guest` by default.
     pub fn credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
         self.endpoint.credentials = Credentials {
             username: username.into(),
@@ -106,8 +110,8 @@ impl ConnectOptions {
         self
     }
 
-    /// Speaks TLS, as `tls` says, to every host: the transport becomes [`Scheme::Amqps`], and port
-    /// 5672 becomes 5671.
+    /// Uses TLS, with the options `tls`, for every host: the transport becomes [`Scheme::Amqps`],
+    /// and port 5672 becomes 5671.
     ///
     /// ```
     /// use mooq::{ConnectOptions, TlsOptions};
@@ -126,8 +130,8 @@ impl ConnectOptions {
         self
     }
 
-    /// How often each side lets the other know that it is there, in whole seconds, 2 to 65535;
-    /// 6 s unless said otherwise. A peer is given up after twice this time of silence: 12 s.
+    /// Heartbeat interval of both sides, in whole seconds, 2 to 65535; 6 s by default. A peer is
+    /// given up after twice this time of silence: 12 s by default.
     pub fn heartbeat(mut self, every: Duration) -> Self {
         if !(2..=u64::from(u16::MAX)).contains(&every.as_secs()) {
             self.deferred.fail(Error::new(
@@ -142,28 +146,49 @@ impl ConnectOptions {
         self
     }
 
-    /// What the broker calls the connection in its management UI and logs.
+    /// The connection's name in the broker's management UI and logs.
     pub fn name(mut self, name: impl IntoChecked<ShortString>) -> Self {
         self.endpoint.connection_name = self.deferred.check(name);
         self
     }
 
-    /// How long connecting and logging in may take; 10 s unless said otherwise.
+    /// Time limit for connecting and logging in; 10 s by default. After that, connecting fails with
+    /// `BrokerConnectionError`, no matter at which step the broker was silent. Within half of this
+    /// time, and a second at most, the broker is asked whether it refuses the login.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.endpoint.connect_timeout = limit;
         self
     }
 
-    /// How long any other call may wait for the broker before it fails with `DeadlineExceeded`;
-    /// 30 s unless said otherwise.
-    pub fn deadline(mut self, limit: Duration) -> Self {
-        self.deadline = limit;
+    /// Waits up to `limit` for a broker that is not running yet, as when a service and its broker
+    /// start together. All hosts are retried while they cannot be reached, with the delays of
+    /// [`recovery`](Self::recovery). An error that waiting does not fix, a refused login for
+    /// example, fails at once. Without this option each host is tried once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use mooq::ConnectOptions;
+    ///
+    /// let options = ConnectOptions::try_from("amqp://rabbit")?
+    ///     .wait_for_broker(Duration::from_secs(60));
+    /// # let _ = options;
+    /// # Ok::<(), mooq::Error>(())
+    /// ```
+    pub fn wait_for_broker(mut self, limit: Duration) -> Self {
+        self.wait_for_broker = Some(limit);
         self
     }
 
-    /// Another host to connect to if the first does not answer, and when the connection is lost:
-    /// one of the same cluster, since everything else stays the same. Can be said several times;
-    /// they are tried in order.
+    /// Time that any other call may wait for the broker before it fails with `TimedOut`; 30 s by
+    /// default.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// Another host to connect to, if the first does not answer and when the connection is lost. It
+    /// has to be in the same cluster, since everything else stays the same. Can be called several
+    /// times; the hosts are tried in order.
     ///
     /// ```
     /// use mooq::ConnectOptions;
@@ -179,40 +204,39 @@ impl ConnectOptions {
         self
     }
 
-    /// How a lost connection is opened again; without an end, within 500 ms of the broker's
-    /// return, unless said otherwise.
+    /// Policy for reopening a lost connection. By default mooq retries without end, and reconnects
+    /// within 500 ms of the broker's return.
     pub fn recovery(mut self, recovery: Recovery) -> Self {
         self.recovery = recovery;
         self
     }
 
-    /// What calls do while the connection is lost: they wait, up to their deadline, unless said
-    /// otherwise.
+    /// Policy for calls while the connection is lost; by default they wait, up to their timeout.
     pub fn while_disconnected(mut self, policy: WhileDisconnected) -> Self {
         self.while_disconnected = policy;
         self
     }
 
-    /// How many bytes of publishes may wait for a lost connection, each counted with its body and
-    /// 256 more; 64 MiB unless said otherwise. Beyond it publishes fail with `BufferFull`.
+    /// Number of bytes of publishes that may wait for a lost connection, each publish counted as
+    /// its body and 256 more; 64 MiB by default. Beyond that, publishes fail with `BufferFull`.
     pub fn publish_buffer(mut self, bytes: usize) -> Self {
         self.publish_buffer = bytes;
         self
     }
 
-    /// Where this connects to first.
+    /// Returns the endpoint that is tried first.
     ///
     /// # Errors
-    /// The first that a setter found.
+    /// The first error that a setter found.
     pub fn endpoint(&self) -> Result<Endpoint> {
         self.deferred.clone().finish()?;
         Ok(self.endpoint.clone())
     }
 
-    /// Everything that this connects to.
+    /// Returns all endpoints, in the order in which they are tried.
     ///
     /// # Errors
-    /// The first that a setter found.
+    /// The first error that a setter found.
     pub(crate) fn endpoints(&self) -> Result<Endpoints> {
         let first = self.endpoint()?;
         let others = self.other_hosts.iter().map(|(host, port)| {
@@ -227,6 +251,10 @@ impl ConnectOptions {
         })
     }
 
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.wait_for_broker
+    }
+
     pub(crate) fn recovery_policy(&self) -> &Recovery {
         &self.recovery
     }
@@ -239,8 +267,8 @@ impl ConnectOptions {
         self.publish_buffer
     }
 
-    pub(crate) fn call_deadline(&self) -> Duration {
-        self.deadline
+    pub(crate) fn call_timeout(&self) -> Duration {
+        self.timeout
     }
 }
 
@@ -255,7 +283,8 @@ impl From<Endpoint> for ConnectOptions {
         Self {
             endpoint,
             other_hosts: Vec::new(),
-            deadline: Self::DEFAULT_DEADLINE,
+            wait_for_broker: None,
+            timeout: Self::DEFAULT_TIMEOUT,
             recovery: Recovery::new(),
             while_disconnected: WhileDisconnected::default(),
             publish_buffer: Self::DEFAULT_PUBLISH_BUFFER,

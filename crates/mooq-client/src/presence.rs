@@ -1,4 +1,4 @@
-//! Whether something is there that can be lost and come back.
+//! State of a resource that can be lost and reopened.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,19 +6,20 @@ use std::sync::Arc;
 use mooq_core::{Error, ErrorKind, Result, TransportConnection};
 use tokio::sync::watch;
 
-/// What can be lost and come back: the link of a connection, the generation of a channel.
+/// State of a resource that can be lost and reopened: the link of a connection, or the generation
+/// of a channel.
 pub(crate) enum Presence<T: ?Sized> {
-    /// In use.
+    /// Open.
     There(Arc<T>),
-    /// Lost for this reason, and on its way back.
+    /// Lost for this reason, and reopening.
     Away(Error),
-    /// Gone for good, for this reason.
+    /// Closed for good, for this reason.
     Gone(Error),
 }
 
-/// What can turn out to be of no use any more before its loss has come through.
+/// A resource that can become useless before its loss is known.
 pub(crate) trait Usable {
-    /// Whether nothing is known that would have ended it.
+    /// Returns true if no end of the resource is known.
     fn is_usable(&self) -> bool;
 }
 
@@ -28,7 +29,7 @@ impl Usable for dyn TransportConnection {
     }
 }
 
-/// A [`Presence`] that can be waited for.
+/// A [`Presence`] that can be waited on.
 pub(crate) struct Present<T: ?Sized>(watch::Sender<Presence<T>>);
 
 impl<T: Usable + ?Sized> Present<T> {
@@ -40,7 +41,7 @@ impl<T: Usable + ?Sized> Present<T> {
         self.0.borrow().clone()
     }
 
-    /// Changes what is there, unless it is gone for good.
+    /// Changes the state, unless it is closed for good.
     pub(crate) fn set(&self, now: Presence<T>) {
         let mut old = Some(now);
         self.0.send_if_modified(|present| {
@@ -50,15 +51,16 @@ impl<T: Usable + ?Sized> Present<T> {
             }
             changes
         });
-        // What it held is dropped here, where nothing is locked: its drop may come back.
+        // The old resource is dropped here, where no lock is held: its drop may call back into this
+        // code.
         drop(old);
     }
 
-    /// What is there and usable, waiting for it while it is away if `wait`. What is not usable is
-    /// about to leave.
+    /// Returns the resource if it is open and usable. If `wait` is true, waits while it is
+    /// reopening. A resource that is not usable is about to be marked as lost.
     ///
     /// # Errors
-    /// Why it is gone for good, or away.
+    /// The reason why the resource is closed for good, or reopening.
     pub(crate) async fn get(&self, wait: bool) -> Result<Arc<T>> {
         let mut changes = self.0.subscribe();
         loop {
@@ -69,35 +71,35 @@ impl<T: Usable + ?Sized> Present<T> {
                 Presence::Away(_) => {}
                 Presence::Gone(reason) => return Err(reason.clone()),
             }
-            // The sender lives as long as this does.
+            // The sender lives as long as `self`.
             let _ = changes.changed().await;
         }
     }
 
-    /// Waits until it is not there.
+    /// Waits until the resource is not open.
     pub(crate) async fn left(&self) {
         self.until(|now| !matches!(now, Presence::There(_))).await;
     }
 
-    /// Waits until `this` is not there, whatever is in its place.
+    /// Waits until `this` is no longer the open resource, regardless of its replacement.
     pub(crate) async fn passed(&self, this: &Arc<T>) {
         self.until(|now| !matches!(now, Presence::There(there) if Arc::ptr_eq(there, this)))
             .await;
     }
 
-    /// Waits until it is gone for good.
+    /// Waits until the resource is closed for good.
     pub(crate) async fn gone(&self) {
         self.until(|now| matches!(now, Presence::Gone(_))).await;
     }
 
     async fn until(&self, wanted: impl FnMut(&Presence<T>) -> bool) {
         let mut changes = self.0.subscribe();
-        // The sender lives as long as this does.
+        // The sender lives as long as `self`.
         let _ = changes.wait_for(wanted).await;
     }
 }
 
-/// The error of a call that does not wait for what is away.
+/// The error of a call that does not wait for a resource that is reopening.
 pub(crate) fn not_connected(reason: &Error) -> Error {
     let message = format!("not connected at present: {reason}");
     Error::connection(ErrorKind::ConnectionLost, message).with_source(reason.clone())

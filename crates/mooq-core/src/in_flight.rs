@@ -1,8 +1,8 @@
-//! Counting what is under way between a broker and its clients.
+//! A count of the work in flight between a broker and its clients.
 //!
-//! A broker in this process can know when nothing is: what it hands out carries an [`InFlight`],
-//! which whoever handles it keeps until that is done, and then drops. A broker elsewhere counts
-//! nothing, and what comes from it carries an empty one.
+//! A broker in this process can know when nothing is in flight: each thing that it hands out
+//! carries an [`InFlight`], which the handler keeps until the work is done and then drops. A broker
+//! elsewhere counts nothing, so its deliveries carry an empty [`InFlight`].
 //!
 //! ```
 //! use mooq_core::in_flight::InFlightCount;
@@ -20,7 +20,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// How much is under way. Clones are the same count.
+/// Number of things in flight. Clones share the same count.
 #[derive(Clone)]
 pub struct InFlightCount(Arc<Shared>);
 
@@ -30,8 +30,9 @@ struct Shared {
 }
 
 impl InFlightCount {
-    /// A count of nothing. Each time it becomes that again `on_none` is called, by whoever ended
-    /// the last: it should do little, and lock nothing that is held while something ends.
+    /// A count of zero. Each time the count returns to zero it calls `on_none`, on the thread that
+    /// ended the last thing: `on_none` should do little, and take no lock that is held while
+    /// something ends.
     #[must_use]
     pub fn new(on_none: impl Fn() + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared {
@@ -40,13 +41,13 @@ impl InFlightCount {
         }))
     }
 
-    /// How much is under way.
+    /// Number of things in flight.
     #[must_use]
     pub fn get(&self) -> usize {
         self.0.count.load(Ordering::SeqCst)
     }
 
-    /// Counts one more thing, until that is dropped.
+    /// Counts one more thing, until the returned [`InFlight`] is dropped.
     #[must_use]
     pub fn begin(&self) -> InFlight {
         self.add();
@@ -70,10 +71,10 @@ impl fmt::Debug for InFlightCount {
     }
 }
 
-/// Something that is under way as long as this or a clone of it is there. The default one counts
-/// nowhere.
+/// A thing that is in flight as long as this value or a clone of it exists. The default value is
+/// not counted anywhere.
 ///
-/// It says nothing of what it is kept with, and so all of them are equal.
+/// An [`InFlight`] says nothing about the value that it is kept with, so all of them are equal.
 #[derive(Default)]
 pub struct InFlight(Option<InFlightCount>);
 

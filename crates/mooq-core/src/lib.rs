@@ -1,18 +1,20 @@
 //! Names, messages, options, errors and the transport traits that every mooq crate shares.
 //!
-//! This crate has no I/O and no async runtime. Services use it through the facade, `mooq`;
-//! it is of direct interest to whoever writes a transport:
+//! This crate has no I/O and no async runtime. Services use it through the facade, `mooq`; it is of
+//! direct interest to authors of transports:
 //!
-//! | Module | What it holds |
+//! | Module | Contents |
 //! |---|---|
 //! | [`name`] | names parsed once at the edge: at most 255 bytes, cheap to clone |
 //! | [`value`] | header and argument tables with every AMQP field type |
-//! | [`properties`], [`message`] | what is published and delivered |
+//! | [`properties`], [`message`] | messages as they are published and delivered |
 //! | [`topology`] | exchanges, queues and bindings as they are declared |
 //! | [`error`] | one [`Error`] with a kind, a scope and the broker's own words |
-//! | [`endpoint`] | where a broker is and how to log in, parsed from a URL |
-//! | [`transport`], [`event`], [`mailbox`] | what a transport provides to the runtime above it |
-//! | [`in_flight`] | what is under way, for brokers that count it |
+//! | [`returned`] | a returned message, as an error's source |
+//! | [`endpoint`] | address of a broker and login to it, parsed from a URL |
+//! | [`transport`], [`event`], [`mailbox`] | the interface between a transport and the runtime
+//! above it |
+//! | [`in_flight`] | the number of things in flight, for brokers that count them |
 
 pub mod endpoint;
 pub mod error;
@@ -22,18 +24,20 @@ pub mod mailbox;
 pub mod message;
 pub mod name;
 pub mod properties;
+pub mod returned;
 pub mod topology;
 pub mod transport;
 pub mod value;
 
 pub use endpoint::{ClientCertificate, Credentials, Endpoint, Scheme, TlsOptions};
 pub use error::{CloseReason, Error, ErrorKind, ErrorScope, Result};
-pub use event::{ChannelEvent, ConnectionEvent, Deliver, Returned};
+pub use event::{ChannelEvent, ConnectionEvent, Deliver};
 pub use message::{Message, Publish};
 pub use name::{
     ConsumerTag, ExchangeName, IntoChecked, QueueName, RoutingKey, ShortString, VirtualHost,
 };
 pub use properties::{DeliveryMode, Properties};
+pub use returned::Returned;
 pub use topology::{
     Binding, BindingDestination, ExchangeDeclare, ExchangeKind, QueueDeclare, QueueDeclared,
 };

@@ -1,9 +1,9 @@
-//! The ordered way of events from a transport to the runtime above it.
+//! A mailbox, which carries events in order from a transport to the runtime above it.
 //!
-//! A mailbox belongs to no async runtime. Sending never waits and never blocks for long: what
-//! bounds a mailbox is the protocol (prefetch for deliveries, publishes in flight for confirms).
-//! Nothing bounds deliveries that need no acknowledgement. Receiving takes everything that waits in
-//! one go, so that a burst costs one lock.
+//! A mailbox belongs to no async runtime. Sending never waits and never blocks for long: the
+//! protocol bounds a mailbox (prefetch for deliveries, publishes in flight for confirms). Nothing
+//! bounds deliveries that need no acknowledgement. Receiving takes everything that waits in one go,
+//! so that a burst costs one lock.
 //!
 //! ```
 //! use std::collections::VecDeque;
@@ -33,14 +33,14 @@ use futures_util::Stream;
 
 use crate::in_flight::InFlightCount;
 
-/// Makes an empty mailbox.
+/// Creates an empty mailbox.
 #[must_use]
 pub fn mailbox<T>() -> (Sender<T>, Receiver<T>) {
     make(None)
 }
 
-/// Makes an empty mailbox that counts in `count`, as one thing, while anything in it is to be
-/// handled: from when it comes until the receiver, having taken everything, asks for more or is
+/// Creates an empty mailbox that counts in `count`, as one thing, while it has unhandled items:
+/// from the moment an item arrives until the receiver, having taken everything, asks for more or is
 /// dropped.
 ///
 /// ```
@@ -78,7 +78,7 @@ fn make<T>(count: Option<InFlightCount>) -> (Sender<T>, Receiver<T>) {
 struct State<T> {
     waiting: VecDeque<T>,
     count: Option<InFlightCount>,
-    /// Whether it is counted at present.
+    /// True while the mailbox is counted.
     counts: bool,
     /// Set while the receiver waits.
     receiver: Option<Waker>,
@@ -86,26 +86,28 @@ struct State<T> {
     receiver_gone: bool,
 }
 
-/// A panic elsewhere cannot leave the state half changed: every change is one statement.
+/// Locks the state. A panic elsewhere cannot leave the state half changed: every change is one
+/// statement.
 fn lock<T>(shared: &Mutex<State<T>>) -> MutexGuard<'_, State<T>> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The sending end. The mailbox ends when the last one is dropped.
+/// The sending end. The mailbox ends when the last sender is dropped.
 pub struct Sender<T> {
     shared: Arc<Mutex<State<T>>>,
 }
 
 impl<T> Sender<T> {
-    /// Puts `item` at the end and wakes the receiver. Dropped at once if the receiver is gone.
+    /// Puts `item` at the end and wakes the receiver. If the receiver is gone, `item` is dropped at
+    /// once.
     pub fn send(&self, item: T) {
         if let Some(waker) = self.push(item) {
             waker.wake();
         }
     }
 
-    /// Puts `item` at the end and returns the receiver's waker, if it waits: for senders that
-    /// hold a lock of their own and wake only after releasing it.
+    /// Puts `item` at the end and returns the receiver's waker, if the receiver waits: for senders
+    /// that hold a lock of their own and wake only after releasing it.
     #[must_use = "the receiver sleeps on until it is woken"]
     pub fn push(&self, item: T) -> Option<Waker> {
         let mut state = lock(&self.shared);
@@ -185,8 +187,8 @@ impl<T> Receiver<T> {
         item
     }
 
-    /// All that was in the mailbox is handled. Ready when no sender is left; else remembers whom
-    /// to wake.
+    /// Ends the counting, as everything that was in the mailbox is handled. Ready when no sender is
+    /// left; otherwise stores the waker.
     fn wait(&self, mut state: MutexGuard<'_, State<T>>, cx: &Context<'_>) -> Poll<()> {
         let poll = if state.senders == 0 {
             Poll::Ready(())
@@ -201,7 +203,7 @@ impl<T> Receiver<T> {
         poll
     }
 
-    /// Ends the counting, after the lock: it may wake somebody.
+    /// Ends the counting, after releasing the lock: ending it may wake a task.
     fn handled(&self, mut state: MutexGuard<'_, State<T>>) {
         let counted = std::mem::take(&mut state.counts);
         drop(state);
@@ -232,7 +234,7 @@ impl<T> Drop for Receiver<T> {
         let unread = std::mem::take(&mut state.waiting);
         let waker = state.receiver.take();
         self.handled(state);
-        // Both may run code of their own when dropped, so they go after the lock.
+        // Dropping either may run arbitrary code, so both are dropped after the lock.
         drop((unread, waker));
     }
 }

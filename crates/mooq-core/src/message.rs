@@ -1,4 +1,4 @@
-//! A message, and the publishing of one.
+//! A message, and a request to publish one.
 
 use std::sync::Arc;
 
@@ -7,27 +7,28 @@ use bytes::Bytes;
 use crate::name::{ExchangeName, RoutingKey};
 use crate::properties::Properties;
 
-/// A message with its address. Cloning one copies neither body nor properties.
+/// A message with its address. Cloning a message copies neither body nor properties.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
-    /// The exchange it was published to. The empty name is the default exchange.
+    /// The exchange that the message was published to. The empty name is the default exchange.
     pub exchange: ExchangeName,
-    /// The routing key it was published with.
+    /// The routing key that the message was published with.
     pub routing_key: RoutingKey,
-    /// Its properties, headers among them.
+    /// The message's properties, including its headers.
     pub properties: Arc<Properties>,
-    /// Its body.
+    /// The message's body.
     pub body: Bytes,
 }
 
 /// `basic.publish`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Publish {
-    /// What to publish, and where.
+    /// The message to publish, with its address.
     pub message: Message,
-    /// Hand the message back if it reaches no queue.
+    /// True if the broker returns the message when it reaches no queue.
     pub mandatory: bool,
-    /// Hand it back if no consumer is ready. RabbitMQ refuses this flag (540).
+    /// True if the broker returns the message when no consumer is ready. RabbitMQ refuses this flag
+    /// (540).
     pub immediate: bool,
 }
 

@@ -1,8 +1,9 @@
 //! Names, parsed once at the edge.
 //!
-//! AMQP carries names as *short strings*: UTF-8, at most 255 bytes (AMQP 0-9-1, 4.2.5.3). Each
-//! type here holds one that has been checked, so that deeper code never checks again. Cloning one
-//! allocates nothing: up to 23 bytes are held in place, as most names are, longer ones are shared.
+//! AMQP carries names as *short strings*: UTF-8, at most 255 bytes (AMQP 0-9-1, 4.2.5.3). Each type
+//! here holds a name that has been checked, so that deeper code never checks again. Cloning a name
+//! allocates nothing: names of up to 23 bytes, as most are, are held in place, and longer ones are
+//! shared.
 //!
 //! ```
 //! use mooq_core::{ErrorKind, ExchangeName};
@@ -28,10 +29,10 @@ use crate::error::{Error, ErrorKind};
 /// The longest name AMQP can carry, in bytes.
 pub const MAX_NAME_BYTES: usize = 255;
 
-/// How much of an overlong name an error repeats, in characters.
+/// Length of the excerpt of an overlong name in an error, in characters.
 const EXCERPT_CHARS: usize = 32;
 
-/// Inlined, as what it does when all is well is one comparison.
+/// Checks the length. Inlined, because the success path is one comparison.
 #[inline]
 fn check(what: &str, text: &str) -> Result<(), Error> {
     if text.len() <= MAX_NAME_BYTES {
@@ -101,7 +102,7 @@ macro_rules! names {
             }
         }
 
-        // A checked name stands wherever text that becomes one is asked for.
+        // A checked name is accepted wherever text that becomes one is asked for.
         impl From<&$name> for $name {
             fn from(name: &$name) -> Self {
                 name.clone()
@@ -157,7 +158,7 @@ macro_rules! names {
 names! {
     /// The name of an exchange. The empty name is the default exchange.
     ExchangeName, "exchange name";
-    /// The name of a queue. In a declare the empty name asks the broker to choose one.
+    /// The name of a queue. In a declare, the empty name asks the broker to choose one.
     QueueName, "queue name";
     /// A routing key, or the key or pattern of a binding.
     RoutingKey, "routing key";
@@ -169,12 +170,12 @@ names! {
     ShortString, "short string";
 }
 
-/// Whatever becomes an `N` once checked: text, or an `N` that was checked before.
+/// A value that becomes an `N` once checked: text, or an `N` that was checked before.
 ///
-/// Implemented for all that is `TryInto<N>`; setters take it so that they read
-/// `impl IntoChecked<QueueName>`.
+/// Implemented for every type that is `TryInto<N>`; setters take it so that they read `impl
+/// IntoChecked<QueueName>`.
 pub trait IntoChecked<N> {
-    /// Checks it.
+    /// Checks the value and converts it.
     ///
     /// # Errors
     /// `InvalidName` if it is longer than 255 bytes.
@@ -196,7 +197,7 @@ impl VirtualHost {
 }
 
 impl From<QueueName> for RoutingKey {
-    /// The default exchange routes by queue name (AMQP 0-9-1, 3.1.3.1).
+    /// Converts a queue's name: the default exchange routes by queue name (AMQP 0-9-1, 3.1.3.1).
     fn from(name: QueueName) -> Self {
         Self(name.0)
     }

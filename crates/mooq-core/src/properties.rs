@@ -3,7 +3,7 @@
 use crate::name::ShortString;
 use crate::value::FieldTable;
 
-/// Whether a message survives a restart of the broker, on a durable queue.
+/// Persistence of a message: its survival of a broker restart, on a durable queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryMode {
     /// Kept in memory only: mode 1.
@@ -14,8 +14,8 @@ pub enum DeliveryMode {
 
 /// The fourteen basic properties (AMQP 0-9-1, 1.8.1), all optional.
 ///
-/// Messages share theirs by reference count, so that a million messages with equal properties
-/// hold them once.
+/// Messages share their properties by reference count, so that a million messages with equal
+/// properties hold them once.
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Properties {
@@ -29,29 +29,29 @@ pub struct Properties {
     pub delivery_mode: Option<DeliveryMode>,
     /// The priority, for queues with `x-max-priority`.
     pub priority: Option<u8>,
-    /// Ties a reply to its request.
+    /// Correlates a reply with its request.
     pub correlation_id: Option<ShortString>,
     /// The queue that a reply goes to.
     pub reply_to: Option<ShortString>,
-    /// How long the message may wait in a queue: milliseconds, written as a decimal number.
+    /// The time that the message may wait in a queue: milliseconds, written as a decimal number.
     pub expiration: Option<ShortString>,
     /// The application's id of this message.
     pub message_id: Option<ShortString>,
-    /// Seconds since the Unix epoch.
+    /// The time of the message, in seconds since the Unix epoch.
     pub timestamp: Option<u64>,
     /// The application's type of this message (`type` in AMQP).
     pub kind: Option<ShortString>,
-    /// The user that published it. The broker refuses another name than the login's.
+    /// The user that published the message. The broker refuses a name other than the login's.
     pub user_id: Option<ShortString>,
-    /// The application that published it.
+    /// The application that published the message.
     pub app_id: Option<ShortString>,
     /// Deprecated in AMQP, carried for completeness.
     pub cluster_id: Option<ShortString>,
 }
 
 impl Properties {
-    /// How many bytes they take on the wire, the flags that say which are there among them (AMQP
-    /// 0-9-1, section 4.2.6.1).
+    /// Number of bytes that the properties take on the wire, including the flags for those present
+    /// (AMQP 0-9-1, section 4.2.6.1).
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         let texts = [

@@ -6,20 +6,39 @@ use crate::error::Error;
 use crate::name::{ExchangeName, QueueName, RoutingKey, ShortString};
 use crate::value::FieldTable;
 
-/// How an exchange routes.
+/// Type of an exchange, which decides how it routes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExchangeKind {
-    /// To the queues whose binding key equals the routing key.
+    /// Routes to the queues whose binding key equals the routing key.
     Direct,
-    /// To the queues whose pattern matches: `*` is one word, `#` zero or more.
+    /// Routes to the queues whose pattern matches: `*` is one word, `#` zero or more.
     Topic,
-    /// To every bound queue.
+    /// Routes to every bound queue.
     Fanout,
-    /// To the queues whose binding arguments match the message's headers.
+    /// Routes to the queues whose binding arguments match the message's headers.
     Headers,
-    /// A kind that a broker plugin adds. A broker that lacks it refuses the declare, and the
-    /// error's kind is `BadExchange`.
+    /// `x-local-random`: to one bound classic queue, chosen at random. Part of RabbitMQ since 4.0.
+    LocalRandom,
+    /// `x-modulus-hash`: to one bound queue, chosen by a hash of the routing key. Part of RabbitMQ
+    /// since 4.3; before, the plugin `rabbitmq_sharding` adds it.
+    ModulusHash,
+    /// `x-consistent-hash`: to one bound queue, chosen by a consistent hash of the routing key, a
+    /// header or a property. Binding keys are weights. The plugin
+    /// `rabbitmq_consistent_hash_exchange` adds it.
+    ConsistentHash,
+    /// `x-random`: to one bound queue, chosen at random. The plugin `rabbitmq_random_exchange`
+    /// adds it.
+    Random,
+    /// `x-recent-history`: to every bound queue, and the latest messages to each new binding. The
+    /// plugin `rabbitmq_recent_history_exchange` adds it.
+    RecentHistory,
+    /// `x-delayed-message`: routes like the kind that the argument `x-delayed-type` names, after
+    /// the milliseconds in the message's header `x-delay`. The plugin
+    /// `rabbitmq_delayed_message_exchange`, which is not shipped with RabbitMQ, adds it.
+    DelayedMessage,
+    /// Any other kind that a plugin of the broker adds. A broker without the plugin for an
+    /// exchange's kind refuses the declare, and the error's kind is `BadExchange`.
     Other(ShortString),
 }
 
@@ -32,6 +51,12 @@ impl ExchangeKind {
             Self::Topic => "topic",
             Self::Fanout => "fanout",
             Self::Headers => "headers",
+            Self::LocalRandom => "x-local-random",
+            Self::ModulusHash => "x-modulus-hash",
+            Self::ConsistentHash => "x-consistent-hash",
+            Self::Random => "x-random",
+            Self::RecentHistory => "x-recent-history",
+            Self::DelayedMessage => "x-delayed-message",
             Self::Other(name) => name,
         }
     }
@@ -46,6 +71,12 @@ impl TryFrom<&str> for ExchangeKind {
             "topic" => Self::Topic,
             "fanout" => Self::Fanout,
             "headers" => Self::Headers,
+            "x-local-random" => Self::LocalRandom,
+            "x-modulus-hash" => Self::ModulusHash,
+            "x-consistent-hash" => Self::ConsistentHash,
+            "x-random" => Self::Random,
+            "x-recent-history" => Self::RecentHistory,
+            "x-delayed-message" => Self::DelayedMessage,
             other => Self::Other(other.try_into()?),
         })
     }
@@ -62,15 +93,15 @@ impl fmt::Display for ExchangeKind {
 pub struct ExchangeDeclare {
     /// The exchange's name.
     pub name: ExchangeName,
-    /// How it routes.
+    /// The exchange's kind.
     pub kind: ExchangeKind,
-    /// Only ask whether it exists.
+    /// True to only check that the exchange exists.
     pub passive: bool,
-    /// It survives a restart of the broker.
+    /// True if the exchange survives a restart of the broker.
     pub durable: bool,
-    /// It goes when its last binding as source goes.
+    /// True if the exchange is deleted when its last binding as source is removed.
     pub auto_delete: bool,
-    /// Only other exchanges may publish to it.
+    /// True if only other exchanges may publish to the exchange.
     pub internal: bool,
     /// Extensions, for example `alternate-exchange`.
     pub arguments: FieldTable,
@@ -95,15 +126,15 @@ impl ExchangeDeclare {
 /// `queue.declare`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QueueDeclare {
-    /// The queue's name. Empty: the broker chooses one.
+    /// The queue's name. If it is empty, the broker chooses one.
     pub name: QueueName,
-    /// Only ask whether it exists.
+    /// True to only check that the queue exists.
     pub passive: bool,
-    /// It survives a restart of the broker.
+    /// True if the queue survives a restart of the broker.
     pub durable: bool,
-    /// Only this connection may use it, and it goes with the connection.
+    /// True if only this connection may use the queue, which is deleted with the connection.
     pub exclusive: bool,
-    /// It goes when its last consumer goes.
+    /// True if the queue is deleted when its last consumer goes.
     pub auto_delete: bool,
     /// Extensions, for example `x-max-length`.
     pub arguments: FieldTable,
@@ -123,7 +154,7 @@ impl QueueDeclare {
         }
     }
 
-    /// A queue that the broker names, only for this connection and gone with it.
+    /// A queue that the broker names, exclusive to this connection and deleted with it.
     #[must_use]
     pub fn server_named() -> Self {
         Self {
@@ -137,33 +168,32 @@ impl QueueDeclare {
 /// `queue.declare-ok`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueDeclared {
-    /// The queue's name: the broker's choice, if it was asked to choose.
+    /// The queue's name: the broker's choice, if the request left the name empty.
     pub name: QueueName,
-    /// How many messages are ready for delivery. Those delivered and not yet acknowledged do
-    /// not count.
+    /// Number of messages that are ready for delivery. Unacked deliveries are not counted.
     pub message_count: u32,
-    /// How many consumers it has.
+    /// Number of the queue's consumers.
     pub consumer_count: u32,
 }
 
-/// What a binding leads to.
+/// Destination of a binding.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum BindingDestination {
-    /// A queue. Empty: the queue that the channel declared last.
+    /// A queue. An empty name stands for the queue that the channel declared last.
     Queue(QueueName),
     /// An exchange ([exchange-to-exchange bindings](https://www.rabbitmq.com/docs/e2e)).
     Exchange(ExchangeName),
 }
 
-/// A binding, for binding and unbinding alike. All four fields together are its identity.
+/// A binding, for binding and unbinding alike. All four fields together are the binding's identity.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Binding {
     /// The exchange that messages come from.
     pub source: ExchangeName,
-    /// Where they go.
+    /// The queue or exchange that messages go to.
     pub destination: BindingDestination,
     /// The key or pattern.
     pub routing_key: RoutingKey,
-    /// For headers exchanges, what to match.
+    /// The headers to match, for headers exchanges.
     pub arguments: FieldTable,
 }

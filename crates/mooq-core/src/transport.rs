@@ -1,17 +1,18 @@
-//! What a transport provides: AMQP's connections and channels, without conveniences.
+//! The transport traits: AMQP's connections and channels, without conveniences.
 //!
-//! The runtime above (mooq-client) is written against these traits alone, so whatever holds over
-//! one transport holds over all. A transport owes it three things:
+//! The runtime above (mooq-client) is written against these traits alone, so any behaviour that
+//! holds over one transport holds over all. A transport must guarantee three things:
 //!
 //! 1. **Order.** [`TransportChannel::publish`] and [`TransportChannel::settle`] take effect in the
 //!    order of their calls, and before any call that is begun after they returned. Events arrive
 //!    in the broker's order.
-//! 2. **No loss at a drop.** Every future here may be dropped at any point: the call it began
+//! 2. **No loss at a drop.** Every future here may be dropped at any point: the call that it began
 //!    either happens in full or not at all, and the channel stays usable.
 //! 3. **An end.** When a channel or connection is gone, every waiting call fails with the stored
 //!    reason, and [`ChannelEvent::Closed`] or [`ConnectionEvent::Closed`] is the mailbox's last
-//!    event. A transport does not time calls out by itself once it is connected: deadlines are the
-//!    caller's. It may limit how long a close waits for what came before it, as for late confirms.
+//!    event. A transport does not time out calls by itself once it is connected: deadlines are the
+//!    caller's. It may limit the time that a close waits for earlier work, for example late
+//!    confirms.
 
 use std::fmt;
 use std::future::Future;
@@ -30,127 +31,135 @@ use crate::name::{ConsumerTag, ExchangeName, QueueName};
 use crate::topology::{Binding, ExchangeDeclare, QueueDeclare, QueueDeclared};
 use crate::value::FieldTable;
 
-/// Opens connections to brokers of one sort.
+/// Opens connections to brokers of one kind.
 #[async_trait]
 pub trait Transport: fmt::Debug + Send + Sync {
-    /// Connects and logs in, within [`Endpoint::connect_timeout`].
+    /// Connects and logs in, within [`Endpoint::connect_timeout`], which the transport enforces
+    /// itself.
     ///
     /// # Errors
-    /// `BrokerConnectionError` if the broker cannot be reached, `TlsFailed`,
-    /// `AuthenticationFailed`, `VirtualHostNotFound`, or the kind of the broker's close. All name
-    /// host and port. `InvalidArgument` for what no broker is asked about.
+    /// `BrokerConnectionError` if the broker cannot be reached or the time is over
+    /// ([`Error::connection_timed_out`]), `TlsFailed`, `AuthenticationFailed`,
+    /// `VirtualHostNotFound`, or the kind of the broker's close. All errors name host and port.
+    /// `InvalidArgument` for a request that is rejected before any broker is contacted.
     async fn open(&self, endpoint: &Endpoint) -> Result<OpenedConnection>;
 }
 
-/// A connection that has just been opened.
+/// A newly opened connection.
 #[derive(Debug)]
 pub struct OpenedConnection {
     /// The connection.
     pub connection: Arc<dyn TransportConnection>,
-    /// What happens on it as a whole.
+    /// The events of the connection as a whole.
     pub events: Receiver<ConnectionEvent>,
 }
 
-/// A channel that has just been opened.
+/// A newly opened channel.
 #[derive(Debug)]
 pub struct OpenedChannel {
     /// The channel.
     pub channel: Arc<dyn TransportChannel>,
-    /// What happens on it.
+    /// The events of the channel.
     pub events: Receiver<ChannelEvent>,
 }
 
-/// A connection. Dropping the last reference to it and to its channels closes it.
+/// A connection. It closes when the last reference to it and to its channels is dropped.
 #[async_trait]
 pub trait TransportConnection: fmt::Debug + Send + Sync {
     /// Opens a channel.
     ///
     /// # Errors
-    /// The reason, if the connection is gone; `NotAllowed` if there are too many channels.
+    /// The reason of the close, if the connection is gone; `NotAllowed` if there are too many
+    /// channels.
     async fn open_channel(&self) -> Result<OpenedChannel>;
 
-    /// Why the connection is gone, as soon as that is known: perhaps before its last event.
+    /// The reason why the connection is gone, as soon as it is known: perhaps before the
+    /// connection's last event.
     fn closed(&self) -> Option<Error>;
 
-    /// How many bytes a frame may have at most, as agreed with the broker (`frame_max` of
-    /// `connection.tune`). A method and the properties of a message are in one frame each, and cannot
-    /// be sent if they are larger; bodies are cut to it.
+    /// Maximum size of a frame in bytes, as agreed with the broker (`frame_max` of
+    /// `connection.tune`). A method and the properties of a message take one frame each, and cannot
+    /// be sent if they are larger; bodies are split to fit.
     fn frame_max(&self) -> u32;
 
-    /// Whether the broker's `connection.blocked` comes to be known. If not, an alarm is silence.
+    /// Returns true if the transport learns of the broker's `connection.blocked`. If false, an
+    /// alarm shows only as silence.
     fn announces_blocked(&self) -> bool;
 
-    /// Closes every channel and the connection. Messages without acknowledgement go back to
-    /// their queues, exclusive queues go. Closing a connection that is gone is no error.
+    /// Closes every channel and the connection. Unacked messages are requeued, exclusive queues are
+    /// deleted. Closing a connection that is gone is not an error.
     ///
     /// # Errors
-    /// `ConnectionLost` if the broker went away before it answered.
+    /// `ConnectionLost` if the connection to the broker was lost before the broker answered.
     async fn close(&self) -> Result<()>;
 }
 
 /// A channel. Its methods are AMQP's, named and ordered as in the specification. Dropping the last
-/// reference to it closes it, as [`TransportChannel::close`] does.
+/// reference to the channel closes it, as [`TransportChannel::close`] does.
 ///
 /// # Errors
-/// Every method fails with the reason of the close if the channel or the connection is gone, or
-/// if the broker closes it in answer to the call.
+/// Every method fails with the reason of the close if the channel or the connection is gone, or if
+/// the broker closes it in answer to the call.
 #[async_trait]
 pub trait TransportChannel: fmt::Debug + Send + Sync {
-    /// Why the channel is gone, as soon as that is known: perhaps before its last event.
+    /// The reason why the channel is gone, as soon as it is known: perhaps before the channel's
+    /// last event.
     fn closed(&self) -> Option<Error>;
 
-    /// `channel.close`. Messages without acknowledgement go back to their queues. Closing a
-    /// channel that is gone is no error.
+    /// Sends `channel.close`. Unacked messages are requeued. Closing a channel that is gone is not
+    /// an error.
     async fn close(&self) -> Result<()>;
 
     /// `exchange.declare`.
     async fn declare_exchange(&self, declare: ExchangeDeclare) -> Result<()>;
 
-    /// `exchange.declare` with `nowait`: done when the broker has been told. A success is silent,
-    /// a failure the channel's close.
+    /// `exchange.declare` with `nowait`: done once the request is sent to the broker. A success has
+    /// no answer, a failure closes the channel.
     async fn declare_exchange_nowait(&self, declare: ExchangeDeclare) -> Result<()>;
 
-    /// `exchange.delete`. No error if there is no such exchange.
+    /// `exchange.delete`. Not an error if the exchange does not exist.
     async fn delete_exchange(&self, name: ExchangeName, if_unused: bool) -> Result<()>;
 
-    /// `queue.bind` or `exchange.bind`, as the destination says.
+    /// `queue.bind` or `exchange.bind`, depending on the destination.
     async fn bind(&self, binding: Binding) -> Result<()>;
 
-    /// [`Self::bind`] with `nowait`: a success is silent, a failure the channel's close.
+    /// [`Self::bind`] with `nowait`: a success has no answer, a failure closes the channel.
     async fn bind_nowait(&self, binding: Binding) -> Result<()>;
 
-    /// `queue.unbind` or `exchange.unbind`. No error if there is no such binding.
+    /// `queue.unbind` or `exchange.unbind`. Not an error if the binding does not exist.
     async fn unbind(&self, binding: Binding) -> Result<()>;
 
     /// `queue.declare`.
     async fn declare_queue(&self, declare: QueueDeclare) -> Result<QueueDeclared>;
 
-    /// `queue.declare` with `nowait`: a success is silent, a failure the channel's close. The name
-    /// of a queue that the broker names stays unknown, but counts as the channel's last one.
+    /// `queue.declare` with `nowait`: a success has no answer, a failure closes the channel. The
+    /// name of a queue that the broker names stays unknown, but counts as the channel's last one.
     async fn declare_queue_nowait(&self, declare: QueueDeclare) -> Result<()>;
 
-    /// `queue.purge`: drops what is ready, and says how many that were.
+    /// `queue.purge`: drops the ready messages and returns their number.
     async fn purge_queue(&self, name: QueueName) -> Result<u32>;
 
-    /// `queue.delete`: says how many messages were ready. No error if there is no such queue.
+    /// `queue.delete`: returns the number of ready messages. Not an error if the queue does not
+    /// exist.
     async fn delete_queue(&self, name: QueueName, if_unused: bool, if_empty: bool) -> Result<u32>;
 
-    /// `basic.qos`: how many deliveries may be unacknowledged, 0 for no limit. Per consumer for
-    /// those that come later on this channel; with `global`, for the channel as a whole.
+    /// `basic.qos`: the number of deliveries that may be unacked, 0 for no limit. The limit holds
+    /// for each consumer that is registered later on this channel; with `global`, for the channel
+    /// as a whole.
     async fn qos(&self, prefetch_count: u16, global: bool) -> Result<()>;
 
-    /// `basic.consume`: gives the consumer's tag. Deliveries may be in the mailbox before this
+    /// `basic.consume`: returns the consumer's tag. Deliveries may be in the mailbox before this
     /// returns.
     async fn consume(&self, consume: Consume) -> Result<ConsumerTag>;
 
-    /// `basic.cancel`. What was delivered stays to be settled, and is in the mailbox when this
-    /// returns: nothing more comes. No error if there is no such consumer.
+    /// `basic.cancel`. Messages already delivered still have to be settled, and are in the mailbox
+    /// when this returns: no more deliveries follow. Not an error if the consumer does not exist.
     async fn cancel(&self, tag: ConsumerTag) -> Result<()>;
 
-    /// `basic.get`: the first message that is ready, or none.
+    /// `basic.get`: the first ready message, or none.
     async fn get(&self, queue: QueueName, no_ack: bool) -> Result<Option<Fetched>>;
 
-    /// `basic.recover`: every delivery without acknowledgement goes back to its queue.
+    /// `basic.recover`: requeues every unacked delivery.
     async fn recover(&self, requeue: bool) -> Result<()>;
 
     /// `confirm.select`: from here on publishes are numbered from 1 and confirmed.
@@ -165,21 +174,21 @@ pub trait TransportChannel: fmt::Debug + Send + Sync {
     /// `tx.rollback`.
     async fn tx_rollback(&self) -> Result<()>;
 
-    /// `basic.publish`. The message is taken when this returns: dropping what it returns loses
-    /// nothing.
+    /// `basic.publish`. The message is taken when this returns: dropping the returned [`Handoff`]
+    /// loses nothing.
     fn publish(&self, publish: Publish) -> Result<Handoff>;
 
-    /// `basic.ack`, `basic.nack` or `basic.reject`. An unknown tag closes the channel, which is
-    /// known later: these methods have no answer (AMQP 0-9-1, 1.8.3.13).
+    /// `basic.ack`, `basic.nack` or `basic.reject`. An unknown tag closes the channel, which
+    /// becomes known later: these methods have no answer (AMQP 0-9-1, 1.8.3.13).
     fn settle(&self, settle: Settle) -> Result<()>;
 }
 
-/// What came of handing over a publish.
+/// Result of handing a publish to the transport.
 #[must_use = "a full transport grows without bounds unless its callers wait"]
 pub enum Handoff {
-    /// The transport takes more.
+    /// The transport takes more messages.
     Done,
-    /// The message is taken, and the transport is full: wait before the next one.
+    /// The message is taken, and the transport is full: wait before the next publish.
     Full(Pin<Box<dyn Future<Output = ()> + Send>>),
 }
 
@@ -195,22 +204,22 @@ impl fmt::Debug for Handoff {
 /// `basic.consume`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Consume {
-    /// The queue. Empty: the queue that the channel declared last.
+    /// The queue. An empty name stands for the queue that the channel declared last.
     pub queue: QueueName,
-    /// The consumer's tag. Empty: the broker chooses one.
+    /// The consumer's tag. If it is empty, the broker chooses one.
     pub tag: ConsumerTag,
-    /// RabbitMQ ignores it.
+    /// The flag `no-local`, which RabbitMQ ignores.
     pub no_local: bool,
-    /// Deliveries are settled as they are sent.
+    /// True if deliveries are settled as they are sent.
     pub no_ack: bool,
-    /// No other consumer may be on the queue.
+    /// True if the queue may have no other consumer.
     pub exclusive: bool,
     /// Extensions, for example `x-priority`.
     pub arguments: FieldTable,
 }
 
 impl Consume {
-    /// A consumer of `queue` that acknowledges, with a tag that the broker chooses.
+    /// A consumer of `queue` that acknowledges its deliveries, with a tag that the broker chooses.
     #[must_use]
     pub fn new(queue: QueueName) -> Self {
         Self {
@@ -227,42 +236,42 @@ impl Consume {
 /// `basic.get-ok`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fetched {
-    /// The number to settle it by.
+    /// The number to settle the message by.
     pub delivery_tag: u64,
-    /// It was delivered before and came back.
+    /// True if the message was delivered before and requeued.
     pub redelivered: bool,
-    /// How many more are ready in the queue.
+    /// Number of messages that are still ready in the queue.
     pub message_count: u32,
-    /// What was published.
+    /// The published message.
     pub message: Arc<Message>,
-    /// Kept until all that the message gives rise to is done.
+    /// Kept until all work that the message causes is done.
     pub in_flight: InFlight,
 }
 
-/// How to settle one delivery or several.
+/// Request to settle one delivery or several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Settle {
-    /// Which delivery.
+    /// Tag of the delivery.
     pub delivery_tag: u64,
-    /// All unsettled deliveries up to this one as well; with tag 0, all of them.
+    /// True to settle all unsettled deliveries up to this one as well; with tag 0, all of them.
     pub multiple: bool,
-    /// How.
+    /// The outcome.
     pub settlement: Settlement,
 }
 
-/// What becomes of a delivery.
+/// Outcome of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Settlement {
-    /// `basic.ack`: it is done.
+    /// `basic.ack`: the message is done.
     Ack,
-    /// `basic.nack`: it goes back to its queue, or else to the dead-letter exchange or nowhere.
+    /// `basic.nack`: the message is requeued; otherwise it is dead-lettered or dropped.
     Nack {
-        /// Back to its queue.
+        /// True to requeue the message.
         requeue: bool,
     },
-    /// `basic.reject`: the same for one delivery; `multiple` is ignored.
+    /// `basic.reject`: like `basic.nack`, for one delivery; `multiple` is ignored.
     Reject {
-        /// Back to its queue.
+        /// True to requeue the message.
         requeue: bool,
     },
 }

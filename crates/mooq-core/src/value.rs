@@ -1,17 +1,20 @@
 //! Tables of headers and arguments.
 
+mod nesting;
+
 use std::collections::BTreeMap;
 use std::collections::btree_map;
+use std::fmt;
 
 use bytes::Bytes;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::name::{IntoChecked, ShortString};
 
 /// A decimal number: `value` divided by ten to the power of `scale`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decimal {
-    /// How many digits stand behind the decimal point.
+    /// Number of digits after the decimal point.
     pub scale: u8,
     /// All digits, as one number.
     pub value: i32,
@@ -58,11 +61,11 @@ pub enum FieldValue {
     Void,
 }
 
-/// The bytes of a long string's length, and of an array's and a table's.
+/// Size in bytes of the length field of a long string, an array or a table.
 const LENGTH: usize = size_of::<u32>();
 
 impl FieldValue {
-    /// The bytes on the wire, the letter of its type among them.
+    /// Number of bytes on the wire, including the letter of the type.
     fn encoded_len(&self) -> usize {
         1 + match self {
             Self::Void => 0,
@@ -80,7 +83,7 @@ impl FieldValue {
 }
 
 impl FieldValue {
-    /// The value as an integer, whatever its width on the wire.
+    /// The value as an integer of any width on the wire.
     #[must_use]
     pub fn as_i64(&self) -> Option<i64> {
         Some(match *self {
@@ -133,69 +136,127 @@ from! {
 /// assert_eq!(arguments.get("x-max-length"), Some(&FieldValue::I32(10)));
 /// # Ok::<(), mooq_core::Error>(())
 /// ```
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct FieldTable(BTreeMap<ShortString, FieldValue>);
+#[derive(Clone, Default, PartialEq)]
+pub struct FieldTable {
+    entries: BTreeMap<ShortString, FieldValue>,
+    /// The first key whose value nests too deep.
+    too_deep: Option<ShortString>,
+}
 
 impl FieldTable {
+    /// Maximum depth of tables and arrays in a value, including the value itself. A value that
+    /// nests deeper is not taken: comparing, printing or dropping it would overflow the stack.
+    pub const MAX_DEPTH: usize = 100;
+
     /// An empty table.
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self {
+            entries: BTreeMap::new(),
+            too_deep: None,
+        }
     }
 
-    /// The table with `key` set to `value`.
+    /// Returns the table with `key` set to `value`.
     ///
     /// # Errors
-    /// `InvalidName` if the key is longer than 255 bytes.
+    /// `InvalidName` if the key is longer than 255 bytes; `InvalidArgument` if the value nests deeper
+    /// than [`MAX_DEPTH`](Self::MAX_DEPTH).
     pub fn with(
         mut self,
         key: impl IntoChecked<ShortString>,
         value: impl Into<FieldValue>,
     ) -> Result<Self, Error> {
         self.insert(key.into_checked()?, value);
-        Ok(self)
+        match &self.too_deep {
+            Some(key) => Err(nests_too_deep("the value of", key)),
+            None => Ok(self),
+        }
     }
 
-    /// Sets `key` to `value` and returns what it was before.
+    /// Sets `key` to `value` and returns the previous value. [`with`](Self::with) takes text as
+    /// key.
+    ///
+    /// A value that nests deeper than [`MAX_DEPTH`](Self::MAX_DEPTH) is not taken: from then on the
+    /// table cannot be sent, as [`check`](Self::check) reports.
     pub fn insert(&mut self, key: ShortString, value: impl Into<FieldValue>) -> Option<FieldValue> {
-        self.0.insert(key, value.into())
+        let value = value.into();
+        if value.is_deeper_than(Self::MAX_DEPTH) {
+            value.dismantle();
+            self.refuse(key.clone());
+            return self.entries.remove(&key);
+        }
+        self.entries.insert(key, value)
     }
 
-    /// Removes `key` and returns what it was.
+    /// Records that the value of `key` nests too deep to be taken, as [`insert`](Self::insert)
+    /// does: for a transport that notices before it has built a value.
+    pub fn refuse(&mut self, key: ShortString) {
+        self.too_deep.get_or_insert(key);
+    }
+
+    /// The first key whose value was not taken because it nests too deep: in a table that a broker
+    /// delivered, a sign that the message is incomplete.
+    #[must_use]
+    pub fn too_deep(&self) -> Option<&ShortString> {
+        self.too_deep.as_ref()
+    }
+
+    /// Checks that this table can be sent to a broker. `what` names the table in errors, for
+    /// example "header". RabbitMQ would close the connection over a float that is not a number.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names the key: its value nests too deep, or holds NaN or an infinity.
+    pub fn check(&self, what: &str) -> Result<(), Error> {
+        if let Some(key) = &self.too_deep {
+            return Err(nests_too_deep(what, key));
+        }
+        for (key, value) in self {
+            if let Some(float) = value.not_finite() {
+                return Err(Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("{what} '{key}' holds {float}: RabbitMQ takes finite numbers only"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes `key` and returns its value.
     pub fn remove(&mut self, key: &str) -> Option<FieldValue> {
-        self.0.remove(key)
+        self.entries.remove(key)
     }
 
     /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&FieldValue> {
-        self.0.get(key)
+        self.entries.get(key)
     }
 
     /// All entries in the order of their keys.
     pub fn iter(&self) -> btree_map::Iter<'_, ShortString, FieldValue> {
-        self.0.iter()
+        self.entries.iter()
     }
 
-    /// How many bytes the table takes on the wire, its length among them (AMQP 0-9-1, section
-    /// 4.2.5.5).
+    /// Number of bytes that the table takes on the wire, including its length field (AMQP 0-9-1,
+    /// section 4.2.5.5).
     #[must_use]
     pub fn encoded_len(&self) -> usize {
-        let entries = self.0.iter();
+        let entries = self.entries.iter();
         let entries = entries.map(|(key, value)| 1 + key.len() + value.encoded_len());
         LENGTH + entries.sum::<usize>()
     }
 
-    /// How many entries there are.
+    /// Number of entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.entries.len()
     }
 
-    /// Whether there are none.
+    /// Returns true if the table has no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.entries.is_empty()
     }
 }
 
@@ -213,12 +274,37 @@ impl IntoIterator for FieldTable {
     type IntoIter = btree_map::IntoIter<ShortString, FieldValue>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.entries.into_iter()
     }
 }
 
 impl FromIterator<(ShortString, FieldValue)> for FieldTable {
     fn from_iter<I: IntoIterator<Item = (ShortString, FieldValue)>>(entries: I) -> Self {
-        Self(entries.into_iter().collect())
+        let mut table = Self::new();
+        for (key, value) in entries {
+            table.insert(key, value);
+        }
+        table
     }
+}
+
+impl fmt::Debug for FieldTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_tuple("FieldTable");
+        debug.field(&self.entries);
+        if let Some(key) = &self.too_deep {
+            debug.field(&format_args!("too deep: {key:?}"));
+        }
+        debug.finish()
+    }
+}
+
+fn nests_too_deep(what: &str, key: &ShortString) -> Error {
+    Error::new(
+        ErrorKind::InvalidArgument,
+        format!(
+            "{what} '{key}' nests deeper than {} levels of tables and arrays",
+            FieldTable::MAX_DEPTH
+        ),
+    )
 }

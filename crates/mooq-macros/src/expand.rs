@@ -1,17 +1,17 @@
-//! From the user's function to a test.
+//! Expansion of the user's function into a test.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, ItemFn, Result, ReturnType, Signature};
+use syn::{Attribute, Error, FnArg, ItemFn, Result, ReturnType, Signature};
 
 use crate::options::Options;
 use crate::variable::Broker;
 
-/// Why a test is not run where there is no in-memory broker.
+/// The reason why a test is ignored without an in-memory broker.
 const IGNORED: &str = "needs the in-memory broker, and MOOQ_TEST_BROKER names another";
 
-/// The test that `function` stands for, compiled for brokers of the sort `on`.
+/// Expands `function` into a test, compiled for brokers of the kind `on`.
 pub(crate) fn test(options: TokenStream, function: TokenStream, on: Broker) -> Result<TokenStream> {
     let options = Options::parse(options)?;
     let function: ItemFn = syn::parse2(function)?;
@@ -30,15 +30,16 @@ pub(crate) fn test(options: TokenStream, function: TokenStream, on: Broker) -> R
     let numbered: Vec<_> = (0..arguments.len())
         .map(|n| format_ident!("argument_{n}"))
         .collect();
-    let ignored =
-        (options.needs_memory() && on == Broker::RabbitMq).then(|| quote!(#[ignore = #IGNORED]));
-    // Told by nothing, cargo would not know that the choice above depends on it.
+    let is_ignored = options.needs_memory() && on == Broker::RabbitMq;
+    let ignored = is_ignored.then(|| quote!(#[ignore = #IGNORED]));
+    let watch = is_ignored.then(|| watch(attrs, name));
+    // Otherwise cargo would not know that the choice above depends on the variable.
     let depends = options.needs_memory().then(|| {
         quote!(
             const _: ::core::option::Option<&str> = ::core::option_env!("MOOQ_TEST_BROKER");
         )
     });
-    // One that returns nothing goes on returning nothing: `#[should_panic]` demands it.
+    // A function that returns nothing must still return nothing: `#[should_panic]` demands it.
     let (returned, end) = match &sig.output {
         ReturnType::Default => (None, quote!(;)),
         ReturnType::Type(..) => (Some(quote!(-> ::std::process::ExitCode)), quote!()),
@@ -60,7 +61,22 @@ pub(crate) fn test(options: TokenStream, function: TokenStream, on: Broker) -> R
             })
             #end
         }
+        #watch
     })
+}
+
+/// A test beside one that is ignored, which fails if the ignored one should run: when a binary that
+/// was compiled for RabbitMQ runs in memory.
+fn watch(attrs: &[Attribute], name: &Ident) -> TokenStream {
+    let cfgs = attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+    let watch = format_ident!("{name}_is_ignored_on_rabbitmq");
+    quote! {
+        #(#cfgs)*
+        #[::core::prelude::v1::test]
+        fn #watch() {
+            ::mooq::testing::expect_no_memory(::core::stringify!(#name));
+        }
+    }
 }
 
 fn check(function: &ItemFn) -> Result<()> {
@@ -73,7 +89,7 @@ fn check(function: &ItemFn) -> Result<()> {
         let message = "a test has no generic parameters";
         return Err(Error::new_spanned(&sig.generics, message));
     }
-    let own = |attribute: &&syn::Attribute| attribute.path().is_ident("test");
+    let own = |attribute: &&Attribute| attribute.path().is_ident("test");
     if let Some(attribute) = function.attrs.iter().find(own) {
         let message = "`#[mooq::test]` makes it a test: leave `#[test]` out";
         return Err(Error::new_spanned(attribute, message));
@@ -93,10 +109,12 @@ fn setters(options: &Options) -> Vec<TokenStream> {
         .filter_map(|(set, call)| set.then_some(call));
     let limit = options.limit.as_ref().map(|limit| quote!(.limit(#limit)));
     let seeds = options.seeds.as_ref().map(|seeds| quote!(.seeds(#seeds)));
-    flags.chain(limit).chain(seeds).collect()
+    let profile = options.profile.as_ref();
+    let profile = profile.map(|profile| quote!(.profile(#profile)));
+    flags.chain(limit).chain(seeds).chain(profile).collect()
 }
 
-/// What makes each argument. An error about its type is shown at the type.
+/// The expressions that make each argument. An error about an argument's type is shown at the type.
 fn arguments(sig: &Signature, options: &Options) -> Result<Vec<TokenStream>> {
     let on = if options.needs_memory() {
         quote!(::mooq::testing::MemoryOnly)
@@ -157,21 +175,38 @@ mod tests {
         for (options, needs_memory) in [
             (quote!(), false),
             (quote!(multi_thread), false),
+            (quote!(profile = Profile::V4_3), false),
             (quote!(memory), true),
             (quote!(paused), true),
             (quote!(seeds = 0..9), true),
         ] {
             let here = expanded(options.clone(), function.clone(), Broker::Memory);
             assert!(!here.contains("#[ignore"), "{here}");
+            assert!(!here.contains("is_ignored_on_rabbitmq"), "{here}");
             assert_eq!(here.contains("option_env!"), needs_memory, "{here}");
             let there = expanded(options, function.clone(), Broker::RabbitMq);
             assert_eq!(there.contains("#[ignore=\"needs"), needs_memory, "{there}");
+            let watch = "fnaudits_is_ignored_on_rabbitmq(){\
+                         ::mooq::testing::expect_no_memory(::core::stringify!(audits));}";
+            assert_eq!(there.contains(watch), needs_memory, "{there}");
         }
     }
 
     #[test]
+    fn a_watch_is_there_only_where_its_test_is() {
+        let function = quote!(
+            #[cfg(feature = "audits")]
+            #[should_panic]
+            async fn audits() {}
+        );
+        let there = expanded(quote!(memory), function, Broker::RabbitMq);
+        let watch = "#[cfg(feature=\"audits\")]#[::core::prelude::v1::test]fnaudits_is_ignored";
+        assert!(there.contains(watch), "{there}");
+    }
+
+    #[test]
     fn options_become_calls() {
-        let options = quote!(paused, limit = FIVE, seeds = 0..9);
+        let options = quote!(paused, profile = NEWEST, limit = FIVE, seeds = 0..9);
         let test = expanded(
             options,
             quote!(
@@ -180,7 +215,7 @@ mod tests {
             Broker::Memory,
         );
         assert!(
-            test.contains(".paused().limit(FIVE).seeds(0..9).run("),
+            test.contains(".paused().limit(FIVE).seeds(0..9).profile(NEWEST).run("),
             "{test}"
         );
     }

@@ -1,5 +1,5 @@
 //! The attribute of mooq's tests. It is used as `mooq::test`: the facade exports it with its
-//! feature `test`, beside the runtime that its code calls, `mooq::testing`.
+//! feature `test`, beside the runtime that the generated code calls, `mooq::testing`.
 
 mod expand;
 mod options;
@@ -7,44 +7,51 @@ mod variable;
 
 use proc_macro::TokenStream;
 
-/// A test with a broker of its own: on memory, or on a real RabbitMQ if the environment variable
-/// `MOOQ_TEST_BROKER` says so.
+/// A test with a broker of its own: in memory, or on a real RabbitMQ if the environment variable
+/// `MOOQ_TEST_BROKER` names one.
 ///
-/// Stands in place of `#[test]`, on an async function. Each of its arguments is made for it, by
-/// its type:
+/// Takes the place of `#[test]`, on an async function. Each argument is made for the test, by its
+/// type:
 ///
-/// | Argument | What the test gets |
+/// | Argument | Value |
 /// |---|---|
-/// | `Connection` | a connection to its broker; several are several connections |
+/// | `Connection` | a connection to the test's broker; several arguments are several connections |
 /// | `Channel` | a channel on a connection of its own |
 /// | `TestBroker` | the broker: its URL, its virtual host, further connections |
-/// | `InMemoryBroker` | the in-memory broker, with all that only it can do; needs `memory` |
-/// | a type of yours | whatever its `FromBroker` makes |
+/// | `InMemoryBroker` | the in-memory broker, with its additional features; needs `memory` |
+/// | a type of yours | the result of its `FromBroker` |
 ///
-/// A test returns `()` or a `Result`, as with `#[test]`, and `#[should_panic]` and `#[ignore]` mean
-/// what they do there. It runs on a current-thread tokio runtime, in a thread of its own.
+/// A test returns `()` or a `Result`, as with `#[test]`, and `#[should_panic]` and `#[ignore]` have
+/// the same meaning. The test runs on a current-thread tokio runtime, in a thread of its own.
 ///
 /// # Options
 ///
 /// | Option | Meaning |
 /// |---|---|
-/// | `memory` | needs the in-memory broker, for faults, recordings, `wait_idle`: where the tests run on RabbitMQ it is shown as ignored, with the reason |
+/// | `memory` | needs the in-memory broker, for faults, recordings, `wait_idle`: if the tests run on RabbitMQ, the test is shown as ignored, with the reason |
 /// | `paused` | tokio's clock is paused, and time passes as soon as there is nothing else to do; implies `memory` |
-/// | `seeds = 0..100` | runs once with each seed, for every choice that RabbitMQ leaves open; implies `memory`. `MOOQ_SEED` names one |
-/// | `multi_thread` | on a multi-thread runtime |
-/// | `limit = Duration::from_secs(5)` | how long it may take, any expression that is a `Duration`; 60 s if not said |
+/// | `seeds = 0..100` | runs once with each seed, for every choice that RabbitMQ leaves open; implies `memory`. `MOOQ_SEED` selects one seed |
+/// | `profile = Profile::V4_3` | in memory the broker behaves as this version of RabbitMQ; a real RabbitMQ keeps its own version |
+/// | `multi_thread` | runs on a multi-thread runtime |
+/// | `limit = Duration::from_secs(5)` | time limit, any expression that is a `Duration`; 60 s by default |
 ///
 /// # Environment
 ///
 /// | Variable | Meaning |
 /// |---|---|
-/// | `MOOQ_TEST_BROKER` | not set or `memory`: the in-memory broker. `rabbitmq`: RabbitMQ in a container, one for all tests of the process; needs the feature `testcontainers`. `amqp://user:password@host:port`: a RabbitMQ that runs |
-/// | `MOOQ_RABBITMQ_IMAGE` | the container's image, with the management plugin: `rabbitmq:4-management` if not set |
-/// | `MOOQ_TEST_MANAGEMENT` | where the management plugin of a RabbitMQ that runs is, as `http://host:port`: port 15672 of its host if not set |
-/// | `MOOQ_TEST_LIMIT` | how many seconds every test may take, whatever it says itself; `0` for no limit, as for a debugger |
+/// | `MOOQ_TEST_BROKER` | not set or `memory`: the in-memory broker. `rabbitmq`: RabbitMQ in a container, one for all tests of the process; needs the feature `testcontainers`. `amqp://user:password@host:port`: a running RabbitMQ |
+/// | `MOOQ_RABBITMQ_IMAGE` | the container's image, with the management plugin: `rabbitmq:4-management` by default |
+/// | `MOOQ_TEST_MANAGEMENT` | address of a running RabbitMQ's management plugin, as `http://host:port`: port 15672 of its host by default |
+/// | `MOOQ_TEST_PROFILE` | version of RabbitMQ that the in-memory broker behaves as, in tests that do not set it themselves: `4.3` |
+/// | `MOOQ_TEST_LIMIT` | time limit of every test in seconds, which overrides the test's own; `0` for no limit, as for a debugger |
 ///
-/// On RabbitMQ each test has a virtual host of its own, which is deleted when it ends. A RabbitMQ
-/// that was asked for and is not there fails the tests.
+/// `MOOQ_TEST_BROKER` is also read when the tests are compiled, because a test can only be shown as
+/// ignored if that is known then. Cargo recompiles the tests when the variable changes. A binary
+/// that was compiled for RabbitMQ and is run in memory fails: beside each ignored test there is
+/// another, named `…_is_ignored_on_rabbitmq`, that names the remedy.
+///
+/// On RabbitMQ each test has a virtual host of its own, which is deleted when the test ends. If
+/// RabbitMQ is selected but not available, the tests fail.
 ///
 /// # Examples
 /// ```test_harness
@@ -58,12 +65,12 @@ use proc_macro::TokenStream;
 ///     chan.bind_queue("audit", "orders", "order.#").await?;
 ///
 ///     chan.publish("orders", "a pencil").routing_key("order.new").await?;
-///     assert_eq!(chan.get::<String>("audit").await?.ack().await?, "a pencil");
+///     assert_eq!(chan.get_one::<String>("audit").await?.ack().await?, "a pencil");
 ///     Ok(())
 /// }
 /// ```
 ///
-/// What only the in-memory broker can do:
+/// A feature that only the in-memory broker has:
 /// ```test_harness
 /// use std::time::Duration;
 ///
@@ -82,7 +89,7 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// An `InMemoryBroker` needs `memory`, so that the test says that it cannot run on RabbitMQ:
+/// An `InMemoryBroker` needs `memory`, so that the test declares that it cannot run on RabbitMQ:
 /// ```compile_fail,E0277,test_harness
 /// #[mooq::test]
 /// async fn an_order_is_audited(broker: mooq::InMemoryBroker) {}

@@ -1,4 +1,4 @@
-//! What stands in the attribute's parentheses.
+//! The options in the attribute's parentheses.
 
 use std::fmt::Display;
 
@@ -15,9 +15,10 @@ pub(crate) struct Options {
     pub(crate) multi_thread: bool,
     pub(crate) limit: Option<Expr>,
     pub(crate) seeds: Option<Expr>,
+    pub(crate) profile: Option<Expr>,
 }
 
-/// One of them: `name` or `name = value`.
+/// One option: `name` or `name = value`.
 struct OptionText {
     name: Ident,
     value: Option<Expr>,
@@ -64,8 +65,14 @@ impl Options {
                 self.seeds = Some(value.ok_or_else(|| error(span, expected))?);
                 return Ok(());
             }
+            "profile" => {
+                let expected = "`profile` needs a value: `profile = Profile::V4_3`";
+                self.profile = Some(value.ok_or_else(|| error(span, expected))?);
+                return Ok(());
+            }
             _ => {
-                let known = "`memory`, `paused`, `seeds = …`, `multi_thread` or `limit = …`";
+                let known = "`memory`, `paused`, `seeds = …`, `profile = …`, `multi_thread` or \
+                             `limit = …`";
                 return Err(error(span, format!("expected {known}, found `{name}`")));
             }
         };
@@ -85,7 +92,7 @@ impl Options {
         Ok(())
     }
 
-    /// Whether the test can run on the in-memory broker alone.
+    /// Returns true if the test can run on the in-memory broker only.
     pub(crate) fn needs_memory(&self) -> bool {
         self.memory || self.paused || self.seeds.is_some()
     }
@@ -127,8 +134,8 @@ mod tests {
     fn others_are_refused_by_name() {
         assert_eq!(
             refused(quote!(start_paused = true)),
-            "expected `memory`, `paused`, `seeds = …`, `multi_thread` or `limit = …`, \
-             found `start_paused`"
+            "expected `memory`, `paused`, `seeds = …`, `profile = …`, `multi_thread` or \
+             `limit = …`, found `start_paused`"
         );
         assert_eq!(refused(quote!(paused = true)), "`paused` takes no value");
         assert_eq!(refused(quote!(memory, memory)), "`memory` is said twice");
@@ -139,6 +146,10 @@ mod tests {
         assert_eq!(
             refused(quote!(seeds)),
             "`seeds` needs a value: `seeds = 0..100`"
+        );
+        assert_eq!(
+            refused(quote!(profile)),
+            "`profile` needs a value: `profile = Profile::V4_3`"
         );
     }
 

@@ -1,25 +1,27 @@
-//! Which broker tests are compiled for.
+//! The broker that tests are compiled for.
 //!
-//! Whether a test is ignored has to be known when it is compiled: nothing that runs can tell
-//! `cargo test` that it was not. So the variable is read here as well, and the code says that it
-//! depends on it: cargo compiles the tests anew when it changes.
+//! A test has to be marked as ignored when it is compiled: at run time there is no way to report to
+//! `cargo test` that it was not run. So the variable is read here as well, and the generated code
+//! declares that it depends on the variable: cargo recompiles the tests when it changes. Binaries
+//! that are kept and run later, such as nextest's archives, are not recompiled: in them a test
+//! beside each ignored one fails if they run in memory.
 
 use std::env;
 
-/// Where tests run.
+/// The broker that tests run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broker {
     Memory,
     RabbitMq,
 }
 
-/// Where tests run by the variable's value now.
+/// Returns the broker that the variable names now.
 pub(crate) fn broker() -> Broker {
     named_by(env::var("MOOQ_TEST_BROKER").ok().as_deref())
 }
 
-/// A name that means nothing is for the runtime to refuse. Whatever is not memory is no place for
-/// a test that needs it.
+/// Parses the variable's value. The runtime refuses an unknown name. Any value other than memory
+/// excludes a test that needs memory.
 fn named_by(value: Option<&str>) -> Broker {
     match value {
         None | Some("" | "memory") => Broker::Memory,

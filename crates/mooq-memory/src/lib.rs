@@ -1,26 +1,27 @@
 //! An in-memory RabbitMQ that a unit test can trust, as a mooq transport.
 //!
 //! [`InMemoryBroker`] is a broker in this process, [`MemoryTransport`] connects to one. Underneath
-//! is the [`engine`], a state machine without I/O, clock or randomness, which can also be driven
-//! by itself. It does what RabbitMQ does with classic queues, down to reply codes and texts: by
-//! default what RabbitMQ 4.0 does, and what 3.10 or 4.3 does where a broker has their [`Profile`].
+//! is [`mooq_engine`], a state machine without I/O, clock or randomness, which can also be driven
+//! by itself. The engine does what RabbitMQ does, down to reply codes and texts: by default it
+//! behaves as RabbitMQ 4.0, and as 3.10 or 4.3 if a broker has their [`Profile`].
 //!
-//! A test can look in ([`InMemoryBroker::queues`] and others), have it
-//! [record](InMemoryBroker::record) what goes through and assert [what that was](Selection), and
-//! [wait until it is idle](InMemoryBroker::wait_idle). Things go wrong in it by [`faults`], and
-//! otherwise than usual by [`seeds`].
+//! A test can inspect a broker ([`InMemoryBroker::queues`] and others),
+//! [record](InMemoryBroker::record) its traffic and assert [on the records](Selection), and [wait
+//! until it is idle](InMemoryBroker::wait_idle). [`faults`] inject failures, and [`seeds`] vary
+//! everything that RabbitMQ leaves open.
 
 mod assertions;
 mod broker;
-pub mod engine;
 pub mod seeds;
 
 pub use assertions::{Recorded, Selection};
 pub use broker::faults;
-pub use broker::{AlarmGuard, InMemoryBroker, MemoryTransport, Recording};
-pub use engine::{
+pub use broker::{
+    AlarmGuard, InMemoryBroker, LoginRefused, MemoryTransport, ProtocolConnection, Recording,
+};
+pub use mooq_engine::{
     Activity, Alarm, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo,
-    DeadLetterReason, ExchangeInfo, Options, Policy, Profile, PublishOutcome, QueueInfo,
-    QueueTally, ReadyMessage, RecordedDeadLetter, RecordedDelivery, RecordedPublish, Settled,
-    UnackedMessage,
+    DeadLetterReason, DeprecatedFeatures, ExchangeInfo, Options, Plugin, Policy, Profile,
+    PublishOutcome, QueueInfo, QueueTally, ReadyMessage, RecordedDeadLetter, RecordedDelivery,
+    RecordedPublish, Settled, UnackedMessage,
 };

@@ -1,23 +1,26 @@
-//! Seeds: a test that meets what RabbitMQ may do, and can be run again as it was.
+//! Seeds: a test sees variations that RabbitMQ allows, and can be repeated exactly.
 //!
-//! Where RabbitMQ leaves something open, a broker that is started with a seed
+//! Wherever RabbitMQ leaves something open, a broker that is started with a seed
 //! ([`start_seeded`](crate::InMemoryBroker::start_seeded)) decides by that seed:
 //!
-//! - in what order the deliveries of several queues arrive, and how far they are behind: each
-//!   queue's own deliveries to a channel stay in order;
-//! - in what batches confirms come: one by one, or several as one (`multiple`), a later one before
-//!   an earlier one;
-//! - which of several consumers of one priority is served first: then they are served in turn;
-//! - how the broker names queues and consumers.
+//! - the order in which the deliveries of several queues arrive, and their delay: each queue's own
+//!   deliveries to a channel stay in order;
+//! - the batches in which confirms arrive: one by one, or several as one (`multiple`), a later one
+//!   before an earlier one;
+//! - the first of several consumers of one priority to be served: then they are served in turn;
+//! - a delay of an acknowledgement to a quorum queue, so that a cancellation overtakes the
+//!   deliveries that the acknowledgement makes room for, which are requeued before the deliveries
+//!   that the consumer requeues;
+//! - the names that the broker chooses for queues and consumers.
 //!
-//! What RabbitMQ guarantees stays as it is. A broker without a seed decides in one plain way:
-//! whatever a method brings about has happened before the next one is looked at.
+//! RabbitMQ's guarantees always hold. A broker without a seed decides in one plain way: all effects
+//! of a method have happened before the next method is handled.
 //!
-//! [`for_each_seed`] runs a test with many seeds and says which one failed.
+//! [`for_each_seed`] runs a test with many seeds and names the one that failed.
 //!
-//! The same seed gives the same run on a current-thread runtime, as `#[tokio::test]` starts one,
-//! if the test is deterministic itself: `tokio::select!` without `biased`, a `HashMap` that is
-//! walked through, and a clock that is not paused are where other chance comes in.
+//! The same seed gives the same run on a current-thread runtime, as `#[tokio::test]` starts one, if
+//! the test is deterministic itself: `tokio::select!` without `biased`, iteration over a `HashMap`,
+//! and a clock that is not paused are other sources of chance.
 
 use std::any::Any;
 use std::env;
@@ -33,12 +36,12 @@ use tokio::runtime::Builder;
 const VARIABLE: &str = "MOOQ_SEED";
 
 /// Runs a test once with each seed, on a current-thread runtime of its own. If the environment
-/// variable `MOOQ_SEED` is set, with that seed alone.
+/// variable `MOOQ_SEED` is set, the test runs with that seed alone.
 ///
 /// # Panics
 /// If the test panics or returns an error, at the first seed for which it does. The message's last
-/// line runs the test again with that seed: `MOOQ_SEED=17 cargo test name_of_the_test`. Also if
-/// `MOOQ_SEED` is not a number.
+/// line is the command that repeats the test with that seed: `MOOQ_SEED=17 cargo test
+/// name_of_the_test`. Also if `MOOQ_SEED` is not a number.
 ///
 /// # Examples
 /// ```
@@ -55,7 +58,7 @@ const VARIABLE: &str = "MOOQ_SEED";
 /// });
 /// ```
 ///
-/// A test that fails for some seeds says which one it was:
+/// The message names the seed for which a test fails:
 /// ```should_panic
 /// mooq::for_each_seed(0..100, |seed| async move {
 ///     assert_ne!(seed, 17);
@@ -95,7 +98,7 @@ where
     fail(with_replay(seed, problem));
 }
 
-/// What a panic said, as far as it was text.
+/// The message of a panic, if the message is text.
 fn message(panic: &(dyn Any + Send)) -> &str {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => text,

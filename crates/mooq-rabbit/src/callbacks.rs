@@ -1,10 +1,10 @@
-//! What amqprs calls when the broker says something unasked.
+//! Callbacks that amqprs calls for events of the broker.
 //!
-//! amqprs runs these in its reader and in each channel's dispatcher. A request made here would
-//! wait for an answer that the waiting task itself is to read; so all they do is to store and to
-//! push. Dropping them is a message too: amqprs drops them when its reader or dispatcher ends, by
-//! agreement, by an error of the socket or by a panic, and says nothing else that could be relied
-//! on: its `listen_network_io_failure` never returns if it is called too late.
+//! amqprs runs the callbacks in its reader and in each channel's dispatcher. A request made in a
+//! callback would wait for an answer that the waiting task itself has to read, so all callbacks do
+//! is to store and to push. Dropping the callbacks is a signal too: amqprs drops them when its
+//! reader or dispatcher ends, by agreement, by an error of the socket or by a panic, and gives no
+//! other reliable signal: its `listen_network_io_failure` never returns if it is called too late.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ impl ConnectionCallback for ConnectionHooks {
         Ok(())
     }
 
-    // Not heard in practice: amqprs does not tell the broker that it listens.
+    // Not called in practice: amqprs does not announce to the broker that it supports this.
     async fn blocked(&mut self, _: &Connection, reason: String) {
         self.0.send(ConnectionEvent::Blocked(reason));
     }
@@ -63,16 +63,16 @@ impl ChannelCallback for ChannelHooks {
             "channel closed by the broker"
         );
         if self.0.closed_by_broker(reason) {
-            // Our own close may be under way, and the broker's close-ok to it would find no
-            // dispatcher, upon which amqprs gives up the connection. So this dispatcher stays to
-            // receive it, and is gone with the connection.
+            // A close from this side may be under way, and the broker's close-ok to it would find
+            // no dispatcher, upon which amqprs gives up the connection. So this dispatcher stays to
+            // receive the close-ok, and ends with the connection.
             let reason = self.0.session.dead().await;
             return Err(AmqprsError::ChannelCloseError(reason.to_string()));
         }
         Ok(())
     }
 
-    // It must be Ok: only then amqprs ends the queue of the consumer.
+    // The result must be Ok: only then does amqprs end the consumer's queue.
     async fn cancel(&mut self, _: &Channel, cancel: Cancel) -> Done {
         let tag = convert::name(cancel.consumer_tag());
         self.0.consumers.cancelled_by_broker(tag);

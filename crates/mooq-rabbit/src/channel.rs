@@ -1,4 +1,4 @@
-//! A channel as the runtime above holds it: each method becomes a command in the channel's queue.
+//! A channel for the runtime above: each method becomes a command in the channel's queue.
 
 use std::future::Future;
 use std::pin::pin;
@@ -28,8 +28,8 @@ impl RabbitChannel {
         Self { state }
     }
 
-    /// Has the pump perform `request`, and waits for the answer. The request is performed whether
-    /// or not this future is still there.
+    /// Passes `request` to the pump and waits for the answer. The pump performs the request even if
+    /// this future is dropped.
     async fn call<T, F>(&self, request: impl FnOnce(Channel) -> F + Send + 'static) -> Result<T>
     where
         T: Send + 'static,
@@ -46,7 +46,7 @@ impl RabbitChannel {
                     answer = &mut request => answer,
                     () = reply.closed() => state.forsaken(request).await,
                 };
-                // If it fails, the reply is dropped, and the caller looks for the reason.
+                // If the request fails, the reply is dropped, and the caller looks up the reason.
                 let _ = reply.send(answer?);
                 Ok(())
             })
@@ -58,7 +58,7 @@ impl RabbitChannel {
         }
     }
 
-    /// Begins to close the channel, once everything before is performed.
+    /// Begins to close the channel, once all earlier commands are performed.
     fn begin_close(&self) {
         self.state.queue.push_close(Error::channel(
             ErrorKind::ChannelClosed,
@@ -164,7 +164,7 @@ impl TransportChannel for RabbitChannel {
     async fn purge_queue(&self, name: QueueName) -> Result<u32> {
         let args = convert::queue_purge(&name);
         self.call(move |channel| async move {
-            // None is the answer to a request without wait, which this is not.
+            // `None` is the answer to a request with `nowait`, which this is not.
             Ok(channel.queue_purge(args).await?.unwrap_or_default())
         })
         .await
@@ -187,13 +187,14 @@ impl TransportChannel for RabbitChannel {
     async fn consume(&self, consume: Consume) -> Result<ConsumerTag> {
         let state = Arc::clone(&self.state);
         let args = convert::consume(&consume);
-        let read = self.state.session.read(consume.queue);
+        let read = self.state.session.read(consume.queue).await?;
         self.call(move |channel| async move {
-            // The tag in the answer is the broker's choice if the request had none. What the
-            // broker delivers before amqprs knows the consumer, amqprs keeps for it.
+            // The tag in the answer is the broker's choice if the request had none. Messages that
+            // the broker delivers before amqprs knows the consumer are kept by amqprs.
             let (tag, deliveries) = channel.basic_consume_rx(args).await?;
             let tag: ConsumerTag = convert::name(&tag);
-            // The broker may have cancelled a consumer with this tag just before: that comes first.
+            // The broker may have cancelled a consumer with this tag just before: that event is
+            // sent first.
             state.consumers.finished(&tag).await;
             Consumers::start(&state, tag.clone(), deliveries, read);
             Ok(tag)
@@ -204,9 +205,9 @@ impl TransportChannel for RabbitChannel {
     async fn cancel(&self, tag: ConsumerTag) -> Result<()> {
         let state = Arc::clone(&self.state);
         self.call(move |channel| async move {
-            // What the broker delivered came before its answer, so amqprs has given it to the
-            // consumer's queue, which it ends now. (It would keep later deliveries for 5 s and
-            // then forget them.)
+            // All deliveries arrive before the broker's answer, so amqprs has put them into the
+            // consumer's queue, which amqprs ends now. (amqprs would keep later deliveries for 5 s
+            // and then drop them.)
             channel.basic_cancel(convert::cancel(&tag)).await?;
             state.consumers.finished(&tag).await;
             Ok(())
@@ -216,7 +217,7 @@ impl TransportChannel for RabbitChannel {
 
     async fn get(&self, queue: QueueName, no_ack: bool) -> Result<Option<Fetched>> {
         let args = convert::get(&queue, no_ack);
-        let read = self.state.session.read(queue);
+        let read = self.state.session.read(queue).await?;
         self.call(move |channel| async move {
             let fetched = channel.basic_get(args).await?;
             drop(read);

@@ -1,4 +1,4 @@
-//! What a channel can be asked to do, as futures of amqprs.
+//! Commands of a channel, as futures of amqprs.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,24 +8,24 @@ use mooq_core::{Publish, Settle, Settlement};
 
 use crate::convert;
 
-/// What a pump performs.
+/// A command for a pump to perform.
 pub(crate) enum Command {
     Publish(Publish),
     Settle(Settle),
     Call(Call),
-    /// One that was begun already and has to be seen through.
+    /// A command that has already begun and must be finished.
     Begun(Operation),
 }
 
-/// A request with an answer. It gives the answer to its caller itself, and drops the way to the
-/// caller when it fails.
+/// A request with an answer. The request sends the answer to its caller itself, and drops the reply
+/// sender when it fails.
 pub(crate) type Call = Box<dyn FnOnce(Channel) -> Operation + Send>;
-/// A call of amqprs under way.
+/// An unfinished call of amqprs.
 pub(crate) type Operation = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 pub(crate) type Outcome<T = ()> = Result<T, amqprs::error::Error>;
 
 impl Command {
-    /// What it adds to a queue's bytes.
+    /// Number of bytes that the command adds to a queue.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Publish(publish) => publish.message.body.len(),

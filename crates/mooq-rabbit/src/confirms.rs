@@ -1,4 +1,4 @@
-//! Which publishes of a channel the broker has yet to confirm.
+//! A channel's publishes that the broker has yet to confirm.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -7,10 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The publishes of a channel in confirm mode, which number themselves from 1.
+/// The publishes of a channel in confirm mode, numbered from 1.
 #[derive(Debug, Default)]
 pub(crate) struct Confirms {
-    /// The channel is in confirm mode.
+    /// True if the channel is in confirm mode.
     on: AtomicBool,
     published: AtomicU64,
     confirmed: Mutex<Confirmed>,
@@ -20,33 +20,34 @@ pub(crate) struct Confirms {
 
 #[derive(Debug, Default)]
 struct Confirmed {
-    /// All publishes up to this one are.
+    /// All publishes up to this one are confirmed.
     up_to: u64,
-    /// Those beyond: few, since RabbitMQ confirms nearly in order.
+    /// Confirmed publishes beyond `up_to`: few, because RabbitMQ confirms nearly in order.
     beyond: BTreeSet<u64>,
 }
 
 impl Confirms {
-    /// The channel enters confirm mode.
+    /// Enters confirm mode.
     pub(crate) fn begin(&self) {
         self.on.store(true, Ordering::Release);
     }
 
-    /// A publish is about to be taken.
+    /// Counts a publish that is about to be taken.
     pub(crate) fn publish(&self) {
         if self.on.load(Ordering::Acquire) {
             self.published.fetch_add(1, Ordering::AcqRel);
         }
     }
 
-    /// It was not.
+    /// Uncounts a publish that was not taken.
     pub(crate) fn take_back(&self) {
         if self.on.load(Ordering::Acquire) {
             self.published.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
-    /// The broker has confirmed, or refused, `sequence`; with `multiple`, all before it as well.
+    /// Records that the broker has confirmed, or refused, `sequence`; with `multiple`, all before
+    /// it as well.
     pub(crate) fn confirm(&self, sequence: u64, multiple: bool) {
         let mut confirmed = self.lock();
         let Confirmed { up_to, beyond } = &mut *confirmed;
@@ -79,7 +80,7 @@ impl Confirms {
     pub(crate) async fn all(&self) {
         loop {
             let mut progress = pin!(self.progress.notified());
-            // Registered before looking, or a notification in between would be missed.
+            // Registered before the check, or a notification in between would be missed.
             progress.as_mut().enable();
             if self.are_all() {
                 return;

@@ -19,13 +19,13 @@ use crate::queue::Queue;
 use crate::session::Session;
 use crate::state::ChannelState;
 
-/// How long an error of amqprs waits for the reason, which is there already or comes at once.
+/// Time that an error of amqprs waits for the reason, which is there already or arrives at once.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long a connection that is used up may take to end in good order.
+/// Time limit for a used-up connection to close in good order.
 const GOOD_ORDER: Duration = Duration::from_secs(10);
 
-/// What the runtime above holds of a connection.
+/// A connection for the runtime above.
 #[derive(Debug)]
 pub(crate) struct RabbitConnection {
     link: Arc<Link>,
@@ -62,7 +62,7 @@ impl TransportConnection for RabbitConnection {
     }
 
     fn announces_blocked(&self) -> bool {
-        // amqprs does not tell the broker that it understands connection.blocked.
+        // amqprs does not announce to the broker that it supports connection.blocked.
         false
     }
 
@@ -80,24 +80,24 @@ impl TransportConnection for RabbitConnection {
             }
             return Err(error);
         }
-        // In a task of its own, since dropping amqprs' future can kill its reader and leave a
-        // connection that says it is open (amqprs issue 198).
+        // In a task of its own, because dropping amqprs' future can kill its reader and leave a
+        // connection that claims to be open (amqprs issue 198).
         let (reply, answer) = oneshot::channel();
         let link = Arc::clone(&self.link);
         self.link.runtime.spawn(async move {
             let opened = tokio::select! {
                 biased;
                 opened = link.open_channel() => opened,
-                // A writer that is stuck in the socket can keep the answer away for ever, and this
-                // task would keep the connection. What the drop kills is dead by now.
+                // A writer that is stuck in the socket can delay the answer for ever, and this task
+                // would keep the connection. By now everything that the drop kills is dead.
                 reason = link.session.dead() => Err(reason),
             };
-            // A channel that nobody waits for any more closes as it is dropped.
+            // If the caller is gone, the channel closes as it is dropped.
             let _ = reply.send(opened);
         });
         match answer.await {
             Ok(opened) => opened,
-            // The task is gone where the runtime has shut down, and with it the connection.
+            // The task ended without an answer, and the connection with it.
             Err(_) => Err(session.dead().await),
         }
     }
@@ -112,17 +112,18 @@ impl TransportConnection for RabbitConnection {
     }
 }
 
-/// A connection as its handle and its pumps share it. It closes with the last of them.
+/// A connection that its handle and its pumps share. The connection closes when the last of them is
+/// dropped.
 pub(crate) struct Link {
     /// Taken only by the drop.
     connection: Option<Connection>,
     session: Arc<Session>,
-    /// Where the connection's tasks run, for calls from outside of it.
+    /// The runtime of the connection's tasks. Calls come from outside of it.
     runtime: Handle,
     channels: Mutex<Vec<Weak<ChannelState>>>,
-    /// Why it is being closed from this side, if it is.
+    /// The reason why this side is closing the connection, if it is.
     closing: OnceLock<Error>,
-    /// What came of closing, once that is over: the error, if there was one.
+    /// Result of closing, once closing is done: the error, if there was one.
     closed: watch::Sender<Option<Option<Error>>>,
 }
 
@@ -140,7 +141,7 @@ impl Link {
         let session = Arc::clone(&self.session);
         let queue = Queue::new(channel.clone());
         let state = Arc::new(ChannelState::new(queue, session, sender));
-        // It is only queued here, but before anything can come for the channel.
+        // The callback is only queued here, but before any event for the channel can arrive.
         if let Err(error) = channel
             .register_callback(ChannelHooks(Arc::clone(&state)))
             .await
@@ -149,7 +150,8 @@ impl Link {
         }
         self.remember(&state);
         if let Some(reason) = self.closing.get() {
-            // The close may have missed this channel. It must not take what would never be sent.
+            // The close may have missed this channel, which must not take commands that would never
+            // be sent.
             state.queue.push_close(reason.clone());
         }
         let pump = Pump::new(channel, Arc::clone(&state), Arc::clone(self));
@@ -174,7 +176,8 @@ impl Link {
         self.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The reason of the connection's death, which is what an error of amqprs means here.
+    /// Returns the reason of the connection's death, which is the only cause of an error of amqprs
+    /// here.
     async fn failed(&self, error: amqprs::error::Error) -> Error {
         match tokio::time::timeout(GRACE, self.session.dead()).await {
             Ok(reason) => reason,
@@ -189,8 +192,8 @@ impl Link {
         }
     }
 
-    /// Begins to close the connection, unless that has begun: from here on calls get `reason`.
-    /// What was handed over before is performed, and confirms of it are waited for.
+    /// Begins to close the connection, unless it is already closing: from here on calls fail with
+    /// `reason`. Commands taken before are performed, and their confirms are awaited.
     pub(crate) fn begin_close(self: &Arc<Self>, reason: Error) {
         if self.closing.set(reason.clone()).is_err() {
             return;
@@ -205,7 +208,7 @@ impl Link {
             channels,
             reason,
         };
-        // In a task of its own, so that what is begun is also finished.
+        // In a task of its own, so that a close that has begun is also finished.
         self.runtime.spawn(closing.run());
     }
 }
@@ -213,12 +216,12 @@ impl Link {
 impl Drop for Link {
     fn drop(&mut self) {
         self.session.set_closing(self.session.closed_here());
-        // amqprs spawns a task when its connection is dropped, and panics where there is no
-        // runtime; this drop may happen anywhere.
+        // amqprs spawns a task when its connection is dropped, and panics outside of a runtime;
+        // this drop may happen anywhere.
         let _entered = self.runtime.enter();
-        // That task says goodbye and waits for no answer. `close` would first ask amqprs' reader,
-        // and say nothing if that has panicked: the writer would keep the connection, and the
-        // broker its consumers, for as long as heartbeats are sent.
+        // The spawned task sends the close and waits for no answer. `close` would first ask amqprs'
+        // reader, and send nothing if the reader has panicked: the writer would keep the
+        // connection, and the broker its consumers, for as long as heartbeats are sent.
         drop(self.connection.take());
     }
 }
@@ -231,8 +234,8 @@ impl std::fmt::Debug for Link {
     }
 }
 
-/// The task that closes a connection. Those who wait for it are released even if the task is
-/// dropped, as it is where the runtime has shut down.
+/// The task that closes a connection. Tasks that wait for the close are released even if this task
+/// panics.
 struct Closing {
     link: Arc<Link>,
     channels: Vec<Arc<ChannelState>>,
@@ -244,8 +247,8 @@ impl Closing {
         let lost = if self.reason.kind() == ErrorKind::ConnectionClosed {
             self.close().await
         } else {
-            // Nobody asked for this, so nobody has set a deadline. During an alarm, for one, the
-            // broker does not read that channels are closed.
+            // This close has no caller, so it has no deadline either. During an alarm, for example,
+            // the broker does not read that channels are closed.
             let closed = tokio::time::timeout(GOOD_ORDER, self.close()).await;
             closed.unwrap_or_else(|_| {
                 self.link.session.die(self.reason.clone());
@@ -255,15 +258,16 @@ impl Closing {
         self.link.closed.send_replace(Some(lost));
     }
 
-    /// Closes the connection once its channels have. Gives the reason if the broker went away
-    /// meanwhile.
+    /// Closes the connection once its channels are closed. Returns the reason if the broker was
+    /// lost meanwhile.
     async fn close(&self) -> Option<Error> {
         let session = &self.link.session;
         if session.reason().is_some() {
             return None;
         }
-        // The channels first, and to their end: whatever comes for a channel once amqprs has begun
-        // to close the connection makes it leave before close-ok, late confirms unread.
+        // The channels close first, and completely: any frame that arrives for a channel once
+        // amqprs has begun to close the connection makes it leave before close-ok, with late
+        // confirms unread.
         join_all(
             self.channels
                 .iter()
@@ -276,9 +280,10 @@ impl Closing {
         session.set_closing(self.reason.clone());
         if let Some(connection) = self.link.connection.clone() {
             tokio::select! {
-                // Its error tells nothing: a heartbeat that crosses the close is enough for one.
+                // The error of the close carries no information: a heartbeat that crosses the close
+                // is enough for one.
                 _ = connection.close() => {}
-                // A writer that is stuck in the socket can keep it waiting for ever.
+                // A writer that is stuck in the socket can keep the close waiting for ever.
                 _ = session.dead() => {}
             }
         }
@@ -297,11 +302,11 @@ impl Drop for Closing {
     }
 }
 
-/// Once the connection is dead, ends the channels that amqprs does not end by itself.
+/// Ends the channels that amqprs does not end by itself, once the connection is dead.
 ///
-/// Usually its reader ends, and with it the channels, each once it has said what had come for it.
-/// But a broker that reads nothing more and then closes the connection finds the reader waiting
-/// for the writer, which is stuck in the socket.
+/// Usually amqprs' reader ends, and with it the channels, each once it has sent on all its events.
+/// But if a broker reads nothing more and then closes the connection, the reader waits for the
+/// writer, which is stuck in the socket.
 async fn end_channels(session: Arc<Session>, link: Weak<Link>) {
     session.dead().await;
     let channels = match link.upgrade() {

@@ -1,4 +1,4 @@
-//! The consumers of a channel: from amqprs' queue of each to the channel's mailbox.
+//! A channel's consumers, which forward deliveries from amqprs' queues to the channel's mailbox.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,22 +13,22 @@ use crate::convert::DeliverReader;
 use crate::reading::Read;
 use crate::state::ChannelState;
 
-/// How many deliveries are moved at a time.
+/// Maximum number of deliveries that are moved at a time.
 const BATCH: usize = 64;
 
 #[derive(Debug, Default)]
 pub(crate) struct Consumers {
-    /// A task for each consumer, some of which may have ended.
+    /// The task of each consumer. Some of the tasks may have ended.
     forwarders: Mutex<HashMap<ConsumerTag, JoinHandle<()>>>,
     ends: watch::Sender<Ends>,
 }
 
-/// Which forwarders are to end, once what has come is in the mailbox.
+/// Forwarders that are to end, once their deliveries are in the mailbox.
 #[derive(Debug, Default)]
 struct Ends {
-    /// All of them.
+    /// True if all forwarders are to end.
     all: bool,
-    /// Those whose consumers the broker cancelled, until they have said so.
+    /// Consumers that the broker cancelled, until their forwarders have sent the event.
     cancelled: HashSet<ConsumerTag>,
 }
 
@@ -39,10 +39,10 @@ impl Consumers {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forwards what comes for the new consumer `tag`, in a task of its own.
+    /// Forwards the deliveries of the new consumer `tag`, in a task of its own.
     ///
-    /// An `AsyncConsumer` of amqprs would be that task already, but one that panics would die
-    /// while the broker's consumer lives on (amqprs issue 66).
+    /// An `AsyncConsumer` of amqprs would run in such a task already, but a consumer that panics
+    /// would die while the broker's consumer lives on (amqprs issue 66).
     pub(crate) fn start(
         channel: &Arc<ChannelState>,
         tag: ConsumerTag,
@@ -56,22 +56,22 @@ impl Consumers {
             channel: Arc::clone(channel),
             deliveries,
             ends: consumers.ends.subscribe(),
-            _read: read,
+            read,
         };
         let mut forwarders = consumers.forwarders();
         forwarders.retain(|_, task| !task.is_finished());
         forwarders.insert(tag, tokio::spawn(forwarder.run()));
     }
 
-    /// The broker has cancelled the consumer `tag`, which may not be known here yet. The event
-    /// waits for the deliveries that came before, so the forwarder sends it.
+    /// Records that the broker has cancelled the consumer `tag`, which may not be known here yet.
+    /// The event waits for the deliveries that arrived before, so the forwarder sends it.
     pub(crate) fn cancelled_by_broker(&self, tag: ConsumerTag) {
         self.ends.send_modify(|ends| {
             ends.cancelled.insert(tag);
         });
     }
 
-    /// Waits until all that came for `tag`, which has been cancelled, is in the mailbox.
+    /// Waits until all deliveries for the cancelled consumer `tag` are in the mailbox.
     pub(crate) async fn finished(&self, tag: &ConsumerTag) {
         let task = self.forwarders().remove(tag);
         if let Some(task) = task {
@@ -80,7 +80,7 @@ impl Consumers {
         }
     }
 
-    /// Ends all forwarders, once what has come is in the mailbox.
+    /// Ends all forwarders, once their deliveries are in the mailbox.
     pub(crate) async fn stop(&self) {
         self.ends.send_modify(|ends| ends.all = true);
         let tasks = std::mem::take(&mut *self.forwarders());
@@ -96,8 +96,8 @@ struct Forwarder {
     deliveries: UnboundedReceiver<ConsumerMessage>,
     reader: DeliverReader,
     ends: watch::Receiver<Ends>,
-    /// The queue is read from for as long as this is there.
-    _read: Read,
+    /// The queue counts as read from until this is dropped.
+    read: Read,
 }
 
 impl Forwarder {
@@ -112,8 +112,8 @@ impl Forwarder {
                     }
                     self.forward(batch.drain(..));
                 }
-                // A cancel by the broker ends the queue too, but only if amqprs knew the queue
-                // when the cancel came.
+                // A cancel by the broker ends the queue too, but only if amqprs knew the queue when
+                // the cancel arrived.
                 () = ended(&mut self.ends, &self.tag) => break,
             }
         }
@@ -123,7 +123,7 @@ impl Forwarder {
         let mut is_cancelled = false;
         self.channel.consumers.ends.send_if_modified(|ends| {
             is_cancelled = ends.cancelled.remove(&self.tag);
-            // Nobody waits for this.
+            // No task waits for this change.
             false
         });
         if is_cancelled {
@@ -133,6 +133,7 @@ impl Forwarder {
     }
 
     fn forward(&mut self, messages: impl IntoIterator<Item = ConsumerMessage>) {
+        self.read.delivers();
         let reader = &mut self.reader;
         let deliveries = messages
             .into_iter()
@@ -145,7 +146,7 @@ impl Forwarder {
 
 /// Waits until the forwarder for `tag` is to end.
 async fn ended(ends: &mut watch::Receiver<Ends>, tag: &ConsumerTag) {
-    // An error means that there is nobody left to say so.
+    // An error means that no sender is left.
     let _ = ends
         .wait_for(|ends| ends.all || ends.cancelled.contains(tag))
         .await;
@@ -169,10 +170,11 @@ mod tests {
         (Arc::new(state), events)
     }
 
-    /// Starts a consumer, and gives the end of its queue that amqprs holds.
+    /// Starts a consumer, and returns amqprs' end of its queue.
     fn start(channel: &Arc<ChannelState>, tag: &ConsumerTag) -> UnboundedSender<ConsumerMessage> {
         let (sender, deliveries) = unbounded_channel();
         let read = channel.session.read("q".try_into().unwrap());
+        let read = read.now_or_never().unwrap().unwrap();
         Consumers::start(channel, tag.clone(), deliveries, read);
         sender
     }
@@ -189,7 +191,8 @@ mod tests {
     async fn a_cancel_before_amqprs_knows_the_queue_ends_the_consumer() {
         let (channel, mut events) = channel();
         let tag: ConsumerTag = "overtaken".try_into().unwrap();
-        // Whether it comes before the forwarder first runs or after: amqprs never ends the queue.
+        // The cancel may come before the forwarder first runs or after: amqprs never ends the
+        // queue.
         for runs_before in [false, true] {
             let _queue = start(&channel, &tag);
             if runs_before {

@@ -1,9 +1,9 @@
-//! mooq's words in amqprs' types, and back.
+//! Conversion between mooq's types and amqprs' types.
 //!
-//! Every short string that goes out was checked to be at most 255 bytes (amqprs panics on longer
-//! ones), every table is a sorted map without duplicates (amqprs would count a duplicate key
-//! twice, and the broker close the connection with 541), and every request asks for an answer, for
-//! `channel` to change where none is wanted.
+//! Every outgoing short string has been checked to be at most 255 bytes (amqprs panics on longer
+//! ones). Every table is a sorted map without duplicates (amqprs would count a duplicate key twice,
+//! and the broker would close the connection with 541). Every request asks for an answer; `channel`
+//! changes that for requests that want none.
 
 use std::sync::Arc;
 
@@ -104,7 +104,7 @@ pub(crate) fn queue_declare(declare: &QueueDeclare) -> QueueDeclareArguments {
 }
 
 pub(crate) fn queue_declared(answer: Option<(String, u32, u32)>) -> QueueDeclared {
-    // None is the answer to a request without wait, which this is not.
+    // `None` is the answer to a request with `nowait`, which this is not.
     let (queue, message_count, consumer_count) = answer.unwrap_or_default();
     QueueDeclared {
         name: name(&queue),
@@ -168,7 +168,8 @@ pub(crate) fn reject(settle: Settle, requeue: bool) -> BasicRejectArguments {
 #[derive(Debug)]
 pub(crate) struct DeliverReader {
     tag: ConsumerTag,
-    /// Those of the last delivery: most have the same, and share them.
+    /// Exchange, routing key and properties of the last delivery: most deliveries have the same,
+    /// and share them.
     exchange: ExchangeName,
     routing_key: RoutingKey,
     properties: Arc<Properties>,
@@ -184,7 +185,7 @@ impl DeliverReader {
         }
     }
 
-    /// The delivery in `message`. amqprs promises that every part of it is there.
+    /// Returns the delivery in `message`. amqprs promises that every part of it is present.
     pub(crate) fn read(&mut self, message: ConsumerMessage) -> Option<Deliver> {
         let deliver = message.deliver?;
         if self.exchange != deliver.exchange().as_str() {
@@ -286,7 +287,7 @@ fn properties_from(from: &BasicProperties) -> Properties {
     properties.content_type = text(from.content_type());
     properties.content_encoding = text(from.content_encoding());
     properties.headers = from.headers().map(table_from).unwrap_or_default();
-    // RabbitMQ hands on whatever number was published, and treats all but 2 as transient.
+    // RabbitMQ passes on any number that was published, and treats all but 2 as transient.
     properties.delivery_mode = from.delivery_mode().map(|mode| match mode {
         DELIVERY_MODE_PERSISTENT => DeliveryMode::Persistent,
         _ => DeliveryMode::Transient,
@@ -315,16 +316,23 @@ fn table(table: &FieldTable) -> AmqpTable {
     to
 }
 
+/// Converts a table. A value that nests deeper than mooq's tables allow is left out, and recorded
+/// in the table.
 fn table_from(table: &AmqpTable) -> FieldTable {
-    let entries = table.as_ref().iter();
-    entries
-        .map(|(key, field)| (name(key.as_ref()), value_from(field)))
-        .collect()
+    let mut to = FieldTable::new();
+    for (key, field) in table.as_ref() {
+        let key = name(key.as_ref());
+        match value_from(field, FieldTable::MAX_DEPTH) {
+            Some(value) => drop(to.insert(key, value)),
+            None => to.refuse(key),
+        }
+    }
+    to
 }
 
 fn value(value: &FieldValue) -> AmqpValue {
-    // Strings, arrays and byte arrays fail to convert from 4 GiB on, far above what a frame can
-    // hold: they are sent as void.
+    // Strings, arrays and byte arrays fail to convert from 4 GiB on, far more than a frame can
+    // hold: such values are sent as void.
     match value {
         FieldValue::Bool(v) => AmqpValue::t(*v),
         FieldValue::I8(v) => AmqpValue::b(*v),
@@ -350,7 +358,8 @@ fn value(value: &FieldValue) -> AmqpValue {
     }
 }
 
-/// For the types of field that mooq-core may add: this crate is built with it, so there are none.
+/// Stands in for field types that mooq-core may add. This crate is built with mooq-core, so there
+/// are none.
 fn unknown(value: &FieldValue) -> AmqpValue {
     tracing::error!(
         ?value,
@@ -359,8 +368,9 @@ fn unknown(value: &FieldValue) -> AmqpValue {
     AmqpValue::V
 }
 
-fn value_from(value: &AmqpValue) -> FieldValue {
-    match value {
+/// Converts a value. Returns `None` if tables and arrays nest in `value` deeper than `levels`.
+fn value_from(value: &AmqpValue, levels: usize) -> Option<FieldValue> {
+    Some(match value {
         AmqpValue::t(v) => FieldValue::Bool(*v),
         AmqpValue::b(v) => FieldValue::I8(*v),
         AmqpValue::B(v) => FieldValue::U8(*v),
@@ -374,14 +384,32 @@ fn value_from(value: &AmqpValue) -> FieldValue {
         AmqpValue::D(v) => decimal_from(v).map_or(FieldValue::Void, FieldValue::Decimal),
         AmqpValue::S(v) => FieldValue::String(v.as_ref().clone()),
         AmqpValue::x(v) => FieldValue::Bytes(Bytes::from(Vec::from(v.clone()))),
-        AmqpValue::A(v) => FieldValue::Array(Vec::from(v.clone()).iter().map(value_from).collect()),
+        // amqprs gives access to an array only as a whole.
+        AmqpValue::A(v) => return array_from(v.clone().into(), levels),
         AmqpValue::T(v) => FieldValue::Timestamp(*v),
-        AmqpValue::F(v) => FieldValue::Table(table_from(v)),
+        AmqpValue::F(v) => {
+            let below = levels.checked_sub(1)?;
+            let mut to = FieldTable::new();
+            for (key, field) in v.as_ref() {
+                to.insert(name(key.as_ref()), value_from(field, below)?);
+            }
+            FieldValue::Table(to)
+        }
         AmqpValue::V => FieldValue::Void,
-    }
+    })
 }
 
-/// amqprs shows a decimal's two numbers only as text: `Decimal(2, 314)`.
+/// Converts an array like [`value_from`], without another copy of the arrays in it.
+fn array_from(values: Vec<AmqpValue>, levels: usize) -> Option<FieldValue> {
+    let below = levels.checked_sub(1)?;
+    let values = values.into_iter().map(|value| match value {
+        AmqpValue::A(values) => array_from(values.into(), below),
+        value => value_from(&value, below),
+    });
+    values.collect::<Option<_>>().map(FieldValue::Array)
+}
+
+/// Parses a decimal. amqprs shows a decimal's two numbers only as text: `Decimal(2, 314)`.
 fn decimal_from(value: &DecimalValue) -> Option<Decimal> {
     let text = value.to_string();
     let (scale, value) = text

@@ -1,10 +1,10 @@
-//! A mailbox's sending end that is shut for good by its last event.
+//! A mailbox's sending end that closes for good with its last event.
 
 use std::sync::{Mutex, PoisonError};
 
 use mooq_core::mailbox::Sender;
 
-/// Sends events until the last one.
+/// Sends events up to the last one.
 #[derive(Debug)]
 pub(crate) struct Events<T>(Mutex<Option<Sender<T>>>);
 
@@ -33,7 +33,7 @@ impl<T> Events<T> {
         }
     }
 
-    /// Sends the last event. Only the first call counts.
+    /// Sends the last event. Later calls are ignored.
     pub(crate) fn send_last(&self, event: T) {
         let sender = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(sender) = sender {

@@ -1,9 +1,9 @@
-//! Pushes out what TLS holds back.
+//! Flushes data that TLS holds back.
 //!
-//! amqprs never flushes. What the socket does not take at once of the last thing that it writes
-//! stays in the TLS session until it writes again, which may be the next heartbeat. So after a
-//! while without anything to send, this sends something small on a channel of its own, again and
-//! again until the broker has answered: by then all that was sent before has arrived.
+//! amqprs never flushes. If the socket does not take all of amqprs' last write at once, the rest
+//! stays in the TLS session until amqprs writes again, which may be the next heartbeat. So after a
+//! while without anything to send, this task sends something small on a channel of its own, again
+//! and again until the broker has answered: by then everything sent before has arrived.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use tokio::time::timeout;
 
 use crate::session::Session;
 
-/// How long what was sent last may be held back, and how long a first answer may take.
+/// Time that the last data sent may be held back, and time that a first answer may take.
 const SOON: Duration = Duration::from_millis(50);
 
-/// How far apart the attempts are in the end, while the broker does not read.
+/// Longest interval between attempts, while the broker does not read.
 const SELDOM: Duration = Duration::from_secs(1);
 
-/// Whether something was sent that may be held back.
+/// Tracks data that was sent and may be held back.
 #[derive(Debug, Default)]
 pub(crate) struct Unflushed {
     sent: AtomicBool,
@@ -31,14 +31,14 @@ pub(crate) struct Unflushed {
 }
 
 impl Unflushed {
-    /// Something is being sent.
+    /// Records that data is being sent.
     pub(crate) fn sent(&self) {
         if !self.sent.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
         }
     }
 
-    /// Waits until something is sent, and a little longer for more of it.
+    /// Waits until data is sent, and a little longer for more of it.
     async fn wait(&self) {
         self.wake.notified().await;
         tokio::time::sleep(SOON).await;
@@ -46,20 +46,21 @@ impl Unflushed {
     }
 }
 
-/// Pushes out what is sent on `connection`, until it is dead.
+/// Flushes the data sent on `connection`, until the connection is dead.
 pub(crate) async fn flush(connection: Connection, session: Arc<Session>) {
     let Some(unflushed) = &session.unflushed else {
         return;
     };
     let flushing = async {
-        // Before anything else is sent, so that its own opening is not held back.
+        // Before any other data is sent, so that the opening of this channel is not held back.
         if session.take_number().is_err() {
             return;
         }
         let opened = connection.open_channel(None).await;
-        // It closes when nobody holds it any more, which the channel does not, nor must this.
+        // The connection closes when its last handle is dropped. The channel holds no handle, nor
+        // must this task.
         drop(connection);
-        // It fails only with the connection, as what follows.
+        // Opening fails only with the connection, like the calls that follow.
         let Ok(channel) = opened else {
             return;
         };
@@ -76,16 +77,16 @@ pub(crate) async fn flush(connection: Connection, session: Arc<Session>) {
     }
 }
 
-/// Ends when all that was sent before has arrived.
+/// Ends when all data sent before has arrived.
 async fn push(channel: &Channel) -> Result<(), amqprs::error::Error> {
-    // A channel without consumers: this changes nothing.
+    // The channel has no consumers: this changes nothing.
     let mut answer = pin!(channel.basic_qos(BasicQosArguments::new(0, 0, false)));
     let mut pause = SOON;
     loop {
         if let Ok(answer) = timeout(pause, &mut answer).await {
             return answer;
         }
-        // Nor does this, and it has no answer.
+        // This changes nothing either, and it has no answer.
         let again = ConfirmSelectArguments::new(true);
         channel.confirm_select(again).await?;
         pause = (pause * 2).min(SELDOM);

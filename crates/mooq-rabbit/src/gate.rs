@@ -1,4 +1,4 @@
-//! The gate that keeps frames off a channel which the broker has closed.
+//! The gate that keeps frames off a channel that the broker has closed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,11 +7,11 @@ use std::task::{Context, Poll};
 
 /// Open until the broker closes the channel.
 ///
-/// amqprs goes on taking publishes, acks and requests for a channel that the broker has closed,
-/// says Ok, and then the broker kills the whole connection with 504. What amqprs sends, it sends
-/// inside a poll of one of its futures. So every such poll happens with this lock held, and
-/// amqprs' close callback takes it before it returns, which is before amqprs answers close-ok:
-/// whatever was sent came before close-ok, where the broker ignores it, and nothing comes after.
+/// amqprs still takes publishes, acks and requests for a channel that the broker has closed, and
+/// returns Ok, and then the broker closes the whole connection with 504. amqprs sends only inside a
+/// poll of one of its futures. So every such poll happens with this lock held, and amqprs' close
+/// callback takes the lock before it returns, which is before amqprs answers close-ok: all earlier
+/// frames arrive before close-ok, where the broker ignores them, and no frame follows.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     shut: Mutex<bool>,
@@ -22,7 +22,8 @@ impl Gate {
         self.shut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls `operation`, or gives none if the gate is shut: then it must not be polled again.
+    /// Polls `operation`, or returns `None` if the gate is shut: then `operation` must not be
+    /// polled again.
     pub(crate) fn poll<F: Future + ?Sized>(
         &self,
         operation: Pin<&mut F>,
@@ -35,7 +36,7 @@ impl Gate {
         operation.poll(cx).map(Some)
     }
 
-    /// Returns once no poll is under way, and lets none follow.
+    /// Returns once no poll is under way, and lets no further poll begin.
     pub(crate) fn shut(&self) {
         *self.lock() = true;
     }

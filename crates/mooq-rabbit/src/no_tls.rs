@@ -1,4 +1,4 @@
-//! What stands for TLS where the feature `tls` is off: nothing of it can be.
+//! Stand-ins for TLS if the feature `tls` is off; none of them can be constructed.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,9 +6,11 @@ use std::net::SocketAddr;
 use amqprs::connection::OpenConnectionArguments;
 use mooq_core::{Endpoint, ErrorKind};
 
+use tokio::net::TcpStream;
+
 use crate::unusable::Unusable;
 
-/// There is none.
+/// TLS settings, which cannot exist without the feature.
 pub(crate) enum Tls {}
 
 impl Tls {
@@ -20,6 +22,10 @@ impl Tls {
     }
 
     pub(crate) fn set(&self, _: &mut OpenConnectionArguments) {
+        match *self {}
+    }
+
+    pub(crate) async fn connect(&self, _: TcpStream) -> io::Result<TcpStream> {
         match *self {}
     }
 

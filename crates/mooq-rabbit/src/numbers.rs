@@ -1,38 +1,40 @@
-//! The numbers of a connection's channels: how many are left, and when the connection is used up.
+//! Channel numbers of a connection: the numbers left, and the point at which the connection is used
+//! up.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The most channels that the broker may close before a connection is used up.
+/// Maximum number of channels that the broker may close before a connection is used up.
 ///
-/// amqprs never gives back the number of a channel that the broker closed, and its reader panics
-/// when no number is left: RabbitMQ allows 2,047 by default.
+/// amqprs never reuses the number of a channel that the broker closed, and its reader panics when
+/// no number is left: RabbitMQ allows 2,047 by default.
 pub(crate) const MOST_LOST: usize = 1500;
 
-/// What became of the numbers so far.
+/// Counts of channel numbers so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// How many there are.
+    /// Number of channel numbers.
     pub(crate) limit: usize,
-    /// How many are taken, the lost ones among them.
+    /// Number of taken numbers, including lost ones.
     pub(crate) taken: usize,
-    /// How many will never be free again.
+    /// Number of numbers that will never be free again.
     pub(crate) lost: usize,
 }
 
 impl Count {
-    /// So many are lost that the connection should be replaced by another one.
+    /// Returns true if so many numbers are lost that the connection should be replaced by another
+    /// one.
     fn is_used_up(self) -> bool {
-        // A share of a small limit, so that it is not all lost channels in the end.
+        // A share of a small limit, so that a connection never consists of lost channels only.
         self.lost >= MOST_LOST.min(self.limit - self.limit / 4)
     }
 }
 
-/// Why there is no number for one more channel.
+/// The reason why there is no number for one more channel.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum NoNumber {
-    /// Channels of this side have them all.
+    /// Channels of this side have all numbers.
     InUse(Count),
-    /// Channels that the broker closed have them, so that another connection has some.
+    /// Channels that the broker closed have the numbers, so another connection has free ones.
     UsedUp(Count),
 }
 
@@ -42,7 +44,7 @@ pub(crate) struct Numbers(Mutex<Count>);
 
 impl Numbers {
     pub(crate) fn new(channel_max: u16) -> Self {
-        // 0 stands for no limit but that of the field.
+        // 0 stands for no limit except that of the field.
         let limit = if channel_max == 0 {
             u16::MAX
         } else {
@@ -61,7 +63,7 @@ impl Numbers {
 
     /// Reserves a number for a channel.
     ///
-    /// amqprs counts on its own which number that is; with none left its reader would panic.
+    /// amqprs itself chooses the number; with none left its reader would panic.
     pub(crate) fn take(&self) -> Result<(), NoNumber> {
         let mut count = self.lock();
         let none_left = count.taken >= count.limit;
@@ -75,18 +77,18 @@ impl Numbers {
         Ok(())
     }
 
-    /// A channel was closed by agreement: its number is free.
+    /// Frees a number, because its channel was closed by agreement.
     pub(crate) fn give(&self) {
         let mut count = self.lock();
         count.taken = count.taken.saturating_sub(1);
     }
 
-    /// The broker closed a channel: its number stays taken.
+    /// Counts a number as lost, because the broker closed its channel.
     pub(crate) fn lose(&self) {
         self.lock().lost += 1;
     }
 
-    /// The count, once the connection is used up.
+    /// Returns the count, once the connection is used up.
     pub(crate) fn used_up(&self) -> Option<Count> {
         let count = *self.lock();
         count.is_used_up().then_some(count)

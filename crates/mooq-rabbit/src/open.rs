@@ -1,5 +1,7 @@
-//! Connecting and logging in, and saying which step failed.
+//! Connecting and logging in, with errors that name the step that failed.
 
+use std::future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,29 +18,51 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::callbacks::ConnectionHooks;
 use crate::connection::RabbitConnection;
+use crate::driver;
 use crate::session::Session;
 use crate::tls::Tls;
 use crate::unusable::Unusable;
+use crate::verdict;
 
-/// The shortest heartbeat that amqprs can keep. It sends at half the interval in whole seconds,
+/// The shortest heartbeat that amqprs can keep. amqprs sends at half the interval in whole seconds,
 /// so that with 1 it sends without a pause, and with 0 it disconnects at once.
 const LEAST_HEARTBEAT_SECONDS: u16 = 2;
 
 /// The smallest limit to the size of frames that AMQP allows.
 const LEAST_FRAME_MAX: u32 = 4096;
 
-/// After how long a close without a word means that the login was refused.
+/// Time that a login may go without an answer before the broker is asked for the reason. Half of
+/// the connect timeout, if that is less.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Minimum time before a close without a reason means that the login was refused, if the broker
+/// gave no reason when it was asked.
 ///
-/// RabbitMQ says why it refuses a login only to clients that announce they understand it, which
-/// amqprs does not. From others it keeps the close back for 3 seconds. A peer that closes earlier
-/// has some other reason.
+/// RabbitMQ delays such a close for 3 seconds. A peer that closes earlier has some other reason.
 const SILENT_REFUSAL: Duration = Duration::from_secs(2);
 
-/// amqprs' text for the end of the stream between two frames, which is no error of the network.
+/// amqprs' text for the end of the stream between two frames, which is not a network error.
 const HUNG_UP: &str = "peer shutdown";
 
 pub(crate) async fn open(endpoint: &Endpoint) -> Result<OpenedConnection> {
-    // A time too long to add is no limit that anyone would see the end of.
+    let driver = driver::handle().map_err(|error| {
+        let what = format!("its threads do not start: {error}");
+        unreachable(endpoint, &what).with_source(error)
+    })?;
+    open_on(driver, endpoint).await
+}
+
+/// Opens a connection that runs on `driver`.
+pub(crate) async fn open_on(driver: &Handle, endpoint: &Endpoint) -> Result<OpenedConnection> {
+    let owned = endpoint.clone();
+    let opening = AbortOnDrop::spawn(driver, async move { open_here(&owned).await });
+    opening.await.unwrap_or_else(|ended| {
+        Err(unreachable(endpoint, "the attempt broke down").with_source(ended))
+    })
+}
+
+async fn open_here(endpoint: &Endpoint) -> Result<OpenedConnection> {
+    // If the timeout is too long to add, use a deadline that is practically never reached.
     let deadline = Instant::now()
         .checked_add(endpoint.connect_timeout)
         .unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into()));
@@ -57,7 +81,14 @@ pub(crate) async fn open(endpoint: &Endpoint) -> Result<OpenedConnection> {
     attempt.set_up(connection).await
 }
 
-/// Refuses what amqprs would stumble over, and gives the heartbeat in seconds.
+fn unreachable(endpoint: &Endpoint, what: &str) -> Error {
+    Error::connection(
+        ErrorKind::BrokerConnectionError,
+        format!("cannot connect to {}: {what}", endpoint.address()),
+    )
+}
+
+/// Rejects endpoints that amqprs cannot handle, and returns the heartbeat in seconds.
 fn check(endpoint: &Endpoint) -> std::result::Result<u16, Unusable> {
     if !matches!(endpoint.scheme, Scheme::Amqp | Scheme::Amqps) {
         let what = "the RabbitMQ transport speaks amqp and amqps";
@@ -82,7 +113,7 @@ fn check(endpoint: &Endpoint) -> std::result::Result<u16, Unusable> {
 struct Attempt<'a> {
     endpoint: &'a Endpoint,
     address: String,
-    /// How TLS is spoken, if it is.
+    /// The TLS settings, if TLS is used.
     tls: Option<Tls>,
     deadline: Instant,
 }
@@ -101,15 +132,14 @@ impl Attempt<'_> {
 
     /// Finds an address at which something listens.
     ///
-    /// amqprs would do this itself, but gives one error for a name that does not resolve, a port
-    /// that refuses and a peer that hangs up.
+    /// amqprs would do this itself, but returns the same error for a name that does not resolve, a
+    /// port that refuses and a peer that hangs up.
     async fn reach(&self) -> Result<SocketAddr> {
         let Endpoint { host, port, .. } = self.endpoint;
         let connect = async {
             let found = tokio::net::lookup_host((host.as_str(), *port)).await;
-            let addresses: Vec<SocketAddr> = found
-                .map_err(|e| self.error(&format!("the host name does not resolve: {e}"), e))?
-                .collect();
+            let addresses: Vec<SocketAddr> =
+                found.map_err(|e| self.error(&unresolved(&e), e))?.collect();
             let stream = TcpStream::connect(&addresses[..])
                 .await
                 .map_err(|e| self.error(&e.to_string(), e))?;
@@ -126,11 +156,24 @@ impl Attempt<'_> {
     async fn log_in(&self, peer: SocketAddr, heartbeat: u16) -> Result<Connection> {
         let began = Instant::now();
         let arguments = self.arguments(peer, heartbeat);
-        // In a task of its own: amqprs panics on some answers that are not AMQP, and the only
-        // moment at which its future may be dropped is before the connection is open, since it
-        // knows no limit of time itself.
-        let opening = AbortOnDrop::spawn(async move { Connection::open(&arguments).await });
-        match timeout_at(self.deadline, opening).await {
+        // In a task of its own: amqprs panics on some answers that are not AMQP. Its future may be
+        // dropped only before the connection is open, and it has to be dropped for a timeout,
+        // because amqprs has none.
+        let here = Handle::current();
+        let opening = AbortOnDrop::spawn(&here, async move { Connection::open(&arguments).await });
+        let opened = async {
+            tokio::select! {
+                biased;
+                opened = opening => Ok(opened),
+                reason = self.refusal(peer) => Err(reason),
+            }
+        };
+        let opened = match timeout_at(self.deadline, opened).await {
+            Ok(Err(reason)) => return Err(Error::connection_refused(&self.address, reason)),
+            Ok(Ok(opened)) => Ok(opened),
+            Err(elapsed) => Err(elapsed),
+        };
+        match opened {
             Ok(Ok(Ok(connection))) => Ok(connection),
             Ok(Ok(Err(error))) => {
                 let after = began.elapsed();
@@ -142,8 +185,31 @@ impl Attempt<'_> {
             Ok(Err(ended)) if ended.is_panic() => {
                 Err(self.error("its answer is not AMQP 0-9-1", ended))
             }
-            Ok(Err(ended)) => Err(self.error("the runtime shut down meanwhile", ended)),
+            Ok(Err(ended)) => Err(self.error("the attempt broke down", ended)),
             Err(elapsed) => Err(self.timed_out("finish the handshake", elapsed)),
+        }
+    }
+
+    /// Returns the broker's reason for refusing the login, once it has been silent about it. Never
+    /// returns if the broker does not refuse.
+    async fn refusal(&self, peer: SocketAddr) -> CloseReason {
+        tokio::time::sleep(PATIENCE.min(self.endpoint.connect_timeout / 2)).await;
+        let credentials = &self.endpoint.credentials;
+        let asked = async {
+            let stream = TcpStream::connect(peer).await?;
+            match &self.tls {
+                Some(tls) => verdict::ask(tls.connect(stream).await?, credentials).await,
+                None => verdict::ask(stream, credentials).await,
+            }
+        };
+        match asked.await {
+            Ok(Some(reason)) => reason,
+            // The login itself gives the reason.
+            Ok(None) => future::pending().await,
+            Err(error) => {
+                tracing::debug!(broker = self.address, %error, "no verdict on a silent login");
+                future::pending().await
+            }
         }
     }
 
@@ -154,7 +220,7 @@ impl Attempt<'_> {
             connection_name,
             ..
         } = self.endpoint;
-        // amqprs joins host and port to one text, so an IPv6 address needs its brackets.
+        // amqprs joins host and port into one text, so an IPv6 address needs its brackets.
         let host = match peer {
             SocketAddr::V4(v4) => v4.ip().to_string(),
             SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
@@ -183,7 +249,7 @@ impl Attempt<'_> {
             let what = format!("it asks for a heartbeat of {heartbeat} s, and 2 s is the least");
             return Err(self.unreachable(&what));
         }
-        // amqprs takes what the broker says, and cuts bodies to this less 8 bytes.
+        // amqprs takes the broker's value, and splits bodies to this less 8 bytes.
         match connection.frame_max() {
             0 => {
                 return Err(self.unreachable(
@@ -202,7 +268,7 @@ impl Attempt<'_> {
         let (sender, events) = mailbox();
         let channel_max = connection.channel_max();
         let session = Arc::new(Session::new(self.endpoint, sender, channel_max));
-        // If amqprs' reader is gone already, this drops the hooks, which tell the session.
+        // If amqprs' reader has already ended, this drops the hooks, which notifies the session.
         let hooks = ConnectionHooks(Arc::clone(&session));
         if let Err(error) = connection.register_callback(hooks).await {
             return Err(self.error("it hung up after the login", error));
@@ -214,7 +280,7 @@ impl Attempt<'_> {
         })
     }
 
-    /// What TLS has to do with an error of amqprs.
+    /// Returns the TLS error behind an error of amqprs, if TLS is the cause.
     async fn tls_refusal(&self, peer: SocketAddr, error: &AmqprsError) -> Option<Error> {
         let (Some(tls), AmqprsError::NetworkError(_)) = (&self.tls, error) else {
             return None;
@@ -224,7 +290,7 @@ impl Attempt<'_> {
         Some(Error::connection(ErrorKind::TlsFailed, what).with_source(refusal))
     }
 
-    /// What an error of amqprs during the login means.
+    /// Converts an error of amqprs during the login.
     fn refused(&self, error: AmqprsError, after: Duration) -> Error {
         let kept_back = after >= SILENT_REFUSAL;
         match &error {
@@ -248,8 +314,8 @@ impl Attempt<'_> {
     }
 
     fn timed_out(&self, what: &str, elapsed: tokio::time::error::Elapsed) -> Error {
-        let time = self.endpoint.connect_timeout;
-        self.error(&format!("it did not {what} within {time:?}"), elapsed)
+        Error::connection_timed_out(&self.address, what, self.endpoint.connect_timeout)
+            .with_source(elapsed)
     }
 
     fn error(
@@ -261,19 +327,27 @@ impl Attempt<'_> {
     }
 
     fn unreachable(&self, what: &str) -> Error {
-        Error::connection(
-            ErrorKind::BrokerConnectionError,
-            format!("cannot connect to {}: {what}", self.address),
-        )
+        unreachable(self.endpoint, what)
     }
 }
 
-/// The broker's `connection.close` in an error of amqprs, which holds it as debug text only.
+/// Text for an error of looking up a host name. An error with an operating system's number is not
+/// about the name: there are too many open files, for example.
+fn unresolved(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(_) => format!("looking up the host name failed: {error}"),
+        None => format!("the host name does not resolve: {error}"),
+    }
+}
+
+/// Parses the broker's `connection.close` from an error of amqprs, which holds it as debug text
+/// only.
 fn close_reason(text: &str) -> Option<CloseReason> {
     let close = text.split_once("Close { reply_code: ")?.1;
     let (code, rest) = close.split_once(", reply_text: ShortStr(")?;
     let (_, rest) = rest.split_once(", \"")?;
-    // The reply text may hold a virtual host's name, and thereby anything: so from the right.
+    // The reply text may contain a virtual host's name, and so any text: it is parsed from the
+    // right.
     let (reply_text, rest) = rest.rsplit_once("\"), class_id: ")?;
     let (class_id, rest) = rest.split_once(", method_id: ")?;
     let (method_id, _) = rest.split_once(' ')?;
@@ -285,7 +359,7 @@ fn close_reason(text: &str) -> Option<CloseReason> {
     })
 }
 
-/// A task that ends with the future that waits for it.
+/// A task that is aborted when the future that waits for it is dropped.
 struct AbortOnDrop<T> {
     /// Taken only by the drop.
     task: Option<JoinHandle<T>>,
@@ -293,11 +367,10 @@ struct AbortOnDrop<T> {
 }
 
 impl<T: Send + 'static> AbortOnDrop<T> {
-    fn spawn(future: impl Future<Output = T> + Send + 'static) -> Self {
-        let runtime = Handle::current();
+    fn spawn(runtime: &Handle, future: impl Future<Output = T> + Send + 'static) -> Self {
         Self {
             task: Some(runtime.spawn(future)),
-            runtime,
+            runtime: runtime.clone(),
         }
     }
 }
@@ -320,7 +393,7 @@ impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         if let Some(task) = self.task.take() {
             task.abort();
-            // If it has ended, this drops a connection of amqprs, which panics where there is no
+            // If the task has ended, this drops a connection of amqprs, which panics outside of a
             // runtime.
             let _entered = self.runtime.enter();
             drop(task);
@@ -351,6 +424,14 @@ mod tests {
             close_reason("failed to negotiate: HeartBeat(HeartBeat)"),
             None
         );
+    }
+
+    #[test]
+    fn a_lookup_that_the_system_fails_says_nothing_about_the_name() {
+        // EMFILE, as getaddrinfo returns it.
+        let unresolved = unresolved(&io::Error::from_raw_os_error(24));
+        assert!(unresolved.contains("Too many open files"), "{unresolved}");
+        assert!(!unresolved.contains("does not resolve"), "{unresolved}");
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The task that performs a channel's commands, one at a time and in order.
 //!
-//! Only this task waits for amqprs on behalf of its channel, which settles three things at once.
-//! No future of amqprs is dropped because a caller lost interest: dropping one panics amqprs'
+//! Only this task waits for amqprs on behalf of its channel, which settles three things at once. No
+//! future of amqprs is dropped because a caller lost interest: dropping one panics amqprs'
 //! dispatcher (amqprs issues 196, 198). No two requests of one method overlap: the second would
 //! take the first one's answer and end the connection (amqprs issue 145). And publishes, acks and
-//! requests go out in the order of their calls. (What needs no wait is sent past this task while
-//! it has nothing to do.)
+//! requests are sent in the order of their calls. (Commands that need no wait are sent past this
+//! task while it is idle.)
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -22,11 +22,11 @@ use crate::connection::Link;
 use crate::queue::Next;
 use crate::state::ChannelState;
 
-/// How long an error of amqprs waits for its reason. The reason is there already or comes at
+/// Time that an error of amqprs waits for its reason. The reason is there already or arrives at
 /// once; the time is for the case that amqprs' writer fails and its reader does not notice.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long a close waits for confirms of what was published before.
+/// Time that a close waits for confirms of earlier publishes.
 const LATE_CONFIRMS: Duration = Duration::from_secs(5);
 
 pub(crate) struct Pump {
@@ -36,7 +36,7 @@ pub(crate) struct Pump {
     link: Arc<Link>,
 }
 
-/// The channel has ended.
+/// Returned when the channel has ended.
 struct Ended;
 
 impl Pump {
@@ -66,14 +66,14 @@ impl Pump {
             }
         }
         self.state.consumers.stop().await;
-        // With this channel closed by the broker, the connection may have to be replaced.
+        // Because the broker closed this channel, the connection may have to be replaced.
         if let Some(count) = self.state.session.numbers.used_up() {
             self.link.begin_close(self.state.session.used_up(count));
         }
-        // What is left, the drop does, so that it also happens if this task panics or is aborted.
+        // The drop does the rest, so that it also happens if this task panics or is aborted.
     }
 
-    /// Sees one of amqprs' futures through.
+    /// Drives one of amqprs' futures to its end.
     async fn send(&self, mut operation: Operation) -> Result<(), Ended> {
         let outcome = poll_fn(|cx| {
             let polled = self.state.gate.poll(operation.as_mut(), cx);
@@ -81,9 +81,9 @@ impl Pump {
             if let Poll::Ready(outcome) = polled {
                 return Poll::Ready(outcome);
             }
-            // Once the channel has failed the future is dropped: amqprs' dispatcher, which such a
-            // drop would make panic, has ended then or will read no more. To wait on could mean
-            // to wait for ever: a writer that is stuck in the socket keeps what it was given.
+            // Once the channel has failed, the future is dropped: amqprs' dispatcher, which would
+            // panic on such a drop, has ended by then or will read no more. Waiting on could take
+            // for ever: a writer that is stuck in the socket never releases its data.
             self.state.queue.poll_failed(cx).map(|()| None)
         })
         .await;
@@ -97,7 +97,7 @@ impl Pump {
         }
     }
 
-    /// Closes the channel by agreement. After that it ends on its own.
+    /// Closes the channel by agreement. After that the channel ends on its own.
     async fn close(&self) {
         self.confirmed().await;
         self.state.set_closing();
@@ -110,8 +110,8 @@ impl Pump {
             if let Poll::Ready(outcome) = polled {
                 return Poll::Ready(outcome);
             }
-            // Unlike the other futures this one runs on when amqprs' dispatcher ends, which
-            // happens at close-ok: what is left of it frees the channel's number.
+            // Unlike the other futures, this one runs on when amqprs' dispatcher ends, which
+            // happens at close-ok: the rest of the future frees the channel's number.
             is_dead = is_dead || died.as_mut().poll(cx).is_ready();
             let failed = self.state.queue.poll_failed(cx);
             if is_dead || self.state.gate.is_shut() {
@@ -128,19 +128,20 @@ impl Pump {
     }
 
     /// Waits for confirms: amqprs leaves as soon as the close is answered, and RabbitMQ answers it
-    /// before it has confirmed all. Who closes the channel has seen the end of its publishes then.
+    /// before it has confirmed all publishes. When the channel has closed, its user has seen the
+    /// end of its publishes.
     async fn confirmed(&self) {
         let failed = poll_fn(|cx| self.state.queue.poll_failed(cx));
         tokio::select! {
             () = self.state.confirms.all() => {}
             () = failed => {}
-            // A queue may keep its confirm for as long as it has no majority, say.
+            // A queue may delay its confirm for as long as it has no majority, for example.
             () = tokio::time::sleep(LATE_CONFIRMS) => {}
         }
     }
 
-    /// Sees to it that the channel has failed, with a better reason than amqprs' error if there
-    /// is one: that error is the same whatever happened.
+    /// Ensures that the channel has failed, with a better reason than amqprs' error if there is
+    /// one: amqprs' error is the same for every cause.
     async fn fail(&self, error: amqprs::error::Error) {
         let failed = poll_fn(|cx| self.state.queue.poll_failed(cx));
         if tokio::time::timeout(GRACE, failed).await.is_err() {

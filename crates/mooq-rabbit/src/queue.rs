@@ -13,15 +13,15 @@ use tokio::sync::Notify;
 use crate::command::{Command, Outcome, send_settle};
 use crate::gate::Gate;
 
-/// From here on [`Queue::push`] says that the queue is full.
+/// Limits from which [`Queue::push`] reports that the queue is full.
 const FULL_MESSAGES: usize = 4096;
 const FULL_BYTES: usize = 1 << 20;
 
-/// How much the pump takes at a time. What it has taken counts no more, so this is small.
+/// Limits of one batch of the pump. Commands in a batch no longer count, so the limits are small.
 const BATCH_MESSAGES: usize = 64;
 const BATCH_BYTES: usize = 64 << 10;
 
-/// Commands in order, the reason why no more are taken, and whom to wake.
+/// Commands in order, the reason why no more are taken, and the tasks to wake.
 #[derive(Default)]
 pub(crate) struct Queue {
     state: Mutex<State>,
@@ -33,28 +33,28 @@ pub(crate) struct Queue {
 struct State {
     commands: VecDeque<Command>,
     bytes: usize,
-    /// After the last command the channel is to be closed.
+    /// True if the channel is to be closed after the last command.
     close: bool,
-    /// Why no more commands are taken.
+    /// The reason why no more commands are taken.
     refusal: Option<Error>,
-    /// What is queued is not performed either.
+    /// True if the queued commands are not performed either.
     failed: bool,
-    /// The pump, when it waits.
+    /// The pump's waker, while the pump waits.
     pump: Option<Waker>,
-    /// For sending past the queue, until it fails.
+    /// The channel for sending past the queue, until the queue fails.
     channel: Option<Channel>,
-    /// The pump waits for commands, and has begun none that is not finished.
+    /// True if the pump waits for commands, and has finished every command that it began.
     idle: bool,
 }
 
-/// What the pump is to do next.
+/// The pump's next step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Perform the batch.
     Perform,
     /// Close the channel.
     Close,
-    /// Nothing: the queue has failed.
+    /// Stop: the queue has failed.
     End,
 }
 
@@ -71,13 +71,14 @@ impl State {
     }
 
     /// Sends `command` past the queue, if nothing is before it and amqprs only has to queue it for
-    /// its writer: so that a message costs no switch to the pump. Gives back what is left to do.
+    /// its writer: so a message costs no switch to the pump. Returns the command that is left to
+    /// perform, if any.
     fn send_directly(&mut self, command: Command, gate: &Gate) -> Option<Command> {
         let (true, Some(channel)) = (self.idle && self.commands.is_empty(), &self.channel) else {
             return Some(command);
         };
-        // The pump polls with its own waker if once is not enough. Behind a shut gate it does not
-        // poll either.
+        // If one poll is not enough, the pump polls with its own waker. Behind a shut gate the pump
+        // does not poll either.
         let mut cx = Context::from_waker(Waker::noop());
         match command {
             Command::Publish(_) => {
@@ -91,7 +92,7 @@ impl State {
                 let operation = pin!(send_settle(channel, settle));
                 match gate.poll(operation, &mut cx) {
                     Poll::Ready(Some(outcome)) => begun(outcome),
-                    // This future may be dropped: nothing of it has reached amqprs' tasks.
+                    // This future may be dropped: it has not reached amqprs' tasks.
                     Poll::Ready(None) | Poll::Pending => Some(command),
                 }
             }
@@ -100,7 +101,7 @@ impl State {
     }
 }
 
-/// What is left to do after `outcome`: the pump deals with errors.
+/// Returns the command that is left after `outcome`: the pump handles errors.
 fn begun(outcome: Outcome) -> Option<Command> {
     let error = outcome.err()?;
     Some(Command::Begun(Box::pin(async move { Err(error) })))
@@ -121,7 +122,7 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes `command`, and says whether the queue is full now.
+    /// Takes `command`, and returns true if the queue is full now.
     pub(crate) fn push(&self, command: Command, gate: &Gate) -> Result<bool> {
         let mut state = self.lock();
         if let Some(refusal) = &state.refusal {
@@ -139,7 +140,8 @@ impl Queue {
         Ok(full)
     }
 
-    /// Has the channel closed after what is queued. From here on `refusal` meets every command.
+    /// Closes the channel after the queued commands. From here on every command fails with
+    /// `refusal`.
     pub(crate) fn push_close(&self, refusal: Error) {
         let mut state = self.lock();
         if state.refusal.is_some() {
@@ -152,8 +154,8 @@ impl Queue {
         wake(pump);
     }
 
-    /// Drops what is queued and takes no more. The reason of the first call stays, but it
-    /// replaces that of a close from this side that has not come through.
+    /// Drops the queued commands and takes no more. The reason of the first call stays, but it
+    /// replaces the reason of an unfinished close from this side.
     pub(crate) fn fail(&self, reason: Error) {
         let mut state = self.lock();
         if !state.failed {
@@ -165,18 +167,18 @@ impl Queue {
         state.bytes = 0;
         let pump = state.pump.take();
         drop(state);
-        // Dropping a call wakes its caller: not under the lock.
+        // Dropping a call wakes its caller: this must not happen under the lock.
         drop((commands, channel));
         wake(pump);
         self.room.notify_waiters();
     }
 
-    /// Why commands are refused, if they are.
+    /// The reason why commands are refused, if they are.
     pub(crate) fn refusal(&self) -> Option<Error> {
         self.lock().refusal.clone()
     }
 
-    /// Ready once the queue has failed. Else wakes the pump when it does.
+    /// Ready once the queue has failed. Otherwise registers the pump to be woken when it does.
     pub(crate) fn poll_failed(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.failed {
@@ -186,7 +188,7 @@ impl Queue {
         Poll::Pending
     }
 
-    /// Waits for what there is to do, and moves commands to `batch`.
+    /// Waits for the next step, and moves commands to `batch`.
     pub(crate) fn poll_next(&self, cx: &Context<'_>, batch: &mut VecDeque<Command>) -> Poll<Next> {
         let mut state = self.lock();
         state.idle = false;
@@ -223,7 +225,7 @@ impl Queue {
     pub(crate) async fn room(&self) {
         loop {
             let mut notified = pin!(self.room.notified());
-            // Registered before looking, or a notification in between would be missed.
+            // Registered before the check, or a notification in between would be missed.
             notified.as_mut().enable();
             if !self.lock().is_full() {
                 return;
@@ -269,7 +271,7 @@ mod tests {
         queue.push(Command::Publish(publish), &Gate::default())
     }
 
-    /// What the pump gets: how many commands, and what to do.
+    /// The pump's view: the number of commands, and the next step.
     fn next(queue: &Queue) -> Poll<(usize, Next)> {
         let mut batch = VecDeque::new();
         let cx = Context::from_waker(Waker::noop());

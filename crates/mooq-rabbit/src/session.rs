@@ -1,4 +1,4 @@
-//! What all that belongs to one connection shares: whether it is dead, and why.
+//! The shared state of one connection, including its death and the reason of it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -17,13 +17,13 @@ use crate::reading::{Read, Reading};
 pub(crate) struct Session {
     address: String,
     events: Events<ConnectionEvent>,
-    /// Set once, when the connection is dead.
+    /// The reason of the connection's death. Set once.
     reason: watch::Sender<Option<Error>>,
-    /// Why this side is closing it, if it is.
+    /// The reason why this side is closing the connection, if it is.
     closing: OnceLock<Error>,
     pub(crate) numbers: Numbers,
     reading: Arc<Reading>,
-    /// There where TLS may hold back what is sent.
+    /// Present if TLS may hold back data.
     pub(crate) unflushed: Option<Unflushed>,
 }
 
@@ -53,13 +53,12 @@ impl Session {
         self.events.send(event);
     }
 
-    /// From here on the connection's end is what this side asked for. Only the first reason
-    /// counts.
+    /// Marks the connection's end as requested by this side. Only the first reason counts.
     pub(crate) fn set_closing(&self, reason: Error) {
         let _ = self.closing.set(reason);
     }
 
-    /// The reason that calls get once this side closes the connection.
+    /// The reason for failed calls once this side closes the connection.
     pub(crate) fn closed_here(&self) -> Error {
         Error::connection(
             ErrorKind::ConnectionClosed,
@@ -70,7 +69,7 @@ impl Session {
         )
     }
 
-    /// The reason that calls get once the connection has too few channel numbers left.
+    /// The reason for failed calls once the connection has too few channel numbers left.
     pub(crate) fn used_up(&self, Count { lost, .. }: Count) -> Error {
         Error::connection(
             ErrorKind::ConnectionLost,
@@ -82,7 +81,7 @@ impl Session {
         )
     }
 
-    /// The connection is dead, for `reason`. Only the first reason counts.
+    /// Marks the connection as dead, for `reason`. Only the first reason counts.
     pub(crate) fn die(&self, reason: Error) {
         let first = self.reason.send_if_modified(|stored| {
             let first = stored.is_none();
@@ -95,7 +94,7 @@ impl Session {
         }
     }
 
-    /// amqprs' reader has ended: the connection is dead, if it was not before.
+    /// Marks the connection as dead because amqprs' reader has ended, if it was not dead before.
     pub(crate) fn reader_ended(&self) {
         if self.reason().is_none() {
             let closing = self.closing.get().cloned();
@@ -103,7 +102,7 @@ impl Session {
         }
     }
 
-    /// The reason if nobody has given one.
+    /// The reason if no other has been stored.
     fn lost(&self) -> Error {
         let mut message = format!("the connection to {} is lost", self.address);
         if let Some(suspicion) = self.reading.connection_lost(Instant::now()) {
@@ -113,30 +112,30 @@ impl Session {
         Error::connection(ErrorKind::ConnectionLost, message)
     }
 
-    /// Why the connection is dead, if it is.
+    /// The reason why the connection is dead, if it is.
     pub(crate) fn reason(&self) -> Option<Error> {
         self.reason.borrow().clone()
     }
 
-    /// Waits until the connection is dead, and gives the reason.
+    /// Waits until the connection is dead, and returns the reason.
     pub(crate) async fn dead(&self) -> Error {
         let mut reason = self.reason.subscribe();
         match reason.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(reason)) => reason.clone(),
-            // Not reached: this session owns the sender.
+            // Unreachable: this session owns the sender.
             Ok(None) | Err(_) => self.closed_here(),
         }
     }
 
-    /// Something is being sent, and has to arrive.
+    /// Records that data is being sent, which has to arrive.
     pub(crate) fn sent(&self) {
         if let Some(unflushed) = &self.unflushed {
             unflushed.sent();
         }
     }
 
-    /// Reserves a number for a channel. The error is `ConnectionLost` if the connection is used
-    /// up, and else the caller's alone.
+    /// Reserves a number for a channel. The error is `ConnectionLost` if the connection is used up;
+    /// otherwise it concerns only the caller.
     pub(crate) fn take_number(&self) -> Result<()> {
         self.numbers.take().map_err(|none| match none {
             NoNumber::UsedUp(count) => self.used_up(count),
@@ -150,9 +149,19 @@ impl Session {
         })
     }
 
-    /// From here on the broker may send from `queue`, until what this gives is dropped.
-    pub(crate) fn read(&self, queue: QueueName) -> Read {
-        self.reading.begin(queue)
+    /// Begins a read: from here on the broker may send from `queue`, until the returned [`Read`] is
+    /// dropped.
+    ///
+    /// # Errors
+    /// `ConsumerCancelled` if the queue has ended connections too often; the reason of the
+    /// connection's death, if it is dead.
+    pub(crate) async fn read(&self, queue: QueueName) -> Result<Read> {
+        tokio::select! {
+            biased;
+            begun = self.reading.begin(queue) => begun,
+            // The read may have to wait for its turn.
+            reason = self.dead() => Err(reason),
+        }
     }
 }
 
@@ -214,19 +223,19 @@ mod tests {
         assert_eq!(err.scope(), ErrorScope::Connection);
     }
 
-    #[test]
-    fn a_queue_whose_reading_ends_connections_is_named() {
-        // A broker of its own: ends are counted for the process.
+    #[tokio::test]
+    async fn a_queue_whose_reading_ends_connections_is_named() {
+        // A broker of its own: ends are counted for the whole process.
         let endpoint = "amqp://poisoned".parse().unwrap();
-        let lost = || {
+        let lost = async || {
             let session = Session::new(&endpoint, mailbox().0, 0);
-            let _read = session.read("orders".try_into().unwrap());
+            let _read = session.read("orders".try_into().unwrap()).await.unwrap();
             session.reader_ended();
             session.reason().unwrap().to_string()
         };
-        assert_eq!(lost(), "the connection to poisoned:5672 is lost");
-        lost();
-        let third = lost();
+        assert_eq!(lost().await, "the connection to poisoned:5672 is lost");
+        lost().await;
+        let third = lost().await;
         assert!(third.contains("'orders' (3 times)"), "{third}");
         assert!(third.contains("UTF-8"), "{third}");
     }

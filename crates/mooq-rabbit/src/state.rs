@@ -1,4 +1,4 @@
-//! What the handle, the pump, the callbacks and the consumers of one channel share.
+//! The state that the handle, the pump, the callbacks and the consumers of a channel share.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::gate::Gate;
 use crate::queue::Queue;
 use crate::session::Session;
 
-/// How long an answer that nobody waits for may still take.
+/// Time that an answer may still take after its caller has gone.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// One channel.
@@ -30,13 +30,13 @@ pub(crate) struct ChannelState {
     pub(crate) events: Events<ChannelEvent>,
     pub(crate) consumers: Consumers,
     pub(crate) confirms: Confirms,
-    /// `channel.close` is being sent, or has been.
+    /// True if `channel.close` is being sent, or has been.
     closing: AtomicBool,
-    /// How many calls nobody waited for any more, so far.
+    /// Number of calls so far whose callers have gone.
     forsaken_calls: AtomicU64,
-    /// Which of them the channel performs, if it does.
+    /// The number of the call without a caller that the channel performs, if it does.
     forsaken: watch::Sender<Option<u64>>,
-    /// Why the channel ended, once its last event is sent.
+    /// The reason why the channel ended, once its last event is sent.
     ended: watch::Sender<Option<Error>>,
 }
 
@@ -56,21 +56,21 @@ impl ChannelState {
         }
     }
 
-    /// Why nothing can be sent on the channel any more, as soon as that is known.
+    /// The reason why nothing more can be sent on the channel, as soon as it is known.
     pub(crate) fn closed(&self) -> Option<Error> {
         self.queue.refusal().or_else(|| self.session.reason())
     }
 
-    /// Takes `command`, and says whether the queue is full now.
+    /// Takes `command`, and returns true if the queue is full now.
     pub(crate) fn push(&self, command: Command) -> Result<bool> {
         let full = self.queue.push(command, &self.gate)?;
         self.session.sent();
         Ok(full)
     }
 
-    /// Takes a publish, and says whether the queue is full now.
+    /// Takes a publish, and returns true if the queue is full now.
     pub(crate) fn publish(&self, publish: Publish) -> Result<bool> {
-        // Counted first, or its confirm could be faster.
+        // Counted first, because its confirm could be faster.
         self.confirms.publish();
         let pushed = self.push(Command::Publish(publish));
         if pushed.is_err() {
@@ -79,27 +79,27 @@ impl ChannelState {
         pushed
     }
 
-    /// The pump is about to send `channel.close`.
+    /// Records that the pump is about to send `channel.close`.
     pub(crate) fn set_closing(&self) {
         self.closing.store(true, Ordering::Release);
     }
 
-    /// The broker has closed the channel. Says whether both sides are closing it.
+    /// Records that the broker has closed the channel. Returns true if both sides are closing it.
     pub(crate) fn closed_by_broker(&self, reason: Error) -> bool {
-        // First the gate: the failing queue wakes the pump, which looks whether it is shut.
+        // The gate is shut first: the failing queue wakes the pump, which checks the gate.
         self.gate.shut();
         self.queue.fail(reason);
         self.session.numbers.lose();
         self.closing.load(Ordering::Acquire)
     }
 
-    /// amqprs has finished with the channel: nothing comes from it any more.
+    /// Records that amqprs has finished with the channel: no more events follow from amqprs.
     pub(crate) fn dispatcher_ended(&self) {
         let reason = self.session.reason().or_else(|| self.queue.refusal());
         self.queue.fail(reason.unwrap_or_else(broke_down));
     }
 
-    /// Everything that the channel had to say has been said.
+    /// Ends the channel: all its events have been sent.
     pub(crate) fn end(&self) {
         let reason = self.queue.refusal().unwrap_or_else(broke_down);
         self.queue.fail(reason.clone());
@@ -111,7 +111,7 @@ impl ChannelState {
         });
     }
 
-    /// Sees a call through that nobody waits for any more.
+    /// Finishes a call whose caller has gone.
     pub(crate) async fn forsaken<T>(&self, call: impl Future<Output = T>) -> T {
         let number = self.forsaken_calls.fetch_add(1, Ordering::Relaxed);
         self.forsaken.send_replace(Some(number));
@@ -120,15 +120,15 @@ impl ChannelState {
         answer
     }
 
-    /// Waits for the end, but for little longer than anybody waits for an answer: RabbitMQ takes a
+    /// Waits for the end, but only briefly for a call whose caller has gone: RabbitMQ takes a
     /// minute over a queue whose node is down.
     pub(crate) async fn ended_or_forsaken(&self) {
         let mut forsaken = self.forsaken.subscribe();
         let forsaken = async {
             // This state owns the sender.
             while let Ok(call) = forsaken.wait_for(Option::is_some).await.map(|call| *call) {
-                // Each call has its own time: the next one may be there before this one is seen to
-                // be answered.
+                // Each call has its own time: the next one may begin before the answer to this one
+                // is noticed.
                 let answered = forsaken.wait_for(|now| *now != call);
                 if timeout(GRACE, answered).await.is_err() {
                     break;
@@ -141,19 +141,19 @@ impl ChannelState {
         }
     }
 
-    /// Waits for the end, and gives its reason.
+    /// Waits for the end, and returns its reason.
     pub(crate) async fn ended(&self) -> Error {
         let mut ended = self.ended.subscribe();
         match ended.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(reason)) => reason.clone(),
-            // Not reached: this state owns the sender.
+            // Unreachable: this state owns the sender.
             Ok(None) | Err(_) => broke_down(),
         }
     }
 }
 
-/// A reason for the case that a task ended without one: a panic inside amqprs, or a runtime that
-/// is shutting down.
+/// The reason if a task ended without one: a panic inside amqprs, or a runtime that is shutting
+/// down.
 fn broke_down() -> Error {
     Error::channel(
         ErrorKind::ConnectionLost,
@@ -193,7 +193,7 @@ mod tests {
 
         advance(GRACE * 3 / 4).await;
         first.send(()).unwrap();
-        // Within one poll the first is answered and the second begun.
+        // Within one poll the first call is answered and the second begun.
         assert!(calls.as_mut().now_or_never().is_none());
         assert!(close.as_mut().now_or_never().is_none());
         advance(GRACE * 3 / 4).await;

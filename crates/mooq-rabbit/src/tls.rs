@@ -1,4 +1,4 @@
-//! TLS before AMQP: how it is spoken with one broker, and what it has to do with a failed login.
+//! TLS before AMQP: the settings for one broker, and the TLS cause of a failed login.
 
 mod config;
 
@@ -13,29 +13,30 @@ use mooq_core::Endpoint;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::unusable::Unusable;
 
-/// How long a broker may take to refuse a certificate of this side after the handshake. One that
-/// accepts it is silent until it is spoken to.
+/// Time that a broker may take to refuse a client certificate after the handshake. A broker that
+/// accepts it stays silent until it receives data.
 const VERDICT: Duration = Duration::from_secs(1);
 
-/// How TLS is spoken with one broker.
+/// TLS settings for one broker.
 pub(crate) struct Tls {
     connector: TlsConnector,
     name: ServerName<'static>,
 }
 
 impl Tls {
-    /// Reads the files that `endpoint` names. amqprs would panic on some that are not what they
-    /// should be, and where no provider of cryptography is installed for the process.
+    /// Reads the files that `endpoint` names. amqprs would panic on some invalid files, and if no
+    /// cryptography provider is installed for the process.
     pub(crate) async fn of(endpoint: &Endpoint) -> Result<Self, Unusable> {
         let name = endpoint.tls.server_name.as_ref().unwrap_or(&endpoint.host);
         let name = ServerName::try_from(name.clone())
             .map_err(|error| Unusable::new(format!("no certificate can be for '{name}'"), error))?;
         let options = endpoint.tls.clone();
-        // Reading files can take its time.
+        // Reading files can take a while.
         let config = tokio::task::spawn_blocking(move || config::client_config(&options));
         let config = config
             .await
@@ -51,16 +52,21 @@ impl Tls {
         arguments.tls_adaptor(TlsAdaptor::new(self.connector.clone(), name));
     }
 
-    /// Why TLS is not agreed on with the broker at `peer`, if that is so.
+    /// `stream`, with TLS around it.
+    pub(crate) async fn connect(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        self.connector.connect(self.name.clone(), stream).await
+    }
+
+    /// Returns the TLS error of the broker at `peer`, if there is one.
     ///
-    /// Asked after a failure, of which amqprs gives no more than a text that could mean anything.
+    /// Called after a failure, because amqprs gives no more than an ambiguous text.
     pub(crate) async fn refusal(&self, peer: SocketAddr) -> Option<io::Error> {
         let stream = TcpStream::connect(peer).await.ok()?;
-        let mut stream = match self.connector.connect(self.name.clone(), stream).await {
+        let mut stream = match self.connect(stream).await {
             Ok(stream) => stream,
             Err(error) => return Some(error),
         };
-        // With TLS 1.3 the broker looks at the certificate of this side after the handshake.
+        // With TLS 1.3 the broker checks the client certificate after the handshake.
         let mut byte = [0];
         match tokio::time::timeout(VERDICT, stream.read(&mut byte)).await {
             Ok(Ok(0)) => Some(io::Error::new(

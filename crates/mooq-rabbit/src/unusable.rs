@@ -1,8 +1,8 @@
-//! What is wrong with an endpoint, so that no broker is asked.
+//! Checks of an endpoint before any broker is contacted.
 
 use mooq_core::{Endpoint, Error, ErrorKind};
 
-/// Why an endpoint cannot be connected to.
+/// The reason why an endpoint cannot be connected to.
 #[derive(Debug)]
 pub(crate) struct Unusable {
     kind: ErrorKind,
@@ -21,7 +21,7 @@ impl Unusable {
         }
     }
 
-    /// Without a source.
+    /// A reason without a source.
     pub(crate) fn only(kind: ErrorKind, what: impl Into<String>) -> Self {
         Self {
             kind,

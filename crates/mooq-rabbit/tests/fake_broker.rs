@@ -19,7 +19,7 @@ use mooq_core::{
     ConnectionEvent, Endpoint, Error, ErrorKind, ExchangeName, Handoff, Message, OpenedConnection,
     Properties, Publish, Result, RoutingKey, Transport, TransportChannel,
 };
-use mooq_rabbit::RabbitTransport;
+use mooq_rabbit::{OnRuntime, RabbitTransport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
@@ -36,6 +36,7 @@ const TUNE_OK: Method = (10, 31);
 const OPEN: Method = (10, 40);
 const OPEN_OK: Method = (10, 41);
 const CLOSE: Method = (10, 50);
+const CLOSE_OK: Method = (10, 51);
 const CHANNEL_OPEN: Method = (20, 10);
 const CHANNEL_OPEN_OK: Method = (20, 11);
 const QOS_OK: Method = (60, 11);
@@ -45,7 +46,7 @@ const FRAME_MAX: u32 = 131_072;
 
 /// Waits for `future`, but not for ever.
 async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(Duration::from_secs(30), future)
+    tokio::time::timeout(Duration::from_secs(180), future)
         .await
         .expect("it takes too long")
 }
@@ -95,7 +96,8 @@ impl Listener {
             broker.log_in(frame_max).await;
             broker
         };
-        soon(async { tokio::join!(RabbitTransport.open(&self.endpoint), broker) }).await
+        let transport = OnRuntime(Handle::current());
+        soon(async { tokio::join!(transport.open(&self.endpoint), broker) }).await
     }
 
     async fn connect(&self) -> (OpenedConnection, Broker) {
@@ -128,8 +130,8 @@ impl Broker {
         self.0.write_all(&frame).await.unwrap();
     }
 
-    /// Waits for a method on any channel, and lets heartbeats pass.
-    async fn expect(&mut self, expected: Method) {
+    /// Waits for a method on any channel, and gives its arguments. Heartbeats pass.
+    async fn expect(&mut self, expected: Method) -> Vec<u8> {
         loop {
             let kind = self.0.read_u8().await.unwrap();
             let _channel = self.0.read_u16().await.unwrap();
@@ -144,23 +146,92 @@ impl Broker {
             let class = payload.read_u16().await.unwrap();
             let method = payload.read_u16().await.unwrap();
             assert_eq!((class, method), expected);
-            return;
+            return payload.to_vec();
         }
     }
 
-    async fn log_in(&mut self, frame_max: u32) {
+    /// Up to the client's login, which this gives.
+    async fn start(&mut self) -> Vec<u8> {
         self.0.read_exact(&mut [0; 8]).await.unwrap();
         let start = b"\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05en_US";
         self.send(0, START, start).await;
-        self.expect(START_OK).await;
+        self.expect(START_OK).await
+    }
+
+    async fn log_in(&mut self, frame_max: u32) {
+        self.start().await;
+        self.tune(frame_max).await;
+        self.opened().await;
+    }
+
+    async fn tune(&mut self, frame_max: u32) {
         let mut tune = 2047_u16.to_be_bytes().to_vec();
         tune.extend(frame_max.to_be_bytes());
         tune.extend(60_u16.to_be_bytes());
         self.send(0, TUNE, &tune).await;
+    }
+
+    async fn opened(&mut self) {
         self.expect(TUNE_OK).await;
         self.expect(OPEN).await;
         self.send(0, OPEN_OK, b"\0").await;
     }
+}
+
+/// As RabbitMQ is for 3 seconds, to a client that does not announce that it would understand more.
+#[tokio::test]
+async fn a_broker_that_is_silent_about_a_login_is_asked_again() {
+    let mut listener = Listener::new().await;
+    listener.endpoint.connect_timeout = Duration::from_secs(20);
+    let refuse = async {
+        let mut silent = listener.accept().await;
+        let login = silent.start().await;
+        assert!(!contains(&login, b"authentication_failure_close"));
+        let mut asked = Broker(listener.listener.accept().await.unwrap().0);
+        let login = asked.start().await;
+        assert!(contains(&login, b"\x1cauthentication_failure_closet\x01"));
+        assert!(contains(&login, b"\0guest\0guest"));
+        asked
+            .send(0, CLOSE, b"\x01\x93\x0dREFUSED - you\0\x0a\0\x0b")
+            .await;
+        asked.expect(CLOSE_OK).await;
+        silent
+    };
+    let opened = async { RabbitTransport.open(&listener.endpoint).await };
+    let (opened, _silent) = soon(async { tokio::join!(opened, refuse) }).await;
+    let err = opened.unwrap_err();
+    let reason = err.reason().expect("the broker's words");
+    assert_eq!((reason.code, &*reason.text), (403, "REFUSED - you"));
+    assert_eq!((reason.class_id, reason.method_id), (10, 11));
+    assert!(
+        err.to_string().contains(&listener.endpoint.address()),
+        "{err}"
+    );
+}
+
+/// It may look a user up somewhere slow, and accepts the login in the end.
+#[tokio::test]
+async fn a_login_that_takes_its_time_is_waited_for() {
+    let listener = Listener::new().await;
+    let accept = async {
+        let mut slow = listener.accept().await;
+        slow.start().await;
+        let mut asked = Broker(listener.listener.accept().await.unwrap().0);
+        asked.start().await;
+        asked.tune(FRAME_MAX).await;
+        // It is left at that.
+        assert_eq!(asked.0.read(&mut [0]).await.unwrap(), 0);
+        slow.tune(FRAME_MAX).await;
+        slow.opened().await;
+        slow
+    };
+    let opened = async { RabbitTransport.open(&listener.endpoint).await };
+    let (opened, _slow) = soon(async { tokio::join!(opened, accept) }).await;
+    opened.unwrap();
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 /// amqprs' connection, which is open already, spawns a task as it is dropped.
@@ -168,12 +239,14 @@ impl Broker {
 fn an_attempt_may_be_dropped_outside_of_a_runtime() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     let listener = runtime.block_on(Listener::new());
-    let mut attempt = RabbitTransport.open(&listener.endpoint);
+    let transport = OnRuntime(runtime.handle().clone());
+    let mut attempt = transport.open(&listener.endpoint);
     let mut broker = runtime.block_on(async {
         let mut broker = listener.accept_from(&mut attempt).await;
         soon(broker.log_in(FRAME_MAX)).await;
-        // The task that opens the connection has ended once amqprs' reader and writer are there.
-        until_tasks(2).await;
+        // The tasks that open the connection have ended once amqprs' reader and writer are there, and
+        // the one that ends channels.
+        until_tasks(3).await;
         broker
     });
     drop(attempt);
@@ -185,12 +258,13 @@ fn a_runtime_that_ends_during_an_attempt_is_not_the_brokers_fault() {
     let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
     let first = runtime();
     let listener = first.block_on(Listener::new());
-    let mut attempt = RabbitTransport.open(&listener.endpoint);
+    let transport = OnRuntime(first.handle().clone());
+    let mut attempt = transport.open(&listener.endpoint);
     let _broker = first.block_on(listener.accept_from(&mut attempt));
     drop(first);
     let err = runtime().block_on(soon(attempt)).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
-    assert!(err.to_string().contains("the runtime shut down"), "{err}");
+    assert!(err.to_string().contains("the attempt broke down"), "{err}");
 }
 
 /// amqprs would take 8 from it, and panic over the first publish.
@@ -282,4 +356,41 @@ async fn an_opening_that_waits_for_a_stuck_writer_does_not_keep_the_connection()
     drop((channel, connection, events));
     // amqprs' writer.
     until_tasks(1).await;
+}
+
+/// A table with one entry, in which this many tables nest, as it is on the wire.
+fn nested_tables(levels: usize) -> Vec<u8> {
+    let mut table = Vec::with_capacity(6 * levels + 6);
+    let length = |left: usize| u32::try_from(6 * left).unwrap().to_be_bytes();
+    table.extend(length(levels));
+    for left in (0..levels).rev() {
+        // Without a name, a table.
+        table.extend(b"\0F");
+        table.extend(length(left));
+    }
+    table
+}
+
+/// The threads that amqprs runs on have the stack for it, though nothing bounds a frame at login. On
+/// one of the default size the process would abort.
+#[tokio::test]
+async fn a_broker_whose_properties_nest_deep_is_read() {
+    for levels in [5_000, 21_000, 50_000] {
+        let listener = Listener::new().await;
+        let refuse = async {
+            let mut broker = listener.accept().await;
+            broker.0.read_exact(&mut [0; 8]).await.unwrap();
+            let mut start = b"\0\x09".to_vec();
+            start.extend(nested_tables(levels));
+            start.extend(b"\0\0\0\x05PLAIN\0\0\0\x05en_US");
+            broker.send(0, START, &start).await;
+            broker.expect(START_OK).await;
+            broker.tune(FRAME_MAX).await;
+            broker.opened().await;
+            broker
+        };
+        let opened = async { RabbitTransport.open(&listener.endpoint).await };
+        let (opened, _broker) = soon(async { tokio::join!(opened, refuse) }).await;
+        opened.unwrap();
+    }
 }

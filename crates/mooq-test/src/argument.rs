@@ -9,19 +9,19 @@ use mooq_memory::InMemoryBroker;
 use crate::broker::TestBroker;
 use crate::run::fail;
 
-/// Tests that run on memory and on RabbitMQ.
+/// Marks tests that run on memory and on RabbitMQ.
 #[derive(Debug)]
 pub enum AnyBroker {}
 
-/// Tests that need the in-memory broker, and say so: `#[mooq::test(memory)]`.
+/// Marks tests that declare a need for the in-memory broker: `#[mooq::test(memory)]`.
 #[derive(Debug)]
 pub enum MemoryOnly {}
 
-/// What can be an argument of a test: [`Connection`], [`Channel`], [`TestBroker`], and where the
-/// test needs the in-memory broker (`On` is [`MemoryOnly`]) an [`InMemoryBroker`].
+/// An argument of a test: [`Connection`], [`Channel`], [`TestBroker`], and, if the test needs the
+/// in-memory broker (`On` is [`MemoryOnly`]), an [`InMemoryBroker`].
 ///
 /// # Examples
-/// What several tests begin with can be an argument too:
+/// A setup that several tests share can be an argument too:
 /// ```test_harness
 /// use mooq::testing::{FromBroker, TestBroker};
 /// use mooq::{Channel, Connection};
@@ -44,7 +44,7 @@ pub enum MemoryOnly {}
 /// async fn an_order_waits_for_the_service(shop: Shop) -> mooq::Result<()> {
 ///     shop.customer.publish("", "a pencil").routing_key("orders").await?;
 ///     let chan = shop.service.create_channel().await?;
-///     assert_eq!(chan.get::<String>("orders").await?.ack().await?, "a pencil");
+///     assert_eq!(chan.get_one::<String>("orders").await?.ack().await?, "a pencil");
 ///     Ok(())
 /// }
 /// ```
@@ -56,10 +56,10 @@ pub enum MemoryOnly {}
     note = "a type of your own needs `mooq::testing::FromBroker`"
 )]
 pub trait FromBroker<On>: Sized {
-    /// Makes it.
+    /// Makes the argument.
     ///
     /// # Errors
-    /// Any: the test fails with it.
+    /// Any error: the test fails with it.
     fn from_broker(broker: &TestBroker) -> impl Future<Output = Result<Self>>;
 }
 
@@ -88,10 +88,10 @@ impl FromBroker<MemoryOnly> for InMemoryBroker {
     }
 }
 
-/// Makes an argument: what `#[mooq::test]` calls.
+/// Makes an argument. `#[mooq::test]` calls this.
 ///
 /// # Panics
-/// If it cannot be made, so that the test fails.
+/// If the argument cannot be made, so that the test fails.
 pub async fn argument<T: FromBroker<On>, On>(broker: &TestBroker) -> T {
     match T::from_broker(broker).await {
         Ok(argument) => argument,

@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mooq_client::{ConnectOptions, Connection};
 use mooq_core::{Endpoint, IntoChecked, Result, Scheme, Transport, VirtualHost};
-use mooq_memory::{InMemoryBroker, Options};
+use mooq_memory::{InMemoryBroker, Options, Policy};
 
-use crate::choice::Choice;
+use crate::choice::{self, Choice};
 #[cfg(feature = "rabbit")]
 use crate::rabbitmq::OwnVhost;
 
-/// A broker that one test has to itself: one in memory, or a virtual host of a RabbitMQ, whichever
-/// `MOOQ_TEST_BROKER` names.
+/// A broker that one test has to itself: one in memory, or a virtual host of a RabbitMQ, depending
+/// on `MOOQ_TEST_BROKER`.
 ///
-/// Clones are the same broker. When the last one is dropped it goes, with all that is in it.
+/// Clones are the same broker. When the last one is dropped, the broker is deleted with its
+/// contents.
 ///
 /// # Examples
 /// ```test_harness
@@ -29,7 +30,7 @@ use crate::rabbitmq::OwnVhost;
 ///
 ///     one.declare_queue("greetings").await?;
 ///     other.publish("", "hello").routing_key("greetings").await?;
-///     assert_eq!(one.get::<String>("greetings").await?.ack().await?, "hello");
+///     assert_eq!(one.get_one::<String>("greetings").await?.ack().await?, "hello");
 ///     Ok(())
 /// }
 /// ```
@@ -47,25 +48,25 @@ struct Inner {
 enum Place {
     Memory(InMemoryBroker),
     #[cfg(feature = "rabbit")]
-    RabbitMq(OwnVhost),
+    RabbitMq(Arc<OwnVhost>),
 }
 
 impl TestBroker {
-    /// A fresh broker where `MOOQ_TEST_BROKER` says, for tests that have another attribute than
-    /// `#[mooq::test]`.
+    /// Starts a new broker, of the kind that `MOOQ_TEST_BROKER` names, for tests that have an
+    /// attribute other than `#[mooq::test]`.
     ///
-    /// Blocks its thread: in memory for some microseconds, on RabbitMQ for the time that a virtual
-    /// host takes, and the first time until the container has started.
+    /// Blocks its thread: in memory for some microseconds, on RabbitMQ for the time that the
+    /// creation of a virtual host takes, and the first time until the container has started.
     ///
     /// # Errors
-    /// `InvalidArgument` if the variable names nothing known, or something whose feature is not
-    /// compiled in; `InvalidUrl`; `BrokerConnectionError` if RabbitMQ cannot be started or its
-    /// management plugin does not answer.
+    /// `InvalidArgument` if the variable has an unknown value, or one whose feature is not compiled
+    /// in; `InvalidUrl`; `BrokerConnectionError` if RabbitMQ cannot be started or its management
+    /// plugin does not answer.
     pub fn start() -> Result<Self> {
-        Self::start_for("test", Options::default())
+        Self::start_for("test", choice::memory_options()?)
     }
 
-    /// The same for the test of this name, in memory with these options.
+    /// Starts a broker for the test of this name, in memory with these options.
     pub(crate) fn start_for(name: &str, options: Options) -> Result<Self> {
         match Choice::from_env()? {
             Choice::Memory => Self::start_in_memory(options),
@@ -73,7 +74,7 @@ impl TestBroker {
             choice => {
                 let vhost = OwnVhost::create(&choice, name)?;
                 let url = vhost.url().to_owned();
-                Self::at(url, Place::RabbitMq(vhost))
+                Self::at(url, Place::RabbitMq(Arc::new(vhost)))
             }
             #[cfg(not(feature = "rabbit"))]
             _ => {
@@ -85,7 +86,7 @@ impl TestBroker {
 
     fn start_in_memory(options: Options) -> Result<Self> {
         static STARTED: AtomicU64 = AtomicU64::new(1);
-        // An address, so that services find it which connect by URL.
+        // The broker has an address, so that services that connect by URL find it.
         let host = format!("mooq-test-{}", STARTED.fetch_add(1, Ordering::Relaxed));
         let broker = InMemoryBroker::with_options(&host, 5672, options);
         broker.run();
@@ -102,24 +103,24 @@ impl TestBroker {
         Ok(Self { inner })
     }
 
-    /// Connects to it.
+    /// Connects to the broker.
     ///
     /// # Errors
     /// As [`Connection::open`].
     ///
     /// # Cancel safety
-    /// Dropped midway, no connection stays open.
+    /// If the future is dropped midway, no connection stays open.
     pub async fn connect(&self) -> Result<Connection> {
         self.connect_with(self.options()).await
     }
 
-    /// Connects to it with these options, which begin with [`Self::options`].
+    /// Connects to the broker with these options, which start from [`Self::options`].
     ///
     /// # Errors
     /// As [`Connection::open`].
     ///
     /// # Cancel safety
-    /// Dropped midway, no connection stays open.
+    /// If the future is dropped midway, no connection stays open.
     pub async fn connect_with(
         &self,
         options: impl IntoChecked<ConnectOptions>,
@@ -135,32 +136,32 @@ impl TestBroker {
         }
     }
 
-    /// How to connect to it, for a name or a deadline to be added.
+    /// Options to connect to the broker, to which a name or a deadline can be added.
     pub fn options(&self) -> ConnectOptions {
         self.inner.endpoint.clone().into()
     }
 
-    /// Where it is, for a service that connects by itself: `memory://…` or `amqp://…`, with user,
-    /// password and virtual host.
+    /// URL of the broker, for a service that connects by itself: `memory://…` or `amqp://…`, with
+    /// user, password and virtual host.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.inner.url
     }
 
-    /// Its virtual host: `/` in memory, one of the test's own on RabbitMQ.
+    /// The broker's virtual host: `/` in memory, one of the test's own on RabbitMQ.
     #[must_use]
     pub fn vhost(&self) -> &VirtualHost {
         &self.inner.endpoint.vhost
     }
 
-    /// Whether it is in memory.
+    /// Returns true if the broker is in memory.
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
         self.inner.endpoint.scheme == Scheme::Memory
     }
 
-    /// The in-memory broker, unless this is RabbitMQ: for a look that only a test in memory can
-    /// have, beside what it checks on both.
+    /// The in-memory broker, or `None` on RabbitMQ: for checks that are only possible in memory, in
+    /// addition to those on both.
     #[must_use]
     pub fn memory(&self) -> Option<&InMemoryBroker> {
         match &self.inner.place {
@@ -170,7 +171,117 @@ impl TestBroker {
         }
     }
 
-    /// Ends it, although a test that hangs still has it.
+    /// Sets a policy of the broker's virtual host, in place of a policy of the same name
+    /// ([policies](https://www.rabbitmq.com/docs/policies)). The policy also applies to existing
+    /// queues and exchanges.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the policy has a setting that the broker's version of RabbitMQ does not
+    /// know, or a setting that is not text, a number or a boolean; `BrokerConnectionError` if
+    /// RabbitMQ's management plugin does not answer.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped midway, the policy may have been set or not.
+    ///
+    /// # Examples
+    /// ```test_harness
+    /// use mooq::testing::TestBroker;
+    /// use mooq::{Channel, ErrorKind, FieldTable, Policy};
+    ///
+    /// #[mooq::test]
+    /// async fn a_full_queue_refuses(broker: TestBroker, chan: Channel) -> mooq::Result<()> {
+    ///     let full = FieldTable::new().with("max-length", 1)?.with("overflow", "reject-publish")?;
+    ///     broker.set_policy("bounded", Policy::new("^orders$", &full)?).await?;
+    ///     chan.declare_queue("orders").await?;
+    ///     chan.publish("", "a pencil").routing_key("orders").await?;
+    ///
+    ///     let refused = chan.publish("", "a pen").routing_key("orders").await;
+    ///     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Nacked);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn set_policy(&self, name: &str, policy: Policy) -> Result<()> {
+        match &self.inner.place {
+            Place::Memory(broker) => broker.set_policy(self.vhost(), name, policy),
+            #[cfg(feature = "rabbit")]
+            Place::RabbitMq(vhost) => {
+                let name = name.to_owned();
+                ask(vhost, move |vhost| vhost.set_policy(&name, &policy)).await
+            }
+        }
+    }
+
+    /// Removes a policy of the broker's virtual host, if one of this name exists.
+    ///
+    /// # Errors
+    /// `BrokerConnectionError` if RabbitMQ's management plugin does not answer.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped midway, the policy may have been removed or not.
+    pub async fn clear_policy(&self, name: &str) -> Result<()> {
+        match &self.inner.place {
+            Place::Memory(broker) => broker.clear_policy(self.vhost(), name),
+            #[cfg(feature = "rabbit")]
+            Place::RabbitMq(vhost) => {
+                let name = name.to_owned();
+                ask(vhost, move |vhost| vhost.clear_policy(&name)).await
+            }
+        }
+    }
+
+    /// Adds a user of the test's own, with full permissions in the broker's virtual host until
+    /// [`TestUser::set_permissions`] changes them. The user is deleted with the broker.
+    ///
+    /// All virtual hosts of a RabbitMQ share their users, so the user has a longer name there:
+    /// [`TestUser::name`].
+    ///
+    /// # Errors
+    /// `BrokerConnectionError` if RabbitMQ refuses the user or its management plugin does not answer.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped midway, the user may have been added or not.
+    ///
+    /// # Examples
+    /// ```test_harness
+    /// use mooq::ErrorKind;
+    /// use mooq::testing::TestBroker;
+    ///
+    /// #[mooq::test]
+    /// async fn billing_declares_its_own_queues(broker: TestBroker) -> mooq::Result<()> {
+    ///     let billing = broker.add_user("billing").await?;
+    ///     billing.set_permissions("^billing-", ".*", ".*").await?;
+    ///
+    ///     let conn = broker.connect_with(billing.options()).await?;
+    ///     let chan = conn.create_channel().await?;
+    ///     chan.declare_queue("billing-orders").await?;
+    ///     let refused = chan.declare_queue("orders").await.unwrap_err();
+    ///     assert_eq!(refused.kind(), ErrorKind::AccessRefused);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub async fn add_user(&self, name: &str) -> Result<TestUser> {
+        let mut endpoint = self.inner.endpoint.clone();
+        endpoint.credentials.password = "secret".into();
+        endpoint.credentials.username = match &self.inner.place {
+            Place::Memory(broker) => {
+                broker.add_user(name, endpoint.credentials.password.as_str());
+                name.to_owned()
+            }
+            #[cfg(feature = "rabbit")]
+            Place::RabbitMq(vhost) => {
+                let (name, password) = (name.to_owned(), endpoint.credentials.password.clone());
+                ask(vhost, move |vhost| vhost.add_user(&name, &password)).await?
+            }
+        };
+        let user = TestUser {
+            broker: self.clone(),
+            endpoint,
+        };
+        user.set_permissions(".*", ".*", ".*").await?;
+        Ok(user)
+    }
+
+    /// Ends the broker, even if a test that hangs still has it.
     pub(crate) fn end(&self) {
         match &self.inner.place {
             Place::Memory(broker) => broker.close(),
@@ -180,7 +291,68 @@ impl TestBroker {
     }
 }
 
-/// What was asked for needs a feature that is off.
+/// A user of a test's own, created by [`TestBroker::add_user`].
+#[derive(Debug, Clone)]
+pub struct TestUser {
+    broker: TestBroker,
+    endpoint: Endpoint,
+}
+
+impl TestUser {
+    /// The user's name at the broker, also in the broker's errors.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.endpoint.credentials.username
+    }
+
+    /// Options to connect as this user.
+    pub fn options(&self) -> ConnectOptions {
+        self.endpoint.clone().into()
+    }
+
+    /// Sets the user's permissions in the test's virtual host, by three regular expressions for the
+    /// names of queues and exchanges: those that the user may create and delete, publish to or
+    /// bind, and consume or bind from ([access
+    /// control](https://www.rabbitmq.com/docs/access-control#authorisation)). An empty expression
+    /// matches no name. Call this before the user connects: an open channel keeps the permissions
+    /// that it has used, until it has been idle for a second.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if one of them is not a regular expression; `BrokerConnectionError` if
+    /// RabbitMQ's management plugin does not answer.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped midway, the permissions may have been set or not.
+    pub async fn set_permissions(&self, configure: &str, write: &str, read: &str) -> Result<()> {
+        match &self.broker.inner.place {
+            Place::Memory(broker) => {
+                broker.set_permissions(self.name(), self.broker.vhost(), configure, write, read)
+            }
+            #[cfg(feature = "rabbit")]
+            Place::RabbitMq(vhost) => {
+                let user = self.name().to_owned();
+                let limits = [configure, write, read].map(str::to_owned);
+                ask(vhost, move |vhost| {
+                    vhost.set_permissions(&user, limits.each_ref().map(String::as_str))
+                })
+                .await
+            }
+        }
+    }
+}
+
+/// Calls RabbitMQ's management plugin, which blocks a thread.
+#[cfg(feature = "rabbit")]
+async fn ask<T: Send + 'static>(
+    vhost: &Arc<OwnVhost>,
+    ask: impl FnOnce(&OwnVhost) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let vhost = Arc::clone(vhost);
+    let asked = tokio::task::spawn_blocking(move || ask(&vhost)).await;
+    asked.unwrap_or_else(|err| std::panic::resume_unwind(err.into_panic()))
+}
+
+/// An error for a broker that needs a feature that is off.
 #[cfg(not(feature = "testcontainers"))]
 pub(crate) fn missing_feature(feature: &str) -> mooq_core::Error {
     mooq_core::Error::new(
@@ -188,14 +360,14 @@ pub(crate) fn missing_feature(feature: &str) -> mooq_core::Error {
         format!(
             "{} asks for what needs mooq's feature '{feature}', which is not compiled in: add it to \
              mooq's features in [dev-dependencies]",
-            crate::choice::VARIABLE
+            choice::VARIABLE
         ),
     )
 }
 
 impl fmt::Debug for TestBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The endpoint keeps its password to itself, the URL does not.
+        // The endpoint's text leaves out the password, the URL's does not.
         f.debug_tuple("TestBroker")
             .field(&format_args!("{}", self.inner.endpoint))
             .finish()

@@ -1,25 +1,29 @@
-//! Which broker the environment asks for.
+//! The broker that the environment asks for.
 
 use std::env;
 
 use mooq_core::{Error, ErrorKind, Result};
+use mooq_memory::{Options, Profile};
 
-/// The variable that says it. It is read when tests are compiled, too: see mooq-macros.
+/// The variable that names the broker. It is also read when tests are compiled: see mooq-macros.
 pub(crate) const VARIABLE: &str = "MOOQ_TEST_BROKER";
 
-/// Where tests run.
+/// The variable that names the version of RabbitMQ that in-memory brokers behave as.
+const PROFILE_VARIABLE: &str = "MOOQ_TEST_PROFILE";
+
+/// The broker that tests run on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// In memory.
+    /// An in-memory broker.
     Memory,
-    /// On RabbitMQ in a container.
+    /// RabbitMQ in a container.
     Container,
-    /// On a RabbitMQ that runs already, by its URL.
+    /// A RabbitMQ that is already running, by its URL.
     Running(String),
 }
 
 impl Choice {
-    /// What the environment asks for now.
+    /// The choice in the environment now.
     pub(crate) fn from_env() -> Result<Self> {
         match env::var(VARIABLE) {
             Ok(value) => Self::parse(&value),
@@ -37,6 +41,29 @@ impl Choice {
             }
             other => Err(invalid(&format!("'{other}'"))),
         }
+    }
+}
+
+/// The options of an in-memory broker, as the environment sets them now.
+pub(crate) fn memory_options() -> Result<Options> {
+    let mut options = Options::default();
+    if let Some(profile) = env::var_os(PROFILE_VARIABLE) {
+        options.profile = parse_profile(&profile.to_string_lossy())?;
+    }
+    Ok(options)
+}
+
+fn parse_profile(version: &str) -> Result<Profile> {
+    match version {
+        "3.10" => Ok(Profile::V3_10),
+        "4.0" => Ok(Profile::V4_0),
+        "4.1" => Ok(Profile::V4_1),
+        "4.2" => Ok(Profile::V4_2),
+        "4.3" => Ok(Profile::V4_3),
+        other => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("{PROFILE_VARIABLE} is '{other}', expected 3.10, 4.0, 4.1, 4.2 or 4.3"),
+        )),
     }
 }
 
@@ -66,6 +93,15 @@ mod tests {
         ] {
             assert_eq!(Choice::parse(value).unwrap(), choice);
         }
+    }
+
+    #[test]
+    fn a_version_of_rabbitmq_has_a_profile() {
+        assert_eq!(parse_profile("4.3").unwrap(), Profile::V4_3);
+        assert_eq!(
+            parse_profile("4").unwrap_err().to_string(),
+            "MOOQ_TEST_PROFILE is '4', expected 3.10, 4.0, 4.1, 4.2 or 4.3"
+        );
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What runs mooq's tests: each with a broker of its own, in memory or on a real RabbitMQ.
+//! Tests with a broker of their own, in memory or on a real RabbitMQ.
 //!
-//! Most tests use the attribute `#[mooq::test]`, whose documentation says what the environment
-//! variables mean. What it does can be done without it as well: [`Test`] is what it expands to, and
-//! [`TestBroker::start`] gives a test that has another attribute a broker.
+//! Most tests use the attribute `#[mooq::test]`, whose documentation lists the environment
+//! variables. The same is possible without the attribute: [`Test`] is the type it expands to, and
+//! [`TestBroker::start`] starts a broker for a test that has another attribute.
 //!
 //! ```test_harness
 //! use mooq::testing::{Test, TestBroker};
@@ -24,7 +24,7 @@
 //!     let chan = broker.connect().await?.create_channel().await?;
 //!     chan.declare_queue("numbers").await?;
 //!     chan.publish("", &42).routing_key("numbers").await?;
-//!     assert_eq!(chan.get::<i32>("numbers").await?.ack().await?, 42);
+//!     assert_eq!(chan.get_one::<i32>("numbers").await?.ack().await?, 42);
 //!     Ok(())
 //! }
 //! ```
@@ -38,5 +38,5 @@ mod rabbitmq;
 mod run;
 
 pub use argument::{AnyBroker, FromBroker, MemoryOnly, argument};
-pub use broker::TestBroker;
-pub use run::Test;
+pub use broker::{TestBroker, TestUser};
+pub use run::{Test, expect_no_memory};

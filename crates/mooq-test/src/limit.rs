@@ -1,4 +1,4 @@
-//! Running a test within a limit, by the wall's clock, whether it waits or blocks.
+//! Running a test within a limit of wall-clock time, even if it blocks.
 
 use std::any::Any;
 use std::env;
@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use mooq_core::{Error, ErrorKind, Result};
 
-/// How many seconds every test may take, whatever it says.
+/// The variable with the time limit of every test in seconds, which overrides the test's own limit.
 const VARIABLE: &str = "MOOQ_TEST_LIMIT";
 
-/// How a test ended.
+/// Result of a test.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Returned(ExitCode),
     Panicked(Box<dyn Any + Send>),
-    /// It has not ended, and goes on in its thread.
+    /// The test has not ended, and goes on in its thread.
     TookTooLong(String),
 }
 
@@ -28,7 +28,7 @@ impl Outcome {
     }
 }
 
-/// The limit that the environment sets, if it does: `Some(None)` is none at all.
+/// The limit that the environment sets, if it sets one: `Some(None)` stands for no limit.
 pub(crate) fn from_env() -> Result<Option<Option<Duration>>> {
     env::var(VARIABLE).ok().as_deref().map(parse).transpose()
 }
@@ -44,8 +44,8 @@ fn parse(seconds: &str) -> Result<Option<Duration>> {
     }
 }
 
-/// Runs `test` in a thread of its own of this name: what it prints and its panic's message are
-/// captured as its caller's are.
+/// Runs `test` in its own thread of this name: its output and its panic message are captured like
+/// its caller's.
 pub(crate) fn run(
     name: &str,
     limit: Option<Duration>,
@@ -58,7 +58,7 @@ pub(crate) fn run(
             Ok(code) => Outcome::Returned(code),
             Err(panic) => Outcome::Panicked(panic),
         };
-        // Nobody listens any more if it took too long.
+        // If the test took too long, the receiver is gone.
         let _ = ended.send(outcome);
     });
     let thread = thread
@@ -72,7 +72,7 @@ pub(crate) fn run(
         let told = format!("the test still runs after {limit:?}, its limit");
         return Ok(Outcome::TookTooLong(told));
     };
-    // It has said how it ended: what it has on the thread ends with it.
+    // The test has reported its outcome: the thread ends, with everything that the test has on it.
     let _ = thread.join();
     Ok(outcome)
 }

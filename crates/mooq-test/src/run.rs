@@ -11,18 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mooq_core::{Error, ErrorKind, Result};
-use mooq_memory::Options;
+use mooq_memory::{Options, Profile};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::broker::TestBroker;
-use crate::choice::{Choice, VARIABLE};
+use crate::choice::{self, Choice, VARIABLE};
 use crate::limit::{self, Outcome};
 
-/// The one seed to run.
+/// The variable that names the one seed to run.
 const SEED_VARIABLE: &str = "MOOQ_SEED";
 
-/// A test that has a broker of its own: what `#[mooq::test]` expands to, whose options are the
-/// methods here.
+/// A test with a broker of its own: `#[mooq::test]` expands to it, and the attribute's options are
+/// the methods here.
 ///
 /// # Examples
 /// ```
@@ -42,17 +42,18 @@ const SEED_VARIABLE: &str = "MOOQ_SEED";
 #[derive(Debug, Clone)]
 #[must_use = "nothing runs before `run`"]
 pub struct Test {
-    /// As `cargo test` calls it.
+    /// The test's name, as `cargo test` calls it.
     name: &'static str,
     limit: Duration,
     memory: bool,
     paused: bool,
     multi_thread: bool,
     seeds: Option<Range<u64>>,
+    profile: Option<Profile>,
 }
 
 impl Test {
-    /// How long a test may take unless it says otherwise.
+    /// Default time limit of a test.
     pub const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 
     /// A test of this name, which may be a path that begins with the crate's name.
@@ -64,49 +65,56 @@ impl Test {
             paused: false,
             multi_thread: false,
             seeds: None,
+            profile: None,
         }
     }
 
-    /// How long it may take, by the wall's clock, without the time that the start of a container
+    /// Sets the time limit, in wall-clock time and without the time that the start of a container
     /// takes.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
     }
 
-    /// It needs the in-memory broker.
+    /// Runs the test on the in-memory broker only.
     pub fn in_memory(mut self) -> Self {
         self.memory = true;
         self
     }
 
-    /// Tokio's clock is paused. It needs the in-memory broker then.
+    /// Pauses tokio's clock, which needs the in-memory broker.
     pub fn paused(mut self) -> Self {
         self.paused = true;
         self.in_memory()
     }
 
-    /// It runs on a multi-thread runtime.
+    /// Runs the test on a multi-thread runtime.
     pub fn multi_thread(mut self) -> Self {
         self.multi_thread = true;
         self
     }
 
-    /// It runs once with each of these seeds, or with the one that `MOOQ_SEED` names: see
-    /// [`seeds`](mooq_memory::seeds). It needs the in-memory broker then. The limit is for each
-    /// run.
+    /// Runs the test once with each of these seeds, or with the one that `MOOQ_SEED` names: see
+    /// [`seeds`](mooq_memory::seeds). This needs the in-memory broker. The limit is for each run.
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
         self.seeds = Some(seeds);
         self.in_memory()
     }
 
-    /// Runs it in a thread of its own, with a runtime of its own. What it returns is what a
-    /// `#[test]` returns: a failure if the test returned an error.
+    /// Sets the version of RabbitMQ that the broker behaves as in memory, regardless of
+    /// `MOOQ_TEST_PROFILE`. A real RabbitMQ keeps its own version.
+    pub fn profile(mut self, profile: Profile) -> Self {
+        self.profile = Some(profile);
+        self
+    }
+
+    /// Runs the test in a thread of its own, with a runtime of its own. Returns the exit code of a
+    /// `#[test]`: a failure if the test returned an error.
     ///
     /// # Panics
-    /// If the test does, if it takes too long, and if there is no broker for it as
-    /// `MOOQ_TEST_BROKER` asks for. With seeds the output's last line runs the test again with the
-    /// one that failed.
+    /// If the test panics, if it takes too long, or if the broker that `MOOQ_TEST_BROKER` names is
+    /// not available. With seeds, the output's last line is the command that repeats the test with
+    /// the failed seed.
     #[track_caller]
     pub fn run<F>(self, test: impl Fn(TestBroker) -> F + Send + Sync + 'static) -> ExitCode
     where
@@ -128,10 +136,10 @@ impl Test {
         self.check_place()?;
         let limit = limit::from_env()?.unwrap_or(Some(self.limit));
         let Some(seeds) = self.seeds_to_run()? else {
-            return self.run_once(Options::default(), limit, test);
+            return self.run_once(self.options()?, limit, test);
         };
         for seed in seeds {
-            let mut options = Options::default();
+            let mut options = self.options()?;
             options.seed = Some(seed);
             let outcome = self.run_once(options, limit, test)?;
             if !outcome.is_success() {
@@ -142,8 +150,17 @@ impl Test {
         Ok(Outcome::Returned(ExitCode::SUCCESS))
     }
 
-    /// Those that need memory are ignored where they are compiled for another broker. All that is
-    /// left otherwise is to fail, since they cannot be passed.
+    /// The options of the test's broker, in memory.
+    fn options(&self) -> Result<Options> {
+        let mut options = choice::memory_options()?;
+        if let Some(profile) = self.profile {
+            options.profile = profile;
+        }
+        Ok(options)
+    }
+
+    /// Fails a test that needs memory but runs elsewhere. Such tests are ignored when they are
+    /// compiled for another broker; otherwise they can only fail, because they cannot pass.
     fn check_place(&self) -> Result<()> {
         if !self.memory || Choice::from_env()? == Choice::Memory {
             return Ok(());
@@ -209,9 +226,57 @@ impl Test {
     }
 }
 
+/// Fails if tests run in memory: `#[mooq::test]` puts this beside a test that needs the in-memory
+/// broker and is ignored, because it was compiled for another. Otherwise a binary that was compiled
+/// with `MOOQ_TEST_BROKER` set and runs without it would skip `name` silently.
+///
+/// # Panics
+/// If the tests run in memory, or the value of `MOOQ_TEST_BROKER` is invalid.
+#[track_caller]
+pub fn expect_no_memory(name: &str) {
+    match Choice::from_env() {
+        Ok(choice) => {
+            if let Some(told) = passed_over(name, &choice) {
+                fail(told);
+            }
+        }
+        Err(err) => fail(err),
+    }
+}
+
+/// The reason why a binary that was compiled for RabbitMQ must not run on `choice`.
+fn passed_over(name: &str, choice: &Choice) -> Option<String> {
+    (*choice == Choice::Memory).then(|| {
+        format!(
+            "{name} needs the in-memory broker and is ignored here, since {VARIABLE} named another \
+             broker when these tests were compiled; now it names none. Set {VARIABLE} to the same \
+             value for compiling and running the tests, or compile them again without it"
+        )
+    })
+}
+
 /// Fails the test.
 #[track_caller]
 #[allow(clippy::panic, reason = "this is how a test fails")]
 pub(crate) fn fail(problem: impl Display) -> ! {
     panic!("{problem}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_test_is_passed_over_in_memory_alone() {
+        let told = passed_over("audits", &Choice::Memory).unwrap();
+        assert!(
+            told.starts_with("audits needs the in-memory broker"),
+            "{told}"
+        );
+        assert!(told.contains("compile them again without it"), "{told}");
+        let running = Choice::Running("amqp://localhost".into());
+        for elsewhere in [Choice::Container, running] {
+            assert_eq!(passed_over("audits", &elsewhere), None);
+        }
+    }
 }

@@ -1,11 +1,11 @@
-//! From a URL to a connection: which transport a scheme means.
+//! Connecting by URL: the choice of the transport by the scheme.
 
 use std::sync::Arc;
 
 use mooq_client::{ConnectOptions, Connection};
 use mooq_core::{Error, ErrorKind, IntoChecked, Result, Scheme, Transport};
 
-/// Connects to a broker: RabbitMQ for `amqp://…`, one in this process for `memory://…`.
+/// Connects to a broker: RabbitMQ for `amqp://…`, a broker in this process for `memory://…`.
 ///
 /// Takes a URL or [`ConnectOptions`]; see [`Endpoint`](crate::Endpoint) for the parts of a URL.
 ///
@@ -15,7 +15,7 @@ use mooq_core::{Error, ErrorKind, IntoChecked, Result, Scheme, Transport};
 /// host and port.
 ///
 /// # Cancel safety
-/// Dropped midway, no connection stays open.
+/// If the future is dropped midway, no connection stays open.
 ///
 /// # Examples
 /// ```

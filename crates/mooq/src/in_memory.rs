@@ -1,4 +1,4 @@
-//! Connecting to a broker that is at hand.
+//! Connecting to an in-memory broker by its handle.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use mooq_client::{ConnectOptions, Connection};
 use mooq_core::{Result, Scheme};
 use mooq_memory::InMemoryBroker;
 
-/// Connecting straight to an [`InMemoryBroker`], without a URL.
+/// Connects straight to an [`InMemoryBroker`], without a URL.
 ///
-/// It lives here and not with the broker: `mooq-memory` is a transport, and knows nothing
-/// of the [`Connection`] above it.
+/// The trait is here and not with the broker: `mooq-memory` is a transport, and knows nothing of
+/// the [`Connection`] above it.
 ///
 /// # Examples
 /// ```
@@ -24,7 +24,7 @@ use mooq_memory::InMemoryBroker;
 ///
 /// one.declare_queue("greetings").await?;
 /// other.publish("", "hello").routing_key("greetings").await?;
-/// assert_eq!(one.get::<String>("greetings").await?.ack().await?, "hello");
+/// assert_eq!(one.get_one::<String>("greetings").await?.ack().await?, "hello");
 /// # Ok(())
 /// # }
 /// ```
@@ -35,17 +35,17 @@ pub trait ConnectInMemory: sealed::Sealed {
     /// `BrokerConnectionError` if the broker is closed.
     ///
     /// # Cancel safety
-    /// Dropped midway, no connection stays open.
+    /// If the future is dropped midway, no connection stays open.
     fn connect(&self) -> impl Future<Output = Result<Connection>> + Send;
 
-    /// Connects to this broker with `options`, whose transport, host and port do not count.
+    /// Connects to this broker with `options`; their transport, host and port are ignored.
     ///
     /// # Errors
     /// `BrokerConnectionError` if the broker is closed, `AuthenticationFailed`,
-    /// `VirtualHostNotFound`; the first that a setter found.
+    /// `VirtualHostNotFound`; the first error that a setter found.
     ///
     /// # Cancel safety
-    /// Dropped midway, no connection stays open.
+    /// If the future is dropped midway, no connection stays open.
     fn connect_with(
         &self,
         options: ConnectOptions,

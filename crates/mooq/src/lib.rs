@@ -1,16 +1,16 @@
 //! RabbitMQ for Rust services on tokio, with an in-memory RabbitMQ that a unit test can trust.
 //!
 //! A service [connects](connect), opens a [`Channel`], registers producers and consumers on it,
-//! publishes, and [processes events](Connection::process_events). `amqp://…` leads to RabbitMQ,
-//! `memory://…` to a broker in this process that answers as RabbitMQ does; all else is the same
-//! code.
+//! publishes, and [processes events](Connection::process_events). `amqp://…` connects to RabbitMQ,
+//! `memory://…` to a broker in this process that answers as RabbitMQ does; the rest of the code is
+//! the same.
 //!
 //! # Tutorial
 //!
 //! ## Two services
 //!
-//! One says hello, the other repeats it in capitals. Here both are in one program; nothing changes
-//! when they are two, or when the URL is `amqp://localhost:5672`.
+//! One service says hello, the other repeats the message in capitals. Here both are in one program;
+//! nothing changes when they are two, or when the URL is `amqp://localhost:5672`.
 //!
 //! ```
 //! use mooq::{Delivery, ExchangeKind::Direct, InMemoryBroker};
@@ -45,15 +45,15 @@
 //!
 //! Three habits run through the whole of mooq:
 //!
-//! - What is optional is a setter, and `.await` carries it out: nothing happens before.
+//! - Every option is a setter, and `.await` carries the call out: nothing happens before.
 //! - Names are text where you write them, and checked when the call is carried out.
-//! - A message is whatever serde can write as JSON; a callback says what it expects by its type.
-//!   Other [codecs](Encode) are a setter away.
+//! - A message is any value that serde can write as JSON; a callback states the type that it
+//!   expects. Other [codecs](Encode) are a setter away.
 //!
 //! ## Publishing
 //!
-//! Awaiting a [`publish`](Channel::publish) waits for the broker's confirm. What goes wrong comes
-//! back to the call that caused it, by [kind](ErrorKind).
+//! Awaiting a [`publish`](Channel::publish) waits for the broker's confirm. An error is returned to
+//! the call that caused it, by [kind](ErrorKind).
 //!
 //! ```
 //! # use mooq::{ConnectInMemory, InMemoryBroker};
@@ -83,8 +83,8 @@
 //! ## Consuming
 //!
 //! A [callback](RegisterConsumer::callback) runs for each message while events are processed, and
-//! its outcome settles the message: `()` and `Ok` acknowledge it; after an error or a panic it is
-//! tried once more, and then rejected ([`FailurePolicy`]).
+//! its outcome settles the message: `()` and `Ok` acknowledge it. After an error or a panic the
+//! message is retried, after delays that grow, and no message is lost ([`FailurePolicy`]).
 //!
 //! ```
 //! # use mooq::{ConnectInMemory, InMemoryBroker};
@@ -117,8 +117,8 @@
 //! ## Unit tests
 //!
 //! A test starts a broker of its own. No other test sees it, and nothing has to be cleaned up. With
-//! the feature `test`, the attribute `#[mooq::test]` does so by itself, on memory or on RabbitMQ: see
-//! the [testing guide](https://github.com/mooq-rs/mooq/blob/main/docs/testing.md).
+//! the feature `test`, the attribute `#[mooq::test]` does that for you, in memory or on RabbitMQ:
+//! see the [testing guide](https://github.com/mooq-rs/mooq/blob/main/docs/testing.md).
 //!
 //! ```
 //! use mooq::{ConnectInMemory, Connection, Delivery, InMemoryBroker};
@@ -147,51 +147,84 @@
 //! chan.publish("in", &41).await?;
 //! conn.process_events().cycles(1).await?;
 //!
-//! assert_eq!(chan.get::<i32>("out").await?.ack().await?, 42);
+//! assert_eq!(chan.get_one::<i32>("out").await?.ack().await?, 42);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! # What is where
+//! # Overview
 //!
 //! | To | see |
 //! |---|---|
 //! | connect, close, run callbacks | [`connect`], [`ConnectOptions`], [`TlsOptions`], [`Connection`], [`ProcessEvents`] |
-//! | lose a connection and have it back | [`Recovery`], [`ConnectionState`], [`Event`], [`OnLoss`] |
+//! | recover a lost connection | [`Recovery`], [`ConnectionState`], [`Event`], [`OnLoss`] |
 //! | declare, bind, delete | [`Channel`], [`RegisterProducer`], [`DeclareQueue`], [`Bind`] |
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
-//! | tell what went wrong | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
+//! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | `mooq::test` and `mooq::testing`, [`InMemoryBroker`], [`ConnectInMemory`], [`Delivery::new`] |
-//! | wait in a test, look in, assert | [`InMemoryBroker::wait_idle`], [`InMemoryBroker::record`], [`Recording`], [`Selection`] |
-//! | let things go wrong | [`faults`] |
+//! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`], [`InMemoryBroker::record`], [`Recording`], [`Selection`] |
+//! | inject faults | [`faults`] |
+//! | close a connection's broker and run it again | [`GetBroker`], [`Broker`] |
 //! | run a test with many seeds | [`for_each_seed`], [`seeds`] |
 //!
 //! # Features
 //!
-//! | Feature | Default | What it adds |
+//! | Feature | Default | Effect |
 //! |---|---|---|
 //! | `rabbit` | yes | `amqp://` URLs: RabbitMQ, over amqprs |
-//! | `tls` | yes | `amqps://` URLs: the same over TLS, by rustls; of use with `rabbit` |
+//! | `tls` | yes | `amqps://` URLs: the same over TLS, by rustls; useful with `rabbit` |
 //! | `memory` | yes | `memory://` URLs, [`InMemoryBroker`] and [`ConnectInMemory`] |
+//! | `broker-ctl` | no | [`Broker`] for RabbitMQ too: run and closed as [`GetBroker::get_broker`] returns it |
 //! | `test` | no | the attribute `mooq::test` and `mooq::testing`, for `[dev-dependencies]` |
-//! | `testcontainers` | no | tests on RabbitMQ in a container, where `MOOQ_TEST_BROKER` asks for it |
+//! | `testcontainers` | no | tests on RabbitMQ in a container, if `MOOQ_TEST_BROKER` asks for it |
 //!
 //! A URL whose feature is off is an error of kind [`UnsupportedScheme`](ErrorKind::UnsupportedScheme).
 
+/// The names that most services use, for `use mooq::prelude::*`. Unlike `use mooq::*`, the prelude
+/// leaves out the attribute `mooq::test`, beside which `#[test]` would be ambiguous.
+///
+/// ```test_harness
+/// use mooq::prelude::*;
+///
+/// fn yell(resp: &Delivery<String>) -> String {
+///     resp.msg.to_uppercase()
+/// }
+///
+/// #[test]
+/// fn it_yells() {
+///     assert_eq!(yell(&Delivery::new("hello".into())), "HELLO");
+/// }
+/// ```
+pub mod prelude {
+    pub use crate::{
+        Channel, ConnectOptions, Connection, Delivery, ErrorKind, ExchangeKind,
+        ExchangeKind::{Direct, Fanout, Headers, Topic},
+        FailurePolicy, Json, Outcome, RawBytes, Text,
+    };
+    #[cfg(feature = "memory")]
+    pub use crate::{ConnectInMemory, InMemoryBroker};
+}
+
+#[cfg(any(feature = "memory", feature = "broker-ctl"))]
+mod broker;
 mod connect;
 #[cfg(feature = "memory")]
 mod in_memory;
 
+#[cfg(any(feature = "memory", feature = "broker-ctl"))]
+pub use broker::{Broker, GetBroker};
+pub use bytes;
 pub use connect::connect;
 #[cfg(feature = "memory")]
 pub use in_memory::ConnectInMemory;
 pub use mooq_client::{
-    Bind, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection,
+    Backoff, Bind, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection,
     ConnectionState, ConsumeQueue, Consumer, DeclareQueue, Decode, DeleteExchange, DeleteQueue,
-    Deliveries, Delivery, Encode, Event, Events, FailurePolicy, Get, IntoOutcome, Json, NoCallback,
-    OnLoss, Outcome, ProcessEvents, Publish, Published, RawBytes, Recovery, RegisterConsumer,
-    RegisterProducer, WhileDisconnected, WithCallback,
+    Deliveries, Delivery, Encode, Event, Events, FailurePolicy, Get, GetOne, IntoOutcome, Json,
+    NoCallback, OnLoss, Outcome, Overflow, ProcessEvents, Processing, Publish, Published, RawBytes,
+    Recovery, RegisterCallback, RegisterConsumer, RegisterProducer, Text, WhileDisconnected,
+    WithCallback,
 };
 pub use mooq_core::{
     ClientCertificate, CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode, Endpoint,
@@ -206,9 +239,10 @@ pub use mooq_memory::seeds::for_each_seed;
 #[cfg(feature = "memory")]
 pub use mooq_memory::{
     Activity, Alarm, AlarmGuard, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo,
-    DeadLetterReason, ExchangeInfo, InMemoryBroker, Options as InMemoryOptions, Policy, Profile,
-    PublishOutcome, QueueInfo, QueueTally, ReadyMessage, Recorded, RecordedDeadLetter,
-    RecordedDelivery, RecordedPublish, Recording, Selection, Settled, UnackedMessage,
+    DeadLetterReason, DeprecatedFeatures, ExchangeInfo, InMemoryBroker, Options as InMemoryOptions,
+    Plugin, Policy, Profile, PublishOutcome, QueueInfo, QueueTally, ReadyMessage, Recorded,
+    RecordedDeadLetter, RecordedDelivery, RecordedPublish, Recording, Selection, Settled,
+    UnackedMessage,
 };
 #[cfg(feature = "memory")]
 pub use mooq_memory::{faults, seeds};
@@ -221,10 +255,20 @@ pub use mooq_test as testing;
 #[doc = include_str!("../../../README.md")]
 pub struct ReadmeDoctests;
 
-/// The same for what the documentation says of time.
+/// The documentation's snippets about time, likewise.
 #[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../../../docs/virtual-time.md")]
 pub struct VirtualTimeDoctests;
+
+/// The snippets of the page for those who come from Python, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/coming-from-python.md")]
+pub struct ComingFromPythonDoctests;
+
+/// The snippets of the page about direct exchanges, likewise.
+#[cfg(all(doctest, feature = "rabbit"))]
+#[doc = include_str!("../../../docs/direct.md")]
+pub struct DirectDoctests;
 
 /// The testing guide's snippets, likewise.
 #[cfg(all(doctest, feature = "test"))]

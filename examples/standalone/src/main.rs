@@ -1,6 +1,6 @@
 //! Greets whoever is named in the queue "names".
 
-use mooq::{Connection, Delivery, ExchangeKind::Fanout};
+use mooq::{Connection, Delivery, ExchangeKind::Fanout, FailurePolicy};
 
 async fn start(conn: &Connection) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
@@ -12,6 +12,8 @@ async fn start(conn: &Connection) -> mooq::Result<()> {
             let (out, greeting) = (out.clone(), format!("Hello, {}!", name.msg));
             async move { out.publish("greetings", &greeting).await }
         })
+        // What is no name will never be one.
+        .on_decode_error(FailurePolicy::Reject)
         .await?;
     Ok(())
 }

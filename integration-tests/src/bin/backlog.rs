@@ -79,8 +79,8 @@ async fn fill((_conn, chan): &(Connection, Channel)) {
     let body = vec![7; BODY];
     let mut confirmations = FuturesUnordered::new();
     for _ in 0..MESSAGES {
-        let publish = chan.publish("", &body[..]).routing_key(QUEUE);
-        let sent = publish.codec(RawBytes).send().await;
+        let publish = chan.publish_with("", &body[..], RawBytes);
+        let sent = publish.routing_key(QUEUE).send().await;
         confirmations.push(sent.expect("it is sent"));
         if confirmations.len() == WINDOW
             && let Some(confirmed) = confirmations.next().await

@@ -1,51 +1,34 @@
 //! rabbitmqctl in the broker's container, for what the management plugin does not do.
 
-use mooq_memory::{Alarm, AlarmGuard};
+use crate::expect::within;
 
-/// An alarm that is on until it is cleared or dropped.
+/// Channels that look often for overdue deliveries, until it is dropped.
 #[derive(Debug)]
-pub enum RaisedAlarm {
-    /// Of the in-memory broker.
-    Memory(AlarmGuard),
-    /// Of a RabbitMQ.
-    RabbitMq(Raised),
+pub enum Hurried {
+    /// Those of the in-memory broker: time passes as fast as it can.
+    VirtualTime,
+    /// Those of the RabbitMQ in a container.
+    RabbitMq(Undo),
 }
 
-/// An alarm of the RabbitMQ in a container.
-#[derive(Debug)]
-pub struct Raised {
-    container: String,
-    alarm: Alarm,
-    is_on: bool,
-}
+/// The broker's timeout for deliveries where channels look often, in milliseconds.
+pub const CONSUMER_TIMEOUT: u64 = 1500;
 
-impl RaisedAlarm {
-    /// Ends it.
-    pub async fn clear(self) {
-        if let Self::RabbitMq(mut raised) = self {
-            rabbitmqctl(&raised.container, &["eval", &raised.clearing()]).await;
-            raised.is_on = false;
-        }
-    }
-}
+/// How often RabbitMQ's channels look then, in milliseconds.
+const TICK: u64 = 300;
 
-impl Raised {
-    fn clearing(&self) -> String {
-        format!("rabbit_alarm:clear_alarm({}).", limit(self.alarm))
-    }
-}
-
-impl Drop for Raised {
-    /// The alarm of a scenario that has failed must not hold up those after it.
-    fn drop(&mut self) {
-        if self.is_on {
-            let clearing = self.clearing();
-            let arguments = arguments(&self.container, &["eval", &clearing]);
-            let _ = std::process::Command::new("docker")
-                .args(arguments)
-                .output();
-        }
-    }
+/// Has RabbitMQ's channels look often for overdue deliveries.
+pub(super) async fn hurry_channels(container: &str) -> Hurried {
+    let setting = |timeout, interval| {
+        format!(
+            "application:set_env(rabbit, consumer_timeout, {timeout}), \
+             application:set_env(rabbit, channel_tick_interval, {interval})."
+        )
+    };
+    let usual = setting(1_800_000, 60_000);
+    let undo = Undo::by_docker(["exec", container, "rabbitmqctl", "--quiet", "eval", &usual]);
+    rabbitmqctl(container, &["eval", &setting(CONSUMER_TIMEOUT, TICK)]).await;
+    Hurried::RabbitMq(undo)
 }
 
 /// What ends something that was done to a container, now or at the latest when this is dropped.
@@ -91,29 +74,27 @@ pub(super) async fn with_connections(container: &str, name: &str, what: &str) {
     rabbitmqctl(container, &["eval", &expression]).await;
 }
 
-/// Raises an alarm.
-pub(super) async fn raise(container: &str, alarm: Alarm) -> RaisedAlarm {
-    let raising = format!("rabbit_alarm:set_alarm({{{}, []}}).", limit(alarm));
-    rabbitmqctl(container, &["eval", &raising]).await;
-    RaisedAlarm::RabbitMq(Raised {
-        container: container.to_owned(),
-        alarm,
-        is_on: true,
-    })
-}
-
-/// What there is an alarm of, as RabbitMQ calls it.
-fn limit(alarm: Alarm) -> &'static str {
-    match alarm {
-        Alarm::Memory => "{resource_limit, memory, node()}",
-        Alarm::Disk => "{resource_limit, disk, node()}",
-        other => panic!("RabbitMQ has no alarm of {other:?}"),
-    }
-}
-
 /// Runs rabbitmqctl in a container. It must succeed.
 pub(super) async fn rabbitmqctl(container: &str, command: &[&str]) {
     docker(arguments(container, command)).await;
+}
+
+/// Freezes a container. A process that is just being started in it can keep Linux from that, which
+/// is then asked again.
+pub(crate) async fn pause(container: &str) {
+    let frozen = async {
+        loop {
+            let mut docker = tokio::process::Command::new("docker");
+            docker.args(["pause", container]);
+            let output = docker.output().await.expect("the docker command runs");
+            if output.status.success() {
+                return;
+            }
+            let why = String::from_utf8_lossy(&output.stderr);
+            assert!(why.contains("unable to freeze"), "{docker:?}: {output:?}");
+        }
+    };
+    within("the container's freeze", frozen).await;
 }
 
 /// Runs docker. It must succeed.

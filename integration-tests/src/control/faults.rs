@@ -105,7 +105,7 @@ impl Control {
             Self::Memory(broker) => Frozen::Memory(broker.faults().freeze()),
             Self::RabbitMq(management) => {
                 let container = management.container();
-                ctl::docker(["pause", container]).await;
+                ctl::pause(container).await;
                 Frozen::RabbitMq(ctl::Undo::by_docker(["unpause", container]))
             }
         }

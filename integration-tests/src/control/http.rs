@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::Evaluator;
 use crate::within;
 
 /// `guest:guest` for HTTP's basic authentication.
@@ -13,20 +14,27 @@ const GUEST: &str = "Z3Vlc3Q6Z3Vlc3Q=";
 pub struct Management {
     container: String,
     port: u16,
+    evaluator: Evaluator,
 }
 
 impl Management {
-    /// That of the container with this id, behind this port of this machine.
+    /// That of the container with this id, behind this port of this machine, and the evaluator of
+    /// the same RabbitMQ.
     #[must_use]
-    pub fn of(container: impl Into<String>, port: u16) -> Self {
+    pub fn of(container: impl Into<String>, port: u16, evaluator: Evaluator) -> Self {
         Self {
             container: container.into(),
             port,
+            evaluator,
         }
     }
 
     pub(super) fn container(&self) -> &str {
         &self.container
+    }
+
+    pub(super) fn evaluator(&self) -> &Evaluator {
+        &self.evaluator
     }
 
     /// Puts something, which must be taken.

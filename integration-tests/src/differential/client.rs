@@ -1,19 +1,27 @@
 //! A client of one broker: performs operations and gathers what comes of them.
 
-use std::collections::BTreeMap;
+mod alarms;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use mooq_core::mailbox::Receiver;
 use mooq_core::{
-    ChannelEvent, ConnectionEvent, ConsumerTag, ErrorScope, Handoff, OpenedChannel,
-    OpenedConnection, QueueDeclare, Settle, TransportChannel, TransportConnection,
+    ChannelEvent, ConnectionEvent, ConsumerTag, Credentials, Endpoint, ErrorScope, Handoff,
+    OpenedChannel, OpenedConnection, Publish, QueueDeclare, QueueDeclared, Settle,
+    TransportChannel, TransportConnection,
 };
+use mooq_memory::ApplyTo;
 
-use super::observation::{Answer, Event, QueueState, Reply, Source};
+use self::alarms::Alarms;
+use super::names::Names;
+use super::observation::{Answer, Event, Failure, QueueState, Reply, Source};
 use super::operation::{
-    Action, CHANNELS, CONNECTIONS, EXCHANGES, Operation, QUEUES, connection_of,
+    Action, BEYOND, BEYOND_CHANNEL, CONNECTIONS, EXCHANGES, Operation, Permissions, QUEUES,
+    REPLY_ADDRESS, SERVER_NAMED, SetPolicy, USERS_CONNECTION, connection_of,
 };
 use crate::backend::Broker;
 use crate::expect::within;
@@ -22,15 +30,28 @@ use crate::expect::within;
 /// number of a channel, and there are 1,500 for a connection.
 const MOST_SEQUENCES: u32 = 50;
 
+/// The password of the second connection's user.
+const PASSWORD: &str = "secret";
+/// What allows every name.
+const EVERYTHING: [&str; 3] = [".*", ".*", ".*"];
+/// How many channels each connection asks for queues on: one for each queue.
+const PROBES: usize = QUEUES.len() + SERVER_NAMED.len();
+
 /// The connections and channels of a sequence, always open: what the broker closes is opened
 /// again.
 #[derive(Debug)]
 pub(super) struct Client {
     broker: Broker,
-    /// What its queues and exchanges begin with.
-    prefix: String,
+    names: Names,
+    /// The last one is in the second virtual host, if there is one.
     connections: Vec<OpenConnection>,
     channels: Vec<OpenChannel>,
+    /// Whether the second virtual host is there. Its connection ends a little later than it.
+    has_vhost: bool,
+    /// The addresses for direct replies that have come, by the requests' bodies: the brokers make
+    /// up different ones.
+    addresses: BTreeMap<Bytes, String>,
+    alarms: Alarms,
     /// How many sequences it has served.
     sequences: u32,
 }
@@ -52,6 +73,8 @@ struct OpenChannel {
     generation: u32,
     channel: Arc<dyn TransportChannel>,
     events: Receiver<ChannelEvent>,
+    /// The publishes that were confirmed or refused.
+    confirmed: BTreeSet<u64>,
 }
 
 /// What has come so far.
@@ -70,65 +93,187 @@ pub(super) struct Performed {
 }
 
 impl Client {
-    pub(super) async fn open(broker: Broker, prefix: String) -> Self {
-        let opening = (0..CONNECTIONS).map(|_| OpenConnection::open(&broker, 0));
+    pub(super) async fn open(broker: Broker, prefix: String, user: String) -> Self {
+        broker.control().add_user(&user, PASSWORD).await;
+        broker.control().set_permissions(&user, EVERYTHING).await;
+        let names = Names::new(prefix, user);
+        let opening = (0..CONNECTIONS).map(|index| OpenConnection::open(&broker, &names, index, 0));
         let connections = join_all(opening).await;
         let channels = open_channels(&connections).await;
         Self {
             broker,
-            prefix,
+            names,
             connections,
             channels,
+            has_vhost: false,
+            addresses: BTreeMap::new(),
+            alarms: Alarms::default(),
             sequences: 1,
         }
     }
 
+    /// The user of its second connection.
+    pub(super) fn user(&self) -> &str {
+        &self.names.user
+    }
+
     /// Begins another sequence, whose queues and exchanges begin with `prefix`.
     pub(super) async fn begin_again(&mut self, prefix: String) {
+        let user = self.names.user.clone();
         if self.sequences == MOST_SEQUENCES {
-            *self = Self::open(self.broker.clone(), prefix).await;
+            *self = Self::open(self.broker.clone(), prefix, user).await;
             return;
         }
         self.channels = open_channels(&self.connections).await;
-        self.prefix = prefix;
+        self.names = Names::new(prefix, user);
+        self.addresses.clear();
         self.sequences += 1;
     }
 
     /// Ends a sequence: closes its channels and deletes what it has left.
-    pub(super) async fn clean_up(&mut self, queues: &BTreeMap<String, usize>) {
+    pub(super) async fn clean_up<'a>(
+        &mut self,
+        queues: &BTreeMap<String, usize>,
+        policies: impl Iterator<Item = &'a str>,
+        is_limited: bool,
+    ) {
+        let control = self.broker.control();
+        if is_limited {
+            let user = &self.names.user;
+            control.set_permissions(user, EVERYTHING).await;
+        }
+        if self.connections.len() > CONNECTIONS {
+            self.channels.truncate(BEYOND_CHANNEL);
+            self.connections.truncate(CONNECTIONS);
+            self.has_vhost = false;
+            control.delete_vhost(self.names.vhost()).await;
+        }
         let channels = std::mem::take(&mut self.channels);
         for closed in join_all(channels.iter().map(|open| open.channel.close())).await {
             closed.expect("a channel is closed");
         }
-        let queues = join_all(queues.iter().map(|(queue, &connection)| {
-            let name = self.name(queue).try_into().expect("a short name");
+        let queues = queues
+            .iter()
+            .filter(|(queue, _)| !queue.starts_with(BEYOND));
+        let queues = join_all(queues.map(|(queue, &connection)| {
+            let name = self.names.of(queue).try_into().expect("a short name");
             let probe = &self.connections[connection].probes[probe_of(queue)];
             probe.delete_queue(name, false, false)
         }));
         for deleted in queues.await {
             deleted.expect("a queue is deleted");
         }
+        for policy in policies {
+            self.clear_policy(policy).await;
+        }
         // One after another: RabbitMQ 4.0 closes the connection with 541 if two exchanges that
         // are bound to each other are deleted at once.
         for exchange in EXCHANGES {
-            let name = self.name(exchange).try_into().expect("a short name");
+            let name = self.names.of(exchange).try_into().expect("a short name");
             let deleted = self.connections[0].probes[0].delete_exchange(name, false);
             deleted.await.expect("an exchange is deleted");
         }
     }
 
-    fn name(&self, name: &str) -> String {
-        format!("{}/{name}", self.prefix)
+    /// A publish with the address that its routing key may stand for.
+    fn addressed(&self, mut publish: Publish) -> Publish {
+        if publish.message.routing_key.as_str() == REPLY_ADDRESS
+            && let Some((_, address)) = self.addresses.last_key_value()
+        {
+            publish.message.routing_key = address.as_str().try_into().expect("a short key");
+        }
+        publish
+    }
+
+    async fn set_policy(&self, policy: SetPolicy) {
+        let pattern = format!("^{}$", policy.queue);
+        self.broker
+            .control()
+            .set_policy(
+                &self.names.of(policy.name),
+                &pattern,
+                ApplyTo::Queues,
+                policy.priority,
+                &policy.definition,
+            )
+            .await;
+    }
+
+    async fn clear_policy(&self, policy: &str) {
+        let control = self.broker.control();
+        control.clear_policy(&self.names.of(policy)).await;
+    }
+
+    /// Adds the second virtual host, and opens a connection and a channel in it.
+    async fn add_vhost(&mut self) {
+        let control = self.broker.control();
+        control.add_vhost(self.names.vhost()).await;
+        let connection = OpenConnection::open(&self.broker, &self.names, CONNECTIONS, 0).await;
+        self.channels.push(connection.channel().await);
+        self.connections.push(connection);
+        self.has_vhost = true;
+    }
+
+    /// Deletes the second virtual host, under its connection.
+    async fn delete_vhost(&mut self) {
+        self.has_vhost = false;
+        let control = self.broker.control();
+        control.delete_vhost(self.names.vhost()).await;
+    }
+
+    /// Sets or clears what the user of the second connection may do. The channels that ask on it
+    /// for queues have used permissions, which RabbitMQ remembers for a while: others take their
+    /// place.
+    async fn permit(&mut self, permissions: Option<&Permissions>) {
+        let (control, user) = (self.broker.control(), &self.names.user);
+        match permissions {
+            Some(permissions) => {
+                let patterns = permissions.patterns(|name| self.names.of(name));
+                let patterns = patterns.each_ref().map(String::as_str);
+                control.set_permissions(user, patterns).await;
+            }
+            None => control.clear_permissions(user).await,
+        }
+        self.connections[USERS_CONNECTION].open_probes().await;
+    }
+
+    /// What the broker says of a queue that was declared, and learns its name if the broker has
+    /// given it.
+    fn declared(&mut self, name: &str, declared: QueueDeclared) -> Reply {
+        if self.names.is_to_be_given(name) {
+            self.names.give(name, &declared.name);
+        }
+        let name = self.names.hidden(&declared.name);
+        Reply::Declared(QueueDeclared {
+            name: name.try_into().expect("a short name"),
+            ..declared
+        })
+    }
+
+    /// Forgets the names of queues that are not there any more.
+    pub(super) fn forget_names(&mut self, is_there: impl Fn(&str) -> bool) {
+        self.names.forget(is_there);
+    }
+
+    /// The channels that there are.
+    pub(super) fn open_channels(&self) -> Vec<usize> {
+        (0..self.channels.len()).collect()
     }
 
     /// Performs an operation and gives its answer. `settles` is the tag of a delivery to settle.
-    pub(super) async fn perform(&self, operation: &Operation, settles: u64) -> Performed {
-        let channel = &self.channels[operation.channel].channel;
+    pub(super) async fn perform(&mut self, operation: &Operation, settles: u64) -> Performed {
+        // What an administrator does needs none.
+        let channel = operation.channel.min(self.channels.len() - 1);
+        let channel = Arc::clone(&self.channels[channel].channel);
         let mut delivery_tag = None;
         let done = |()| Reply::Done;
-        let answer = match operation.action.clone().placed(&self.prefix) {
+        let answer = match self.names.placed(operation.action.clone()) {
             Action::DeclareQueue(declare) => {
-                channel.declare_queue(declare).await.map(Reply::Declared)
+                let Action::DeclareQueue(asked) = &operation.action else {
+                    unreachable!("it stays what it is");
+                };
+                let declared = channel.declare_queue(declare).await;
+                declared.map(|declared| self.declared(&asked.name, declared))
             }
             Action::DeleteQueue {
                 queue,
@@ -146,17 +291,23 @@ impl Client {
             } => channel.delete_exchange(exchange, if_unused).await.map(done),
             Action::Bind(binding) => channel.bind(binding).await.map(done),
             Action::Unbind(binding) => channel.unbind(binding).await.map(done),
-            Action::Publish(publish) => match channel.publish(publish) {
-                Ok(Handoff::Done) => Ok(Reply::Done),
-                Ok(Handoff::Full(room)) => {
-                    room.await;
-                    Ok(Reply::Done)
+            Action::Publish(publish) => {
+                let handoff = channel.publish(self.addressed(publish));
+                if handoff.is_ok() {
+                    self.has_published(operation.connection());
                 }
-                Err(error) => Err(error),
-            },
+                match handoff {
+                    Ok(Handoff::Done) => Ok(Reply::Done),
+                    Ok(Handoff::Full(room)) => {
+                        room.await;
+                        Ok(Reply::Done)
+                    }
+                    Err(error) => Err(error),
+                }
+            }
             Action::Get { queue, no_ack } => channel.get(queue, no_ack).await.map(|fetched| {
                 delivery_tag = fetched.as_ref().map(|fetched| fetched.delivery_tag);
-                Reply::fetched(fetched.as_ref())
+                Reply::fetched(fetched.as_ref(), &self.names)
             }),
             Action::Consume(consume) => channel.consume(consume).await.map(Reply::Consuming),
             Action::Cancel(tag) => channel.cancel(tag).await.map(done),
@@ -179,13 +330,45 @@ impl Client {
             Action::TxCommit => channel.tx_commit().await.map(done),
             Action::TxRollback => channel.tx_rollback().await.map(done),
             Action::CloseChannel => channel.close().await.map(done),
+            Action::SetPolicy(policy) => {
+                self.set_policy(policy).await;
+                Ok(Reply::Done)
+            }
+            Action::ClearPolicy(policy) => {
+                self.clear_policy(policy).await;
+                Ok(Reply::Done)
+            }
+            Action::SetPermissions(permissions) => {
+                self.permit(Some(&permissions)).await;
+                Ok(Reply::Done)
+            }
+            Action::ClearPermissions => {
+                self.permit(None).await;
+                Ok(Reply::Done)
+            }
+            Action::AddVhost => {
+                self.add_vhost().await;
+                Ok(Reply::Done)
+            }
+            Action::DeleteVhost => {
+                self.delete_vhost().await;
+                Ok(Reply::Done)
+            }
+            Action::RaiseAlarm(alarm) => {
+                self.raise_alarm(alarm).await;
+                Ok(Reply::Done)
+            }
+            Action::ClearAlarm(alarm) => {
+                self.clear_alarm(alarm).await;
+                Ok(Reply::Done)
+            }
             Action::CloseConnection => {
                 let connection = &self.connections[operation.connection()];
                 connection.connection.close().await.map(done)
             }
         };
         Performed {
-            answer: answer.map_err(Into::into),
+            answer: answer.map_err(|error| Failure::of(&error, &self.names)),
             delivery_tag,
         }
     }
@@ -207,7 +390,7 @@ impl Client {
         let states = join_all(asked).await;
         for ((queue, &connection), state) in queues.iter().zip(&states) {
             if matches!(state, QueueState::Missing | QueueState::Refused(_)) {
-                let connection = &mut self.connections[connection];
+                let connection = self.asking_mut(connection);
                 connection.probes[probe_of(queue)] = connection.channel().await.channel;
             }
         }
@@ -222,16 +405,18 @@ impl Client {
     pub(super) async fn handled(&self, channel: usize) {
         let nobody = ConsumerTag::try_from("nobody").expect("a short tag");
         // A channel that has been closed says so by an event.
-        let _ = self.channels[channel].channel.cancel(nobody).await;
+        if let Some(channel) = self.answering(channel) {
+            let _ = channel.cancel(nobody).await;
+        }
     }
 
     async fn ask(&self, queue: &str, connection: usize) -> QueueState {
-        let name = self.name(queue).try_into().expect("a short name");
+        let name = self.names.of(queue).try_into().expect("a short name");
         let question = QueueDeclare {
             passive: true,
             ..QueueDeclare::new(name)
         };
-        let probe = &self.connections[connection].probes[probe_of(queue)];
+        let probe = &self.asking(connection).probes[probe_of(queue)];
         match probe.declare_queue(question).await {
             Ok(declared) => QueueState::There {
                 ready: declared.message_count,
@@ -249,17 +434,27 @@ impl Client {
 
     /// Takes the events that have come, and opens again what they close.
     async fn take(&mut self, seen: &mut Seen) {
-        for index in 0..CHANNELS {
+        for index in 0..self.channels.len() {
             let mut end = None;
             while let Some(event) = self.channels[index].events.try_recv() {
                 if let ChannelEvent::Closed(error) = &event {
                     end = Some(error.scope());
                 }
-                let (source, event, tag) = Event::on_channel(index, event);
-                if let Some(tag) = tag {
-                    seen.tags.entry(source.clone()).or_default().push(tag);
+                if index < BEYOND_CHANNEL
+                    && let ChannelEvent::Deliver(deliver) = &event
+                    && let Some(address) = &deliver.message.properties.reply_to
+                {
+                    let body = deliver.message.body.clone();
+                    self.addresses.insert(body, address.to_string());
                 }
-                seen.events.entry(source).or_default().push(event);
+                let confirmed = &mut self.channels[index].confirmed;
+                for event in each_confirm(event, confirmed) {
+                    let (source, event, tag) = Event::on_channel(index, event, &self.names);
+                    if let Some(tag) = tag {
+                        seen.tags.entry(source.clone()).or_default().push(tag);
+                    }
+                    seen.events.entry(source).or_default().push(event);
+                }
             }
             if let Some(scope) = end {
                 self.reopen(index, scope, seen).await;
@@ -268,24 +463,45 @@ impl Client {
     }
 
     async fn reopen(&mut self, channel: usize, scope: ErrorScope, seen: &mut Seen) {
+        if scope != ErrorScope::Connection && self.stays_closed(channel) {
+            return;
+        }
         let index = connection_of(channel);
         let connection = &mut self.connections[index];
         let is_first = self.channels[channel].generation == connection.generation;
         if scope == ErrorScope::Connection && is_first {
             while let Some(event) = within("a connection's end", connection.events.next()).await {
                 let source = Source::Connection(index);
-                let event = Event::on_connection(event);
+                let event = Event::on_connection(event, &self.names);
                 seen.events.entry(source).or_default().push(event);
             }
-            *connection = OpenConnection::open(&self.broker, connection.generation + 1).await;
+            let generation = connection.generation + 1;
+            self.has_reconnected(index);
+            if channel == BEYOND_CHANNEL && !self.has_vhost {
+                self.connections.truncate(CONNECTIONS);
+                self.channels.truncate(BEYOND_CHANNEL);
+                return;
+            }
+            let opened = OpenConnection::open(&self.broker, &self.names, index, generation).await;
+            self.connections[index] = opened;
         }
-        self.channels[channel] = connection.channel().await;
+        self.channels[channel] = self.connections[index].channel().await;
     }
 }
 
 impl OpenConnection {
-    async fn open(broker: &Broker, generation: u32) -> Self {
-        let endpoint = broker.url().parse().expect("the broker's URL is valid");
+    /// Opens the connection that stands in this place.
+    async fn open(broker: &Broker, names: &Names, index: usize, generation: u32) -> Self {
+        let mut endpoint: Endpoint = broker.url().parse().expect("the broker's URL is valid");
+        if index == USERS_CONNECTION {
+            endpoint.credentials = Credentials {
+                username: names.user.clone(),
+                password: PASSWORD.into(),
+            };
+        }
+        if index == CONNECTIONS {
+            endpoint.vhost = names.vhost().try_into().expect("a short name");
+        }
         let opened = broker.open_transport(&endpoint).await;
         let OpenedConnection { connection, events } = opened;
         let mut open = Self {
@@ -294,9 +510,13 @@ impl OpenConnection {
             events,
             probes: Vec::new(),
         };
-        let probes = join_all(QUEUES.map(|_| open.channel())).await;
-        open.probes = probes.into_iter().map(|probe| probe.channel).collect();
+        open.open_probes().await;
         open
+    }
+
+    async fn open_probes(&mut self) {
+        let probes = join_all((0..PROBES).map(|_| self.channel())).await;
+        self.probes = probes.into_iter().map(|probe| probe.channel).collect();
     }
 
     async fn channel(&self) -> OpenChannel {
@@ -306,19 +526,44 @@ impl OpenConnection {
             generation: self.generation,
             channel,
             events,
+            confirmed: BTreeSet::new(),
         }
     }
 }
 
+/// Opens the channels of the first virtual host.
 async fn open_channels(connections: &[OpenConnection]) -> Vec<OpenChannel> {
-    let opening = (0..CHANNELS).map(|channel| connections[connection_of(channel)].channel());
+    let opening = (0..BEYOND_CHANNEL).map(|channel| connections[connection_of(channel)].channel());
     join_all(opening).await
+}
+
+/// An event, or if it confirms or refuses several messages one for each.
+fn each_confirm(event: ChannelEvent, confirmed: &mut BTreeSet<u64>) -> Vec<ChannelEvent> {
+    let (ChannelEvent::Confirm { sequence, multiple } | ChannelEvent::Nack { sequence, multiple }) =
+        event
+    else {
+        return vec![event];
+    };
+    let first = if multiple { 1 } else { sequence };
+    let new = (first..=sequence).filter(|each| confirmed.insert(*each) || !multiple);
+    let is_confirm = matches!(event, ChannelEvent::Confirm { .. });
+    let each = new.map(|sequence| {
+        let multiple = false;
+        if is_confirm {
+            ChannelEvent::Confirm { sequence, multiple }
+        } else {
+            ChannelEvent::Nack { sequence, multiple }
+        }
+    });
+    each.collect()
 }
 
 /// Which of a connection's probes asks for a queue.
 fn probe_of(queue: &str) -> usize {
+    let queue = queue.strip_prefix(BEYOND).unwrap_or(queue);
     QUEUES
         .iter()
+        .chain(&SERVER_NAMED)
         .position(|name| *name == queue)
         .expect("one of the sequence's queues")
 }

@@ -1,27 +1,50 @@
-//! What is known of a sequence's brokers so far, from what was observed of both: enough to settle
-//! the same deliveries on both, and to leave out what RabbitMQ may do in more than one way.
+//! What is known of a virtual host of a sequence's brokers so far, from what was observed of both:
+//! enough to settle the same deliveries on both, and to leave out what RabbitMQ may do in more than
+//! one way.
+
+mod footprint;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mooq_core::{
-    BindingDestination, ConsumerTag, ExchangeDeclare, ExchangeName, QueueDeclare, QueueName,
-    Settlement,
+    BindingDestination, ConsumerTag, ExchangeDeclare, ExchangeName, FieldValue, Publish,
+    QueueDeclare, QueueName, Settlement,
 };
 
+use super::access::{Access, accesses};
 use super::observation::{Event, Observation, QueueState, Reply, Source};
-use super::operation::{Action, CHANNELS, Operation, Pick, connection_of};
+use super::operation::{
+    Action, BEYOND, BEYOND_CHANNEL, CHANNELS, CONNECTIONS, Operation, Permissions, Permitted, Pick,
+    REPLY_ADDRESS, REPLY_TO, SERVER_NAMED, SetPolicy, USER, USERS_CONNECTION, connection_of,
+};
+
+pub(super) use self::footprint::Footprint;
 
 /// What is known.
 #[derive(Debug, Default)]
 pub(super) struct Known {
+    /// Whether this is about the second virtual host.
+    is_beyond: bool,
+    /// Whether the second virtual host is there.
+    has_vhost: bool,
     /// The queues that were declared, and the connection that they can be asked for on.
-    pub(super) queues: BTreeMap<String, usize>,
+    queues: BTreeMap<String, usize>,
     /// How each of them was declared.
     declares: BTreeMap<String, QueueDeclare>,
     /// Those that answer one connection only.
     owners: BTreeMap<String, usize>,
     /// The exchanges, and how they were declared. Auto-delete may have taken them away.
     exchanges: BTreeMap<String, ExchangeDeclare>,
+    /// The policies that are set.
+    policies: BTreeMap<&'static str, SetPolicy>,
+    /// What the user of the second connection may do, if not everything.
+    permissions: Option<Permissions>,
+    /// Whether that user may not even log in.
+    is_locked_out: bool,
+    /// Whether permissions were set or cleared.
+    is_limited: bool,
+    /// Whether a request has come that asks for a direct reply.
+    has_request: bool,
     channels: [Channel; CHANNELS],
 }
 
@@ -38,6 +61,9 @@ struct Channel {
     confirms: bool,
     /// What was settled since the transaction began.
     settled: BTreeMap<u64, String>,
+    /// Names that it may remember permissions for. The time that it remembers one which its user has
+    /// lost depends on when it has been idle for a second, and so on the speed of the machine.
+    used: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -55,6 +81,47 @@ pub(super) struct Call {
 }
 
 impl Known {
+    /// Of the second virtual host, of which nothing is known at first.
+    pub(super) fn beyond() -> Self {
+        Self {
+            is_beyond: true,
+            ..Self::default()
+        }
+    }
+
+    /// What the queues of this virtual host are called among those of both.
+    fn among_both(&self, queue: &str) -> String {
+        let world = if self.is_beyond { BEYOND } else { "" };
+        format!("{world}{queue}")
+    }
+
+    /// The queues that were declared, as they are called among those of both virtual hosts, and
+    /// the connection that they can be asked for on.
+    pub(super) fn queues(&self) -> impl Iterator<Item = (String, usize)> {
+        let queues = self.queues.iter();
+        queues.map(|(queue, connection)| (self.among_both(queue), *connection))
+    }
+
+    /// Whether there is such a queue.
+    pub(super) fn has_queue(&self, queue: &str) -> bool {
+        self.queues.contains_key(queue)
+    }
+
+    /// Whether a queue answers one connection only.
+    pub(super) fn is_exclusive(&self, queue: &str) -> bool {
+        self.owners.contains_key(queue)
+    }
+
+    /// Whether the second virtual host is there.
+    pub(super) fn has_vhost(&self) -> bool {
+        self.has_vhost
+    }
+
+    /// Whether permissions were set or cleared.
+    pub(super) fn is_limited(&self) -> bool {
+        self.is_limited
+    }
+
     /// The operation as it is to be performed, unless it is left out.
     pub(super) fn resolve(&self, mut operation: Operation) -> Option<Call> {
         let connection = operation.connection();
@@ -68,6 +135,9 @@ impl Known {
         match &mut operation.action {
             Action::DeclareQueue(declare) => {
                 let name = declare.name.as_str();
+                if self.is_beyond && SERVER_NAMED.contains(&name) {
+                    return None;
+                }
                 sure_to_fail = !usable(&declare.name) && self.queues.contains_key(name)
                     || declare.passive && !self.queues.contains_key(name);
                 if let Some(first) = self.declares.get(name)
@@ -75,6 +145,11 @@ impl Known {
                     && !daring
                 {
                     *declare = first.clone();
+                }
+                if is_quorum(declare) && !daring {
+                    declare.durable = true;
+                    declare.exclusive = false;
+                    declare.auto_delete = false;
                 }
             }
             Action::DeclareExchange(declare) => {
@@ -87,9 +162,16 @@ impl Known {
                     *declare = first.clone();
                 }
             }
-            Action::DeleteQueue { queue, .. }
-            | Action::Purge(queue)
-            | Action::Get { queue, .. } => {
+            Action::DeleteQueue {
+                queue,
+                if_unused,
+                if_empty,
+            } => {
+                sure_to_fail = !usable(queue);
+                let conditional = *if_unused || *if_empty;
+                ends_connection = conditional && self.is_quorum(&channel.queue(queue));
+            }
+            Action::Purge(queue) | Action::Get { queue, .. } => {
                 sure_to_fail = !usable(queue);
             }
             Action::DeleteExchange { exchange, .. } => sure_to_fail = exchange.is_empty(),
@@ -119,16 +201,20 @@ impl Known {
                 if multiple && !channel.settles_alike(settles, *settlement) {
                     return None;
                 }
-                if channel.global_limit && gives_back(*settlement) {
+                if channel.global_limit && self.may_come_back(channel, *settlement) {
                     return None;
                 }
                 let known = channel.outstanding.contains_key(&tag);
                 sure_to_fail = !(known || multiple && tag == 0);
             }
             Action::Consume(consume) => {
-                ends_connection = channel.consumers.contains_key(&consume.tag);
-                sure_to_fail = !usable(&consume.queue);
                 let queue = channel.queue(&consume.queue);
+                let of_replies = queue == REPLY_TO;
+                // A channel has one consumer of direct replies, which acknowledges nothing.
+                let may_have_replies = consume.no_ack && !channel.takes_replies();
+                sure_to_fail = !(usable(&consume.queue) || of_replies && may_have_replies);
+                ends_connection = channel.consumers.contains_key(&consume.tag)
+                    || self.is_quorum(&queue) && (channel.global_limit || consume.exclusive);
                 // Under a limit that queues share it is open which of them is faster.
                 let shares = |other: &Consumer| other.queue != queue;
                 if channel.global_limit && channel.consumers.values().any(shares) {
@@ -149,13 +235,38 @@ impl Known {
             Action::Publish(publish) => {
                 ends_connection = publish.immediate;
                 let exchange = &publish.message.exchange;
-                sure_to_fail = !exchange.is_empty() && !is_exchange(exchange);
+                let reply_to = publish.message.properties.reply_to.as_deref();
+                sure_to_fail = !exchange.is_empty() && !is_exchange(exchange)
+                    || reply_to == Some(REPLY_TO) && !channel.takes_replies();
+                if publish.message.routing_key.as_str() == REPLY_ADDRESS && !self.has_request {
+                    return None;
+                }
+                if self.may_meet_its_dead_letter(publish) {
+                    return None;
+                }
+                let user = &publish.message.properties.user_id;
+                let is_mine = |user: &str| (user == USER) == (connection == USERS_CONNECTION);
+                sure_to_fail |= !user.as_deref().is_none_or(is_mine);
             }
+            Action::ClearPermissions if self.is_locked_out => return None,
+            Action::AddVhost if self.has_vhost => return None,
+            Action::DeleteVhost if !self.has_vhost => return None,
             Action::CloseConnection => ends_connection = true,
+            Action::SetPolicy(policy) if self.has_rival(policy) => return None,
+            Action::ClearPolicy(policy) if !self.policies.contains_key(policy) => return None,
             _ => {}
         }
-        if ends_connection && !self.ends_in_one_way(connection) {
+        let may_log_in = connection != USERS_CONNECTION || !self.is_locked_out;
+        if ends_connection && !(self.ends_in_one_way(connection) && may_log_in) {
             return None;
+        }
+        if connection == USERS_CONNECTION && !operation.action.is_by_administrator() {
+            let wanted = accesses(&operation.action, |queue| channel.queue(queue));
+            let refused: Vec<_> = wanted.iter().filter(|a| !self.permits(a)).collect();
+            let may_be_remembered = refused.iter().any(|(_, name)| channel.used.contains(name));
+            if !refused.is_empty() && !operation.defiant || may_be_remembered {
+                return None;
+            }
         }
         let fails =
             sure_to_fail || (ends_connection && operation.action != Action::CloseConnection);
@@ -165,6 +276,35 @@ impl Known {
         Some(Call { operation, settles })
     }
 
+    /// Whether another policy of the same priority is set for the same queue. Which of them holds is
+    /// open in RabbitMQ (`docs/divergences.md` has figures).
+    fn has_rival(&self, policy: &SetPolicy) -> bool {
+        let is_rival = |other: &&SetPolicy| {
+            other.name != policy.name
+                && other.queue == policy.queue
+                && other.priority == policy.priority
+        };
+        self.policies.values().any(|other| is_rival(&other))
+    }
+
+    fn is_quorum(&self, queue: &str) -> bool {
+        self.declares.get(queue).is_some_and(is_quorum)
+    }
+
+    fn permits(&self, (access, name): &(Access, String)) -> bool {
+        let permitted = self.permissions.as_ref().map(|of| match access {
+            Access::Configure => &of.0[0],
+            Access::Write => &of.0[1],
+            Access::Read => &of.0[2],
+        });
+        permitted.is_none_or(|permitted| permitted.includes(name))
+    }
+
+    /// The policies that are set.
+    pub(super) fn policies(&self) -> impl Iterator<Item = &str> {
+        self.policies.keys().copied()
+    }
+
     /// Whether there is such a queue for a connection.
     fn usable(&self, connection: usize, queue: &str) -> bool {
         self.queues.contains_key(queue)
@@ -172,6 +312,49 @@ impl Known {
                 .owners
                 .get(queue)
                 .is_none_or(|owner| *owner == connection)
+    }
+
+    /// Whether a message may reach a quorum queue, and a classic one that makes a dead letter of it
+    /// at once, which may reach that quorum queue too: either may be the first there
+    /// (`docs/divergences.md` has figures).
+    fn may_meet_its_dead_letter(&self, publish: &Publish) -> bool {
+        let message = &publish.message;
+        let headers = &message.properties.headers;
+        let has_copies = ["CC", "BCC"].iter().any(|key| headers.get(key).is_some());
+        if message.exchange.is_empty() && !has_copies || !self.declares.values().any(is_quorum) {
+            return false;
+        }
+        let is_short = message.properties.expiration.as_deref() == Some("0");
+        let declared = self.declares.values().map(|declare| &declare.arguments);
+        let set = self.policies.values().map(|policy| &policy.definition);
+        let mut of_queues = declared.chain(set);
+        of_queues.any(|of| {
+            let get = |key: &str| of.get(key).or_else(|| of.get(&format!("x-{key}")));
+            let is_limited = get("max-length").is_some() || get("max-length-bytes").is_some();
+            let expires_at_once = get("message-ttl").and_then(FieldValue::as_i64) == Some(0);
+            get("dead-letter-exchange").is_some() && (is_limited || expires_at_once || is_short)
+        })
+    }
+
+    /// Whether a delivery may go back to its queue, at once or as a dead letter. Under a limit of
+    /// the channel as a whole it is open whether that happens before the room that it leaves goes
+    /// to the next message: RabbitMQ tells the queue and the keeper of the limit, which is a
+    /// process too, which tells the queue (`docs/divergences.md` has figures).
+    fn may_come_back(&self, channel: &Channel, settlement: Settlement) -> bool {
+        let dies = |queue: &String| {
+            let declare = self.declares.get(queue);
+            declare.is_some_and(|d| d.arguments.get("x-dead-letter-exchange").is_some())
+                || self
+                    .policies
+                    .values()
+                    .any(|policy| policy.queue.as_str() == queue.as_str())
+        };
+        match settlement {
+            Settlement::Ack => false,
+            Settlement::Nack { requeue } | Settlement::Reject { requeue } => {
+                requeue || channel.outstanding.values().any(dies)
+            }
+        }
     }
 
     /// RabbitMQ's channels end side by side with their connection: if several have deliveries to
@@ -197,7 +380,8 @@ impl Known {
             let connection = if declare.exclusive {
                 operation.connection()
             } else {
-                self.queues.get(&name).copied().unwrap_or(0)
+                let home = if self.is_beyond { CONNECTIONS } else { 0 };
+                self.queues.get(&name).copied().unwrap_or(home)
             };
             self.channels[operation.channel]
                 .last_queue
@@ -220,12 +404,26 @@ impl Known {
         tags: [&BTreeMap<Source, Vec<u64>>; 2],
         fetched: [Option<u64>; 2],
     ) {
-        let is_gone = |queue: &String| observed.queues.get(queue) == Some(&QueueState::Missing);
+        let world = if self.is_beyond { BEYOND } else { "" };
+        let is_gone = |queue: &String| {
+            observed.queues.get(&format!("{world}{queue}")) == Some(&QueueState::Missing)
+        };
         self.queues.retain(|queue, _| !is_gone(queue));
         self.declares.retain(|queue, _| !is_gone(queue));
         self.owners.retain(|queue, _| !is_gone(queue));
         let operation = &call.operation;
+        if operation.is_beyond() == self.is_beyond {
+            self.learn_call(call, observed, fetched);
+        }
+        self.learn_events(observed, tags);
+    }
+
+    /// Learns from what a call came to.
+    fn learn_call(&mut self, call: &Call, observed: &Observation, fetched: [Option<u64>; 2]) {
+        let operation = &call.operation;
         let channel = &mut self.channels[operation.channel];
+        let used = accesses(&operation.action, |queue| channel.queue(queue));
+        channel.used.extend(used.into_iter().map(|(_, name)| name));
         if observed.answer.is_ok() {
             match &operation.action {
                 Action::DeclareExchange(declare) if !declare.passive => {
@@ -235,6 +433,25 @@ impl Known {
                 Action::DeleteExchange { exchange, .. } => {
                     self.exchanges.remove(exchange.as_str());
                 }
+                Action::SetPolicy(policy) => {
+                    self.policies.insert(policy.name, policy.clone());
+                }
+                Action::ClearPolicy(policy) => {
+                    self.policies.remove(policy);
+                }
+                Action::SetPermissions(permissions) => {
+                    self.permissions = Some(permissions.clone());
+                    self.is_locked_out = false;
+                    self.is_limited = true;
+                }
+                Action::ClearPermissions => {
+                    let nothing = || Permitted::Only(Vec::new());
+                    self.permissions = Some(Permissions([nothing(), nothing(), nothing()]));
+                    self.is_locked_out = true;
+                    self.is_limited = true;
+                }
+                Action::AddVhost => self.has_vhost = true,
+                Action::DeleteVhost => self.has_vhost = false,
                 _ => {}
             }
             channel.did(call);
@@ -252,12 +469,22 @@ impl Known {
                 channel.outstanding.insert(memory, queue);
             }
         }
+    }
+
+    fn learn_events(&mut self, observed: &Observation, tags: [&BTreeMap<Source, Vec<u64>>; 2]) {
         for (source, events) in &observed.events {
+            let (Source::Consumer(channel, _) | Source::Channel(channel)) = source else {
+                continue;
+            };
+            if (*channel == BEYOND_CHANNEL) != self.is_beyond {
+                continue;
+            }
             match source {
                 Source::Consumer(channel, tag) => {
                     let deliveries = tags.map(|tags| tags.get(source).cloned().unwrap_or_default());
                     let channel = &mut self.channels[*channel];
                     channel.received(tag, &deliveries);
+                    self.has_request |= events.iter().any(Event::is_request);
                     if events.contains(&Event::Cancelled) {
                         channel.consumers.remove(tag);
                     }
@@ -273,18 +500,16 @@ impl Known {
     }
 }
 
-/// Whether a delivery goes back to its queue. Under a limit of the channel as a whole it is open
-/// whether that happens before the room that it leaves goes to the next message: RabbitMQ tells
-/// the queue and the keeper of the limit, which is a process too, which tells the queue
-/// (`docs/divergences.md` has figures).
-fn gives_back(settlement: Settlement) -> bool {
-    matches!(
-        settlement,
-        Settlement::Nack { requeue: true } | Settlement::Reject { requeue: true }
-    )
+fn is_quorum(declare: &QueueDeclare) -> bool {
+    declare.arguments.get("x-queue-type") == Some(&FieldValue::from("quorum"))
 }
 
 impl Channel {
+    /// Whether it has a consumer of direct replies.
+    fn takes_replies(&self) -> bool {
+        self.consumers.values().any(|other| other.queue == REPLY_TO)
+    }
+
     fn queue(&self, name: &QueueName) -> String {
         if name.is_empty() {
             self.last_queue.clone()

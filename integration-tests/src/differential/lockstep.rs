@@ -1,13 +1,16 @@
 //! Performs one sequence on both brokers, operation by operation, and compares what comes of it.
 
+mod alarms;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 use std::time::{Duration, Instant};
 
+use self::alarms::confirms_last;
 use super::client::{Client, Seen};
-use super::known::{Call, Known};
+use super::known::{Call, Footprint, Known};
 use super::observation::{Answer, Event, Observation, QueueState, Reply, Source};
-use super::operation::{CHANNELS, Operation};
+use super::operation::{ALARMS, Action, Operation};
 
 /// How often RabbitMQ is asked again before it counts as different: each round lets every process
 /// of it do what the others have handed on. What it does is done after two or three of them.
@@ -40,6 +43,10 @@ pub(super) struct Tally {
     pub(super) closes: u64,
     /// How often RabbitMQ was asked.
     pub(super) rounds: u64,
+    /// Sequences with an alarm.
+    pub(super) alarmed: u64,
+    /// Operations that waited for the end of an alarm.
+    pub(super) waited: u64,
 }
 
 impl Tally {
@@ -66,6 +73,8 @@ impl AddAssign for Tally {
         self.confirms += other.confirms;
         self.closes += other.closes;
         self.rounds += other.rounds;
+        self.alarmed += other.alarmed;
+        self.waited += other.waited;
     }
 }
 
@@ -90,13 +99,20 @@ pub(super) async fn run(
     let mut lockstep = Lockstep {
         memory,
         rabbit,
-        known: Known::default(),
+        known: [Known::default(), Known::beyond()],
         states: BTreeMap::new(),
+        waiting: [Vec::new(), Vec::new()],
         tally: Tally::default(),
     };
     let mut steps: Vec<Step> = Vec::new();
-    for operation in sequence {
-        let Some(call) = lockstep.known.resolve(operation.clone()) else {
+    let clears = ALARMS.map(|alarm| Operation {
+        channel: 0,
+        action: Action::ClearAlarm(alarm),
+        daring: false,
+        defiant: false,
+    });
+    for operation in sequence.iter().chain(&clears) {
+        let Some(call) = lockstep.resolve(operation) else {
             continue;
         };
         let [memory, rabbit] = lockstep.perform(&call).await;
@@ -119,49 +135,100 @@ pub(super) async fn run(
     let Lockstep {
         rabbit,
         known,
-        tally,
+        mut tally,
         ..
     } = lockstep;
-    rabbit.clean_up(&known.queues).await;
+    let [known, _] = known;
+    let queues = known.queues().collect();
+    tally.alarmed += u64::from(raises_alarm(sequence));
+    rabbit
+        .clean_up(&queues, known.policies(), known.is_limited())
+        .await;
     Ok(tally)
+}
+
+/// Whether there is an alarm in a sequence, which needs the broker for itself then.
+pub(super) fn raises_alarm(sequence: &[Operation]) -> bool {
+    let mut actions = sequence.iter().map(|operation| &operation.action);
+    actions.any(|action| matches!(action, Action::RaiseAlarm(_)))
 }
 
 /// Both brokers in the midst of a sequence.
 struct Lockstep<'a> {
     memory: &'a mut Client,
     rabbit: &'a mut Client,
-    known: Known,
+    /// Of the first virtual host, and of the second.
+    known: [Known; 2],
     /// The queues as both brokers have them.
     states: BTreeMap<String, QueueState>,
+    /// What waits for the end of the alarm in each virtual host.
+    waiting: [Vec<Footprint>; 2],
     tally: Tally,
 }
 
 impl Lockstep<'_> {
+    /// The operation as it is to be performed, unless it is left out.
+    fn resolve(&self, operation: &Operation) -> Option<Call> {
+        if let Action::RaiseAlarm(_) | Action::ClearAlarm(_) = operation.action {
+            return self.resolve_alarm(operation);
+        }
+        let [first, beyond] = &self.known;
+        let call = if !operation.is_beyond() {
+            first.resolve(operation.clone())
+        } else if first.has_vhost() {
+            beyond.resolve(operation.clone())
+        } else {
+            None
+        };
+        call.filter(|call| self.can_be_done_now(call))
+    }
+
     /// Performs an operation on both brokers, and observes them until they agree or it is clear
     /// that they differ.
     async fn perform(&mut self, call: &Call) -> [Observation; 2] {
         let operation = &call.operation;
+        self.note_waiting(call);
         let performed = [
             self.memory.perform(operation, call.settles[0]).await,
             self.rabbit.perform(operation, call.settles[1]).await,
         ];
-        self.known
+        self.known[usize::from(operation.is_beyond())]
             .note_declare(operation, performed.iter().any(|p| p.answer.is_ok()));
+        if operation.action == Action::DeleteVhost {
+            self.known[1] = Known::beyond();
+            self.waiting[1].clear();
+        }
         if operation.has_no_answer() {
-            self.rabbit.handled(operation.channel).await;
+            if self.rabbit.is_blocked(operation.connection()) {
+                self.rabbit.until_blocked().await;
+            } else {
+                self.rabbit.handled(operation.channel).await;
+            }
         }
         let fetched = [performed[0].delivery_tag, performed[1].delivery_tag];
         let answers = performed.map(|performed| performed.answer);
-        // What has no answer may be under way in any queue, even if nothing is seen to change.
-        let ask = if operation.has_no_answer() {
+        // It may be under way in any queue, even if nothing is seen to change.
+        let ask = if let Action::ClearAlarm(_) = operation.action
+            && !self.rabbit.has_alarms()
+        {
+            self.waiting = [Vec::new(), Vec::new()];
+            for channel in self.rabbit.open_channels() {
+                self.rabbit.handled(channel).await;
+            }
+            Ask::EverythingAtOnce
+        } else if operation.takes_effect_later() {
             Ask::EveryQueue
         } else {
             Ask::Changed
         };
         let (observed, tags) = self.observe(answers, ask).await;
         if observed[0] == observed[1] {
-            self.known
-                .learn(call, &observed[0], [&tags[0], &tags[1]], fetched);
+            for known in &mut self.known {
+                known.learn(call, &observed[0], [&tags[0], &tags[1]], fetched);
+            }
+            let [first, _] = &self.known;
+            self.memory.forget_names(|queue| first.has_queue(queue));
+            self.rabbit.forget_names(|queue| first.has_queue(queue));
             self.tally.count(&observed[0]);
         }
         observed
@@ -175,13 +242,11 @@ impl Lockstep<'_> {
     }
 
     async fn observe(&mut self, answers: [Answer; 2], ask: Ask) -> ([Observation; 2], [Tags; 2]) {
-        let everybody: Vec<_> = (0..CHANNELS).collect();
+        let everybody = self.memory.open_channels();
+        let mut asked: BTreeMap<_, _> = self.known.iter().flat_map(Known::queues).collect();
+        asked.retain(|queue, connection| !self.is_out_of_sight(queue, *connection));
         let mut in_memory = Seen::default();
-        let states = self
-            .memory
-            .round(&everybody, &self.known.queues, &mut in_memory)
-            .await;
-        let mut asked = self.known.queues.clone();
+        let states = self.memory.round(&everybody, &asked, &mut in_memory).await;
         if ask == Ask::Changed {
             asked.retain(|queue, _| states.get(queue) != self.states.get(queue));
         }
@@ -189,15 +254,23 @@ impl Lockstep<'_> {
         expected.retain(|queue, _| asked.contains_key(queue));
         self.states = states;
 
+        if ask == Ask::EverythingAtOnce {
+            confirms_last(&mut in_memory.events);
+        }
         let mut in_rabbit = Seen::default();
         let began = Instant::now();
         let mut rounds = 0;
         let found = loop {
             let listening = match ask {
-                Ask::Changed | Ask::EveryQueue => channels_behind(&in_rabbit, &in_memory),
-                Ask::Everything => everybody.clone(),
+                Ask::Changed | Ask::EveryQueue | Ask::EverythingAtOnce => {
+                    channels_behind(&in_rabbit, &in_memory)
+                }
+                Ask::Everything => self.rabbit.open_channels(),
             };
             let found = self.rabbit.round(&listening, &asked, &mut in_rabbit).await;
+            if ask == Ask::EverythingAtOnce {
+                confirms_last(&mut in_rabbit.events);
+            }
             rounds += 1;
             self.tally.rounds += 1;
             let agree = found == expected && in_rabbit.events == in_memory.events;
@@ -236,6 +309,8 @@ enum Ask {
     Changed,
     /// The same, and every queue.
     EveryQueue,
+    /// The same, after several operations that were done at once.
+    EverythingAtOnce,
     /// Every queue and every channel.
     Everything,
 }
@@ -244,7 +319,7 @@ impl Ask {
     /// How many rounds it takes at least.
     fn least_rounds(self) -> u32 {
         match self {
-            Self::Changed | Self::EveryQueue => 1,
+            Self::Changed | Self::EveryQueue | Self::EverythingAtOnce => 1,
             // The first lets everything come to its end that the others see.
             Self::Everything => 3,
         }
@@ -267,6 +342,6 @@ fn channels_behind(seen: &Seen, expected: &Seen) -> Vec<usize> {
 fn is_begun(seen: &Seen, expected: &Seen) -> bool {
     seen.events.iter().all(|(source, events)| {
         let all = expected.events.get(source);
-        all.is_some_and(|all| all.starts_with(events))
+        all.is_some_and(|all| alarms::is_begun(events, all))
     })
 }

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 
 use mooq_core::{
     ChannelEvent, CloseReason, ConnectionEvent, ConsumerTag, Error, ErrorKind, ErrorScope, Fetched,
-    FieldTable, FieldValue, Message, QueueDeclared,
+    Message, QueueDeclared,
 };
+
+use super::names::Names;
+use super::operation::REPLY_ADDRESS;
 
 /// All that one operation brought about.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,24 +102,35 @@ pub(super) enum QueueState {
     Unknown,
 }
 
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
+impl Failure {
+    pub(super) fn of(error: &Error, names: &Names) -> Self {
+        let hidden = |reason: &CloseReason| {
+            let mut text = names.hidden(&reason.text);
+            // RabbitMQ stops what runs for a virtual host while it deletes it, and may be seen to.
+            if let Some(vhost) = text.strip_suffix("' is down") {
+                text = format!("{vhost}' is deleted");
+            }
+            CloseReason {
+                text,
+                ..reason.clone()
+            }
+        };
         Self {
             kind: error.kind(),
             scope: error.scope(),
-            reason: error.reason().cloned(),
+            reason: error.reason().map(hidden),
         }
     }
 }
 
 impl Reply {
-    pub(super) fn fetched(fetched: Option<&Fetched>) -> Self {
+    pub(super) fn fetched(fetched: Option<&Fetched>, names: &Names) -> Self {
         match fetched {
             None => Self::Empty,
             Some(fetched) => Self::Fetched {
                 redelivered: fetched.redelivered,
                 message_count: fetched.message_count,
-                message: timeless(&fetched.message),
+                message: names.comparable(&fetched.message),
             },
         }
     }
@@ -124,14 +138,18 @@ impl Reply {
 
 impl Event {
     /// A channel's event: from where, what, and for a delivery its tag.
-    pub(super) fn on_channel(channel: usize, event: ChannelEvent) -> (Source, Self, Option<u64>) {
+    pub(super) fn on_channel(
+        channel: usize,
+        event: ChannelEvent,
+        names: &Names,
+    ) -> (Source, Self, Option<u64>) {
         let said = |event| (Source::Channel(channel), event, None);
         match event {
             ChannelEvent::Deliver(deliver) => (
                 Source::Consumer(channel, deliver.consumer_tag),
                 Self::Deliver {
                     redelivered: deliver.redelivered,
-                    message: timeless(&deliver.message),
+                    message: names.comparable(&deliver.message),
                 },
                 Some(deliver.delivery_tag),
             ),
@@ -141,48 +159,26 @@ impl Event {
             ChannelEvent::Return(returned) => said(Self::Return {
                 code: returned.reply_code,
                 text: returned.reply_text,
-                message: timeless(&returned.message),
+                message: names.comparable(&returned.message),
             }),
-            // Whether a confirm means those before as well is open; here each is waited for
-            // before the next publish, so that it never matters.
             ChannelEvent::Confirm { sequence, .. } => said(Self::Confirm(sequence)),
             ChannelEvent::Nack { sequence, .. } => said(Self::Nack(sequence)),
-            ChannelEvent::Closed(error) => said(Self::Closed(error.into())),
+            ChannelEvent::Closed(error) => said(Self::Closed(Failure::of(&error, names))),
         }
     }
 
-    pub(super) fn on_connection(event: ConnectionEvent) -> Self {
+    /// Whether it is the delivery of a request that asks for a direct reply.
+    pub(super) fn is_request(&self) -> bool {
+        let Self::Deliver { message, .. } = self else {
+            return false;
+        };
+        message.properties.reply_to.as_deref() == Some(REPLY_ADDRESS)
+    }
+
+    pub(super) fn on_connection(event: ConnectionEvent, names: &Names) -> Self {
         match event {
             ConnectionEvent::Blocked(_) | ConnectionEvent::Unblocked => Self::Blocked,
-            ConnectionEvent::Closed(error) => Self::Closed(error.into()),
+            ConnectionEvent::Closed(error) => Self::Closed(Failure::of(&error, names)),
         }
     }
-}
-
-/// The message without the times in `x-death`, which are the brokers' clocks'.
-fn timeless(message: &Message) -> Message {
-    let mut message = message.clone();
-    if message.properties.headers.get("x-death").is_some() {
-        let mut properties = (*message.properties).clone();
-        properties.headers = without_times(properties.headers);
-        message.properties = properties.into();
-    }
-    message
-}
-
-fn without_times(mut headers: FieldTable) -> FieldTable {
-    let Some(FieldValue::Array(mut deaths)) = headers.remove("x-death") else {
-        return headers;
-    };
-    for death in &mut deaths {
-        if let FieldValue::Table(death) = death
-            && let Some(FieldValue::Timestamp(_)) = death.get("time")
-        {
-            let key = "time".try_into().expect("a short key");
-            death.insert(key, FieldValue::Timestamp(0));
-        }
-    }
-    let key = "x-death".try_into().expect("a short key");
-    headers.insert(key, FieldValue::Array(deaths));
-    headers
 }

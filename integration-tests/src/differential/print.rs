@@ -9,11 +9,12 @@ use mooq_core::{
 };
 
 use super::lockstep::{Divergence, Step};
+use super::names::is_name;
 use super::observation::{Event, Failure, Observation, QueueState, Reply, Source};
-use super::operation::{Action, EXCHANGES, Pick, QUEUES};
+use super::operation::{Action, EXCHANGES, Pick, QUEUES, REPLY_ADDRESS, SERVER_NAMED, USER};
 
 /// The variables that stand for the channels.
-const CHANNELS: [&str; 4] = ["a", "b", "c", "d"];
+const CHANNELS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
 /// The shortest sequence that fails, and what the brokers did last.
 #[must_use]
@@ -28,7 +29,9 @@ pub(super) fn divergence(seed: u64, divergence: &Divergence) -> String {
         "\nasync fn differential_{seed}(fixture: Fixture) {{\n"
     );
     text += "    let mut a = fixture.raw().await;\n    let mut b = a.sibling().await;\n";
-    text += "    let mut c = fixture.raw().await;\n    let mut d = c.sibling().await;\n";
+    let of_user = "user(&fixture, EVERYTHING)"; // As in scenarios::permissions.
+    let _ = writeln!(text, "    let (user, mut c) = {of_user}.await;");
+    text += "    let mut d = c.sibling().await;\n";
     for name in QUEUES.iter().chain(&EXCHANGES) {
         let _ = writeln!(text, "    let {name} = fixture.name(\"{name}\");");
     }
@@ -70,6 +73,13 @@ fn statements(step: &Step) -> Vec<String> {
     let mut lines = Vec::new();
     let mut reopened = false;
     match &step.rabbit.answer {
+        Ok(Reply::Done) if step.operation.action.is_by_administrator() => {
+            lines.push(format!("{call}.await;"));
+            if step.operation.action == Action::AddVhost {
+                let options = "fixture.options().vhost(fixture.name(\"vhost\"))";
+                lines.push(format!("let mut e = fixture.raw_with(&{options}).await;"));
+            }
+        }
         Ok(Reply::Done) if step.operation.has_no_answer() => lines.push(format!("{call};")),
         Ok(Reply::Done | Reply::Consuming(_)) => lines.push(format!("{call}.await.unwrap();")),
         Ok(Reply::Count(count)) => {
@@ -77,6 +87,12 @@ fn statements(step: &Step) -> Vec<String> {
         }
         Ok(Reply::Declared(declared)) => {
             lines.push(format!("let declared = {call}.await.unwrap();"));
+            if SERVER_NAMED.contains(&declared.name.as_str()) {
+                lines.push(format!(
+                    "let {} = declared.name.to_string();",
+                    declared.name
+                ));
+            }
             lines.push(format!(
                 "assert_eq!((declared.message_count, declared.consumer_count), ({}, {}));",
                 declared.message_count, declared.consumer_count
@@ -135,13 +151,20 @@ fn expected(source: &Source, event: &Event) -> Vec<String> {
         Event::Deliver {
             redelivered,
             message,
-        } => vec![
-            format!("let delivery = {channel}.delivery().await;"),
-            format!(
-                "assert_eq!((text(&delivery), delivery.redelivered), ({:?}, {redelivered}));",
-                utf8(message)
-            ),
-        ],
+        } => {
+            let mut lines = vec![
+                format!("let delivery = {channel}.delivery().await;"),
+                format!(
+                    "assert_eq!((text(&delivery), delivery.redelivered), ({:?}, {redelivered}));",
+                    utf8(message)
+                ),
+            ];
+            if event.is_request() {
+                let property = "delivery.message.properties.reply_to";
+                lines.push(format!("let reply_address = {property}.clone().unwrap();"));
+            }
+            lines
+        }
         Event::Cancelled => vec![format!("{channel}.cancelled().await;")],
         Event::Return { message, .. } => vec![format!(
             "assert_eq!(body(&{channel}.returned().await.message), {:?});",
@@ -239,6 +262,47 @@ fn call(channel: &str, action: &Action) -> String {
         Action::TxRollback => format!("{on}.tx_rollback()"),
         Action::CloseChannel => format!("{on}.close()"),
         Action::CloseConnection => format!("{channel}.connection.close()"),
+        Action::SetPolicy(_)
+        | Action::ClearPolicy(_)
+        | Action::SetPermissions(_)
+        | Action::ClearPermissions
+        | Action::AddVhost
+        | Action::DeleteVhost
+        | Action::RaiseAlarm(_)
+        | Action::ClearAlarm(_) => administration(action),
+    }
+}
+
+/// What an administrator does, without its await.
+fn administration(action: &Action) -> String {
+    match action {
+        Action::SetPolicy(policy) => format!(
+            "fixture.control().set_policy(&fixture.name({:?}), &format!(\"^{{{}}}$\"), \
+             ApplyTo::Queues, {}, &{})",
+            policy.name,
+            policy.queue.as_str(),
+            policy.priority,
+            table(&policy.definition)
+        ),
+        Action::ClearPolicy(policy) => {
+            format!("fixture.control().clear_policy(&fixture.name({policy:?}))")
+        }
+        Action::SetPermissions(permissions) => {
+            let patterns = permissions.patterns(|name| format!("{{{name}}}"));
+            let patterns = patterns.map(|pattern| format!("&format!({pattern:?})"));
+            let patterns = patterns.join(", ");
+            format!("fixture.control().set_permissions(&user, [{patterns}])")
+        }
+        Action::ClearPermissions => "fixture.control().clear_permissions(&user)".to_owned(),
+        Action::AddVhost => "fixture.control().add_vhost(&fixture.name(\"vhost\"))".to_owned(),
+        Action::DeleteVhost => {
+            "fixture.control().delete_vhost(&fixture.name(\"vhost\"))".to_owned()
+        }
+        Action::RaiseAlarm(alarm) => {
+            format!("let alarm_of_{alarm:?} = fixture.control().raise_alarm(Alarm::{alarm:?})")
+        }
+        Action::ClearAlarm(alarm) => format!("alarm_of_{alarm:?}.clear()"),
+        _ => String::new(),
     }
 }
 
@@ -248,8 +312,12 @@ fn settle(settlement: Settlement) -> String {
 
 /// A queue's or an exchange's name, or any other text, as a `&str`.
 fn text(text: &str) -> String {
-    if QUEUES.contains(&text) || EXCHANGES.contains(&text) {
+    if is_name(text) {
         format!("&{text}")
+    } else if text == USER {
+        "&user".to_owned()
+    } else if text == REPLY_ADDRESS {
+        "&reply_address".to_owned()
     } else {
         format!("{text:?}")
     }

@@ -10,12 +10,13 @@ use mooq_core::{
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 
-use super::operation::{Action, CHANNELS, EXCHANGES, Operation, Pick, QUEUES};
-
-/// Far longer than a sequence takes, in milliseconds: it never passes.
-const LONG: i32 = 3_600_000;
+use super::arguments::{integer, queue_arguments, set_policy, table};
+use super::operation::{
+    Action, BEYOND_CHANNEL, CHANNELS, EXCHANGES, Operation, POLICIES, Permissions, Permitted, Pick,
+    QUEUES, REPLY_ADDRESS, REPLY_TO, SERVER_NAMED, USER,
+};
 
 /// Whole sequences: some queues and exchanges first, then anything.
 pub(super) fn sequence() -> impl Strategy<Value = Vec<Operation>> {
@@ -33,13 +34,28 @@ pub(super) fn sequence() -> impl Strategy<Value = Vec<Operation>> {
     let limits = vec(operation(qos()), 0..2);
     let consumers = vec(operation(consume().prop_map(Action::Consume)), 0..4);
     let rest = vec(operation(action()), 12..44);
-    (begin, binds, modes, limits, consumers, rest).prop_map(|parts| {
-        let (begin, binds, modes, limits, consumers, rest) = parts;
+    let vhost = option::weighted(0.1, operation(Just(Action::AddVhost)));
+    (vhost, begin, binds, modes, limits, consumers, rest).prop_map(|parts| {
+        let (vhost, begin, binds, modes, limits, consumers, rest) = parts;
         let begin = begin.into_iter().flatten().collect();
         let mut sequence = [begin, binds, modes, limits, consumers, rest].concat();
+        match vhost {
+            Some(add) => sequence.insert(0, add),
+            None => stay(&mut sequence),
+        }
         sequence.iter_mut().enumerate().for_each(tell_apart);
         sequence
     })
+}
+
+/// Keeps a sequence in the first virtual host: it takes RabbitMQ long to make another.
+fn stay(sequence: &mut Vec<Operation>) {
+    sequence.retain(|operation| operation.action != Action::AddVhost);
+    for (number, operation) in sequence.iter_mut().enumerate() {
+        if operation.channel == BEYOND_CHANNEL {
+            operation.channel = number % BEYOND_CHANNEL;
+        }
+    }
 }
 
 /// Gives each message a body of its own, as long as it was.
@@ -51,18 +67,19 @@ fn tell_apart((number, operation): (usize, &mut Operation)) {
 }
 
 fn operation(action: impl Strategy<Value = Action>) -> impl Strategy<Value = Operation> {
-    (0..CHANNELS, action, prop::bool::weighted(0.03)).prop_map(|(channel, action, daring)| {
-        Operation {
-            channel,
-            action,
-            daring,
-        }
+    let despite = (prop::bool::weighted(0.03), prop::bool::weighted(0.2));
+    (0..CHANNELS, action, despite).prop_map(|(channel, action, (daring, defiant))| Operation {
+        channel,
+        action,
+        daring,
+        defiant,
     })
 }
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
         3 => declare_queue(select(&QUEUES[..])),
+        3 => declare_server_named(),
         2 => declare_exchange(exchange()),
         5 => bind(),
         2 => binding().prop_map(Action::Unbind),
@@ -90,13 +107,22 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::TxSelect),
         2 => Just(Action::TxCommit),
         1 => Just(Action::TxRollback),
+        2 => set_policy().prop_map(Action::SetPolicy),
+        1 => select(&POLICIES[..]).prop_map(Action::ClearPolicy),
+        1 => permissions().prop_map(Action::SetPermissions),
+        1 => prop::bool::weighted(0.3).prop_map(|clear| if clear {
+            Action::ClearPermissions
+        } else {
+            Action::SetPermissions(Permissions([Permitted::All, Permitted::All, Permitted::All]))
+        }),
+        1 => prop_oneof![Just(Action::AddVhost), Just(Action::DeleteVhost)],
         2 => Just(Action::CloseChannel),
         1 => Just(Action::CloseConnection),
     ]
 }
 
 /// Text that is short enough for a name.
-fn name<N: TryFrom<&'static str>>(text: &'static str) -> N
+pub(super) fn name<N: TryFrom<&'static str>>(text: &'static str) -> N
 where
     N::Error: std::fmt::Debug,
 {
@@ -105,7 +131,7 @@ where
 
 /// A queue, now and then the channel's last declared one.
 fn queue() -> impl Strategy<Value = &'static str> {
-    prop_oneof![12 => select(&QUEUES[..]), 1 => Just("")]
+    prop_oneof![12 => select(&QUEUES[..]), 2 => select(&SERVER_NAMED[..]), 1 => Just("")]
 }
 
 /// An exchange, now and then the default exchange.
@@ -146,88 +172,40 @@ fn declare_queue(queue: impl Strategy<Value = &'static str>) -> impl Strategy<Va
     )
 }
 
-fn queue_arguments() -> impl Strategy<Value = FieldTable> {
-    let limits = (
-        option::weighted(0.3, integer(0..4)),
-        option::weighted(0.1, integer(0..24)),
-        option::weighted(
-            0.3,
-            select(&["drop-head", "reject-publish", "reject-publish-dlx"][..]),
-        ),
+/// A queue that the broker names, as most are declared: for the connection alone, or until its
+/// consumers have gone.
+fn declare_server_named() -> impl Strategy<Value = Action> {
+    let options = (
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.7),
+        prop::bool::weighted(0.4),
     );
-    let times = (
-        option::weighted(0.2, prop_oneof![integer(0..1), integer(LONG..LONG + 2)]),
-        option::weighted(0.1, integer(LONG..LONG + 2)),
-    );
-    let dead_letters = option::weighted(
-        0.4,
-        (
-            prop_oneof![2 => Just(""), 1 => select(&EXCHANGES[..])],
-            option::weighted(0.8, select(&["q0", "q1", "q2", "q3", "a", "a.b"][..])),
-        ),
-    );
-    let others = (
-        option::weighted(0.15, integer(1..4)),
-        option::weighted(0.15, any::<bool>()),
-        option::weighted(0.03, wrong_argument()),
-    );
-    let all = (limits, times, dead_letters, others);
-    prop_oneof![
-        2 => Just(FieldTable::new()),
-        3 => all.prop_map(|(limits, times, dead_letters, others)| {
-            let text = |text: &str| FieldValue::from(text);
-            let (exchange, key) = dead_letters.unzip();
-            let (wrong, value) = others.2.unzip();
-            let entries = [
-                ("x-max-length", limits.0),
-                ("x-max-length-bytes", limits.1),
-                ("x-overflow", limits.2.map(text)),
-                ("x-message-ttl", times.0),
-                ("x-expires", times.1),
-                ("x-dead-letter-exchange", exchange.map(text)),
-                ("x-dead-letter-routing-key", key.flatten().map(text)),
-                ("x-max-priority", others.0),
-                ("x-single-active-consumer", others.1.map(FieldValue::from)),
-                (wrong.unwrap_or(""), value),
-            ];
-            table(entries.into_iter().filter_map(|(key, value)| Some((key, value?))))
-        }),
-    ]
+    let arguments = prop_oneof![3 => Just(FieldTable::new()), 1 => queue_arguments()];
+    (select(&SERVER_NAMED[..]), options, arguments).prop_map(
+        |(queue, (durable, exclusive, auto_delete), arguments)| {
+            Action::DeclareQueue(QueueDeclare {
+                durable,
+                exclusive,
+                auto_delete,
+                arguments,
+                ..QueueDeclare::new(name(queue))
+            })
+        },
+    )
 }
 
-/// An integer, in one of its widths on the wire.
-fn integer(range: std::ops::Range<i32>) -> impl Strategy<Value = FieldValue> {
-    (range, any::<bool>()).prop_map(|(value, wide)| {
-        if wide {
-            FieldValue::I64(value.into())
-        } else {
-            FieldValue::I32(value)
-        }
-    })
-}
-
-fn wrong_argument() -> impl Strategy<Value = (&'static str, FieldValue)> {
-    select(vec![
-        ("x-max-length", FieldValue::I32(-1)),
-        ("x-max-length", "many".into()),
-        ("x-max-length-bytes", FieldValue::Bool(true)),
-        ("x-message-ttl", FieldValue::I32(-1)),
-        ("x-message-ttl", "soon".into()),
-        ("x-expires", FieldValue::I32(0)),
-        ("x-overflow", "drop-tail".into()),
-        ("x-max-priority", FieldValue::I32(256)),
-        ("x-single-active-consumer", "yes".into()),
-        ("x-dead-letter-exchange", FieldValue::I32(1)),
-        ("x-queue-mode", "default".into()),
-        ("x-queue-type", "classic".into()),
-        ("x-delivery-limit", FieldValue::I32(3)),
-        ("x-unheard-of", FieldValue::Void),
-    ])
-}
-
-fn table(entries: impl IntoIterator<Item = (&'static str, FieldValue)>) -> FieldTable {
-    let entries = entries.into_iter();
-    entries.map(|(key, value)| (name(key), value)).collect()
+/// Permissions that lack something or nothing.
+fn permissions() -> impl Strategy<Value = Permissions> {
+    let mut names: Vec<&str> = vec![SERVER_NAMED[0], ""];
+    names.extend(QUEUES.iter().chain(&EXCHANGES));
+    let permitted = move || {
+        prop_oneof![
+            3 => Just(Permitted::All),
+            4 => subsequence(names.clone(), 3..=names.len()).prop_map(Permitted::Only),
+            1 => Just(Permitted::Only(Vec::new())),
+        ]
+    };
+    [permitted(), permitted(), permitted()].prop_map(Permissions)
 }
 
 fn declare_exchange(
@@ -301,7 +279,9 @@ fn header() -> impl Strategy<Value = (&'static str, FieldValue)> {
 fn publish() -> impl Strategy<Value = Publish> {
     let address = prop_oneof![
         7 => select(&QUEUES[..]).prop_map(|queue| ("", queue)),
+        1 => select(&SERVER_NAMED[..]).prop_map(|queue| ("", queue)),
         4 => (select(&EXCHANGES[..]), key()),
+        1 => Just(("", REPLY_ADDRESS)),
     ];
     let flags = (prop::bool::weighted(0.3), prop::bool::weighted(0.01));
     (address, flags, properties(), 1_usize..9).prop_map(
@@ -341,12 +321,13 @@ fn properties() -> impl Strategy<Value = Properties> {
     let others = (
         option::weighted(0.2, 0_u8..6),
         option::of(any::<bool>()),
-        option::weighted(0.1, prop_oneof![8 => Just("guest"), 1 => Just("other")]),
+        option::weighted(0.1, prop_oneof![Just("guest"), Just(USER)]),
         option::weighted(0.1, Just("c-1")),
         option::weighted(0.1, any::<u32>()),
+        option::weighted(0.08, prop_oneof![4 => Just(REPLY_TO), 1 => Just("q0")]),
     );
     (headers, expiration, others).prop_map(|((header, copies), expiration, others)| {
-        let (priority, persistent, user, correlation, timestamp) = others;
+        let (priority, persistent, user, correlation, timestamp, reply_to) = others;
         let mut properties = Properties::default();
         properties.headers = table(header.into_iter().chain(copies.into_iter().flatten()));
         properties.expiration = expiration.map(name);
@@ -361,6 +342,7 @@ fn properties() -> impl Strategy<Value = Properties> {
         properties.user_id = user.map(name);
         properties.correlation_id = correlation.map(name);
         properties.timestamp = timestamp.map(u64::from);
+        properties.reply_to = reply_to.map(name);
         properties
     })
 }
@@ -375,20 +357,19 @@ fn consume() -> impl Strategy<Value = Consume> {
         0.2,
         prop_oneof![15 => integer(-1..3), 1 => Just(FieldValue::from("high"))],
     );
-    (
-        queue(),
-        tag(),
-        prop::bool::weighted(0.25),
-        prop::bool::weighted(0.1),
-        priority,
-    )
-        .prop_map(|(queue, tag, no_ack, exclusive, priority)| Consume {
+    let queues = prop_oneof![
+        9 => (queue(), prop::bool::weighted(0.25)),
+        1 => Just((REPLY_TO, true)),
+    ];
+    (queues, tag(), prop::bool::weighted(0.15), priority).prop_map(
+        |((queue, no_ack), tag, exclusive, priority)| Consume {
             tag: name(tag),
             no_ack,
             exclusive,
             arguments: table(priority.map(|priority| ("x-priority", priority))),
             ..Consume::new(name(queue))
-        })
+        },
+    )
 }
 
 fn settle() -> impl Strategy<Value = Action> {

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::env;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -14,14 +14,22 @@ use tokio::runtime::Runtime;
 use super::client::Client;
 use super::lockstep::{self, Divergence, Tally};
 use super::operation::Operation;
-use super::{print, strategy};
+use super::{alarms, print, strategy};
 use crate::backend::Backend;
 use crate::container::Image;
 
 /// How many sequences run where `MOOQ_DIFFERENTIAL_CASES` does not say.
 const CASES: u64 = 200;
-/// How many run at a time: they wait for RabbitMQ most of the time.
-const WORKERS: usize = 8;
+/// Of how many sequences one has alarms where `MOOQ_DIFFERENTIAL_ALARMS` does not say: it runs
+/// alone.
+const ALARMS: u64 = 25;
+/// How many run at a time where `MOOQ_DIFFERENTIAL_AT_ONCE` does not say: they wait for RabbitMQ
+/// most of the time.
+const AT_ONCE: u64 = 8;
+/// Spares RabbitMQ what no sequence sees and what takes much of its time: a log of each connection
+/// and each channel that ends with an error, and the management plugin's figures.
+const SPARING: &str = "log.connection.level = none\nlog.channel.level = none\n\
+    log.queue.level = none\nmanagement_agent.disable_metrics_collector = true\n";
 /// How often a sequence runs before it counts as one on which the brokers differ. What RabbitMQ
 /// does in one of several ways, side by side as its processes are, it does otherwise then.
 const ATTEMPTS: usize = 3;
@@ -35,10 +43,19 @@ pub struct Settings {
     pub cases: u64,
     /// The seed of the first. The others have those that follow.
     pub seed: u64,
+    /// After how many failures to stop.
+    pub failures: u64,
+    /// How many run at a time. No sequence depends on it.
+    pub at_once: u64,
+    /// Of how many one has alarms: those whose seeds it divides, and none if it is zero. The others
+    /// do not depend on it.
+    pub alarms: u64,
 }
 
 impl Settings {
-    /// Those that `MOOQ_DIFFERENTIAL_CASES` and `MOOQ_DIFFERENTIAL_SEED` ask for.
+    /// Those that `MOOQ_DIFFERENTIAL_CASES`, `MOOQ_DIFFERENTIAL_SEED`,
+    /// `MOOQ_DIFFERENTIAL_FAILURES`, `MOOQ_DIFFERENTIAL_AT_ONCE` and `MOOQ_DIFFERENTIAL_ALARMS` ask
+    /// for.
     #[must_use]
     pub fn from_env() -> Self {
         let number = |name: &str, default| match env::var(name) {
@@ -50,6 +67,9 @@ impl Settings {
         Self {
             cases: number("MOOQ_DIFFERENTIAL_CASES", CASES),
             seed: number("MOOQ_DIFFERENTIAL_SEED", 1),
+            failures: number("MOOQ_DIFFERENTIAL_FAILURES", 1),
+            at_once: number("MOOQ_DIFFERENTIAL_AT_ONCE", AT_ONCE),
+            alarms: number("MOOQ_DIFFERENTIAL_ALARMS", ALARMS),
         }
     }
 }
@@ -67,15 +87,16 @@ struct Suite {
     /// How many sequences the brokers agreed on only when they were run again.
     again: AtomicU64,
     tally: Mutex<Tally>,
-    failed: AtomicBool,
+    failed: AtomicU64,
 }
 
-/// Runs random sequences on both brokers.
+/// Runs random sequences on the RabbitMQ of an image and on the in-memory broker.
 ///
 /// # Panics
 /// If they differ, with the shortest sequence found that shows it.
-pub fn run(settings: Settings) {
-    let (memory, rabbit) = brokers();
+pub fn run(image: &Image, settings: Settings) {
+    assert!(settings.at_once > 0, "at least one sequence runs at a time");
+    let (memory, rabbit) = brokers(image);
     let suite = Suite {
         settings,
         memory,
@@ -84,51 +105,59 @@ pub fn run(settings: Settings) {
         runs: AtomicU64::new(0),
         again: AtomicU64::new(0),
         tally: Mutex::default(),
-        failed: AtomicBool::new(false),
+        failed: AtomicU64::new(0),
     };
     let began = Instant::now();
-    let failures: Vec<String> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(|| suite.work())).collect();
-        let failures = workers.into_iter().map(|worker| worker.join());
-        failures
-            .filter_map(|failure| failure.unwrap_or_else(|_| Some("a worker panicked".into())))
-            .collect()
+    thread::scope(|scope| {
+        let workers = (0..settings.at_once).map(|_| scope.spawn(|| suite.work()));
+        let workers: Vec<_> = workers.collect();
+        for worker in workers {
+            // What it panicked with has been printed.
+            let panicked = worker.join().is_err();
+            suite.failed.fetch_add(panicked.into(), Ordering::Relaxed);
+        }
     });
     let Suite {
         rabbit,
+        next,
         again,
         tally,
+        failed,
         ..
     } = suite;
     rabbit.stop();
-    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    let failed = failed.into_inner();
     println!(
-        "{} sequences from seed {} in {:.1} s, {} of them run again: {:?}",
-        settings.cases,
+        "{} sequences from seed {} in {:.1} s, {failed} with differences, {} run again: {:?}",
+        next.into_inner().min(settings.cases),
         settings.seed,
         began.elapsed().as_secs_f64(),
         again.into_inner(),
         tally.into_inner().unwrap_or_else(PoisonError::into_inner),
     );
+    assert_eq!(
+        failed, 0,
+        "the brokers differ, or a worker panicked: see above"
+    );
 }
 
-/// RabbitMQ from the usual image, and the in-memory broker as that version: with the profile that
-/// comes nearest and is not newer.
-fn brokers() -> (Backend, Backend) {
-    let image = Image::current();
+/// RabbitMQ from the image, and the in-memory broker as that version: with the profile that comes
+/// nearest and is not newer.
+fn brokers(image: &Image) -> (Backend, Backend) {
     let version = image.version();
     let profiles = Backend::memory().into_iter();
     let memory = profiles
         .filter(|memory| memory.version() <= version)
         .max_by_key(Backend::version)
         .unwrap_or_else(|| panic!("no profile is as old as RabbitMQ {version}"));
-    let rabbit = Backend::rabbitmq([(version, image)]).pop();
+    let rabbit = Backend::rabbitmq_with([(version, image.clone())], SPARING).pop();
     (memory, rabbit.expect("one image gives one backend"))
 }
 
 impl Suite {
-    /// Runs one sequence after another, until all have been run or one has failed.
-    fn work(&self) -> Option<String> {
+    /// Runs one sequence after another, until all have been run or enough have failed. Prints the
+    /// failures as they come.
+    fn work(&self) {
         let worker = Worker {
             suite: self,
             runtime: tokio::runtime::Builder::new_current_thread()
@@ -137,7 +166,7 @@ impl Suite {
                 .expect("a tokio runtime starts"),
             rabbit: RefCell::new(None),
         };
-        while !self.failed.load(Ordering::Relaxed) {
+        while self.failed.load(Ordering::Relaxed) < self.settings.failures {
             let case = self.next.fetch_add(1, Ordering::Relaxed);
             if case >= self.settings.cases {
                 break;
@@ -147,11 +176,10 @@ impl Suite {
             }
             let seed = self.settings.seed.wrapping_add(case);
             if let Some(failure) = worker.case(seed) {
-                self.failed.store(true, Ordering::Relaxed);
-                return Some(failure);
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                println!("{failure}");
             }
         }
-        None
     }
 }
 
@@ -174,9 +202,13 @@ impl Worker<'_> {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
         let mut runner = TestRunner::new_with_rng(config, rng);
-        let tree = strategy::sequence()
-            .new_tree(&mut runner)
-            .expect("a sequence is made");
+        let alarms = self.suite.settings.alarms;
+        let sequences = if alarms > 0 && seed.is_multiple_of(alarms) {
+            alarms::laid_over(strategy::sequence()).boxed()
+        } else {
+            strategy::sequence().boxed()
+        };
+        let tree = sequences.new_tree(&mut runner).expect("a sequence is made");
         // Shrinking ends with the shortest that failed, which is the last one that did.
         let last = RefCell::new(None);
         let outcome = runner.run_one(tree, |sequence| {
@@ -223,19 +255,23 @@ impl Worker<'_> {
 
     fn run_once(&self, sequence: &[Operation]) -> Result<(), Box<Divergence>> {
         let suite = self.suite;
+        // Over before the turn, whatever happens: what is left of an alarm is cleared when the
+        // client that raised it is dropped.
+        let _turn = suite.rabbit.turn(lockstep::raises_alarm(sequence));
         let prefix = format!("d{}", suite.runs.fetch_add(1, Ordering::Relaxed));
         let in_memory = suite.memory.broker(&prefix);
         let in_rabbit = suite.rabbit.broker(&prefix);
         let ready = self.rabbit.take();
         let (tally, rabbit) = self.runtime.block_on(async {
-            let mut memory = Client::open(in_memory, prefix.clone()).await;
             let mut rabbit = match ready {
                 Some(mut rabbit) => {
-                    rabbit.begin_again(prefix).await;
+                    rabbit.begin_again(prefix.clone()).await;
                     rabbit
                 }
-                None => Client::open(in_rabbit, prefix).await,
+                None => Client::open(in_rabbit, prefix.clone(), format!("user-{prefix}")).await,
             };
+            let user = rabbit.user().to_owned();
+            let mut memory = Client::open(in_memory, prefix, user).await;
             let tally = lockstep::run(&mut memory, &mut rabbit, sequence).await?;
             Ok::<_, Box<Divergence>>((tally, rabbit))
         })?;

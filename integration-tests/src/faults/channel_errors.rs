@@ -7,9 +7,10 @@ use mooq::{Channel, Connection, Error, ErrorKind, Event};
 use super::cases::{ends_well, flowing};
 use super::site::Site;
 use super::workload::Workload;
+use crate::expect::LIMIT;
 
 /// How long a channel may take to be open again. Reached only if it never is.
-const REOPENED: Duration = Duration::from_secs(20);
+const REOPENED: Duration = LIMIT;
 
 /// Why a broker closes a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,9 @@ pub struct Provocation {
 impl Provocation {
     /// Prepares to provoke errors on the channels of `workload`.
     pub async fn prepare(workload: &Workload, site: &Site) -> Self {
-        let other = mooq::connect(site.options()).await.expect("it connects");
+        let other = mooq::connect(site.options().timeout(LIMIT))
+            .await
+            .expect("it connects");
         let channel = other.create_channel().await.expect("a channel opens");
         let locked = format!("{}/locked", workload.queue());
         let declaring = channel.declare_queue(&locked).transient().exclusive();

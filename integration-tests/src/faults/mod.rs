@@ -3,8 +3,8 @@
 //! A [`Workload`] publishes and consumes with numbered messages, on the in-memory broker or on
 //! RabbitMQ in a container, while a fault strikes the broker or the network. Whatever it is,
 //! nothing that was confirmed may be lost, no message may come twice without an explanation, every
-//! call must end by its deadline, and the first publish must be confirmed within a second of the
-//! broker answering again.
+//! call must end by its deadline, and once the broker answers again the next attempt to connect must
+//! succeed: in memory the first publish is confirmed within a second of that.
 //!
 //! | File | What it is |
 //! |---|---|

@@ -5,17 +5,14 @@ use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mooq_broker_ctl::RabbitMQBroker;
+use mooq_broker_ctl::{BrokerStatus, HandshakeError, RabbitMQBroker};
 use tokio::time::Instant;
 
-use crate::container::{self, Image, RUN_LABEL};
+use crate::container::{self, Image, PATIENT_HANDSHAKE, RUN_LABEL, STARTING};
 
-/// How long a node may take to answer. Reached only by one that never does.
-const STARTING: Duration = Duration::from_secs(90);
-
-/// How long one handshake may take: one that got into a node which then froze must not keep the
-/// next from being tried.
-const HANDSHAKE: Duration = Duration::from_millis(500);
+/// How long one handshake may take, at first and later: one that got into a node which then froze
+/// must not keep the next from being tried, and a machine may be too busy for the first.
+const HANDSHAKE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(8)];
 
 /// Between two handshakes. A port does not tell when somebody begins to listen.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -41,6 +38,9 @@ impl Node {
         let label = format!("{RUN_LABEL}={}", container::run());
         let mut arguments = vec!["run", "--detach", "--name", &node.name, "--label", &label];
         arguments.extend(["--publish", "127.0.0.1::5672"]);
+        let (variable, patience) = PATIENT_HANDSHAKE;
+        let patience = format!("{variable}={patience}");
+        arguments.extend(["--env", &patience]);
         arguments.extend(options);
         arguments.push(image.name());
         docker_now(&arguments);
@@ -55,9 +55,14 @@ impl Node {
         first.parse().expect("docker tells address and port")
     }
 
-    /// Does something to the container: kill, stop, start, pause, unpause.
+    /// Does something to the container: kill, stop, start, unpause.
     pub async fn docker(&self, verb: &str) {
         docker(&[verb, &self.name]).await;
+    }
+
+    /// Freezes the container.
+    pub async fn pause(&self) {
+        crate::control::pause(&self.name).await;
     }
 
     /// Runs rabbitmqctl in it, which must succeed, and gives what that prints.
@@ -82,12 +87,18 @@ impl Drop for Node {
 /// # Panics
 /// If it never does.
 pub async fn answers(port: u16) -> Instant {
-    let broker = RabbitMQBroker::new("127.0.0.1", port).deadline(HANDSHAKE);
+    let broker = RabbitMQBroker::new("127.0.0.1", port);
     let asking = async {
-        while !broker.status().await.is_running() {
-            tokio::time::sleep(PAUSE).await;
+        let [mut limit, longest] = HANDSHAKE;
+        loop {
+            match broker.clone().timeout(limit).status().await {
+                BrokerStatus::Running => return Instant::now(),
+                BrokerStatus::NotRunning(HandshakeError::TimedOut { .. }) => {
+                    limit = longest.min(2 * limit);
+                }
+                BrokerStatus::NotRunning(_) => tokio::time::sleep(PAUSE).await,
+            }
         }
-        Instant::now()
     };
     tokio::time::timeout(STARTING, asking)
         .await

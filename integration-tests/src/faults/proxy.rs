@@ -10,7 +10,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 /// How much is carried at once.
 const CHUNK: usize = 16 * 1024;
@@ -206,8 +206,11 @@ async fn one_way(
         if length == 0 {
             return to.shutdown().await;
         }
-        if let Network::Slow(delay) = shared.now() {
-            sleep(delay).await;
+        let now = shared.now();
+        if let Network::Slow(delay) = now {
+            // At most until the network is another one.
+            let _ = timeout(delay, shared.until(|later| later != now)).await;
+            shared.until(|now| direction.is_open(now)).await;
         }
         to.write_all(&chunk[..length]).await?;
     }

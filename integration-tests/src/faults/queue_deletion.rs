@@ -2,7 +2,7 @@
 
 use mooq::{Channel, Connection, Delivery, ErrorKind, Event};
 
-use super::cases::{DEADLINE, ends_well, flowing};
+use super::cases::{PATIENCE, ends_well, flowing};
 use super::site::Site;
 use super::workload::Workload;
 use crate::within;
@@ -12,7 +12,7 @@ use crate::within;
 pub(super) async fn queue_deleted_under_its_consumers(site: &Site, name: &str) {
     let workload = flowing(site, name).await;
     let queue = format!("{name}/deleted");
-    let options = site.options().deadline(DEADLINE);
+    let options = site.options().timeout(PATIENCE);
     let conn = mooq::connect(options).await.expect("it connects");
     let chan = conn.create_channel().await.expect("a channel opens");
     chan.declare_queue(&queue).await.expect("it is declared");
@@ -55,7 +55,10 @@ pub(super) async fn queue_deleted_under_its_consumers(site: &Site, name: &str) {
 
         chan.declare_queue(&queue).await.expect("it is declared");
         reaches(&workload, &chan, &queue, 11).await.unwrap();
-        let got = workload.call("Get", chan.get::<u64>(&queue)).await.unwrap();
+        let got = workload
+            .call("Get", chan.get_one::<u64>(&queue))
+            .await
+            .unwrap();
         assert_eq!(got.ack().await.unwrap(), 11);
     }
     workload
@@ -73,7 +76,7 @@ async fn reaches(
     number: u64,
 ) -> mooq::Result<()> {
     let publish = chan.publish("", &number).routing_key(queue).mandatory();
-    workload.call("Publish", publish.deadline(DEADLINE)).await
+    workload.call("Publish", publish.timeout(PATIENCE)).await
 }
 
 /// A consumer by callback, and its end.

@@ -219,7 +219,7 @@ impl RabbitSite {
         match fault {
             Fault::Killed => self.node.docker("kill").await,
             Fault::Stopped => self.node.docker("stop").await,
-            Fault::Paused => self.node.docker("pause").await,
+            Fault::Paused => self.node.pause().await,
             Fault::NetworkCut => self.proxy.set(Network::Cut),
             Fault::NetworkFrozen => self.proxy.set(Network::Frozen),
             Fault::NetworkSlow => self.proxy.set(Network::Slow(SLOWNESS)),

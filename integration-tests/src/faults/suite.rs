@@ -12,7 +12,7 @@ use crate::container::Image;
 use crate::harness;
 
 /// How long a case may take, in the full form too. Reached only by one that hangs.
-const LIMIT: Duration = Duration::from_secs(900);
+const LIMIT: Duration = Duration::from_secs(1800);
 
 /// The `main` of the target.
 #[must_use]

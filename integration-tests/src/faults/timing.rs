@@ -13,13 +13,14 @@ pub const MARGIN: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(5);
 
 /// Being late by less counts as being in time: timers are exact to a millisecond.
-const PUNCTUAL: Duration = Duration::from_millis(3);
+const PUNCTUAL: Duration = Duration::from_millis(1);
 
 /// Measures calls. Clones share what was measured.
 ///
-/// A call cannot end while its runtime is held up, by other processes or by other tasks. How long
-/// that was is measured too, by a timer beside the calls, and what of it falls between a call's
-/// deadline and its end is no fault of the call's: so the margin can be as small as it is.
+/// A call can neither start its clock nor end while its runtime is held up, by other processes or
+/// by other tasks. How long that was is measured too, by a timer beside the calls, and what of it
+/// falls between a call's begin and its end is no fault of the call's: so the margin can be as
+/// small as it is.
 #[derive(Debug, Clone)]
 pub struct Timing {
     measured: Arc<Mutex<Measured>>,
@@ -78,10 +79,10 @@ impl Measured {
     }
 
     fn overdue(&self) -> Vec<Call> {
-        let overdue = self.late.iter().filter(|call| {
-            let (due, ended) = call.due_and_ended();
-            call.over() > MARGIN + self.held_up(due, ended)
-        });
+        let overdue = self
+            .late
+            .iter()
+            .filter(|call| call.over() > MARGIN + self.held_up(call.began, call.ended));
         overdue.copied().collect()
     }
 
@@ -218,17 +219,19 @@ mod tests {
     }
 
     #[test]
-    fn what_was_held_up_after_its_deadline_may_end_so_much_later() {
-        let began = Instant::now();
-        let deadline = began + LIMIT;
-        let mut measured = took(LIMIT + 2 * MARGIN, began);
+    fn a_call_may_end_later_by_as_long_as_it_was_held_up() {
+        let began = Instant::now() + LIMIT;
+        let ended = began + LIMIT + 3 * MARGIN;
+        let mut measured = took(ended - began, began);
         assert_eq!(measured.overdue().len(), 1);
-        // Before its deadline, it is no excuse.
-        measured.held_up.push((began, deadline));
+        // What was before it or after it is no excuse.
+        measured.held_up.push((began - LIMIT, began));
+        measured.held_up.push((ended, ended + LIMIT));
         assert_eq!(measured.overdue().len(), 1);
-        measured
-            .held_up
-            .push((deadline - MARGIN, deadline + MARGIN));
+        // Only a half of this is within it.
+        measured.held_up.push((began - MARGIN, began + MARGIN));
+        assert_eq!(measured.overdue().len(), 1);
+        measured.held_up.push((ended - MARGIN, ended + MARGIN));
         assert_eq!(measured.overdue().len(), 0);
     }
 

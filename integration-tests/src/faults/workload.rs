@@ -14,6 +14,8 @@ use super::journal::Journal;
 use super::record::{Counts, Record};
 use super::timing::Timing;
 use super::verdict::Verdict;
+use crate::expect::LIMIT;
+use crate::within;
 
 /// How often each publisher publishes.
 const PACE: Duration = Duration::from_millis(5);
@@ -30,7 +32,7 @@ const MANY: u64 = 100;
 const PREFETCH: u16 = 32;
 
 /// How long all that is confirmed may take to come, in the end. Reached only if it never does.
-const ARRIVING: Duration = Duration::from_secs(30);
+const ARRIVING: Duration = LIMIT;
 
 /// What a workload is like.
 #[derive(Debug, Clone)]
@@ -92,7 +94,7 @@ impl Plan {
     pub fn new(name: &str, options: ConnectOptions, deadline: Duration) -> Self {
         Self {
             name: name.into(),
-            options: options.deadline(deadline),
+            options: options.timeout(deadline),
             deadline,
             quorum: false,
         }
@@ -106,15 +108,31 @@ impl Plan {
 
 impl Workload {
     /// Connects, declares, and begins.
+    ///
+    /// # Panics
+    /// If it cannot.
     pub async fn begin(plan: Plan) -> Self {
+        let beginning = async {
+            loop {
+                match Self::try_begin(plan.clone()).await {
+                    // The machine is busy. What has been declared is found again.
+                    Err(err) if err.kind() == ErrorKind::TimedOut => {}
+                    begun => return begun.expect("the workload begins"),
+                }
+            }
+        };
+        within("a workload's begin", beginning).await
+    }
+
+    async fn try_begin(plan: Plan) -> mooq::Result<Self> {
         let shared = Shared {
             plan: Arc::new(plan),
             record: Arc::default(),
             timing: Timing::begin(),
             journal: Journal::default(),
         };
-        let publishing = shared.connect("publishing").await;
-        let consuming = shared.connect("consuming").await;
+        let publishing = shared.connect("publishing").await?;
+        let consuming = shared.connect("consuming").await?;
         let mut workload = Self {
             publishing,
             consuming,
@@ -124,13 +142,13 @@ impl Workload {
             consumers: JoinSet::new(),
             stop: watch::Sender::new(Stop::Nobody),
         };
-        workload.consume_by_callback().await;
-        workload.consume_by_stream().await;
+        workload.consume_by_callback().await?;
+        workload.consume_by_stream().await?;
         for manner in [Manner::OneByOne, Manner::Pipelined, Manner::Resending] {
-            workload.publish(manner).await;
+            workload.publish(manner).await?;
         }
-        workload.ask().await;
-        workload
+        workload.ask().await?;
+        Ok(workload)
     }
 
     /// What became of the messages.
@@ -227,9 +245,9 @@ impl Workload {
         }
     }
 
-    async fn consume_by_callback(&mut self) {
+    async fn consume_by_callback(&mut self) -> mooq::Result<()> {
         let (shared, conn) = (self.shared.clone(), self.consuming.clone());
-        let chan = shared.channel(&conn).await;
+        let chan = shared.channel(&conn).await?;
         let record = Arc::clone(&shared.record);
         let mut register = chan
             .register_consumer(shared.plan.named("exchange"), "direct")
@@ -243,10 +261,7 @@ impl Workload {
             record.received(delivery.msg, delivery.redelivered);
             async {}
         });
-        shared
-            .of("RegisterConsumer", consumer)
-            .await
-            .expect("the consumer is registered");
+        shared.of("RegisterConsumer", consumer).await?;
         let mut stop = self.stop.subscribe();
         self.consumers.spawn(async move {
             let _chan = chan;
@@ -256,21 +271,17 @@ impl Workload {
             let processing = conn.process_events().with_graceful_shutdown(stopped);
             processing.await.expect("no consumer ends by itself");
         });
+        Ok(())
     }
 
-    async fn consume_by_stream(&mut self) {
+    async fn consume_by_stream(&mut self) -> mooq::Result<()> {
         let (shared, conn) = (self.shared.clone(), self.consuming.clone());
-        let chan = shared.channel(&conn).await;
+        let chan = shared.channel(&conn).await?;
         let (exchange, queue) = (shared.plan.named("exchange"), shared.plan.named("stream"));
-        shared.declare(&chan, &queue).await;
-        chan.bind_queue(&queue, &exchange, "stream")
-            .await
-            .expect("the queue is bound");
+        shared.declare(&chan, &queue).await?;
+        chan.bind_queue(&queue, &exchange, "stream").await?;
         let consume = chan.consume::<u64>(&queue).prefetch(PREFETCH);
-        let mut deliveries = shared
-            .of("ConsumeQueue", consume)
-            .await
-            .expect("the stream opens");
+        let mut deliveries = shared.of("ConsumeQueue", consume).await?;
         let mut stop = self.stop.subscribe();
         self.consumers.spawn(async move {
             loop {
@@ -291,10 +302,11 @@ impl Workload {
             let cancelled = shared.of("Deliveries::cancel", deliveries.cancel());
             cancelled.await.expect("the consumer is cancelled");
         });
+        Ok(())
     }
 
-    async fn publish(&mut self, manner: Manner) {
-        let chan = self.shared.channel(&self.publishing).await;
+    async fn publish(&mut self, manner: Manner) -> mooq::Result<()> {
+        let chan = self.shared.channel(&self.publishing).await?;
         self.channels.push(chan.clone());
         let (shared, mut stop) = (self.shared.clone(), self.stop.subscribe());
         self.publishers.spawn(async move {
@@ -319,14 +331,15 @@ impl Workload {
             }
             while on_their_way.next().await.is_some() {}
         });
+        Ok(())
     }
 
     /// Makes calls of all sorts. They may fail as the connection does, but not hang.
-    async fn ask(&mut self) {
+    async fn ask(&mut self) -> mooq::Result<()> {
         let (shared, conn) = (self.shared.clone(), self.publishing.clone());
-        let chan = shared.channel(&conn).await;
+        let chan = shared.channel(&conn).await?;
         let idle = self.idle_queue();
-        shared.declare(&chan, &idle).await;
+        shared.declare(&chan, &idle).await?;
         let mut stop = self.stop.subscribe();
         self.publishers.spawn(async move {
             let mut pace = interval(ASKING_PACE);
@@ -351,6 +364,7 @@ impl Workload {
                 }
             }
         });
+        Ok(())
     }
 }
 
@@ -376,8 +390,7 @@ fn tolerate<T>(what: &str, outcome: Result<T, Error>) -> Option<T> {
         Err(err) => {
             let usual = [
                 ErrorKind::ConnectionLost,
-                ErrorKind::DeadlineExceeded,
-                ErrorKind::NothingToConsume,
+                ErrorKind::TimedOut,
                 // RabbitMQ's answer to basic.get from a queue whose leader is killed just then:
                 // it closes the connection.
                 ErrorKind::BrokerInternalError,
@@ -389,24 +402,23 @@ fn tolerate<T>(what: &str, outcome: Result<T, Error>) -> Option<T> {
 }
 
 impl Shared {
-    async fn connect(&self, of: &'static str) -> Connection {
+    async fn connect(&self, of: &'static str) -> mooq::Result<Connection> {
         let options = self.plan.options.clone().name(of);
-        let conn = mooq::connect(options).await.expect("the broker answers");
+        let conn = mooq::connect(options).await?;
         self.journal.keep(of, &conn);
-        conn
+        Ok(conn)
     }
 
-    async fn channel(&self, conn: &Connection) -> Channel {
-        let opening = self.of("create_channel", conn.create_channel());
-        opening.await.expect("a channel opens")
+    async fn channel(&self, conn: &Connection) -> mooq::Result<Channel> {
+        self.of("create_channel", conn.create_channel()).await
     }
 
-    async fn declare(&self, chan: &Channel, queue: &str) {
+    async fn declare(&self, chan: &Channel, queue: &str) -> mooq::Result<()> {
         let mut declare = chan.declare_queue(queue);
         if self.plan.quorum {
             declare = declare.argument("x-queue-type", "quorum");
         }
-        declare.await.expect("the queue is declared");
+        declare.await.map(drop)
     }
 
     /// Measures a call that has the workload's deadline.
@@ -422,7 +434,7 @@ impl Shared {
         let publish = chan
             .publish(exchange.as_str(), &number)
             .routing_key(key)
-            .deadline(self.plan.deadline);
+            .timeout(self.plan.deadline);
         let outcome = match manner {
             Manner::OneByOne => self.of("Publish", publish).await,
             Manner::Pipelined => {

@@ -62,6 +62,16 @@ impl Raw {
         within(&format!("a message in {queue}"), fetched).await
     }
 
+    /// Publishes a message until the broker takes it, on a channel in confirm mode.
+    pub async fn until_taken(&mut self, queue: &str, body: &str) {
+        let taken = async {
+            while !self.is_taken(queue, body).await {
+                yield_now().await;
+            }
+        };
+        within("the end of the refusals", taken).await;
+    }
+
     /// Publishes a message, on a channel in confirm mode, and says whether the broker took it.
     pub async fn is_taken(&mut self, queue: &str, body: &str) -> bool {
         self.publish("", queue, body);

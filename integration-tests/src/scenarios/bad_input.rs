@@ -3,7 +3,9 @@
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use mooq::{Channel, ConnectOptions, Error, ErrorKind, ErrorScope, ExchangeKind, Result};
+use mooq::{
+    Channel, ConnectOptions, Error, ErrorKind, ErrorScope, ExchangeKind, FieldValue, OnLoss, Result,
+};
 
 use super::scenarios;
 use crate::Fixture;
@@ -248,7 +250,74 @@ async fn expect_usable(fixture: &Fixture, chan: &Channel) {
     assert_eq!(ready_in(chan, &queue).await, 1);
 }
 
+/// RabbitMQ answers them with 541, and closes the connection.
+async fn floats_that_are_no_numbers_are_refused_before_they_are_sent(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    fill(&chan, &queue, &[]).await;
+    let nested = || vec![FieldValue::from(1), FieldValue::F32(f32::NEG_INFINITY)];
+    let publish = || chan.publish("", "body").routing_key(&queue);
+    let said = "header 'ratio' holds NaN";
+    expect_invalid_argument(said, publish().header("ratio", f64::NAN).await);
+    let said = "header 'ratio' holds inf";
+    let sent = publish()
+        .header("ratio", f32::INFINITY)
+        .on_loss(OnLoss::Resend);
+    expect_invalid_argument(said, sent.await);
+    let said = "header 'list' holds -inf";
+    expect_invalid_argument(said, publish().header("list", nested()).send().await);
+
+    let other = fixture.name("other");
+    let said = "argument 'x-ratio' holds NaN";
+    let declare = chan.declare_queue(&other).argument("x-ratio", f64::NAN);
+    expect_invalid_argument(said, declare.await);
+    let declare = chan
+        .register_producer(&other, "direct")
+        .argument("x-ratio", f64::NAN);
+    expect_invalid_argument(said, declare.await);
+    let bind = chan
+        .bind_queue(&queue, "amq.headers", "")
+        .argument("x-ratio", f64::NAN);
+    expect_invalid_argument(said, bind.await);
+    let consume = chan.consume::<String>(&queue).argument("x-ratio", f64::NAN);
+    expect_invalid_argument(said, consume.await);
+
+    assert_eq!(ready_in(&chan, &queue).await, 0);
+    expect_usable(&fixture, &chan).await;
+    assert!(conn.is_open());
+}
+
+/// As deep as a stack has room for is not asked of anybody.
+async fn a_value_of_more_than_a_hundred_levels_is_refused(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    fill(&chan, &queue, &[]).await;
+    let arrays = |levels| (0..levels).fold(FieldValue::Void, |inner, _| vec![inner].into());
+    let publish = || chan.publish("", "body").routing_key(&queue);
+    for levels in [101, 30_000] {
+        let sent = publish().header("deep", arrays(levels)).await;
+        expect_invalid_argument("header 'deep' nests deeper than 100", sent);
+        let declare = chan.declare_queue(&queue).argument("deep", arrays(levels));
+        expect_invalid_argument("argument 'deep' nests deeper than 100", declare.await);
+    }
+    publish().header("deep", arrays(100)).await.unwrap();
+    let delivery = chan.get_one::<String>(&queue).await.unwrap();
+    assert_eq!(delivery.properties.headers.get("deep"), Some(&arrays(100)));
+}
+
+#[track_caller]
+fn expect_invalid_argument<T>(said: &str, outcome: Result<T>) {
+    let Err(err) = outcome else {
+        panic!("it was taken, though {said}");
+    };
+    assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{err:?}");
+    assert_eq!(err.scope(), ErrorScope::Operation);
+    assert!(err.to_string().starts_with(said), "{err}");
+}
+
 scenarios! { bad_input:
+    floats_that_are_no_numbers_are_refused_before_they_are_sent,
+    a_value_of_more_than_a_hundred_levels_is_refused,
     a_publish_with_an_overlong_name_sends_nothing,
     declaring_with_an_overlong_name_sends_nothing,
     binding_and_deleting_with_an_overlong_name_sends_nothing,

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use mooq::{Delivery, ErrorKind, Outcome, RawBytes};
+use mooq::{Delivery, ErrorKind, Outcome, RawBytes, Recovery};
 use tokio::sync::{Barrier, Notify, mpsc};
 
 use super::scenarios;
-use crate::Fixture;
 use crate::expect::LIMIT;
 use crate::steps::{bodies, drain, fill, processing, ready_in, record};
+use crate::{Fixture, within};
 
 async fn callbacks_run_in_the_order_of_the_queue(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
@@ -214,6 +215,85 @@ async fn with_auto_ack_nothing_comes_back_and_nothing_can_be_settled(fixture: Fi
     expect_empty_once_closed(&fixture, &conn, &queue).await;
 }
 
+async fn a_callback_may_settle_its_delivery_by_hand_before_it_ends(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    fill(
+        &chan,
+        &queue,
+        &["acked", "rejected", "requeued", "failed after the ack"],
+    )
+    .await;
+    let (noted, mut notes) = mpsc::unbounded_channel();
+    chan.register_consumer(fixture.name("exchange"), "fanout")
+        .queue(&queue)
+        .concurrency(1)
+        .callback(move |resp: Delivery<String>| {
+            noted.send((resp.msg.clone(), resp.redelivered)).unwrap();
+            async move {
+                match resp.msg.as_str() {
+                    "acked" => resp.ack().await?,
+                    "rejected" => resp.reject().await?,
+                    "requeued" if !resp.redelivered => resp.requeue().await?,
+                    "requeued" => return Ok(Outcome::Ack),
+                    _ => {
+                        resp.ack().await?;
+                        return Err("after the ack".into());
+                    }
+                };
+                // It changes nothing any more, nor does another settling.
+                Ok::<_, mooq::CallbackError>(Outcome::Requeue)
+            }
+        })
+        .await
+        .unwrap();
+    let story = async {
+        let mut seen = Vec::new();
+        for _ in 0..5 {
+            seen.push(notes.recv().await.unwrap());
+        }
+        seen
+    };
+    let mut seen = processing(&conn, "five calls", story).await;
+    // Whether a message that was requeued comes before those that were sent already is the broker's.
+    seen.sort();
+    let expected = [
+        ("acked", false),
+        ("failed after the ack", false),
+        ("rejected", false),
+        ("requeued", false),
+        ("requeued", true),
+    ];
+    assert_eq!(seen, expected.map(|(body, again)| (body.to_owned(), again)));
+    expect_empty_once_closed(&fixture, &conn, &queue).await;
+}
+
+async fn a_manual_ack_callback_that_fails_is_tried_again(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    fill(&chan, &queue, &["body"]).await;
+    let (recorder, mut calls) = record::<String>();
+    let attempts = AtomicUsize::new(0);
+    let backoff = mooq::Backoff::new().first_delay(std::time::Duration::from_millis(1));
+    chan.register_consumer(fixture.name("exchange"), "fanout")
+        .queue(&queue)
+        .manual_ack()
+        .on_error(mooq::FailurePolicy::Retry(backoff))
+        .callback(move |resp: Delivery<String>| {
+            let fails = attempts.fetch_add(1, Ordering::SeqCst) < 2;
+            if !fails {
+                recorder.note(resp);
+            }
+            async move { if fails { Err("dropped") } else { Ok(()) } }
+        })
+        .await
+        .unwrap();
+    let third = calls.next(&conn).await;
+    assert!(!third.redelivered);
+    third.ack().await.unwrap();
+    expect_empty_once_closed(&fixture, &conn, &queue).await;
+}
+
 async fn a_delivery_that_its_outcome_settles_cannot_be_settled_by_hand(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
@@ -240,7 +320,7 @@ async fn a_codec_gives_the_bytes_as_they_are(fixture: Fixture) {
         .await
         .unwrap();
     let body: &[u8] = b"\x00not JSON\xff";
-    chan.publish(&exchange, body).codec(RawBytes).await.unwrap();
+    chan.publish_with(&exchange, body, RawBytes).await.unwrap();
     assert_eq!(calls.next(&conn).await.msg, body);
 }
 
@@ -382,7 +462,19 @@ async fn the_other_consumers_go_on_when_one_is_cancelled(fixture: Fixture) {
         .callback(recorder.callback())
         .await
         .unwrap();
+    let queue = consumer.queue();
     consumer.cancel().await.unwrap();
+    // RabbitMQ 4.3 nacks what it routes to a queue that goes in this moment.
+    let (_conn, other) = fixture.channel().await;
+    within("the end of the queue", async {
+        loop {
+            let asked = other.declare_queue(&queue).passive().await;
+            if asked.unwrap_err().kind() == ErrorKind::ConsumerQueueNotFound {
+                return;
+            }
+        }
+    })
+    .await;
     chan.publish(&exchange, "body").await.unwrap();
     assert_eq!(calls.next(&conn).await.msg, "body");
     assert!(silent.so_far().is_empty());
@@ -420,6 +512,30 @@ async fn expect_empty_once_closed(fixture: &Fixture, conn: &mooq::Connection, qu
     assert_eq!(ready_in(&chan, queue).await, 0);
 }
 
+async fn a_callback_that_blocks_its_thread_keeps_its_connection(fixture: Fixture) {
+    const HEARTBEAT: Duration = Duration::from_secs(2);
+    let options = fixture.options().heartbeat(HEARTBEAT);
+    // A loss would be the end.
+    let conn = mooq::connect(options.recovery(Recovery::off()))
+        .await
+        .unwrap();
+    let chan = conn.create_channel().await.unwrap();
+    let q = fixture.name("queue");
+    chan.declare_queue(&q).await.unwrap();
+    chan.register_callback(&q)
+        .callback(|_: Delivery<String>| async {
+            // A broker that hears nothing hangs up after two heartbeats, three at most.
+            std::thread::sleep(4 * HEARTBEAT);
+        })
+        .await
+        .unwrap();
+    chan.publish("", "body").routing_key(&q).await.unwrap();
+    conn.process_events().cycles(1).await.unwrap();
+    conn.close().await.unwrap();
+    let raw = fixture.raw().await;
+    raw.until_counts(&q, (0, 0)).await;
+}
+
 scenarios! { callbacks:
     callbacks_run_in_the_order_of_the_queue,
     with_a_concurrency_of_one_each_callback_ends_before_the_next,
@@ -429,6 +545,8 @@ scenarios! { callbacks:
     what_succeeded_does_not_come_again,
     with_manual_ack_the_holder_settles,
     with_auto_ack_nothing_comes_back_and_nothing_can_be_settled,
+    a_callback_may_settle_its_delivery_by_hand_before_it_ends,
+    a_manual_ack_callback_that_fails_is_tried_again,
     a_delivery_that_its_outcome_settles_cannot_be_settled_by_hand,
     a_codec_gives_the_bytes_as_they_are,
     two_consumers_of_a_queue_take_turns,
@@ -438,4 +556,5 @@ scenarios! { callbacks:
     a_cancelled_auto_ack_consumer_loses_nothing_that_was_on_its_way,
     the_other_consumers_go_on_when_one_is_cancelled,
     a_message_published_from_a_callback_is_processed_too,
+    a_callback_that_blocks_its_thread_keeps_its_connection,
 }

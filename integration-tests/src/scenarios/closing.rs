@@ -91,6 +91,8 @@ async fn every_call_fails(fixture: &Fixture, chan: &Channel, expect: impl Fn(&st
     expect("publish", publish.await.unwrap_err());
     let send = chan.publish("", "late").send();
     expect("send", send.await.unwrap_err());
+    let now = chan.publish("", "late").publish_now();
+    expect("publish_now", now.unwrap_err());
     let declare = chan.register_producer(&exchange, "direct");
     expect("register_producer", declare.await.unwrap_err());
     let declare = chan.declare_queue(&queue);
@@ -136,12 +138,12 @@ async fn a_connection_ends_though_its_own_callback_holds_the_last_handle(fixture
 }
 
 async fn a_connection_whose_runtime_has_ended_is_lost(fixture: Fixture) {
-    let url = fixture.url().to_owned();
+    let options = fixture.options();
     let open = move || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().unwrap();
         runtime.block_on(async {
-            let conn = mooq::connect(&url).await.unwrap();
+            let conn = mooq::connect(options).await.unwrap();
             let chan = conn.create_channel().await.unwrap();
             (conn, chan)
         })
@@ -188,7 +190,7 @@ async fn exclusive_queues_outlive_their_channel(fixture: Fixture) {
     put(&chan, &queue, "body").await;
     chan.close().await.unwrap();
     let other = conn.create_channel().await.unwrap();
-    assert_eq!(other.get::<String>(&queue).await.unwrap().msg, "body");
+    assert_eq!(other.get_one::<String>(&queue).await.unwrap().msg, "body");
 }
 
 async fn an_exclusive_queue_is_locked_to_other_connections(fixture: Fixture) {
@@ -202,15 +204,15 @@ async fn an_exclusive_queue_is_locked_to_other_connections(fixture: Fixture) {
     // Publishing to it is not locked.
     let (_conn, third) = fixture.channel().await;
     put(&third, &queue, "body").await;
-    assert_eq!(chan.get::<String>(&queue).await.unwrap().msg, "body");
+    assert_eq!(chan.get_one::<String>(&queue).await.unwrap().msg, "body");
 }
 
 async fn closing_a_connection_gives_back_what_was_not_settled(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["held", "acked"]).await;
-    let held = chan.get::<String>(&queue).await.unwrap();
-    let acked = chan.get::<String>(&queue).await.unwrap();
+    let held = chan.get_one::<String>(&queue).await.unwrap();
+    let acked = chan.get_one::<String>(&queue).await.unwrap();
     acked.ack().await.unwrap();
     conn.close().await.unwrap();
     let err = held.ack().await.unwrap_err();
@@ -222,8 +224,8 @@ async fn closing_a_channel_gives_back_what_was_not_settled(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["held", "acked"]).await;
-    let held = chan.get::<String>(&queue).await.unwrap();
-    let acked = chan.get::<String>(&queue).await.unwrap();
+    let held = chan.get_one::<String>(&queue).await.unwrap();
+    let acked = chan.get_one::<String>(&queue).await.unwrap();
     acked.ack().await.unwrap();
     chan.close().await.unwrap();
     let err = held.ack().await.unwrap_err();
@@ -234,7 +236,7 @@ async fn closing_a_channel_gives_back_what_was_not_settled(fixture: Fixture) {
 /// Asserts that "held" is back in the queue, and nothing else in it.
 async fn expect_only_held(fixture: &Fixture, queue: &str) {
     let (_conn, chan) = fixture.channel().await;
-    let got = chan.get::<String>(queue).await.unwrap();
+    let got = chan.get_one::<String>(queue).await.unwrap();
     assert_eq!((got.msg.as_str(), got.redelivered), ("held", true));
     assert_eq!(ready_in(&chan, queue).await, 0);
 }
@@ -279,7 +281,7 @@ async fn a_channel_keeps_its_connection_open(fixture: Fixture) {
     drop(conn);
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["body"]).await;
-    assert_eq!(chan.get::<String>(&queue).await.unwrap().msg, "body");
+    assert_eq!(chan.get_one::<String>(&queue).await.unwrap().msg, "body");
 }
 
 async fn clones_are_the_same_connection_and_the_same_channel(fixture: Fixture) {
@@ -345,7 +347,7 @@ async fn a_publish_in_flight_at_the_close_ends(fixture: Fixture) {
     // What was sent before the close arrives, whether its confirm was heard or not.
     let (_conn, other) = fixture.channel().await;
     let mut arrived = Vec::new();
-    while let Ok(got) = other.get::<u32>(&queue).await {
+    while let Some(got) = other.get::<u32>(&queue).await.unwrap() {
         arrived.push(got.ack().await.unwrap());
     }
     assert!(arrived.len() >= confirmed, "{arrived:?} of {confirmed}");

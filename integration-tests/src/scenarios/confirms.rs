@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use mooq_core::{ChannelEvent, ExchangeKind, QueueDeclare};
 
 use super::scenarios;
-use crate::Fixture;
 use crate::expect::method::{BASIC_PUBLISH, CONFIRM_SELECT, TX_COMMIT, TX_ROLLBACK, TX_SELECT};
-use crate::raw::{Raw, mandatory, message, queue, table, text};
+use crate::raw::{Raw, mandatory, message, queue, quorum_queue, table, text};
+use crate::{Fixture, Version};
 
 impl Raw {
     /// Selects a transaction.
@@ -297,6 +297,46 @@ async fn a_commit_to_a_queue_that_has_gone_is_refused(fixture: Fixture) {
     assert_eq!(raw.drain(&stays).await, ["to both"]);
 }
 
+async fn a_commit_to_no_queue_of_that_name_any_more(fixture: Fixture) {
+    for (gone, declare) in [
+        ("commit-to-gone", queue("commit-to-gone")),
+        ("commit-quorum", quorum_queue("commit-quorum")),
+    ] {
+        let mut raw = fixture.raw().await;
+        let other = fixture.raw().await;
+        let (stays, x) = (fixture.name("stays"), fixture.name("x"));
+        raw.declare_with(declare).await;
+        raw.declare(&stays).await;
+        raw.declare_exchange(&x, ExchangeKind::Fanout).await;
+        raw.bind(gone, &x, "").await;
+        raw.bind(&stays, &x, "").await;
+        raw.tx_select().await;
+        raw.publish("", &stays, "before");
+        raw.publish(&x, "", "to both");
+        raw.publish("", &stays, "after");
+        raw.settled().await;
+        raw.delete(gone).await;
+        let outcome = raw.channel.tx_commit().await;
+        let mut left = vec!["before", "to both", "after"];
+        if fixture.version() >= Version::V4_2 {
+            outcome.unwrap_err();
+            let indent = " ".repeat(31);
+            let resource = format!("{{resource,<<\"/\">>,queue,<<\"{gone}\">>}}");
+            let text = format!(
+                "RESOURCE_ERROR - failed to deliver message: {{not_found,\n{indent}{resource}}}"
+            );
+            raw.closes_connection(506, TX_COMMIT, &text).await;
+            left.truncate(1);
+        } else if fixture.version() >= Version::V4_0 && gone == "commit-to-gone" {
+            let text = "PRECONDITION_FAILED - partial tx completion";
+            raw.refused(outcome, 406, TX_COMMIT, text).await;
+        } else {
+            outcome.unwrap();
+        }
+        assert_eq!(other.drain(&stays).await, left, "{gone}");
+    }
+}
+
 async fn a_commit_finds_its_queues_by_name(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let (gone, stays) = publish_and_replace_a_queue(&mut raw, &fixture).await;
@@ -341,6 +381,7 @@ scenarios! { confirms:
     acks_count_with_the_commit,
     a_transaction_routes_when_it_publishes,
     a_commit_to_a_queue_that_has_gone_is_refused [from V4_0],
+    a_commit_to_no_queue_of_that_name_any_more,
     a_commit_finds_its_queues_by_name [before V4_0],
     an_error_in_a_transaction_comes_with_the_publish,
 }

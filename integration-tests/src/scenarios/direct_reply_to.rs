@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mooq_core::{Consume, ErrorKind, Message, Properties, Publish, QueueDeclare};
+use mooq_core::{Consume, ErrorKind, Message, Properties, Publish, QueueDeclare, Settlement};
 
 use super::scenarios;
 use crate::expect::method;
@@ -14,9 +14,6 @@ use crate::{Fixture, expect_reason};
 
 /// The pseudo-queue.
 const REPLY_TO: &str = "amq.rabbitmq.reply-to";
-
-/// An address that no channel has.
-const NOBODY: &str = "amq.rabbitmq.reply-to.nobody";
 
 fn replies() -> Consume {
     Consume {
@@ -45,6 +42,26 @@ async fn ask(fixture: &Fixture, raw: &mut Raw) -> String {
     raw.ack(fetched.delivery_tag);
     let reply_to = &fetched.message.properties.reply_to;
     reply_to.as_ref().expect("a request says so").to_string()
+}
+
+/// Addresses that no channel has, all of which could be one's: of a channel that is gone, and with
+/// other keys than that of a channel that is there.
+async fn dead_addresses(fixture: &Fixture, live: &str) -> Vec<String> {
+    let (gone, address) = requester(fixture).await;
+    gone.channel.close().await.unwrap();
+    let (channel, _key) = live.rsplit_once('.').unwrap();
+    vec![address, format!("{channel}.key"), format!("{live}.more")]
+}
+
+/// The text of a channel that RabbitMQ closes as it fails over something.
+const FAILED: &str = "INTERNAL_ERROR";
+
+/// Asserts that RabbitMQ fails over `declare`.
+async fn fails(fixture: &Fixture, declare: QueueDeclare) {
+    let mut raw = fixture.raw().await;
+    let err = raw.channel.declare_queue(declare).await.unwrap_err();
+    expect_reason(&err, 541, (0, 0), FAILED);
+    raw.closes_connection(541, (0, 0), FAILED).await;
 }
 
 /// A channel that gets replies, and its address.
@@ -145,13 +162,80 @@ async fn a_live_address_is_declared_as_a_queue_with_one_consumer(fixture: Fixtur
 }
 
 async fn an_address_that_nobody_has_is_not_found(fixture: Fixture) {
+    let (_requester, live) = requester(&fixture).await;
     let mut raw = fixture.raw().await;
-    for declare in [queue(NOBODY), passive_queue(NOBODY)] {
+    for nobody in dead_addresses(&fixture, &live).await {
+        for declare in [queue(&nobody), passive_queue(&nobody)] {
+            let outcome = raw.channel.declare_queue(declare).await;
+            let text = format!("NOT_FOUND - no queue '{nobody}' in vhost '/'");
+            raw.refused(outcome, 404, method::QUEUE_DECLARE, &text)
+                .await;
+        }
+    }
+}
+
+async fn what_is_no_address_is_not_found(fixture: Fixture) {
+    let (_requester, live) = requester(&fixture).await;
+    let (channel, _key) = live.rsplit_once('.').unwrap();
+    let mut raw = fixture.publisher().await;
+    for shape in ["x", ".", ".nobody", ".no.body.here"] {
+        not_found(&mut raw, &format!("{REPLY_TO}{shape}")).await;
+    }
+    not_found(&mut raw, channel).await;
+}
+
+/// Asserts that `name` is no queue to declare, and none that a message is routed to.
+async fn not_found(raw: &mut Raw, name: &str) {
+    let text = format!("NOT_FOUND - no queue '{name}' in vhost '/'");
+    for declare in [queue(name), passive_queue(name)] {
         let outcome = raw.channel.declare_queue(declare).await;
-        let text = format!("NOT_FOUND - no queue '{NOBODY}' in vhost '/'");
         raw.refused(outcome, 404, method::QUEUE_DECLARE, &text)
             .await;
     }
+    raw.confirm_select().await;
+    raw.send(mandatory(message("", name, "reply")));
+    raw.returned().await;
+    raw.confirmed().await;
+}
+
+async fn a_garbled_address_is_an_internal_error(fixture: Fixture) {
+    let garbled = format!("{REPLY_TO}.no.body");
+    fails(&fixture, queue(&garbled)).await;
+    fails(&fixture, passive_queue(&garbled)).await;
+    let mut raw = fixture.raw().await;
+    raw.publish("", &garbled, "reply");
+    raw.closes_connection(541, (0, 0), FAILED).await;
+}
+
+async fn declaring_what_is_no_address_is_an_internal_error(fixture: Fixture) {
+    let (_requester, live) = requester(&fixture).await;
+    let (channel, _key) = live.rsplit_once('.').unwrap();
+    fails(&fixture, queue(channel)).await;
+    let mut raw = fixture.publisher().await;
+    for shape in ["x", ".", ".nobody", ".no.body", ".no.body.here"] {
+        let name = format!("{REPLY_TO}{shape}");
+        fails(&fixture, queue(&name)).await;
+        fails(&fixture, passive_queue(&name)).await;
+        raw.send(mandatory(message("", &name, "reply")));
+        raw.returned().await;
+        raw.confirmed().await;
+    }
+}
+
+async fn a_channel_that_declares_its_own_address_fails(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let declared = requester.channel.declare_queue(queue(&address)).await;
+    expect_reason(&declared.unwrap_err(), 541, (0, 0), FAILED);
+    requester.closes_connection(541, (0, 0), FAILED).await;
+}
+
+async fn a_channel_does_not_find_its_own_address(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let outcome = requester.channel.declare_queue(queue(&address)).await;
+    let text = format!("NOT_FOUND - no queue '{address}' in vhost '/'");
+    requester
+        .refused(outcome, 404, method::QUEUE_DECLARE, &text)
+        .await;
 }
 
 async fn an_address_is_gone_once_its_consumer_is_cancelled(fixture: Fixture) {
@@ -196,6 +280,33 @@ async fn a_mandatory_reply_comes_back_although_it_arrives(fixture: Fixture) {
     );
     assert_eq!(server.confirmed().await, 1);
     assert_eq!(requester.delivered(1).await, ["reply"]);
+}
+
+async fn a_mandatory_reply_is_routed_even_if_nobody_gets_it(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let mut server = fixture.publisher().await;
+    for nobody in dead_addresses(&fixture, &address).await {
+        server.send(mandatory(message("", &nobody, "nobody")));
+        server.confirmed().await;
+    }
+    server.send(mandatory(message("", &address, "reply")));
+    server.confirmed().await;
+    assert_eq!(requester.delivered(1).await, ["reply"]);
+}
+
+async fn replies_use_their_delivery_tags_up(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let mut server = fixture.publisher().await;
+    // The request itself was fetched with tag 1.
+    for (body, tag) in [("first", 2), ("second", 3)] {
+        server.put("", &address, body).await;
+        let reply = requester.delivery().await;
+        assert_eq!((text(&reply), reply.delivery_tag), (body, tag));
+    }
+    let queue = fixture.name("queue");
+    server.declare(&queue).await;
+    server.put("", &queue, "fetched").await;
+    assert_eq!(requester.fetch(&queue).await.delivery_tag, 4);
 }
 
 async fn replies_take_the_next_delivery_tag_and_do_not_use_it_up(fixture: Fixture) {
@@ -248,6 +359,64 @@ async fn a_transaction_does_not_hold_a_reply_back(fixture: Fixture) {
     server.channel.tx_rollback().await.unwrap();
 }
 
+async fn a_transaction_holds_a_reply_back(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let server = fixture.raw().await;
+    server.channel.tx_select().await.unwrap();
+    server.publish("", &address, "rolled back");
+    server.channel.tx_rollback().await.unwrap();
+    server.publish("", &address, "reply");
+    // To one who is gone by the time of the commit it goes as well.
+    let (gone, dead) = self::requester(&fixture).await;
+    server.publish("", &dead, "too late");
+    gone.channel.close().await.unwrap();
+    server.settled().await;
+    requester.nothing_more().await;
+    server.channel.tx_commit().await.unwrap();
+    assert_eq!(requester.delivered(1).await, ["reply"]);
+}
+
+/// What becomes of a dead letter whose key is an address.
+async fn a_dead_letter_arrives_at(fixture: &Fixture) {
+    let (mut requester, address) = requester(fixture).await;
+    let mut raw = fixture.publisher().await;
+    let dying = fixture.name("dying");
+    raw.declare_with(QueueDeclare {
+        arguments: table([
+            ("x-dead-letter-exchange", "".into()),
+            ("x-dead-letter-routing-key", address.as_str().into()),
+        ]),
+        ..queue(&dying)
+    })
+    .await;
+    raw.fill(&dying, &["letter"]).await;
+    let fetched = raw.fetch(&dying).await;
+    let rejected = Settlement::Nack { requeue: false };
+    raw.settle(fetched.delivery_tag, rejected);
+    let reply = requester.delivery().await;
+    assert_eq!((text(&reply), reply.redelivered), ("letter", false));
+    assert!(reply.message.properties.headers.get("x-death").is_some());
+}
+
+async fn a_dead_letter_may_be_a_reply(fixture: Fixture) {
+    a_dead_letter_arrives_at(&fixture).await;
+}
+
+async fn a_dead_letter_may_be_a_reply_again(fixture: Fixture) {
+    a_dead_letter_arrives_at(&fixture).await;
+}
+
+/// Publishes a reply to `address` in another virtual host.
+async fn reply_from_elsewhere(fixture: &Fixture, address: &str) -> Raw {
+    let vhost = fixture.name("vhost");
+    fixture.control().add_vhost(&vhost).await;
+    let options = fixture.options().vhost(&*vhost);
+    let raw = fixture.raw_with(&options).await;
+    raw.confirm_select().await;
+    raw.send(mandatory(message("", address, "from elsewhere")));
+    raw
+}
+
 async fn only_the_default_exchange_leads_to_an_address(fixture: Fixture) {
     let (mut requester, address) = requester(&fixture).await;
     let mut server = fixture.publisher().await;
@@ -258,14 +427,14 @@ async fn only_the_default_exchange_leads_to_an_address(fixture: Fixture) {
 }
 
 async fn the_pseudo_queue_is_no_queue_to_bind(fixture: Fixture) {
-    let (mut raw, address) = requester(&fixture).await;
-    let mut other = raw.sibling().await;
-    for name in [REPLY_TO, &address] {
-        let outcome = other.channel.bind(binding(name, "amq.direct", "key")).await;
-        let text = format!("NOT_FOUND - no queue '{name}' in vhost '/'");
-        other.refused(outcome, 404, method::QUEUE_BIND, &text).await;
-    }
-    other.remove(binding(REPLY_TO, "amq.direct", "key")).await;
+    let mut raw = fixture.raw().await;
+    let outcome = raw
+        .channel
+        .bind(binding(REPLY_TO, "amq.direct", "key"))
+        .await;
+    let text = format!("NOT_FOUND - no queue '{REPLY_TO}' in vhost '/'");
+    raw.refused(outcome, 404, method::QUEUE_BIND, &text).await;
+    raw.remove(binding(REPLY_TO, "amq.direct", "key")).await;
     let outcome = raw
         .channel
         .bind(exchange_binding(REPLY_TO, "amq.direct", "key"))
@@ -273,6 +442,35 @@ async fn the_pseudo_queue_is_no_queue_to_bind(fixture: Fixture) {
     let text = format!("NOT_FOUND - no exchange '{REPLY_TO}' in vhost '/'");
     raw.refused(outcome, 404, method::EXCHANGE_BIND, &text)
         .await;
+}
+
+async fn an_address_is_no_queue_to_bind(fixture: Fixture) {
+    let (_requester, address) = requester(&fixture).await;
+    let mut other = fixture.raw().await;
+    let outcome = other
+        .channel
+        .bind(binding(&address, "amq.direct", "key"))
+        .await;
+    let text = format!("NOT_FOUND - no queue '{address}' in vhost '/'");
+    other.refused(outcome, 404, method::QUEUE_BIND, &text).await;
+    other.remove(binding(&address, "amq.direct", "key")).await;
+}
+
+async fn binding_an_address_is_refused_before_anything_else(fixture: Fixture) {
+    let (_requester, address) = requester(&fixture).await;
+    let mut other = fixture.raw().await;
+    let text = "ACCESS_REFUSED - cannot bind or unbind to a volatile (direct reply-to) queue";
+    let garbled = format!("{REPLY_TO}.no.body");
+    for name in [&address, &garbled] {
+        for exchange in ["amq.direct", "no-such-exchange"] {
+            let outcome = other.channel.bind(binding(name, exchange, "key")).await;
+            other.refused(outcome, 403, method::QUEUE_BIND, text).await;
+            let outcome = other.channel.unbind(binding(name, exchange, "key")).await;
+            other
+                .refused(outcome, 403, method::QUEUE_UNBIND, text)
+                .await;
+        }
+    }
 }
 
 async fn the_pseudo_queue_is_no_queue_to_get_from_or_purge(fixture: Fixture) {
@@ -299,6 +497,65 @@ async fn an_address_cannot_be_consumed(fixture: Fixture) {
         .await;
 }
 
+async fn only_its_own_channel_consumes_an_address_and_only_once(fixture: Fixture) {
+    let (mut requester, live) = requester(&fixture).await;
+    let mut other = requester.sibling().await;
+    let mut addresses = dead_addresses(&fixture, &live).await;
+    addresses.push(live.clone());
+    for address in addresses {
+        let outcome = other.channel.consume(consumer(&address)).await;
+        let text = format!(
+            "PRECONDITION_FAILED - only creator channel may consume from queue '{address}' in \
+             vhost '/'"
+        );
+        other
+            .refused(outcome, 406, method::BASIC_CONSUME, &text)
+            .await;
+    }
+    let outcome = requester.channel.consume(consumer(&live)).await;
+    let text = format!(
+        "PRECONDITION_FAILED - multiple consumers are unsupported for queue '{live}' in vhost '/'"
+    );
+    requester
+        .refused(outcome, 406, method::BASIC_CONSUME, &text)
+        .await;
+}
+
+async fn an_address_is_a_queue_that_is_purged_but_not_got_from(fixture: Fixture) {
+    let (_requester, live) = requester(&fixture).await;
+    let mut addresses = dead_addresses(&fixture, &live).await;
+    addresses.push(live);
+    for address in addresses {
+        let mut raw = fixture.raw().await;
+        let name: mooq_core::QueueName = address.as_str().try_into().unwrap();
+        assert_eq!(raw.channel.purge_queue(name.clone()).await.unwrap(), 0);
+        assert_eq!(raw.delete(&address).await, 0);
+        let err = raw.channel.get(name, true).await.unwrap_err();
+        let text = format!(
+            "NOT_IMPLEMENTED - basic.get not supported by volatile queue '{address}' in vhost '/'"
+        );
+        expect_reason(&err, 540, method::BASIC_GET, &text);
+        raw.closes_connection(540, method::BASIC_GET, &text).await;
+    }
+}
+
+async fn a_reply_reaches_another_virtual_host(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let mut server = reply_from_elsewhere(&fixture, &address).await;
+    server.returned().await;
+    server.confirmed().await;
+    assert_eq!(requester.delivered(1).await, ["from elsewhere"]);
+}
+
+async fn a_reply_does_not_reach_another_virtual_host(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let mut server = reply_from_elsewhere(&fixture, &address).await;
+    server.confirmed().await;
+    let mut here = fixture.publisher().await;
+    here.put("", &address, "from here").await;
+    assert_eq!(requester.delivered(1).await, ["from here"]);
+}
+
 scenarios! { direct_reply_to:
     a_reply_goes_straight_to_the_channel_that_asked,
     the_broker_writes_the_channels_own_address_into_a_request,
@@ -309,14 +566,30 @@ scenarios! { direct_reply_to:
     a_reply_consumer_cannot_take_the_tag_of_another_consumer,
     a_live_address_is_declared_as_a_queue_with_one_consumer,
     an_address_that_nobody_has_is_not_found,
+    what_is_no_address_is_not_found [before V4_2],
+    a_garbled_address_is_an_internal_error [before V4_2],
+    declaring_what_is_no_address_is_an_internal_error [from V4_2],
+    a_channel_that_declares_its_own_address_fails [before V4_2],
+    a_channel_does_not_find_its_own_address [from V4_2],
     an_address_is_gone_once_its_consumer_is_cancelled,
     a_reply_to_a_closed_channel_vanishes_and_is_confirmed,
-    a_mandatory_reply_comes_back_although_it_arrives,
-    replies_take_the_next_delivery_tag_and_do_not_use_it_up,
+    a_mandatory_reply_comes_back_although_it_arrives [before V4_2],
+    a_mandatory_reply_is_routed_even_if_nobody_gets_it [from V4_2],
+    replies_take_the_next_delivery_tag_and_do_not_use_it_up [before V4_2],
+    replies_use_their_delivery_tags_up [from V4_2],
     a_reply_goes_to_the_addresses_in_cc_and_bcc_as_well,
-    a_transaction_does_not_hold_a_reply_back,
+    a_transaction_does_not_hold_a_reply_back [before V4_2],
+    a_transaction_holds_a_reply_back [from V4_2],
+    a_dead_letter_may_be_a_reply [before V4_0],
+    a_dead_letter_may_be_a_reply_again [from V4_2],
+    a_reply_reaches_another_virtual_host [before V4_2],
+    a_reply_does_not_reach_another_virtual_host [from V4_2],
     only_the_default_exchange_leads_to_an_address,
     the_pseudo_queue_is_no_queue_to_bind,
+    an_address_is_no_queue_to_bind [before V4_2],
+    binding_an_address_is_refused_before_anything_else [from V4_2],
     the_pseudo_queue_is_no_queue_to_get_from_or_purge,
-    an_address_cannot_be_consumed,
+    an_address_is_a_queue_that_is_purged_but_not_got_from [from V4_2],
+    an_address_cannot_be_consumed [before V4_2],
+    only_its_own_channel_consumes_an_address_and_only_once [from V4_2],
 }

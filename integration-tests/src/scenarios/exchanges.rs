@@ -133,6 +133,33 @@ async fn an_unknown_type_is_refused_before_anything_else(fixture: Fixture) {
     }
 }
 
+async fn a_type_that_is_another_word_of_rabbitmqs_is_invalid(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    for (kind, word) in [
+        ("rabbit", "invalid"),
+        ("default", "invalid"),
+        ("queue", "invalid"),
+        ("Direct", "unknown"),
+        ("TOPIC", "unknown"),
+    ] {
+        let declare = exchange(&fixture.name("x"), kind.try_into().unwrap());
+        let outcome = raw.channel.declare_exchange(declare).await;
+        let text = format!("PRECONDITION_FAILED - {word} exchange type '{kind}'");
+        raw.refused(outcome, 406, EXCHANGE_DECLARE, &text).await;
+    }
+}
+
+async fn a_type_that_is_another_word_closes_the_connection(fixture: Fixture) {
+    for kind in ["rabbit", "default", "Direct"] {
+        let mut raw = fixture.raw().await;
+        let declare = exchange(&fixture.name("x"), kind.try_into().unwrap());
+        let err = raw.channel.declare_exchange(declare).await.unwrap_err();
+        let text = format!("COMMAND_INVALID - invalid exchange type '{kind}'");
+        expect_reason(&err, 503, EXCHANGE_DECLARE, &text);
+        raw.closes_connection(503, EXCHANGE_DECLARE, &text).await;
+    }
+}
+
 async fn an_unknown_type_closes_the_connection(fixture: Fixture) {
     for name in [&fixture.name("new"), "amq.direct", ""] {
         let mut raw = fixture.raw().await;
@@ -417,6 +444,8 @@ scenarios! { exchanges:
     an_alternate_must_be_a_name,
     an_unknown_type_is_refused_before_anything_else [from V4_0],
     an_unknown_type_closes_the_connection [before V4_0],
+    a_type_that_is_another_word_of_rabbitmqs_is_invalid [from V4_0],
+    a_type_that_is_another_word_closes_the_connection [before V4_0],
     names_that_begin_with_amq_are_reserved,
     the_predeclared_exchanges_may_be_declared_as_they_are,
     the_default_exchange_cannot_be_changed,

@@ -1,18 +1,56 @@
 //! Callbacks that fail, and bodies that do not decode.
 
+use std::future::IntoFuture;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use mooq::{Channel, Connection, Delivery, ErrorKind, FailurePolicy};
+use mooq::{
+    Backoff, Channel, Connection, Consumer, Delivery, ErrorKind, Event, FailurePolicy, Json,
+    NoCallback, RegisterConsumer,
+};
 
 use super::scenarios;
-use crate::Fixture;
-use crate::expect::LIMIT;
-use crate::steps::{Calls, fill, put, ready_in, record};
+use crate::expect::{INTENDED, LIMIT};
+use crate::steps::{Calls, bodies, drain, fill, processing, put, ready_in, record};
+use crate::{Fixture, within};
 
-async fn a_failed_callbacks_message_comes_once_more_and_is_then_rejected(fixture: Fixture) {
+/// Tries again at once.
+fn quickly() -> Backoff {
+    Backoff::new().first_delay(Duration::from_millis(1))
+}
+
+/// Does not try again before the scenario is over.
+fn much_later() -> FailurePolicy {
+    let hour = Duration::from_secs(3_600);
+    FailurePolicy::Retry(Backoff::new().first_delay(hour).max_delay(hour))
+}
+
+async fn a_failed_callback_is_tried_again_with_the_same_delivery(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
-    let (recorder, calls) = record::<String>();
+    let (recorder, mut calls) = record::<String>();
+    let attempts = AtomicUsize::new(0);
+    chan.register_consumer(fixture.name("exchange"), "fanout")
+        .queue(&queue)
+        .on_error(FailurePolicy::Retry(quickly()))
+        .callback(move |resp: Delivery<String>| {
+            recorder.note(resp);
+            let attempt = attempts.fetch_add(1, Ordering::SeqCst) + 1;
+            async move { if attempt < 4 { Err("not yet") } else { Ok(()) } }
+        })
+        .await
+        .unwrap();
+    let seen = calls.take(&conn, 4).await;
+    let seen = seen
+        .iter()
+        .map(|call| (call.delivery_tag, call.redelivered));
+    assert_eq!(seen.collect::<Vec<_>>(), [(1, false); 4]);
+    expect_empty_once_closed(&fixture, &conn, &queue).await;
+}
+
+async fn by_default_a_failed_message_is_tried_again_and_never_lost(fixture: Fixture) {
+    let (conn, chan, queue) = bad_queue(&fixture).await;
+    let (recorder, mut calls) = record::<String>();
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
         .callback(move |resp: Delivery<String>| {
@@ -22,41 +60,198 @@ async fn a_failed_callbacks_message_comes_once_more_and_is_then_rejected(fixture
         })
         .await
         .unwrap();
-    expect_calls(&conn, &chan, &queue, calls, &[false, true]).await;
-    expect_empty_once_closed(&fixture, &conn, &queue).await;
+    // After a second.
+    calls.take(&conn, 2).await;
+    conn.close().await.unwrap();
+    let (_conn, chan) = fixture.channel().await;
+    assert_eq!(drain(&chan, &queue).await, ["bad"]);
 }
 
 async fn a_callback_that_panics_is_caught_and_the_service_goes_on(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
-    let (recorder, calls) = record::<String>();
+    put(&chan, &queue, "good").await;
+    let (recorder, mut calls) = record::<String>();
+    let panics = AtomicUsize::new(0);
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
+        .concurrency(1)
+        .on_error(FailurePolicy::Retry(quickly()))
         .callback(move |resp: Delivery<String>| {
-            let result = works(&resp);
+            let panics = panics.fetch_add(1, Ordering::SeqCst) < 2;
             recorder.note(resp);
-            async { result.expect("this panic is meant to be") }
+            async move { assert!(!panics, "{INTENDED}") }
         })
         .await
         .unwrap();
-    expect_calls(&conn, &chan, &queue, calls, &[false, true]).await;
+    assert_eq!(
+        bodies(calls.take(&conn, 4).await),
+        ["bad", "bad", "bad", "good"]
+    );
     expect_empty_once_closed(&fixture, &conn, &queue).await;
 }
 
 async fn a_callback_that_panics_before_its_future_is_caught_too(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
-    let (recorder, calls) = record::<String>();
+    let (recorder, mut calls) = record::<String>();
+    let panics = AtomicUsize::new(0);
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
+        .on_error(FailurePolicy::Retry(quickly()))
         .callback(move |resp: Delivery<String>| {
-            let result = works(&resp);
             recorder.note(resp);
-            result.expect("this panic is meant to be");
+            let panics = panics.fetch_add(1, Ordering::SeqCst) < 1;
+            assert!(!panics, "{INTENDED}");
             async {}
         })
         .await
         .unwrap();
-    expect_calls(&conn, &chan, &queue, calls, &[false, true]).await;
+    assert_eq!(bodies(calls.take(&conn, 2).await), ["bad", "bad"]);
     expect_empty_once_closed(&fixture, &conn, &queue).await;
+}
+
+/// A consumer whose callback fails for "bad" so many times, and then works.
+async fn fails_for_a_time(
+    fixture: &Fixture,
+    chan: &Channel,
+    times: usize,
+    set: impl FnOnce(RegisterConsumer<Json, NoCallback>) -> RegisterConsumer<Json, NoCallback>,
+) -> (Consumer, Calls<String>) {
+    let (recorder, calls) = record::<String>();
+    let failed = AtomicUsize::new(0);
+    let register = chan.register_consumer(fixture.name("exchange"), "fanout");
+    let register = set(register.queue(fixture.name("queue")));
+    let consumer = register
+        .callback(move |resp: Delivery<String>| {
+            let fails = resp.msg == "bad" && failed.fetch_add(1, Ordering::SeqCst) < times;
+            recorder.note(resp);
+            async move {
+                if fails {
+                    Err("the message is bad")
+                } else {
+                    Ok(())
+                }
+            }
+        })
+        .await
+        .unwrap();
+    (consumer, calls)
+}
+
+async fn with_a_concurrency_of_one_those_behind_a_failed_message_wait(fixture: Fixture) {
+    let (conn, chan, queue) = bad_queue(&fixture).await;
+    put(&chan, &queue, "next").await;
+    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 2, |register| {
+        let policy = FailurePolicy::Retry(quickly());
+        register.concurrency(1).on_error(policy)
+    })
+    .await;
+    assert_eq!(
+        bodies(calls.take(&conn, 4).await),
+        ["bad", "bad", "bad", "next"]
+    );
+    expect_empty_once_closed(&fixture, &conn, &queue).await;
+}
+
+async fn a_failed_message_holds_nobody_up_where_several_may_run(fixture: Fixture) {
+    let (conn, chan, queue) = bad_queue(&fixture).await;
+    for body in ["1", "2", "3"] {
+        put(&chan, &queue, body).await;
+    }
+    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 1, |register| {
+        register.concurrency(2).on_error(much_later())
+    })
+    .await;
+    assert_eq!(bodies(calls.take(&conn, 4).await), ["bad", "1", "2", "3"]);
+    conn.close().await.unwrap();
+    let (_conn, chan) = fixture.channel().await;
+    assert_eq!(drain(&chan, &queue).await, ["bad"]);
+}
+
+async fn a_message_is_rejected_after_as_many_attempts_as_were_asked_for(fixture: Fixture) {
+    let (conn, chan, queue) = bad_queue(&fixture).await;
+    put(&chan, &queue, "next").await;
+    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 9, |register| {
+        let policy = FailurePolicy::Retry(quickly().attempts(2));
+        register.concurrency(1).on_error(policy)
+    })
+    .await;
+    assert_eq!(bodies(calls.take(&conn, 3).await), ["bad", "bad", "next"]);
+    expect_empty_once_closed(&fixture, &conn, &queue).await;
+}
+
+async fn what_keeps_failing_is_told(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    chan.declare_queue(&queue).await.unwrap();
+    let publish = chan.publish("", "bad").routing_key(&queue);
+    publish.message_id("payment-7").await.unwrap();
+    let mut events = conn.events();
+    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 3, |register| {
+        register.on_error(FailurePolicy::Retry(quickly()))
+    })
+    .await;
+    calls.take(&conn, 4).await;
+    match within("the event", events.next()).await {
+        Some(Event::KeepsFailing {
+            queue: from,
+            routing_key,
+            message_id,
+            attempts,
+            error,
+            ..
+        }) => {
+            assert_eq!((&*from, &*routing_key), (&*queue, &*queue));
+            assert_eq!(message_id.as_deref(), Some("payment-7"));
+            assert_eq!(attempts, 3);
+            assert!(error.contains("the message is bad"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn a_cancelled_consumer_gives_back_what_it_would_try_again(fixture: Fixture) {
+    let (conn, chan, queue) = bad_queue(&fixture).await;
+    let (consumer, mut calls) = fails_for_a_time(&fixture, &chan, 1, |register| {
+        register.on_error(much_later())
+    })
+    .await;
+    // Two goes: what waits for its retry outlives the first.
+    calls.next(&conn).await;
+    put(&chan, &queue, "next").await;
+    assert_eq!(calls.next(&conn).await.msg, "next");
+    consumer.cancel().await.unwrap();
+    let got = chan.get::<String>(&queue).timeout(LIMIT).await.unwrap();
+    assert_eq!((got.msg.as_str(), got.redelivered), ("bad", true));
+    got.ack().await.unwrap();
+}
+
+async fn a_shutdown_does_not_wait_for_what_would_be_tried_again(fixture: Fixture) {
+    let (conn, chan, queue) = bad_queue(&fixture).await;
+    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 1, |register| {
+        register.on_error(much_later())
+    })
+    .await;
+    calls.next(&conn).await;
+    let processed = conn.clone();
+    let processing = tokio::spawn(async move { processed.process_events().await });
+    // It ends without an error, so that nothing was cut off by the limit.
+    conn.shutdown(LIMIT).await.unwrap();
+    within("the end", processing).await.unwrap().unwrap();
+    let (_conn, chan) = fixture.channel().await;
+    assert_eq!(drain(&chan, &queue).await, ["bad"]);
+}
+
+async fn processing_until_idle_does_not_wait_for_what_would_be_tried_again(fixture: Fixture) {
+    let (conn, chan, _queue) = bad_queue(&fixture).await;
+    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 1, |register| {
+        register.on_error(much_later())
+    })
+    .await;
+    let idle = conn.process_events().until_idle();
+    within("the idleness", idle).await.unwrap();
+    let cycles = conn.process_events().cycles(2);
+    within("two cycles", cycles).await.unwrap();
+    assert_eq!(calls.so_far().len(), 1);
 }
 
 async fn requeue_brings_a_failed_message_back_until_it_works(fixture: Fixture) {
@@ -111,13 +306,13 @@ async fn fails_once(fixture: Fixture, policy: FailurePolicy) {
     expect_empty_once_closed(&fixture, &conn, &queue).await;
 }
 
-async fn a_body_that_does_not_decode_is_rejected_and_the_next_one_processed(fixture: Fixture) {
+async fn a_body_that_does_not_decode_is_kept_and_the_next_one_processed(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     let (recorder, mut calls) = record::<u32>();
     chan.declare_queue(&queue).await.unwrap();
     for body in [&b"not JSON"[..], br#""of another type""#, b"", b"7"] {
-        let publish = chan.publish("", body).codec(mooq::RawBytes);
+        let publish = chan.publish_with("", body, mooq::RawBytes);
         publish.routing_key(&queue).await.unwrap();
     }
     chan.register_consumer(fixture.name("exchange"), "fanout")
@@ -127,7 +322,26 @@ async fn a_body_that_does_not_decode_is_rejected_and_the_next_one_processed(fixt
         .unwrap();
     assert_eq!(calls.next(&conn).await.msg, 7);
     assert!(calls.so_far().is_empty());
-    expect_empty_once_closed(&fixture, &conn, &queue).await;
+    conn.close().await.unwrap();
+    let (_conn, chan) = fixture.channel().await;
+    assert_eq!(ready_in(&chan, &queue).await, 3);
+}
+
+async fn a_body_that_does_not_decode_goes_to_a_known_dead_letter_exchange(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let (queue, dead) = (fixture.name("queue"), fixture.name("dead"));
+    chan.declare_queue(&dead).await.unwrap();
+    chan.register_consumer(fixture.name("exchange"), "fanout")
+        .queue(&queue)
+        .queue_argument("x-dead-letter-exchange", "")
+        .queue_argument("x-dead-letter-routing-key", dead.as_str())
+        .callback(|_: Delivery<u32>| async {})
+        .await
+        .unwrap();
+    put(&chan, &queue, "no number").await;
+    let letter = chan.get::<String>(&dead).timeout(LIMIT);
+    let letter = processing(&conn, "the dead letter", letter.into_future()).await;
+    assert_eq!(letter.unwrap().ack().await.unwrap(), "no number");
 }
 
 async fn a_decoder_that_panics_is_a_body_that_does_not_decode(fixture: Fixture) {
@@ -135,7 +349,7 @@ async fn a_decoder_that_panics_is_a_body_that_does_not_decode(fixture: Fixture) 
 
     impl mooq::Decode<String> for Touchy {
         fn decode(&self, body: &bytes::Bytes) -> mooq::Result<String> {
-            assert_ne!(body, "\"bad\"", "this panic is meant to be");
+            assert_ne!(body, "\"bad\"", "{INTENDED}");
             mooq::Json.decode(body)
         }
     }
@@ -150,7 +364,9 @@ async fn a_decoder_that_panics_is_a_body_that_does_not_decode(fixture: Fixture) 
         .await
         .unwrap();
     assert_eq!(calls.next(&conn).await.msg, "good");
-    expect_empty_once_closed(&fixture, &conn, &queue).await;
+    conn.close().await.unwrap();
+    let (_conn, chan) = fixture.channel().await;
+    assert_eq!(drain(&chan, &queue).await, ["bad"]);
 }
 
 async fn requeue_keeps_a_body_that_does_not_decode_in_the_queue(fixture: Fixture) {
@@ -168,43 +384,57 @@ async fn requeue_keeps_a_body_that_does_not_decode_in_the_queue(fixture: Fixture
     assert_eq!(calls.next(&conn).await.msg, 1);
     conn.close().await.unwrap();
     let (_conn, chan) = fixture.channel().await;
-    let got = chan.get::<String>(&queue).await.unwrap();
+    let got = chan.get_one::<String>(&queue).await.unwrap();
     assert!(got.redelivered);
     assert_eq!(got.ack().await.unwrap(), "no number");
 }
 
-async fn a_rejected_message_goes_to_the_dead_letter_exchange(fixture: Fixture) {
+async fn what_keeps_failing_goes_to_a_known_dead_letter_exchange(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (queue, dead) = (fixture.name("queue"), fixture.name("dead"));
     chan.declare_queue(&dead).await.unwrap();
-    let (recorder, mut calls) = record::<String>();
-    chan.register_consumer(fixture.name("exchange"), "fanout")
-        .queue(&queue)
-        .queue_argument("x-dead-letter-exchange", "")
-        .queue_argument("x-dead-letter-routing-key", dead.as_str())
-        .callback(move |resp: Delivery<String>| {
-            let result = works(&resp);
-            recorder.note(resp);
-            async { result }
-        })
-        .await
-        .unwrap();
+    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 9, |register| {
+        register
+            .queue_argument("x-dead-letter-exchange", "")
+            .queue_argument("x-dead-letter-routing-key", dead.as_str())
+            .on_error(FailurePolicy::Retry(quickly()))
+    })
+    .await;
     put(&chan, &queue, "bad").await;
-    let seen = calls.take(&conn, 2).await;
-    assert!(seen[1].redelivered);
-    let got = chan.get::<String>(&dead).timeout(crate::expect::LIMIT);
+    assert_eq!(calls.take(&conn, 5).await.len(), 5);
+    let got = chan.get::<String>(&dead).timeout(LIMIT);
     assert_eq!(got.await.unwrap().ack().await.unwrap(), "bad");
 }
 
-async fn a_get_of_another_type_is_a_decode_error_and_the_message_rejected(fixture: Fixture) {
+async fn what_keeps_failing_is_tried_as_often_as_a_known_delivery_limit_allows(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let (queue, dead) = (fixture.name("queue"), fixture.name("dead"));
+    chan.declare_queue(&dead).await.unwrap();
+    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 9, |register| {
+        register
+            .queue_argument("x-queue-type", "quorum")
+            .queue_argument("x-delivery-limit", 2)
+            .queue_argument("x-dead-letter-exchange", "")
+            .queue_argument("x-dead-letter-routing-key", dead.as_str())
+            .on_error(FailurePolicy::Retry(quickly()))
+    })
+    .await;
+    put(&chan, &queue, "bad").await;
+    assert_eq!(calls.take(&conn, 3).await.len(), 3);
+    let got = chan.get::<String>(&dead).timeout(LIMIT);
+    assert_eq!(got.await.unwrap().ack().await.unwrap(), "bad");
+}
+
+async fn a_get_of_another_type_is_a_decode_error_and_loses_nothing(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["text"]).await;
     let err = chan.get::<u32>(&queue).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Decode);
     assert!(std::error::Error::source(&err).is_some());
-    let err = chan.get::<String>(&queue).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::NothingToConsume);
+    let again = chan.get_one::<String>(&queue).await.unwrap();
+    assert_eq!((again.msg.as_str(), again.redelivered), ("text", true));
+    again.ack().await.unwrap();
 }
 
 /// A queue with a message whose callback fails.
@@ -269,16 +499,26 @@ async fn what_is_tried_again_later_tells_how_often_it_was(fixture: Fixture) {
 }
 
 scenarios! { failures:
-    a_failed_callbacks_message_comes_once_more_and_is_then_rejected,
+    a_failed_callback_is_tried_again_with_the_same_delivery,
+    by_default_a_failed_message_is_tried_again_and_never_lost,
+    with_a_concurrency_of_one_those_behind_a_failed_message_wait,
+    a_failed_message_holds_nobody_up_where_several_may_run,
+    a_message_is_rejected_after_as_many_attempts_as_were_asked_for,
+    what_keeps_failing_is_told,
+    what_keeps_failing_goes_to_a_known_dead_letter_exchange,
+    what_keeps_failing_is_tried_as_often_as_a_known_delivery_limit_allows,
+    a_cancelled_consumer_gives_back_what_it_would_try_again,
+    a_shutdown_does_not_wait_for_what_would_be_tried_again,
+    processing_until_idle_does_not_wait_for_what_would_be_tried_again,
     a_callback_that_panics_is_caught_and_the_service_goes_on,
     a_callback_that_panics_before_its_future_is_caught_too,
     requeue_brings_a_failed_message_back_until_it_works,
     reject_drops_a_failed_message_at_once,
     ack_takes_a_failed_message_as_done,
-    a_body_that_does_not_decode_is_rejected_and_the_next_one_processed,
+    a_body_that_does_not_decode_is_kept_and_the_next_one_processed,
+    a_body_that_does_not_decode_goes_to_a_known_dead_letter_exchange,
     a_decoder_that_panics_is_a_body_that_does_not_decode,
     requeue_keeps_a_body_that_does_not_decode_in_the_queue,
-    a_rejected_message_goes_to_the_dead_letter_exchange,
-    a_get_of_another_type_is_a_decode_error_and_the_message_rejected,
+    a_get_of_another_type_is_a_decode_error_and_loses_nothing,
     what_is_tried_again_later_tells_how_often_it_was,
 }

@@ -1,5 +1,6 @@
 //! What an administrator or a bad network ends under its users: connections, queues, logins.
 
+use mooq::Event;
 use mooq::ExchangeKind::Direct;
 use mooq_core::{ConnectionEvent, ErrorKind, ErrorScope};
 
@@ -8,6 +9,7 @@ use crate::Fixture;
 use crate::control::Control;
 use crate::raw::{Raw, body};
 use crate::steps::{processing, put, record};
+use crate::within;
 
 /// A channel on a connection of this name.
 async fn named(fixture: &Fixture, name: &str) -> Raw {
@@ -98,7 +100,14 @@ async fn a_service_outlives(fixture: &Fixture, end: impl AsyncFnOnce(&Control, &
     put(&publisher, &queue, "before").await;
     assert_eq!(calls.next(&conn).await.msg, "before");
 
+    let mut events = conn.events();
     end(fixture.control(), &name).await;
+    // What is published before the service has heard of it may be lost, and says so.
+    within("the loss", async {
+        let mut next = async || events.next().await.expect("a connection that comes back");
+        while !matches!(next().await, Event::Lost(_)) {}
+    })
+    .await;
     processing(&conn, "its publish", put(&chan, &queue, "own")).await;
     put(&publisher, &queue, "after").await;
     for expected in ["own", "after"] {

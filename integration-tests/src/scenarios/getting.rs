@@ -15,27 +15,38 @@ async fn get_gives_the_oldest_message(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["first", "second"]).await;
-    let got = chan.get::<String>(&queue).await.unwrap();
+    let got = chan.get_one::<String>(&queue).await.unwrap();
     assert_eq!(got.msg, "first");
     assert_eq!(got.queue, queue.as_str());
     assert_eq!(got.routing_key, queue.as_str());
     assert!(!got.redelivered);
     assert_eq!(ready_in(&chan, &queue).await, 1);
     got.ack().await.unwrap();
-    let got = chan.get::<String>(&queue).await.unwrap();
+    let got = chan.get_one::<String>(&queue).await.unwrap();
     assert_eq!(got.ack().await.unwrap(), "second");
 }
 
-async fn get_from_an_empty_queue_is_nothing_to_consume(fixture: Fixture) {
+async fn get_from_an_empty_queue_is_none(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
-    let err = chan.get::<String>(&queue).await.unwrap_err();
+    assert!(chan.get::<String>(&queue).await.unwrap().is_none());
+    put(&chan, &queue, "now").await;
+    let got = chan.get::<String>(&queue).await.unwrap();
+    assert_eq!(got.unwrap().ack().await.unwrap(), "now");
+    assert!(chan.get::<String>(&queue).await.unwrap().is_none());
+}
+
+async fn get_one_from_an_empty_queue_is_nothing_to_consume(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    chan.declare_queue(&queue).await.unwrap();
+    let err = chan.get_one::<String>(&queue).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NothingToConsume);
     assert_eq!(err.scope(), ErrorScope::Operation);
     assert!(err.to_string().contains(&queue), "{err}");
     put(&chan, &queue, "now").await;
-    assert_eq!(chan.get::<String>(&queue).await.unwrap().msg, "now");
+    assert_eq!(chan.get_one::<String>(&queue).await.unwrap().msg, "now");
 }
 
 async fn get_with_a_timeout_ends_in_consume_timeout(fixture: Fixture) {
@@ -74,7 +85,7 @@ async fn a_message_that_comes_while_get_waits_ends_the_wait(fixture: Fixture) {
     let declared = other.declare_queue(&queue).passive().await.unwrap();
     assert_eq!((declared.message_count, declared.consumer_count), (1, 0));
     got.ack().await.unwrap();
-    assert_eq!(chan.get::<String>(&queue).await.unwrap().msg, "next");
+    assert_eq!(chan.get_one::<String>(&queue).await.unwrap().msg, "next");
 }
 
 async fn a_get_that_waits_can_be_auto_ack_too(fixture: Fixture) {
@@ -89,7 +100,7 @@ async fn a_get_that_waits_can_be_auto_ack_too(fixture: Fixture) {
     assert_eq!(waiting.await.unwrap().unwrap().msg, "came");
     conn.close().await.unwrap();
     let (_conn, chan) = fixture.channel().await;
-    let got = chan.get::<String>(&queue).await.unwrap();
+    let got = chan.get_one::<String>(&queue).await.unwrap();
     assert_eq!(got.ack().await.unwrap(), "next");
 }
 
@@ -134,7 +145,7 @@ async fn a_get_that_waits_is_a_consumer_and_an_auto_delete_queue_goes_with_it(fi
     let declare = || chan.declare_queue(&queue).auto_delete();
     declare().await.unwrap();
     // Without a wait there is no consumer, and the queue stays.
-    chan.get::<String>(&queue).await.unwrap_err();
+    assert!(chan.get::<String>(&queue).await.unwrap().is_none());
     declare().passive().await.unwrap();
     let get = chan.get::<String>(&queue);
     let err = get.timeout(Duration::from_millis(10)).await.unwrap_err();
@@ -147,7 +158,7 @@ async fn an_auto_ack_get_leaves_nothing_to_settle(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["body"]).await;
-    let got = chan.get::<String>(&queue).auto_ack().await.unwrap();
+    let got = chan.get_one::<String>(&queue).auto_ack().await.unwrap();
     let err = got.requeue().await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NotAllowed);
     conn.close().await.unwrap();
@@ -159,15 +170,15 @@ async fn a_message_that_was_requeued_is_redelivered(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["first", "second"]).await;
-    let got = chan.get::<String>(&queue).await.unwrap();
+    let got = chan.get_one::<String>(&queue).await.unwrap();
     got.requeue().await.unwrap();
-    let got = chan.get::<String>(&queue).await.unwrap();
+    let got = chan.get_one::<String>(&queue).await.unwrap();
     assert_eq!((got.msg.as_str(), got.redelivered), ("first", true));
     drop(got);
-    let got = chan.get::<String>(&queue).await.unwrap();
+    let got = chan.get_one::<String>(&queue).await.unwrap();
     assert_eq!((got.msg.as_str(), got.redelivered), ("first", true));
     got.reject().await.unwrap();
-    let got = chan.get::<String>(&queue).await.unwrap();
+    let got = chan.get_one::<String>(&queue).await.unwrap();
     assert_eq!((got.msg.as_str(), got.redelivered), ("second", false));
 }
 
@@ -178,7 +189,7 @@ async fn delivery_tags_are_counted_per_channel(fixture: Fixture) {
     fill(&chan, &queue, &["1", "2", "3", "4"]).await;
     let mut held = Vec::new();
     for (chan, tag) in [(&chan, 1), (&chan, 2), (&other, 1), (&other, 2)] {
-        let got = chan.get::<String>(&queue).await.unwrap();
+        let got = chan.get_one::<String>(&queue).await.unwrap();
         assert_eq!(got.delivery_tag, tag);
         held.push(got);
     }
@@ -192,7 +203,7 @@ async fn get_takes_raw_bytes(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["json"]).await;
-    let got = chan.get::<Bytes>(&queue).codec(RawBytes).await.unwrap();
+    let got = chan.get_one::<Bytes>(&queue).codec(RawBytes).await.unwrap();
     assert_eq!(got.ack().await.unwrap(), "\"json\"");
 }
 
@@ -215,7 +226,8 @@ async fn until_consumed(chan: &Channel, queue: &str) {
 
 scenarios! { getting:
     get_gives_the_oldest_message,
-    get_from_an_empty_queue_is_nothing_to_consume,
+    get_from_an_empty_queue_is_none,
+    get_one_from_an_empty_queue_is_nothing_to_consume,
     get_with_a_timeout_ends_in_consume_timeout,
     get_with_a_timeout_takes_what_is_there_at_once,
     a_message_that_comes_while_get_waits_ends_the_wait,

@@ -7,15 +7,17 @@ use mooq::{Channel, Delivery, ErrorKind, Event, OnLoss};
 
 use super::recovery::Victim;
 use super::scenarios;
+use crate::expect::LIMIT;
 use crate::line::{Line, Trouble};
 use crate::steps::{drain, fill};
 use crate::{Fixture, within};
 
-/// How long a message may take that is to come.
-const SOON: Duration = Duration::from_secs(20);
+/// How long a publish waits for a connection that does not come back.
+const PATIENCE: Duration = Duration::from_secs(3);
 
+/// The next message, which is to come.
 async fn next(chan: &Channel, queue: &str) -> Delivery<String> {
-    chan.get(queue).timeout(SOON).await.unwrap()
+    chan.get(queue).timeout(LIMIT).await.unwrap()
 }
 
 impl Victim {
@@ -69,6 +71,34 @@ async fn a_message_that_is_sent_again_as_its_confirm_was_lost_is_there_twice(fix
     }
 }
 
+async fn a_message_that_was_sent_is_not_called_unsent_when_it_cannot_be_sent_again(
+    fixture: Fixture,
+) {
+    let line = Line::of(&fixture);
+    let mut victim = Victim::connect_with(&fixture, line.options()).await;
+    let queue = fixture.name("queue");
+    victim.chan.declare_queue(&queue).await.unwrap();
+    let (_conn, other) = fixture.channel().await;
+    let trouble = line.lose_confirm();
+    let refusing = line.refuse_connections();
+    let publish = victim.chan.publish("", "body").routing_key(&queue);
+    let publish = publish.on_loss(OnLoss::Resend).timeout(PATIENCE);
+    let confirmation = publish.send().await.unwrap();
+
+    let message = next(&other, &queue).await;
+    trouble.cut();
+    let err = within("the outcome", confirmation).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::TimedOut, "{err}");
+    let text = err.to_string();
+    assert!(text.contains("the broker may have"), "{text}");
+    assert!(!text.contains("the message was not sent"), "{text}");
+    drop(refusing);
+    trouble.end();
+    victim.is_back().await;
+    assert_eq!(message.ack().await.unwrap(), "body");
+    assert_eq!(drain(&victim.chan, &queue).await, [""; 0]);
+}
+
 async fn a_message_whose_acknowledgement_is_lost_comes_again(fixture: Fixture) {
     let line = Line::of(&fixture);
     let mut victim = Victim::connect_with(&fixture, line.options()).await;
@@ -88,24 +118,29 @@ async fn a_message_whose_acknowledgement_is_lost_comes_again(fixture: Fixture) {
 }
 
 async fn on_a_slow_line_a_confirm_comes_late_and_a_publish_ends_at_its_deadline(fixture: Fixture) {
-    let delay = Duration::from_millis(500);
     let line = Line::of(&fixture);
     let victim = Victim::connect_with(&fixture, line.options()).await;
     let queue = fixture.name("queue");
     victim.chan.declare_queue(&queue).await.unwrap();
-    let slow = line.slow(delay);
     let publish = |body: &'static str| victim.chan.publish("", body).routing_key(&queue);
 
+    let delay = Duration::from_millis(500);
+    let slow = line.slow(delay);
     let began = Instant::now();
     publish("confirmed").await.unwrap();
     assert!(began.elapsed() >= delay, "{:?}", began.elapsed());
-    let unknown = publish("unknown").deadline(delay / 5).await;
+    slow.end();
+
+    // So slow that no confirm comes before the deadline, however busy the machine is.
+    let slow = line.slow(10 * LIMIT);
+    let unknown = publish("unknown").timeout(delay / 5).await;
     let err = unknown.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded, "{err}");
+    assert_eq!(err.kind(), ErrorKind::TimedOut, "{err}");
     slow.end();
     // It was on its way, and has arrived all the same.
+    let (_conn, other) = fixture.channel().await;
     for body in ["confirmed", "unknown"] {
-        let message = next(&victim.chan, &queue).await;
+        let message = next(&other, &queue).await;
         assert_eq!(message.ack().await.unwrap(), body);
     }
 }
@@ -131,9 +166,42 @@ async fn one_channel_too_many_costs_the_connection_which_comes_back_without_it(f
     victim.conn.create_channel().await.unwrap();
 }
 
+async fn the_first_connect_waits_for_a_broker_that_is_not_there_yet(fixture: Fixture) {
+    let line = Line::of(&fixture);
+    let down = line.down();
+    let waiting = line.options().wait_for_broker(LIMIT);
+    let connecting = tokio::spawn(mooq::connect(waiting));
+    // One that does not wait fails meanwhile.
+    let refused = mooq::connect(line.options()).await;
+    let err = refused.expect_err("the broker is not there");
+    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err}");
+    down.end();
+    let conn = within("the connection", connecting).await.unwrap().unwrap();
+    conn.close().await.unwrap();
+}
+
+async fn the_first_connect_waits_no_longer_than_it_may_and_not_for_a_login(fixture: Fixture) {
+    let line = Line::of(&fixture);
+    let down = line.down();
+    let waiting = line.options().wait_for_broker(Duration::from_millis(200));
+    let err = within("the end", mooq::connect(waiting)).await;
+    let err = err.expect_err("the broker is not there");
+    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err}");
+    assert!(err.to_string().contains("within 200ms"), "{err}");
+    down.end();
+    let wrong = line.options().credentials("guest", "wrong");
+    let wrong = wrong.wait_for_broker(Duration::from_secs(3_600));
+    let err = within("the refusal", mooq::connect(wrong)).await;
+    let err = err.expect_err("the password is wrong");
+    assert_eq!(err.kind(), ErrorKind::AuthenticationFailed, "{err}");
+}
+
 scenarios! { lines:
+    the_first_connect_waits_for_a_broker_that_is_not_there_yet,
+    the_first_connect_waits_no_longer_than_it_may_and_not_for_a_login,
     a_message_whose_confirm_is_lost_is_there_and_its_publisher_does_not_know,
     a_message_that_is_sent_again_as_its_confirm_was_lost_is_there_twice,
+    a_message_that_was_sent_is_not_called_unsent_when_it_cannot_be_sent_again,
     a_message_whose_acknowledgement_is_lost_comes_again,
     on_a_slow_line_a_confirm_comes_late_and_a_publish_ends_at_its_deadline,
     one_channel_too_many_costs_the_connection_which_comes_back_without_it,

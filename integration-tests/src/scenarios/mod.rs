@@ -4,23 +4,29 @@ mod acks;
 mod alarms;
 mod bad_input;
 mod callbacks;
+mod channel_ends;
 mod closing;
 mod confirms;
 mod connecting;
+mod consumer_timeouts;
 mod consumers;
 mod dead_letter_ways;
 mod dead_letters;
+mod delivery_limits;
 mod direct_reply_to;
+mod ending_in_order;
 mod exchange_bindings;
 mod exchanges;
 mod failures;
 mod forced_ends;
 mod getting;
+mod hash_exchanges;
 mod length_limits;
 mod lines;
 mod nowait;
 mod outages;
 mod permissions;
+mod permissions_kept;
 mod policies;
 mod priorities;
 mod processing;
@@ -30,14 +36,21 @@ mod publish_checks;
 mod publishing;
 mod queue_exclusive;
 mod queue_options;
+mod queue_setters;
 mod queues;
 mod quorum_consumers;
 mod quorum_dead_letters;
 mod quorum_declaring;
+mod quorum_delayed_retry;
+mod quorum_kept_dead_letters;
 mod quorum_limits;
+mod quorum_policies;
 mod quorum_priorities;
 mod quorum_redelivery;
 mod quorum_single_active;
+mod quorum_timeouts;
+mod random_exchanges;
+mod recent_history;
 mod recovery;
 mod recovery_outages;
 mod recovery_publishing;
@@ -77,6 +90,7 @@ impl Scenario {
     pub fn disturbs_others(&self) -> bool {
         [
             "alarms::",
+            "consumer_timeouts::",
             "outages::",
             "recovery_outages::",
             "recovery_queues::a_call_that_waits",
@@ -135,23 +149,29 @@ pub fn all() -> Vec<Scenario> {
         alarms::SCENARIOS,
         bad_input::SCENARIOS,
         callbacks::SCENARIOS,
+        channel_ends::SCENARIOS,
         closing::SCENARIOS,
         confirms::SCENARIOS,
         connecting::SCENARIOS,
+        consumer_timeouts::SCENARIOS,
         consumers::SCENARIOS,
         dead_letter_ways::SCENARIOS,
         dead_letters::SCENARIOS,
+        delivery_limits::SCENARIOS,
         direct_reply_to::SCENARIOS,
+        ending_in_order::SCENARIOS,
         exchange_bindings::SCENARIOS,
         exchanges::SCENARIOS,
         failures::SCENARIOS,
         forced_ends::SCENARIOS,
         getting::SCENARIOS,
+        hash_exchanges::SCENARIOS,
         length_limits::SCENARIOS,
         lines::SCENARIOS,
         nowait::SCENARIOS,
         outages::SCENARIOS,
         permissions::SCENARIOS,
+        permissions_kept::SCENARIOS,
         policies::SCENARIOS,
         priorities::SCENARIOS,
         processing::SCENARIOS,
@@ -161,14 +181,21 @@ pub fn all() -> Vec<Scenario> {
         publishing::SCENARIOS,
         queue_exclusive::SCENARIOS,
         queue_options::SCENARIOS,
+        queue_setters::SCENARIOS,
         queues::SCENARIOS,
         quorum_consumers::SCENARIOS,
         quorum_dead_letters::SCENARIOS,
         quorum_declaring::SCENARIOS,
+        quorum_delayed_retry::SCENARIOS,
+        quorum_kept_dead_letters::SCENARIOS,
         quorum_limits::SCENARIOS,
+        quorum_policies::SCENARIOS,
         quorum_priorities::SCENARIOS,
         quorum_redelivery::SCENARIOS,
         quorum_single_active::SCENARIOS,
+        quorum_timeouts::SCENARIOS,
+        random_exchanges::SCENARIOS,
+        recent_history::SCENARIOS,
         recovery::SCENARIOS,
         recovery_outages::SCENARIOS,
         recovery_publishing::SCENARIOS,

@@ -65,17 +65,32 @@ async fn a_publish_waits_for_a_broker_that_comes_back(fixture: Fixture) {
 }
 
 async fn a_call_at_a_frozen_broker_ends_at_its_deadline_and_the_next_is_answered(fixture: Fixture) {
-    // Long enough for all that is answered, even on a busy machine.
-    let options = fixture.options().deadline(Duration::from_secs(3));
+    let options = fixture.options().timeout(Duration::from_secs(1));
     let conn = mooq::connect(options).await.unwrap();
-    let chan = conn.create_channel().await.unwrap();
+    let chan = answered(|| conn.create_channel()).await;
     let queue = fixture.name("queue");
     let frozen = fixture.control().freeze().await;
     let err = chan.declare_queue(queue.as_str()).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded, "{err}");
+    assert_eq!(err.kind(), ErrorKind::TimedOut, "{err}");
     frozen.thaw().await;
     // Nothing was lost: the broker did what it was asked for, late.
-    chan.declare_queue(queue.as_str()).passive().await.unwrap();
+    answered(|| chan.declare_queue(queue.as_str()).passive()).await;
+}
+
+/// What the broker answers, in the end: on a busy machine a call may be over before that.
+async fn answered<T, C>(call: impl Fn() -> C) -> T
+where
+    C: IntoFuture<Output = mooq::Result<T>>,
+{
+    let answer = async {
+        loop {
+            match call().await {
+                Err(err) if err.kind() == ErrorKind::TimedOut => {}
+                answer => return answer.unwrap(),
+            }
+        }
+    };
+    within("an answer", answer).await
 }
 
 scenarios! { outages:

@@ -9,9 +9,11 @@ use crate::raw::{
     Raw, binding, consumer, exchange, exchange_binding, mandatory, message, message_with,
     passive_exchange, passive_queue, queue, table,
 };
+use crate::steps::{put, ready_in, record};
 use crate::{Fixture, Version, expect_reason};
 
-const EVERYTHING: [&str; 3] = [".*", ".*", ".*"];
+pub(super) const EVERYTHING: [&str; 3] = [".*", ".*", ".*"];
+pub(super) const NOTHING: [&str; 3] = ["", "", ""];
 
 /// How a user of this scenario connects. Its name is the scenario's own.
 fn login(fixture: &Fixture, password: &str) -> ConnectOptions {
@@ -21,7 +23,7 @@ fn login(fixture: &Fixture, password: &str) -> ConnectOptions {
 }
 
 /// A user who may do this, and a channel of that user's.
-async fn user(fixture: &Fixture, permissions: [&str; 3]) -> (String, Raw) {
+pub(super) async fn user(fixture: &Fixture, permissions: [&str; 3]) -> (String, Raw) {
     let name = fixture.name("user");
     let control = fixture.control();
     control.add_user(&name, "secret").await;
@@ -36,10 +38,30 @@ async fn owner(fixture: &Fixture) -> (String, Raw) {
     user(fixture, ["/mine", "/mine|^amq\\.default$", "/mine"]).await
 }
 
-fn refusal(fixture: &Fixture, access: &str, what: &str, name: &str, user: &str) -> String {
+pub(super) fn refusal(
+    fixture: &Fixture,
+    access: &str,
+    what: &str,
+    name: &str,
+    user: &str,
+) -> String {
     let access = named(fixture, access);
     format!(
         "ACCESS_REFUSED - {access}access to {what} '{name}' in vhost '/' refused for user '{user}'"
+    )
+}
+
+pub(super) fn topic_refusal(
+    fixture: &Fixture,
+    access: &str,
+    key: &str,
+    exchange: &str,
+    user: &str,
+) -> String {
+    let access = named(fixture, access);
+    format!(
+        "ACCESS_REFUSED - {access}access to topic '{key}' in exchange '{exchange}' in vhost '/' \
+         refused for user '{user}'"
     )
 }
 
@@ -53,7 +75,7 @@ fn named(fixture: &Fixture, access: &str) -> String {
 }
 
 /// Asserts that a call is refused to the user, since access to what is named is.
-async fn refused<T: std::fmt::Debug>(
+pub(super) async fn refused<T: std::fmt::Debug>(
     raw: &mut Raw,
     outcome: mooq_core::Result<T>,
     method: Method,
@@ -62,6 +84,34 @@ async fn refused<T: std::fmt::Debug>(
     let err = outcome.as_ref().expect_err(&text);
     assert_eq!(err.kind(), ErrorKind::AccessRefused);
     raw.refused(outcome, 403, method, &text).await;
+}
+
+async fn a_callback_on_a_queue_that_is_there_takes_read_and_no_more(fixture: Fixture) {
+    let queue = fixture.name("queue");
+    let (_conn, operator) = fixture.channel().await;
+    // With what only those know who declared it.
+    let declare = operator.declare_queue(&queue).argument("x-max-length", 7);
+    declare.await.unwrap();
+    put(&operator, &queue, "body").await;
+    let name = fixture.name("user");
+    fixture.control().add_user(&name, "secret").await;
+    let read_only = ["", "", ".*"];
+    fixture.control().set_permissions(&name, read_only).await;
+    let conn = mooq::connect(login(&fixture, "secret")).await.unwrap();
+    let chan = conn.create_channel().await.unwrap();
+    let (recorder, mut calls) = record::<String>();
+    let callback = chan.register_callback(&queue).concurrency(1);
+    let consumer = callback.callback(recorder.callback()).await.unwrap();
+    assert_eq!(consumer.queue(), queue.as_str());
+    assert_eq!(calls.next(&conn).await.msg, "body");
+    consumer.cancel().await.unwrap();
+    assert_eq!(ready_in(&operator, &queue).await, 0);
+
+    let missing = fixture.name("missing");
+    let missing = chan.register_callback(&missing);
+    let missing = missing.callback(|_: mooq::Delivery<String>| async {});
+    let err = missing.await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
 }
 
 async fn a_user_without_permissions_cannot_log_in(fixture: Fixture) {
@@ -121,8 +171,44 @@ async fn declaring_a_queue_takes_configure(fixture: Fixture) {
         let outcome = raw.channel.declare_queue(declare).await;
         refused(&mut raw, outcome, method::QUEUE_DECLARE, text(name)).await;
     }
-    let passive = raw.channel.declare_queue(passive_queue(&other)).await;
-    passive.expect("asking takes no permission");
+}
+
+async fn asking_takes_no_permission(fixture: Fixture) {
+    let (_user, raw) = user(&fixture, ["", "", "none"]).await;
+    let queue = fixture.name("queue");
+    fixture.raw().await.declare(&queue).await;
+    let asked = raw.channel.declare_queue(passive_queue(&queue)).await;
+    asked.expect("there is such a queue");
+    let asked = raw.channel.declare_exchange(passive_exchange("amq.direct"));
+    asked.await.expect("there is such an exchange");
+}
+
+async fn asking_takes_any_permission(fixture: Fixture) {
+    let (user, mut raw) = user(&fixture, ["/mine", "/theirs|direct", "/read"]).await;
+    for permitted in ["mine", "theirs", "read"].map(|what| fixture.name(what)) {
+        fixture.raw().await.declare(&permitted).await;
+        let asked = raw.channel.declare_queue(passive_queue(&permitted)).await;
+        asked.expect("it has a permission");
+    }
+    let asked = raw.channel.declare_exchange(passive_exchange("amq.direct"));
+    asked.await.expect("it has a permission");
+
+    // The refusal says as much of what is there as of what is not.
+    let (other, missing) = (fixture.name("other"), fixture.name("missing"));
+    fixture.raw().await.declare(&other).await;
+    for name in [&other, &missing, ""] {
+        let outcome = raw.channel.declare_queue(passive_queue(name)).await;
+        let text = refusal(&fixture, "configure", "queue", name, &user);
+        refused(&mut raw, outcome, method::QUEUE_DECLARE, text).await;
+    }
+    for name in ["amq.fanout", &missing] {
+        let outcome = raw.channel.declare_exchange(passive_exchange(name)).await;
+        let text = refusal(&fixture, "configure", "exchange", name, &user);
+        refused(&mut raw, outcome, method::EXCHANGE_DECLARE, text).await;
+    }
+    let outcome = raw.channel.declare_exchange(passive_exchange("")).await;
+    let text = "ACCESS_REFUSED - operation not permitted on the default exchange";
+    refused(&mut raw, outcome, method::EXCHANGE_DECLARE, text.into()).await;
 }
 
 async fn a_name_of_the_brokers_choice_takes_configure_too(fixture: Fixture) {
@@ -299,8 +385,6 @@ async fn declaring_an_exchange_takes_configure(fixture: Fixture) {
         .await;
     let text = refusal(&fixture, "configure", "exchange", &other, &user);
     refused(&mut raw, outcome, method::EXCHANGE_DECLARE, text).await;
-    let passive = raw.channel.declare_exchange(passive_exchange("amq.direct"));
-    passive.await.expect("asking takes no permission");
 }
 
 async fn an_alternate_exchange_takes_write_and_the_other_read(fixture: Fixture) {
@@ -336,8 +420,7 @@ async fn permissions_that_are_taken_away_are_gone_for_open_connections(fixture: 
         .await;
     let text = refusal(&fixture, "read", "queue", &queue, &user);
     expect_reason(&outcome.unwrap_err(), 403, method::BASIC_GET, &text);
-    // The other channel stays open; to ask takes no permission.
-    assert_eq!(raw.counts(&queue).await, (0, 0));
+    raw.prefetch(1).await; // The other channel stays open.
 }
 
 async fn a_topic_permission_limits_routing_keys(fixture: Fixture) {
@@ -349,13 +432,7 @@ async fn a_topic_permission_limits_routing_keys(fixture: Fixture) {
     control
         .set_topic_permissions(&user, &topic, "^a\\.", "^b\\.")
         .await;
-    let refusal = |access: &str, key: &str| {
-        let access = named(&fixture, access);
-        format!(
-            "ACCESS_REFUSED - {access}access to topic '{key}' in exchange '{topic}' in vhost '/' \
-             refused for user '{user}'"
-        )
-    };
+    let refusal = |access: &str, key: &str| topic_refusal(&fixture, access, key, &topic, &user);
     raw.bind(&queue, &topic, "b.1").await;
     let outcome = raw.channel.bind(binding(&queue, &topic, "a.1")).await;
     refused(
@@ -443,11 +520,14 @@ async fn deleting_a_virtual_host_closes_its_connections(fixture: Fixture) {
 }
 
 scenarios! { permissions:
+    a_callback_on_a_queue_that_is_there_takes_read_and_no_more,
     a_user_without_permissions_cannot_log_in,
     a_user_logs_in_once_it_may_do_something,
     a_new_password_replaces_the_old_one,
     a_virtual_host_that_is_not_there_is_told_from_one_that_is_closed,
     declaring_a_queue_takes_configure,
+    asking_takes_no_permission [before V4_2],
+    asking_takes_any_permission [from V4_2],
     a_name_of_the_brokers_choice_takes_configure_too,
     reserved_names_are_refused_before_permissions_are_looked_at,
     a_dead_letter_exchange_takes_write_and_its_queue_read,

@@ -200,7 +200,7 @@ async fn a_callback_may_wait_for_the_broker_on_its_own_channel(fixture: Fixture)
             async move {
                 chan.declare_queue(&temporary).await?;
                 put(&chan, &temporary, &request.msg).await;
-                let answer = chan.get::<String>(&temporary).await?.ack().await?;
+                let answer = chan.get_one::<String>(&temporary).await?.ack().await?;
                 chan.delete_queue(&temporary).await?;
                 chan.publish(&answers, &answer).await
             }

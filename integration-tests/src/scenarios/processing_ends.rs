@@ -7,7 +7,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::scenarios;
 use crate::Fixture;
-use crate::steps::{Calls, fill, processing, ready_in, record};
+use crate::steps::{Calls, fill, processing, ready_in, record, until_gone};
 
 async fn a_graceful_shutdown_lets_callbacks_finish_and_starts_no_more(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
@@ -38,7 +38,7 @@ async fn a_graceful_shutdown_lets_callbacks_finish_and_starts_no_more(fixture: F
 
     conn.close().await.unwrap();
     let (_conn, chan) = fixture.channel().await;
-    let left = chan.get::<String>(&queue).await.unwrap();
+    let left = chan.get_one::<String>(&queue).await.unwrap();
     assert_eq!(left.ack().await.unwrap(), "waiting");
     assert_eq!(ready_in(&chan, &queue).await, 0);
 }
@@ -176,7 +176,8 @@ async fn a_channel_that_the_broker_closes_ends_processing_with_its_reason(fixtur
     let other = conn.create_channel().await.unwrap();
     let (exchange, missing) = (fixture.name("exchange"), fixture.name("missing"));
     let (recorder, _silent) = record::<String>();
-    chan.register_consumer(&exchange, "fanout")
+    let silent = chan
+        .register_consumer(&exchange, "fanout")
         .callback(recorder.callback())
         .await
         .unwrap();
@@ -192,6 +193,7 @@ async fn a_channel_that_the_broker_closes_ends_processing_with_its_reason(fixtur
         .unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ExchangeNotFound);
     assert_eq!(err.reason(), cause.reason());
+    until_gone(&fixture, &silent.queue()).await;
     other.publish(&exchange, "go on").await.unwrap();
     assert_eq!(calls.next(&conn).await.msg, "go on");
 }
@@ -199,18 +201,21 @@ async fn a_channel_that_the_broker_closes_ends_processing_with_its_reason(fixtur
 async fn a_channel_with_several_consumers_fails_once(fixture: Fixture) {
     let (conn, chan) = fixture.channel_without_recovery().await;
     let (exchange, missing) = (fixture.name("exchange"), fixture.name("missing"));
+    let mut queues = Vec::new();
     for _ in 0..3 {
         let (recorder, _silent) = record::<String>();
-        chan.register_consumer(&exchange, "fanout")
-            .callback(recorder.callback())
-            .await
-            .unwrap();
+        let register = chan.register_consumer(&exchange, "fanout");
+        let consumer = register.callback(recorder.callback()).await.unwrap();
+        queues.push(consumer.queue());
     }
     chan.publish(&missing, "lost").await.unwrap_err();
     let err = crate::within("the channel's end", conn.process_events())
         .await
         .unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ExchangeNotFound);
+    for queue in queues {
+        until_gone(&fixture, &queue).await;
+    }
     // A service that opens a channel anew and goes on does not hear of the old one again.
     let other = conn.create_channel().await.unwrap();
     let (recorder, mut calls) = record::<String>();
@@ -303,7 +308,43 @@ impl SlowConsumer {
     }
 }
 
+async fn spawned_processing_runs_callbacks_and_tells_its_end(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let [exchange, queue] = ["exchange", "queue"].map(|name| fixture.name(name));
+    let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    let register = chan.register_consumer(&exchange, "fanout").queue(&queue);
+    register
+        .callback(move |got: mooq::Delivery<String>| {
+            called.send(got.msg).unwrap();
+            std::future::ready(())
+        })
+        .await
+        .unwrap();
+    let processing = conn.process_events().spawn();
+    chan.publish(&exchange, "called").await.unwrap();
+    let got = crate::within("the call", calls.recv()).await;
+    assert_eq!(got.as_deref(), Some("called"));
+    chan.delete_queue(&queue).await.unwrap();
+    let err = crate::within("the end", processing).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerCancelled, "{err}");
+    // A handle that is dropped stops nothing.
+    let (called, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    chan.register_consumer(&exchange, "fanout")
+        .callback(move |got: mooq::Delivery<String>| {
+            called.send(got.msg).unwrap();
+            std::future::ready(())
+        })
+        .await
+        .unwrap();
+    drop(conn.process_events().spawn());
+    chan.publish(&exchange, "called too").await.unwrap();
+    let got = crate::within("the call", calls.recv()).await;
+    assert_eq!(got.as_deref(), Some("called too"));
+    conn.close().await.unwrap();
+}
+
 scenarios! { processing_ends:
+    spawned_processing_runs_callbacks_and_tells_its_end,
     a_graceful_shutdown_lets_callbacks_finish_and_starts_no_more,
     a_graceful_shutdown_ends_at_once_when_nothing_runs,
     processing_that_is_dropped_gives_back_what_it_had_begun,

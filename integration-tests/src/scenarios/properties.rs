@@ -5,11 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use mooq::{
     Channel, Decimal, Delivery, DeliveryMode, ErrorKind, FieldTable, FieldValue, Properties,
-    RawBytes,
+    RawBytes, Text,
 };
 
 use super::scenarios;
 use crate::Fixture;
+use crate::expect::LIMIT;
 use crate::steps::{ready_in, record};
 
 async fn every_property_arrives_as_it_was_sent(fixture: Fixture) {
@@ -61,13 +62,26 @@ async fn a_message_is_persistent_json_unless_said_otherwise(fixture: Fixture) {
 
 async fn raw_bytes_carry_their_own_content_type(fixture: Fixture) {
     let (_conn, chan, queue) = queue(&fixture).await;
-    let publish = chan.publish("", "\u{0}raw").routing_key(&queue);
-    publish.codec(RawBytes).transient().await.unwrap();
-    let got: Delivery<Bytes> = chan.get(&queue).codec(RawBytes).await.unwrap();
+    let publish = chan.publish_with("", "\u{0}raw", RawBytes);
+    publish.routing_key(&queue).transient().await.unwrap();
+    let got: Delivery<Bytes> = chan.get_one(&queue).codec(RawBytes).await.unwrap();
     let content_type = got.properties.content_type.as_deref();
     assert_eq!(content_type, Some("application/octet-stream"));
     assert_eq!(got.properties.delivery_mode, Some(DeliveryMode::Transient));
     assert_eq!(got.ack().await.unwrap(), "\u{0}raw");
+}
+
+async fn text_is_published_and_read_without_quotes(fixture: Fixture) {
+    let (_conn, chan, queue) = queue(&fixture).await;
+    let publish = chan.publish_with("", "gr\u{fc}n", Text);
+    publish.routing_key(&queue).await.unwrap();
+    let got = chan.get_one::<Vec<u8>>(&queue).codec(RawBytes);
+    let got = got.await.unwrap();
+    let content_type = got.properties.content_type.as_deref();
+    assert_eq!(content_type, Some("text/plain"));
+    assert_eq!(got.requeue().await.unwrap(), "gr\u{fc}n".as_bytes());
+    let got = chan.get::<String>(&queue).codec(Text).timeout(LIMIT);
+    assert_eq!(got.await.unwrap().ack().await.unwrap(), "gr\u{fc}n");
 }
 
 async fn headers_of_every_type_arrive_with_their_type(fixture: Fixture) {
@@ -119,6 +133,99 @@ fn every_type() -> FieldTable {
     ];
     let entry = |(key, value): (&str, FieldValue)| (key.try_into().unwrap(), value);
     values.into_iter().map(entry).collect()
+}
+
+async fn properties_given_whole_are_all_that_a_message_carries(fixture: Fixture) {
+    let (_conn, chan, queue) = queue(&fixture).await;
+    let to_queue = |body| chan.publish("", body).routing_key(&queue);
+    let bare = Properties::default();
+    let publish = to_queue("bare").priority(9).header("lost", true);
+    publish.properties(bare.clone()).await.unwrap();
+    let got = get(&chan, &queue).await;
+    assert_eq!(*got.properties, bare);
+    got.ack().await.unwrap();
+
+    let mut some = Properties::default();
+    some.message_id = Some("message".try_into().unwrap());
+    some.headers = FieldTable::new().with("kept", 1).unwrap();
+    let publish = to_queue("more").properties(some.clone());
+    let more = FieldTable::new().with("kept", 2).unwrap();
+    publish.headers(more).priority(3).await.unwrap();
+    some.headers = FieldTable::new().with("kept", 2).unwrap();
+    some.priority = Some(3);
+    assert_eq!(*get(&chan, &queue).await.properties, some);
+}
+
+async fn a_forwarded_message_keeps_its_body_key_and_properties(fixture: Fixture) {
+    let (_conn, chan, queue) = queue(&fixture).await;
+    let [exchange, next] = ["exchange", "next"].map(|name| fixture.name(name));
+    chan.register_producer(&exchange, "direct").await.unwrap();
+    chan.declare_queue(&next).await.unwrap();
+    chan.bind_queue(&next, &exchange, &queue).await.unwrap();
+    // As JSON would not write it, and without a content type.
+    let mut sent = Properties::default();
+    sent.message_id = Some("message".try_into().unwrap());
+    sent.correlation_id = Some("correlation".try_into().unwrap());
+    sent.timestamp = Some(1_700_000_000);
+    sent.headers = every_type();
+    let publish = chan.publish_with("", "[1,  2 ]", RawBytes);
+    let publish = publish.routing_key(&queue).properties(sent.clone());
+    publish.await.unwrap();
+
+    let got = chan.get_one::<Vec<u32>>(&queue).await.unwrap();
+    chan.forward(&exchange, &got).await.unwrap();
+    got.ack().await.unwrap();
+    let copy = chan.get_one::<Bytes>(&next).codec(RawBytes).await.unwrap();
+    assert_eq!(*copy.properties, sent);
+    assert_eq!(copy.routing_key, queue.as_str());
+    assert_eq!(copy.exchange, exchange.as_str());
+
+    // Single ones can be changed.
+    let again = chan.forward("", &copy).routing_key(&next);
+    again.message_id("another").header("try", 2).await.unwrap();
+    assert_eq!(copy.ack().await.unwrap(), "[1,  2 ]");
+    let again = chan.get_one::<Bytes>(&next).codec(RawBytes).await.unwrap();
+    sent.message_id = Some("another".try_into().unwrap());
+    sent.headers = sent.headers.with("try", 2).unwrap();
+    assert_eq!(*again.properties, sent);
+}
+
+async fn a_forwarded_message_leaves_the_counts_of_its_queue_behind(fixture: Fixture) {
+    let (_conn, chan, next) = queue(&fixture).await;
+    let quorum = fixture.name("quorum");
+    let declare = chan.declare_queue(&quorum);
+    let declare = declare.argument("x-queue-type", "quorum");
+    declare.await.unwrap();
+    let publish = chan.publish("", "body").routing_key(&quorum);
+    publish.header("mine", 1).await.unwrap();
+    let got = chan.get_one::<String>(&quorum).await.unwrap();
+    got.requeue().await.unwrap();
+    let got = chan.get_one::<String>(&quorum).timeout(LIMIT).await;
+    let got = got.unwrap();
+    let counts = ["x-delivery-count", "x-acquired-count"];
+    let counted = |got: &Delivery<String>| {
+        let headers = &got.properties.headers;
+        counts.iter().any(|count| headers.get(count).is_some())
+    };
+    assert!(counted(&got), "{:?}", got.properties);
+    chan.forward("", &got).routing_key(&next).await.unwrap();
+    let copy = get(&chan, &next).await;
+    assert!(!counted(&copy), "{:?}", copy.properties);
+    let mine = copy.properties.headers.get("mine");
+    assert_eq!(mine, Some(&FieldValue::I32(1)));
+}
+
+async fn a_delivery_that_no_broker_sent_is_forwarded_only_with_a_body(fixture: Fixture) {
+    let (_conn, chan, queue) = queue(&fixture).await;
+    let made = Delivery::new(7);
+    let err = chan.forward("", &made).routing_key(&queue).await;
+    let err = err.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::InvalidArgument);
+    assert!(err.to_string().contains("with_body"), "{err}");
+    assert_eq!(ready_in(&chan, &queue).await, 0);
+    let made = made.with_body("7");
+    chan.forward("", &made).routing_key(&queue).await.unwrap();
+    assert_eq!(chan.get_one::<i32>(&queue).await.unwrap().msg, 7);
 }
 
 async fn a_callback_sees_the_properties(fixture: Fixture) {
@@ -188,14 +295,19 @@ async fn queue(fixture: &Fixture) -> (mooq::Connection, Channel, String) {
 }
 
 async fn get(chan: &Channel, queue: &str) -> Delivery<String> {
-    chan.get(queue).await.expect("the message is there")
+    chan.get_one(queue).await.expect("the message is there")
 }
 
 scenarios! { properties:
     every_property_arrives_as_it_was_sent,
     a_message_is_persistent_json_unless_said_otherwise,
     raw_bytes_carry_their_own_content_type,
+    text_is_published_and_read_without_quotes,
     headers_of_every_type_arrive_with_their_type,
+    properties_given_whole_are_all_that_a_message_carries,
+    a_forwarded_message_keeps_its_body_key_and_properties,
+    a_forwarded_message_leaves_the_counts_of_its_queue_behind,
+    a_delivery_that_no_broker_sent_is_forwarded_only_with_a_body,
     a_callback_sees_the_properties,
     names_and_keys_of_255_bytes_and_any_script_arrive,
     another_user_id_than_the_login_is_refused,

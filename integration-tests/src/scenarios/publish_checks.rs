@@ -144,7 +144,58 @@ async fn recover_without_requeue_closes_the_connection(fixture: Fixture) {
     raw.closes_connection(540, BASIC_RECOVER, text).await;
 }
 
+async fn a_long_reason_is_broken_as_erlang_breaks_it(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    // The first is the last that fits in 78 columns, and the second would need 80.
+    let nines = "9".repeat(20);
+    for (expiration, reason) in [
+        (
+            format!("5{}", "x".repeat(17)),
+            format!("{{leftover_string,\"{}\"}}", "x".repeat(17)),
+        ),
+        (
+            format!("5{}", "x".repeat(18)),
+            format!("{{leftover_string,\n{:43}\"{}\"}}", "", "x".repeat(18)),
+        ),
+        (
+            nines.clone(),
+            format!("{{value_too_large,\n{:44}{nines}}}", ""),
+        ),
+        (
+            format!("-00{nines}"),
+            format!("{{value_negative,\n{:47}-{nines}}}", ""),
+        ),
+        ("5\"\\".into(), "{leftover_string,\"\\\"\\\\\"}".into()),
+        ("5\u{1}".into(), "{leftover_string,[1]}".into()),
+    ] {
+        let mut message = message("", "nowhere", "m");
+        let properties = Arc::make_mut(&mut message.properties);
+        properties.expiration = Some(expiration.as_str().try_into().unwrap());
+        raw.send(Publish::new(message));
+        let text = format!("PRECONDITION_FAILED - invalid expiration '{expiration}': {reason}");
+        raw.closes(406, BASIC_PUBLISH, &text).await;
+    }
+}
+
+async fn leftovers_are_shown_as_text_or_as_bytes(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let mut message = message("", "nowhere", "m");
+    let properties = Arc::make_mut(&mut message.properties);
+    properties.expiration = Some("5é".try_into().unwrap());
+    raw.send(Publish::new(message));
+    let shown = if fixture.version() < Version::V4_0 {
+        "é"
+    } else {
+        "Ã©"
+    };
+    let text =
+        format!("PRECONDITION_FAILED - invalid expiration '5é': {{leftover_string,\"{shown}\"}}");
+    raw.closes(406, BASIC_PUBLISH, &text).await;
+}
+
 scenarios! { publish_checks:
+    a_long_reason_is_broken_as_erlang_breaks_it,
+    leftovers_are_shown_as_text_or_as_bytes,
     an_expiration_must_be_a_number_of_milliseconds,
     the_user_id_must_be_the_logins,
     a_missing_exchange_is_noticed_first_and_then_one_property_after_another,

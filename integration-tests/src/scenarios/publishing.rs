@@ -1,7 +1,9 @@
 //! Publishing: its outcomes, and what becomes of a message meanwhile.
 
 use std::collections::BTreeMap;
-use std::future::IntoFuture;
+use std::future::{Future, IntoFuture, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 
 use mooq::{ErrorKind, ErrorScope, FieldValue, RawBytes};
 
@@ -271,14 +273,67 @@ async fn a_channel_that_closes_ends_all_publishes_in_flight(fixture: Fixture) {
     assert_eq!(chan.unconfirmed(), 0);
 }
 
-async fn a_publish_dropped_as_soon_as_it_is_begun_arrives(fixture: Fixture) {
+async fn a_publish_dropped_after_its_first_poll_arrives(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
-    drop(chan.publish("", "kept").routing_key(&queue).into_future());
-    drop(chan.publish("", "kept too").routing_key(&queue).send());
-    chan.publish("", "after").routing_key(&queue).await.unwrap();
-    assert_eq!(drain(&chan, &queue).await, ["kept", "kept too", "after"]);
+    let publish = |body| chan.publish("", body).routing_key(&queue);
+    poll_once(publish("kept").into_future()).await;
+    poll_once(publish("kept too").send()).await;
+    poll_once(publish("and this").unconfirmed()).await;
+    publish("after").await.unwrap();
+    let kept = ["kept", "kept too", "and this", "after"];
+    assert_eq!(drain(&chan, &queue).await, kept);
+}
+
+/// Polls a future once, and drops it.
+async fn poll_once(future: impl Future) {
+    let mut future = pin!(future);
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_ready())).await;
+}
+
+async fn a_publish_dropped_before_its_first_poll_sends_nothing(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    chan.declare_queue(&queue).await.unwrap();
+    let publish = |body| chan.publish("", body).routing_key(&queue);
+    drop(publish("awaited").into_future());
+    drop(publish("sent").send());
+    drop(publish("unconfirmed").unconfirmed());
+    assert_eq!(chan.unconfirmed(), 0);
+    publish("after").await.unwrap();
+    assert_eq!(drain(&chan, &queue).await, ["after"]);
+}
+
+async fn publishes_arrive_in_the_order_of_their_first_polls(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    chan.declare_queue(&queue).await.unwrap();
+    let publish = |body| chan.publish("", body).routing_key(&queue);
+    let (third, second) = (publish("third").into_future(), publish("second").send());
+    let first = publish("first").publish_now().unwrap();
+    let second = second.await.unwrap();
+    third.await.unwrap();
+    for confirmation in [second, first] {
+        crate::within("a confirm", confirmation).await.unwrap();
+    }
+    assert_eq!(drain(&chan, &queue).await, ["first", "second", "third"]);
+}
+
+async fn publish_now_sends_at_once_and_says_what_is_wrong_at_once(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    chan.declare_queue(&queue).await.unwrap();
+    let publish = |body| chan.publish("", body).routing_key(&queue);
+    drop(publish("kept").publish_now().unwrap());
+    let long = publish("not sent").message_id("x".repeat(256));
+    let err = long.publish_now().unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::InvalidName);
+    let lost = publish("lost").routing_key(fixture.name("nowhere"));
+    let lost = lost.mandatory().publish_now().unwrap();
+    let err = crate::within("the return", lost).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Returned);
+    assert_eq!(drain(&chan, &queue).await, ["kept"]);
 }
 
 async fn a_publish_that_is_never_begun_sends_nothing(fixture: Fixture) {
@@ -361,7 +416,7 @@ async fn headers_that_just_fit_in_a_frame_arrive_and_larger_ones_are_refused(fix
         publish.header("text", text).into_future()
     };
     publish(most.clone()).await.unwrap();
-    let got = chan.get::<String>(&queue).await.unwrap();
+    let got = chan.get_one::<String>(&queue).await.unwrap();
     let text = got.properties.headers.get("text").cloned();
     assert!(text == Some(FieldValue::String(most.clone())));
     got.ack().await.unwrap();
@@ -408,13 +463,12 @@ async fn round_trip(fixture: &Fixture, body: &[u8]) -> Vec<u8> {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
-    chan.publish("", body)
-        .codec(RawBytes)
+    chan.publish_with("", body, RawBytes)
         .routing_key(&queue)
         .await
         .unwrap();
-    let got = chan.get(&queue).codec(RawBytes).await.unwrap();
-    got.ack().await.unwrap().to_vec()
+    let got = chan.get_one(&queue).codec(RawBytes).await.unwrap();
+    got.ack().await.unwrap()
 }
 
 scenarios! { publishing:
@@ -432,7 +486,10 @@ scenarios! { publishing:
     a_value_that_json_cannot_express_is_refused_and_nothing_sent,
     publishing_on_a_closed_channel_repeats_why_it_was_closed,
     a_channel_that_closes_ends_all_publishes_in_flight,
-    a_publish_dropped_as_soon_as_it_is_begun_arrives,
+    a_publish_dropped_after_its_first_poll_arrives,
+    a_publish_dropped_before_its_first_poll_sends_nothing,
+    publishes_arrive_in_the_order_of_their_first_polls,
+    publish_now_sends_at_once_and_says_what_is_wrong_at_once,
     a_publish_that_is_never_begun_sends_nothing,
     a_dropped_confirmation_changes_nothing_for_the_others,
     an_outcome_is_given_once_and_asking_again_does_not_wait,

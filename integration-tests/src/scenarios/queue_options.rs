@@ -22,6 +22,18 @@ pub(super) fn inequivalent(arg: &str, queue: &str, received: &str, current: &str
     )
 }
 
+async fn a_type_without_a_name_is_unknown(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    let empty = with_arguments(&q, table([("x-queue-type", "".into())]));
+    let outcome = raw.channel.declare_queue(empty).await;
+    let text = format!(
+        "PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue '{q}' in vhost '/': \
+         \"unsupported queue type ''\""
+    );
+    raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+}
+
 async fn declaring_again_compares_exclusive_durable_auto_delete_arguments(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
@@ -277,6 +289,7 @@ async fn arguments_of_another_queue_type_are_refused(fixture: Fixture) {
 }
 
 scenarios! { queue_options:
+    a_type_without_a_name_is_unknown [before V4_2],
     declaring_again_compares_exclusive_durable_auto_delete_arguments,
     an_argument_that_differs_is_named_with_both_values,
     every_argument_of_a_queue_is_compared,

@@ -1,8 +1,9 @@
 //! Quorum queues: whom they serve, and whom they count.
 
-use mooq_core::Consume;
+use mooq_core::{Consume, FieldValue};
 
 use super::scenarios;
+use super::time_to_live::GROWING;
 use crate::Fixture;
 use crate::expect::method::{BASIC_CONSUME, QUEUE_DECLARE};
 use crate::raw::{Raw, consumer, quorum_queue, table, text};
@@ -74,6 +75,31 @@ async fn arguments_of_consumers_are_checked(fixture: Fixture) {
         };
         let outcome = raw.channel.consume(consume).await;
         let text = format!("PRECONDITION_FAILED - {}", problem.replace("{q}", &q));
+        raw.refused(outcome, 406, BASIC_CONSUME, &text).await;
+    }
+}
+
+async fn a_consumers_timeout_is_no_negative_number(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let (q, classic) = (fixture.name("q"), fixture.name("classic"));
+    raw.declare_with(quorum_queue(&q)).await;
+    raw.declare(&classic).await;
+    let foreign = "of queue type rabbit_classic_queue";
+    for (queue, value, why) in [
+        (&q, FieldValue::from(-1), ": {value_negative,-1}"),
+        (&q, "5".into(), ": \"expected integer, got longstr\""),
+        (&classic, (-1).into(), &format!(" {foreign}")),
+        (&classic, 5.into(), &format!(" {foreign}")),
+    ] {
+        let consume = Consume {
+            arguments: table([("x-consumer-timeout", value)]),
+            ..consumer(queue)
+        };
+        let outcome = raw.channel.consume(consume).await;
+        let text = format!(
+            "PRECONDITION_FAILED - invalid arg 'x-consumer-timeout' for queue '{queue}' in vhost \
+             '/'{why}"
+        );
         raw.refused(outcome, 406, BASIC_CONSUME, &text).await;
     }
 }
@@ -211,31 +237,79 @@ async fn what_is_taken_without_acknowledgement_is_gone(fixture: Fixture) {
 }
 
 async fn expiry_waits_while_a_queue_is_used_and_declaring_it_again_is_no_use(fixture: Fixture) {
-    let mut raw = fixture.publisher().await;
-    let q = fixture.name("q");
-    let expires = [("x-expires", 200.into())];
-    raw.declare_quorum(&q, expires.clone()).await;
-    raw.fill(&q, &["m"]).await;
-    let fetched = raw.fetch(&q).await;
-    raw.ack(fetched.delivery_tag);
-    let gone = async {
-        loop {
-            let passive = crate::raw::passive_queue(&q);
-            match raw.channel.declare_queue(passive).await {
-                Ok(_) => tokio::task::yield_now().await,
-                Err(gone) => return gone,
+    for millis in GROWING {
+        let raw = &mut fixture.publisher().await;
+        let q = fixture.name(&format!("q-{millis}"));
+        let expires = [("x-expires", i64::from(millis).into())];
+        raw.declare_quorum(&q, expires).await;
+        raw.fill(&q, &["m"]).await;
+        let Ok(Some(fetched)) = raw.channel.get(q.as_str().try_into().unwrap(), false).await else {
+            continue;
+        };
+        raw.ack(fetched.delivery_tag);
+        let gone = async {
+            loop {
+                let passive = crate::raw::passive_queue(&q);
+                match raw.channel.declare_queue(passive).await {
+                    Ok(_) => tokio::task::yield_now().await,
+                    Err(gone) => return gone,
+                }
             }
+        };
+        let gone = crate::within("the queue's expiry", gone).await;
+        let text = format!("NOT_FOUND - no queue '{q}' in vhost '/'");
+        crate::expect_reason(&gone, 404, QUEUE_DECLARE, &text);
+        return;
+    }
+    panic!("queues expire before they are used: {GROWING:?}");
+}
+
+fn with_failover(queue: &str, value: mooq_core::FieldValue) -> Consume {
+    Consume {
+        arguments: table([("x-cancel-on-ha-failover", value)]),
+        ..consumer(queue)
+    }
+}
+
+async fn a_failover_of_mirrors_is_for_classic_queues_alone(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let (q, classic) = (fixture.name("q"), fixture.name("classic"));
+    raw.declare_with(quorum_queue(&q)).await;
+    raw.declare(&classic).await;
+    raw.consume_with(with_failover(&classic, true.into())).await;
+    let outcome = raw.channel.consume(with_failover(&q, true.into())).await;
+    let text = format!(
+        "PRECONDITION_FAILED - invalid arg 'x-cancel-on-ha-failover' for queue '{q}' in vhost '/' \
+         of queue type rabbit_quorum_queue"
+    );
+    raw.refused(outcome, 406, BASIC_CONSUME, &text).await;
+    let outcome = raw.channel.consume(with_failover(&classic, 1.into())).await;
+    let text = format!(
+        "PRECONDITION_FAILED - invalid arg 'x-cancel-on-ha-failover' for queue '{classic}' in \
+         vhost '/': {{unacceptable_type,signedint}}"
+    );
+    raw.refused(outcome, 406, BASIC_CONSUME, &text).await;
+}
+
+async fn a_failover_of_mirrors_is_nothing_to_queues_without(fixture: Fixture) {
+    let raw = fixture.raw().await;
+    let (q, classic) = (fixture.name("q"), fixture.name("classic"));
+    raw.declare_with(quorum_queue(&q)).await;
+    raw.declare(&classic).await;
+    for queue in [&q, &classic] {
+        for value in [true.into(), 1.into()] {
+            raw.consume_with(with_failover(queue, value)).await;
         }
-    };
-    let gone = crate::within("the queue's expiry", gone).await;
-    let text = format!("NOT_FOUND - no queue '{q}' in vhost '/'");
-    crate::expect_reason(&gone, 404, QUEUE_DECLARE, &text);
+    }
 }
 
 scenarios! { quorum_consumers:
+    a_failover_of_mirrors_is_for_classic_queues_alone [before V4_0],
+    a_failover_of_mirrors_is_nothing_to_queues_without [from V4_0],
     a_limit_for_the_whole_channel_is_not_supported [before V4_3],
     nobody_has_a_quorum_queue_for_itself,
     arguments_of_consumers_are_checked,
+    a_consumers_timeout_is_no_negative_number [from V4_3],
     consumers_take_turns_and_one_that_was_full_is_last,
     a_higher_priority_is_served_first_as_long_as_it_takes_more,
     without_a_prefetch_count_a_consumer_has_at_most_2000_deliveries,

@@ -4,8 +4,8 @@ use mooq_core::{FieldTable, FieldValue, Properties, Publish, Settlement};
 
 use super::dead_letters::{death, deaths};
 use super::scenarios;
-use crate::Fixture;
-use crate::raw::{Raw, body, message, quorum_queue};
+use crate::raw::{Raw, body, message, queue, quorum_queue, table};
+use crate::{Fixture, Version};
 
 const REJECT: Settlement = Settlement::Reject { requeue: false };
 
@@ -40,7 +40,9 @@ async fn a_rejected_message_becomes_a_dead_letter(fixture: Fixture) {
         raw.settle(fetched.delivery_tag, settlement);
         let letter = raw.fetch_soon(&dead).await;
         raw.ack(letter.delivery_tag);
-        assert!(!letter.redelivered);
+        // Since 4.3 a classic queue too knows of deliveries that have failed.
+        let failed = fixture.version() >= Version::V4_3 && settlement == REJECT;
+        assert_eq!(letter.redelivered, failed);
         assert_eq!(body(&letter.message), body(&fetched.message));
         assert_eq!(letter.message.routing_key, dead.as_str());
         let headers = &letter.message.properties.headers;
@@ -157,7 +159,51 @@ async fn what_expires_in_a_circle_of_queues_ends_there(fixture: Fixture) {
     assert_eq!(deaths(headers), again);
 }
 
+async fn a_classic_queue_counts_failed_deliveries_too(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (q, dead, last) = (
+        fixture.name("q"),
+        fixture.name("dead"),
+        fixture.name("last"),
+    );
+    raw.declare(&last).await;
+    declare_dying(&raw, &dead, &last, &[]).await;
+    let classic = [
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", dead.as_str().into()),
+    ];
+    raw.declare_with(mooq_core::QueueDeclare {
+        arguments: table(classic),
+        ..queue(&q)
+    })
+    .await;
+    raw.fill(&q, &["m"]).await;
+    // A nack is no failure, a reject is one.
+    for settlement in [
+        Settlement::Nack { requeue: true },
+        Settlement::Reject { requeue: true },
+        REJECT,
+    ] {
+        let fetched = raw.fetch_soon(&q).await;
+        let headers = &fetched.message.properties.headers;
+        assert_eq!(headers.get("x-delivery-count"), None);
+        raw.settle(fetched.delivery_tag, settlement);
+    }
+    let letter = raw.fetch_soon(&dead).await;
+    assert!(letter.redelivered);
+    for header in ["x-delivery-count", "x-acquired-count"] {
+        let count = letter.message.properties.headers.get(header);
+        assert_eq!(count, Some(&FieldValue::I64(2)), "{header}");
+    }
+    // In a classic queue again it is as it was, whether it fails once more or not.
+    let dropped = Settlement::Nack { requeue: false };
+    raw.settle(letter.delivery_tag, dropped);
+    let letter = raw.fetch_soon(&last).await;
+    assert!(letter.redelivered);
+}
+
 scenarios! { quorum_dead_letters:
+    a_classic_queue_counts_failed_deliveries_too [from V4_3],
     a_rejected_message_becomes_a_dead_letter,
     dead_letters_come_at_least_once_where_that_is_asked_for,
     what_overflows_or_expires_becomes_a_dead_letter,

@@ -317,7 +317,89 @@ async fn deleting_a_quorum_queue_cancels_its_consumers(fixture: Fixture) {
     assert_eq!(consuming.cancelled().await, tag);
 }
 
+async fn timeouts_of_consumers_are_no_negative_numbers(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    for argument in ["x-consumer-timeout", "x-consumer-disconnected-timeout"] {
+        for (value, why) in [
+            (FieldValue::from(-1), "{value_negative,-1}"),
+            ("1".into(), "\"expected integer, got longstr\""),
+            (true.into(), "\"expected integer, got bool\""),
+        ] {
+            let declare = quorum_queue_with(&q, [(argument, value)]);
+            let outcome = raw.channel.declare_queue(declare).await;
+            let text = format!(
+                "PRECONDITION_FAILED - invalid arg '{argument}' for queue '{q}' in vhost '/': {why}"
+            );
+            raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+        }
+    }
+    assert!(!raw.has_queue(&q).await);
+}
+
+async fn declaring_again_compares_timeouts_and_delays(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    let arguments = || {
+        [
+            ("x-consumer-disconnected-timeout", 5.into()),
+            ("x-consumer-timeout", 10_000.into()),
+            // These RabbitMQ does not check.
+            ("x-delayed-retry-type", "bogus".into()),
+            ("x-delayed-retry-min", "100".into()),
+            ("x-delayed-retry-max", (-5).into()),
+        ]
+    };
+    raw.declare_quorum(&q, arguments()).await;
+    let shown = |value: &FieldValue| match value {
+        FieldValue::String(text) => format!("the value '{text}' of type 'longstr'"),
+        other => format!(
+            "the value '{}' of type 'signedint'",
+            other.as_i64().unwrap()
+        ),
+    };
+    // The first that is missing is named.
+    for at in 0..5 {
+        let given: Vec<_> = arguments().into_iter().take(at).collect();
+        let mut declare = quorum_queue(&q);
+        for (key, value) in given {
+            declare.arguments.insert(key.try_into().unwrap(), value);
+        }
+        let (argument, value): (_, FieldValue) = arguments()[at].clone();
+        let outcome = raw.channel.declare_queue(declare).await;
+        let text = format!(
+            "PRECONDITION_FAILED - inequivalent arg '{argument}' for queue '{q}' in vhost '/': \
+             received none but current is {}",
+            shown(&value)
+        );
+        raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+    }
+    raw.declare_quorum(&q, arguments()).await;
+}
+
+async fn the_empty_type_is_a_type_to_compare(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    let empty = || {
+        let mut declare = queue(&q);
+        let key = "x-queue-type".try_into().unwrap();
+        declare.arguments.insert(key, "");
+        declare
+    };
+    raw.declare_with(empty()).await;
+    raw.declare_with(empty()).await;
+    let outcome = raw.channel.declare_queue(queue(&q)).await;
+    let text = format!(
+        "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue '{q}' in vhost '/': \
+         received 'classic' but current is ''"
+    );
+    raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+}
+
 scenarios! { quorum_declaring:
+    timeouts_of_consumers_are_no_negative_numbers [from V4_3],
+    declaring_again_compares_timeouts_and_delays [from V4_3],
+    the_empty_type_is_a_type_to_compare [from V4_2],
     a_quorum_queue_is_neither_exclusive_nor_auto_delete_nor_transient,
     a_quorum_queue_has_a_name_of_its_clients_choice,
     arguments_of_other_queue_types_are_refused,

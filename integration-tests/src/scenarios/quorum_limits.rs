@@ -1,10 +1,12 @@
 //! Quorum queues that hold only so much, and only so long.
 
-use mooq_core::{Properties, Publish};
+use std::sync::Arc;
+
+use mooq_core::{FieldValue, Properties, Publish};
 
 use super::scenarios;
 use crate::Fixture;
-use crate::raw::{message, quorum_queue};
+use crate::raw::{message, quorum_queue, quorum_queue_with, table};
 
 async fn the_oldest_go_when_a_quorum_queue_is_full(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
@@ -21,6 +23,27 @@ async fn the_oldest_go_when_a_quorum_queue_has_too_many_bytes(fixture: Fixture) 
         .await;
     raw.fill(&q, &["12", "34", "5", "6"]).await;
     assert_eq!(raw.drain(&q).await, ["34", "5", "6"]);
+}
+
+async fn properties_count_for_a_limit_in_bytes(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    raw.declare_quorum(&q, [("x-max-length-bytes", 10.into())])
+        .await;
+    // Each with two bytes for the properties that it does not have: 4, 4, 3 and 3.
+    raw.fill(&q, &["12", "34", "5", "6"]).await;
+    assert_eq!(raw.drain(&q).await, ["34", "5", "6"]);
+    // An expiration of six digits takes seven more.
+    let mut message = message("", &q, "7");
+    let properties = Arc::make_mut(&mut message.properties);
+    properties.expiration = Some("600000".try_into().unwrap());
+    raw.put_message(Publish::new(message)).await;
+    assert_eq!(raw.drain(&q).await, ["7"]);
+    let mut message = self::message("", &q, "78");
+    let properties = Arc::make_mut(&mut message.properties);
+    properties.expiration = Some("600000".try_into().unwrap());
+    raw.put_message(Publish::new(message)).await;
+    assert_eq!(raw.drain(&q).await, [""; 0]);
 }
 
 async fn what_came_back_is_the_oldest(fixture: Fixture) {
@@ -104,12 +127,7 @@ async fn a_publisher_is_refused_until_four_fifths_of_the_limit_are_left(fixture:
     assert!(!raw.is_taken(&q, "7").await);
     drained.fetch(&q).await;
     drained.fetch(&q).await;
-    let taken_again = async {
-        while !raw.is_taken(&q, "9").await {
-            tokio::task::yield_now().await;
-        }
-    };
-    crate::within("the end of the refusals", taken_again).await;
+    raw.until_taken(&q, "9").await;
     assert_eq!(raw.drain(&q).await, ["4", "5", "6", "8", "9"]);
 }
 
@@ -183,9 +201,164 @@ async fn a_message_expires_by_its_own_time_or_the_queues(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["stays"]);
 }
 
+/// A full queue of four messages, of which two are to go, and where its dead letters go.
+async fn dead_letters_of_a_full_queue(fixture: &Fixture, how: &str) -> Vec<String> {
+    let mut raw = fixture.publisher().await;
+    let (q, dead) = (fixture.name(how), fixture.name(&format!("dead-{how}")));
+    raw.declare(&dead).await;
+    let arguments = [
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", dead.as_str().into()),
+    ];
+    let mut declare = quorum_queue_with(&q, arguments);
+    if how == "returned" {
+        declare
+            .arguments
+            .insert("x-max-length".try_into().unwrap(), 2);
+    }
+    raw.declare_with(declare).await;
+    let policy = |limit| table([("max-length", FieldValue::from(limit))]);
+    let mut leaving = raw.sibling().await;
+    match how {
+        "returned" => {
+            leaving.prefetch(2).await;
+            leaving.consume(&q).await;
+            raw.fill(&q, &["1", "2"]).await;
+            assert_eq!(leaving.delivered(2).await, ["1", "2"]);
+            raw.fill(&q, &["3", "4"]).await;
+            leaving.channel.close().await.unwrap();
+        }
+        _ => {
+            raw.fill(&q, &["1", "2", "3", "4"]).await;
+            let queues = mooq_memory::ApplyTo::Queues;
+            let pattern = format!("^{q}$");
+            let control = fixture.control();
+            control
+                .set_policy(&q, &pattern, queues, 0, &policy(2))
+                .await;
+        }
+    }
+    raw.until_counts(&dead, (2, 0)).await;
+    raw.drain(&dead).await
+}
+
+async fn what_one_command_pushes_out_dies_newest_first(fixture: Fixture) {
+    for how in ["returned", "lowered"] {
+        let dead = dead_letters_of_a_full_queue(&fixture, how).await;
+        assert_eq!(dead, ["2", "1"], "{how}");
+    }
+    assert_eq!(pushed_out_by_bytes(&fixture).await, ["3", "2", "1"]);
+}
+
+async fn what_one_command_pushes_out_dies_in_order(fixture: Fixture) {
+    for how in ["returned", "lowered"] {
+        let dead = dead_letters_of_a_full_queue(&fixture, how).await;
+        assert_eq!(dead, ["1", "2"], "{how}");
+    }
+    assert_eq!(pushed_out_by_bytes(&fixture).await, ["1", "2", "3"]);
+}
+
+/// What a single large message pushes out of a queue.
+async fn pushed_out_by_bytes(fixture: &Fixture) -> Vec<String> {
+    let mut raw = fixture.publisher().await;
+    let (q, dead) = (fixture.name("bytes"), fixture.name("dead-bytes"));
+    raw.declare(&dead).await;
+    let arguments = [
+        ("x-max-length-bytes", 100.into()),
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", dead.as_str().into()),
+    ];
+    raw.declare_quorum(&q, arguments).await;
+    // Room for the large one and for one of the others, with what 4.3 counts beside the bodies.
+    let small = |n: &str| n.repeat(10);
+    let bodies = [
+        small("1"),
+        small("2"),
+        small("3"),
+        small("4"),
+        "x".repeat(85),
+    ];
+    raw.fill(&q, &bodies.each_ref().map(String::as_str)).await;
+    raw.until_counts(&dead, (3, 0)).await;
+    let dead = raw.drain(&dead).await;
+    dead.iter().map(|body| body[..1].to_owned()).collect()
+}
+
+/// The order in which messages of two priorities die that expire one after another.
+async fn order_of_expiry(fixture: &Fixture) -> Vec<String> {
+    let mut raw = fixture.publisher().await;
+    let (q, dead) = (fixture.name("q"), fixture.name("dead"));
+    raw.declare(&dead).await;
+    raw.declare_quorum(
+        &q,
+        [
+            ("x-dead-letter-exchange", "".into()),
+            ("x-dead-letter-routing-key", dead.as_str().into()),
+        ],
+    )
+    .await;
+    for (body, priority, expiration) in [
+        ("last", 9, "900"),
+        ("second", 9, "600"),
+        ("first", 1, "300"),
+    ] {
+        let mut message = message("", &q, body);
+        let properties = Arc::make_mut(&mut message.properties);
+        properties.priority = Some(priority);
+        properties.expiration = Some(expiration.try_into().unwrap());
+        raw.put_message(Publish::new(message)).await;
+    }
+    raw.consume(&dead).await;
+    raw.delivered(3).await
+}
+
+async fn each_priority_expires_by_itself(fixture: Fixture) {
+    // Of the high ones the second has to wait for the one before it.
+    assert_eq!(order_of_expiry(&fixture).await, ["first", "last", "second"]);
+}
+
+async fn what_has_expired_waits_for_what_leaves_first(fixture: Fixture) {
+    assert_eq!(order_of_expiry(&fixture).await, ["last", "second", "first"]);
+}
+
+async fn what_has_expired_behind_a_fetched_message_is_counted(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let [q, witness, dead] = ["q", "witness", "dead"].map(|name| fixture.name(name));
+    raw.declare_quorum(&q, []).await;
+    raw.declare(&dead).await;
+    let to_dead = [
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", dead.as_str().into()),
+    ];
+    raw.declare_quorum(&witness, to_dead).await;
+    for no_ack in [false, true] {
+        raw.fill(&q, &["fetched"]).await;
+        for queue in [&q, &witness] {
+            let mut message = message("", queue, "expired");
+            let properties = Arc::make_mut(&mut message.properties);
+            properties.expiration = Some("0".try_into().unwrap());
+            raw.put_message(Publish::new(message)).await;
+        }
+        // Both have expired once the witness's dead letter is there.
+        let letter = raw.fetch_soon(&dead).await;
+        raw.ack(letter.delivery_tag);
+        let fetched = raw.channel.get(q.as_str().try_into().unwrap(), no_ack);
+        let fetched = fetched.await.unwrap().unwrap();
+        // What is settled at once has the queue drop what has expired before it counts.
+        assert_eq!(fetched.message_count, u32::from(!no_ack), "{no_ack}");
+        assert!(raw.get(&q).await.is_none());
+    }
+}
+
 scenarios! { quorum_limits:
+    what_has_expired_behind_a_fetched_message_is_counted,
+    what_one_command_pushes_out_dies_newest_first [before V4_3],
+    what_one_command_pushes_out_dies_in_order [from V4_3],
+    each_priority_expires_by_itself [from V4_3],
+    what_has_expired_waits_for_what_leaves_first [before V4_3],
     the_oldest_go_when_a_quorum_queue_is_full,
     the_oldest_go_when_a_quorum_queue_has_too_many_bytes [before V4_3],
+    properties_count_for_a_limit_in_bytes [from V4_3],
     what_came_back_is_the_oldest,
     what_comes_back_reaches_a_ready_consumer_before_the_limit_strikes,
     a_full_quorum_queue_takes_one_more_before_it_refuses,

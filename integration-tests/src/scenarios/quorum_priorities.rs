@@ -77,9 +77,43 @@ async fn what_comes_back_precedes_even_high_messages(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["normal", "high"]);
 }
 
+async fn what_goes_straight_to_a_consumer_counts_in_the_round(fixture: Fixture) {
+    for (before, order) in [
+        (0, ["H0", "L0", "H1", "H2", "L1", "H3", "L2"]),
+        (1, ["L0", "H0", "H1", "L1", "H2", "H3", "L2"]),
+        (2, ["H0", "H1", "L0", "H2", "H3", "L1", "L2"]),
+    ] {
+        let mut raw = fixture.publisher().await;
+        let q = fixture.name(&before.to_string());
+        raw.declare_with(quorum_queue(&q)).await;
+        let mut consuming = fixture.raw().await;
+        consuming.prefetch(1).await;
+        consuming.consume(&q).await;
+        for tag in 1..=before {
+            raw.fill(&q, &["before"]).await;
+            assert_eq!(consuming.delivered(1).await, ["before"]);
+            consuming.ack(tag);
+            raw.until_counts(&q, (0, 1)).await;
+        }
+        raw.fill(&q, &["held"]).await;
+        assert_eq!(consuming.delivered(1).await, ["held"]);
+        raw.fill(&q, &["L0", "L1", "L2"]).await;
+        for high in ["H0", "H1", "H2", "H3"] {
+            raw.put_prioritized(&q, high, Some(9)).await;
+        }
+        let mut left = Vec::new();
+        for tag in before + 1..=before + 7 {
+            consuming.ack(tag);
+            left.extend(consuming.delivered(1).await);
+        }
+        assert_eq!(left, order, "{before} before");
+    }
+}
+
 scenarios! { quorum_priorities:
     priorities_do_not_count [before V4_0],
     two_high_messages_leave_for_each_normal_one [from V4_0, before V4_3],
+    what_goes_straight_to_a_consumer_counts_in_the_round [from V4_0, before V4_3],
     higher_priorities_leave_first [from V4_3],
     a_high_message_does_not_wait_for_a_normal_one_that_came_later,
     what_comes_back_precedes_even_high_messages,

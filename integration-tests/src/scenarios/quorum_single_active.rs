@@ -3,9 +3,9 @@
 use mooq_core::Consume;
 
 use super::scenarios;
-use crate::Fixture;
 use crate::expect::method::BASIC_GET;
 use crate::raw::{Raw, consumer, table};
+use crate::{Fixture, Version};
 
 async fn declare(raw: &Raw, queue: &str) {
     let arguments = [
@@ -34,9 +34,14 @@ async fn nothing_is_fetched_beside_a_single_active_consumer(fixture: Fixture) {
     declare(&raw, &q).await;
     let name = q.as_str().try_into().unwrap();
     let outcome = raw.channel.get(name, false).await;
+    let quorum = if fixture.version() < Version::V4_2 {
+        "quorum"
+    } else {
+        "<<\"quorum\">>"
+    };
     let text = format!(
         "RESOURCE_LOCKED - cannot obtain access to locked queue '{q}' in vhost '/'. basic.get \
-         operations are not supported by quorum queues with single active consumer"
+         operations are not supported by {quorum} queues with single active consumer"
     );
     raw.refused(outcome, 405, BASIC_GET, &text).await;
 }

@@ -8,7 +8,8 @@ use mooq::{
 };
 
 use super::scenarios;
-use crate::steps::{fill, put, ready_in, record};
+use crate::expect::LIMIT;
+use crate::steps::{fill, put, ready_in, record, until_gone};
 use crate::{Fixture, within};
 
 /// A connection that can be lost, with a channel.
@@ -123,6 +124,31 @@ async fn what_was_deleted_does_not_come_back(fixture: Fixture) {
     assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
 }
 
+async fn what_someone_else_deleted_does_not_come_back_without_its_consumer(fixture: Fixture) {
+    let mut victim = Victim::connect(&fixture).await;
+    let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
+    let (other_queue, mut calls) = (fixture.name("other"), Vec::new());
+    for queue in [&queue, &other_queue] {
+        let (recorder, recorded) = record::<String>();
+        let register = victim.chan.register_consumer(&exchange, "fanout");
+        let register = register.queue(queue).callback(recorder.callback());
+        register.await.unwrap();
+        calls.push(recorded);
+    }
+    fixture.control().delete_queue(&queue).await;
+    let ended = |event: &Event| matches!(event, Event::ConsumerEnded { .. });
+    victim.events_until("the consumer's end", ended).await;
+    // That is told once, and processing goes on.
+    let err = victim.conn.process_events().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerCancelled);
+    victim.lose().await;
+    victim.chan.publish(&exchange, "body").await.unwrap();
+    assert_eq!(calls[1].next(&victim.conn).await.msg, "body");
+    let missing = victim.chan.declare_queue(&queue).passive().await;
+    let err = missing.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+}
+
 async fn a_callback_goes_on_after_a_loss(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
@@ -174,6 +200,68 @@ async fn a_delivery_from_before_a_loss_is_stale_and_comes_again(fixture: Fixture
     assert_eq!(ready_in(&victim.chan, &queue).await, 0);
 }
 
+async fn a_message_that_comes_back_after_a_loss_has_not_failed_yet(fixture: Fixture) {
+    let mut victim = Victim::connect(&fixture).await;
+    let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
+    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let (finish, finished) = tokio::sync::watch::channel(false);
+    let register = victim.chan.register_consumer(&exchange, "fanout");
+    register
+        .queue(&queue)
+        .callback(move |msg: Delivery<String>| {
+            let (begun, mut finished) = (begun.clone(), finished.clone());
+            async move {
+                begun.send(msg.redelivered).unwrap();
+                finished.wait_for(|finished| *finished).await.unwrap();
+                // The first one runs while the connection is lost, the second one fails.
+                Err::<(), _>("the database is away")
+            }
+        })
+        .await
+        .unwrap();
+    victim.chan.publish(&exchange, "body").await.unwrap();
+    let conn = victim.conn.clone();
+    let processing = tokio::spawn(async move { conn.process_events().await });
+    assert_eq!(within("the first call", begins.recv()).await, Some(false));
+    victim.lose().await;
+    finish.send_replace(true);
+    assert_eq!(within("the second call", begins.recv()).await, Some(true));
+    // It is tried again, and is not lost.
+    assert_eq!(within("the third call", begins.recv()).await, Some(true));
+    victim.conn.close().await.unwrap();
+    within("the end", processing).await.unwrap().unwrap();
+    let (_conn, chan) = fixture.channel().await;
+    assert_eq!(ready_in(&chan, &queue).await, 1);
+}
+
+async fn what_waits_to_be_tried_again_comes_back_after_a_loss(fixture: Fixture) {
+    let mut victim = Victim::connect(&fixture).await;
+    let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
+    let (recorder, mut calls) = record::<String>();
+    let hour = Duration::from_secs(3_600);
+    let later = mooq::Backoff::new().first_delay(hour).max_delay(hour);
+    let register = victim.chan.register_consumer(&exchange, "fanout");
+    register
+        .queue(&queue)
+        // With room for one: it must not be taken up by what the broker has back.
+        .concurrency(1)
+        .on_error(mooq::FailurePolicy::Retry(later))
+        .callback(move |msg: Delivery<String>| {
+            let fails = !msg.redelivered;
+            recorder.note(msg);
+            async move { if fails { Err("not yet") } else { Ok(()) } }
+        })
+        .await
+        .unwrap();
+    victim.chan.publish(&exchange, "body").await.unwrap();
+    assert!(!calls.next(&victim.conn).await.redelivered);
+    victim.lose().await;
+    assert!(calls.next(&victim.conn).await.redelivered);
+    victim.conn.close().await.unwrap();
+    let (_conn, chan) = fixture.channel().await;
+    assert_eq!(ready_in(&chan, &queue).await, 0);
+}
+
 async fn a_callback_that_runs_through_a_loss_sees_its_message_again(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let exchange = fixture.name("exchange");
@@ -216,7 +304,8 @@ async fn what_cannot_be_declared_again_is_told_and_the_rest_comes_back(fixture: 
     victim.chan.declare_queue(&queue).exclusive().await.unwrap();
     let (recorder, mut calls) = record::<String>();
     let register = victim.chan.register_consumer(&exchange, "fanout");
-    register.callback(recorder.callback()).await.unwrap();
+    let consumer = register.callback(recorder.callback()).await.unwrap();
+    let lost = consumer.queue();
     // Somebody else makes it another one.
     let (_conn, other) = fixture.channel().await;
     other.delete_exchange(&gone).await.unwrap();
@@ -231,6 +320,7 @@ async fn what_cannot_be_declared_again_is_told_and_the_rest_comes_back(fixture: 
         .collect();
     let what = format!("exchange '{gone}'");
     assert_eq!(told, [(what.as_str(), ErrorKind::BadExchange)]);
+    until_gone(&fixture, &lost).await;
     victim.chan.publish(&exchange, "body").await.unwrap();
     assert_eq!(calls.next(&victim.conn).await.msg, "body");
     assert_eq!(ready_in(&victim.chan, &queue).await, 0);
@@ -298,14 +388,15 @@ async fn a_consumer_that_fails_to_come_back_leaves_anothers_deliveries_sound(fix
     let bodies = ["1", "2", "3", "4", "5"];
     fill(&victim.chan, &busy, &bodies).await;
     let (_conn, owner) = fixture.channel().await;
-    owner.declare_queue(&gone).await.unwrap();
+    // It goes with its only consumer, and so with the connection.
+    owner.declare_queue(&gone).auto_delete().await.unwrap();
     // The first is registered again with its messages, and then the second fails the channel.
     let mut first = victim.chan.consume::<String>(&busy).await.unwrap();
-    let second = victim.chan.consume::<String>(&gone).await.unwrap();
-    let down = owner.delete_queue(&gone);
-    victim.close_by_force().await;
-    down.await.unwrap();
-    victim.is_back().await;
+    let mut second = victim.chan.consume::<String>(&gone).await.unwrap();
+    victim.lose().await;
+    let err = within("the second's end", second.next()).await;
+    let err = err.unwrap().unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound, "{err}");
     for body in bodies {
         let next = within("the next", first.next()).await.unwrap().unwrap();
         assert_eq!(next.ack().await.unwrap(), body);
@@ -355,11 +446,13 @@ async fn processing_goes_on_through_a_loss(fixture: Fixture) {
     let exchange = fixture.name("exchange");
     let (recorder, mut calls) = record::<String>();
     let register = victim.chan.register_consumer(&exchange, "fanout");
-    register.callback(recorder.callback()).await.unwrap();
+    let consumer = register.callback(recorder.callback()).await.unwrap();
     let conn = victim.conn.clone();
     let processing = tokio::spawn(async move { conn.process_events().await });
     for body in ["one", "two"] {
+        let lost = consumer.queue();
         victim.lose().await;
+        until_gone(&fixture, &lost).await;
         victim.chan.publish(&exchange, body).await.unwrap();
         assert_eq!(within("the callback", calls.noted()).await.msg, body);
     }
@@ -372,7 +465,7 @@ async fn a_wait_for_a_message_ends_with_the_loss(fixture: Fixture) {
     let queue = fixture.name("queue");
     victim.chan.declare_queue(&queue).await.unwrap();
     let get = victim.chan.get::<String>(&queue);
-    let get = get.timeout(Duration::from_secs(60)).into_future();
+    let get = get.timeout(LIMIT).into_future();
     let get = tokio::spawn(get);
     // Until it has become a consumer.
     let (_conn, other) = fixture.channel().await;
@@ -397,9 +490,12 @@ async fn a_wait_for_a_message_ends_with_the_loss(fixture: Fixture) {
 scenarios! { recovery:
     what_was_declared_is_there_again,
     what_was_deleted_does_not_come_back,
+    what_someone_else_deleted_does_not_come_back_without_its_consumer,
     a_callback_goes_on_after_a_loss,
     a_stream_goes_on_after_a_loss,
     a_delivery_from_before_a_loss_is_stale_and_comes_again,
+    a_message_that_comes_back_after_a_loss_has_not_failed_yet,
+    what_waits_to_be_tried_again_comes_back_after_a_loss,
     a_callback_that_runs_through_a_loss_sees_its_message_again,
     what_cannot_be_declared_again_is_told_and_the_rest_comes_back,
     a_channel_that_the_broker_closes_is_opened_again_with_its_consumers,

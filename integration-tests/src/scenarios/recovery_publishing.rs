@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use mooq::{Delivery, ErrorKind, OnLoss};
 use tokio::sync::mpsc;
 
 use super::recovery::Victim;
 use super::scenarios;
+use crate::expect::LIMIT;
 use crate::steps::drain;
 use crate::{Fixture, within};
 
@@ -51,7 +51,7 @@ async fn each_publish_has_an_outcome_and_what_is_confirmed_is_there(fixture: Fix
         }
     }
     let mut there = Vec::new();
-    while let Ok(got) = victim.chan.get::<u32>(&queue).await {
+    while let Some(got) = victim.chan.get::<u32>(&queue).await.unwrap() {
         there.push(got.ack().await.unwrap());
     }
     for number in confirmed {
@@ -99,7 +99,7 @@ async fn messages_with_ids_are_processed_exactly_once(fixture: Fixture) {
     for _ in 0..60 {
         numbers.push(within("the effect", effects.recv()).await.unwrap());
     }
-    conn.shutdown(Duration::from_secs(20)).await.unwrap();
+    conn.shutdown(LIMIT).await.unwrap();
     within("the end", processing).await.unwrap().unwrap();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..60).collect::<Vec<_>>());

@@ -4,7 +4,7 @@ use mooq::{ErrorKind, Event};
 
 use super::recovery::Victim;
 use super::scenarios;
-use crate::steps::{put, ready_in, record};
+use crate::steps::{put, ready_in, record, until_gone};
 use crate::{Fixture, within};
 
 async fn a_queue_that_the_broker_names_gets_a_new_name_everywhere(fixture: Fixture) {
@@ -22,6 +22,7 @@ async fn a_queue_that_the_broker_names_gets_a_new_name_everywhere(fixture: Fixtu
         _ => None,
     });
     assert_eq!(renamed, Some((old.clone(), new.clone())));
+    until_gone(&fixture, &old).await;
     // Its binding, and whoever still calls it by its old name.
     victim.chan.publish(&exchange, "bound").await.unwrap();
     let call = calls.next(&victim.conn).await;
@@ -34,6 +35,7 @@ async fn a_queue_that_the_broker_names_gets_a_new_name_everywhere(fixture: Fixtu
     chan.register_producer(&other, "fanout").await.unwrap();
     chan.bind_queue(&old, &other, "").await.unwrap();
     victim.lose().await;
+    until_gone(&fixture, &new).await;
     victim.chan.publish(&other, "bound again").await.unwrap();
     assert_eq!(calls.next(&victim.conn).await.msg, "bound again");
 }

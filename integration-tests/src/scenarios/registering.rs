@@ -97,6 +97,44 @@ async fn an_empty_queue_name_is_no_name(fixture: Fixture) {
     assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
 }
 
+async fn an_unnamed_queue_goes_when_its_channel_is_closed(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let exchange = fixture.name("exchange");
+    let register = || chan.register_consumer(&exchange, "fanout");
+    let closed = register().callback(|_: Delivery<String>| async {});
+    let closed = closed.await.unwrap().queue();
+    chan.close().await.unwrap();
+    let chan = conn.create_channel().await.unwrap();
+    let err = chan.declare_queue(&closed).passive().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+}
+
+async fn an_unnamed_queue_goes_when_its_consumer_is_cancelled(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let register = chan.register_consumer(fixture.name("exchange"), "fanout");
+    let consumer = register.callback(|_: Delivery<String>| async {});
+    let consumer = consumer.await.unwrap();
+    let queue = consumer.queue();
+    consumer.cancel().await.unwrap();
+    let err = chan.declare_queue(&queue).passive().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+}
+
+async fn an_unnamed_queue_is_there_before_events_are_processed(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let exchange = fixture.name("exchange");
+    let (recorder, mut calls) = record::<String>();
+    let register = chan.register_consumer(&exchange, "fanout");
+    register.callback(recorder.callback()).await.unwrap();
+    chan.publish(&exchange, "early").await.unwrap();
+    // Nothing is processed for a time, and then it is, in two goes.
+    conn.process_events().cycles(1).await.unwrap();
+    chan.publish(&exchange, "late").await.unwrap();
+    conn.process_events().cycles(1).await.unwrap();
+    let seen = calls.so_far().into_iter().map(|call| call.msg);
+    assert_eq!(seen.collect::<Vec<_>>(), ["early", "late"]);
+}
+
 async fn a_consumer_of_an_exchange_with_options_names_them(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (exchange, unrouted) = (fixture.name("exchange"), fixture.name("unrouted"));
@@ -131,5 +169,8 @@ scenarios! { registering:
     a_tag_of_ones_own_does_not_disturb_those_that_mooq_chooses,
     the_order_of_setters_does_not_matter,
     an_empty_queue_name_is_no_name,
+    an_unnamed_queue_goes_when_its_channel_is_closed,
+    an_unnamed_queue_goes_when_its_consumer_is_cancelled,
+    an_unnamed_queue_is_there_before_events_are_processed,
     a_consumer_of_an_exchange_with_options_names_them,
 }

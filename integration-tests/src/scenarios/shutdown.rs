@@ -8,10 +8,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
 use super::scenarios;
+use crate::expect::LIMIT;
 use crate::steps::{fill, ready_in, record};
 use crate::{Fixture, within};
-
-const ENOUGH: Duration = Duration::from_secs(20);
 
 /// A service with one slow callback at a time.
 struct Service {
@@ -66,7 +65,7 @@ async fn a_shutdown_lets_callbacks_finish_and_gives_back_the_rest(fixture: Fixtu
     let mut service = Service::start(&fixture, &queue).await;
     assert_eq!(service.begun().await, "begun");
     let conn = service.conn.clone();
-    let shutdown = tokio::spawn(async move { conn.shutdown(ENOUGH).await });
+    let shutdown = tokio::spawn(async move { conn.shutdown(LIMIT).await });
     // It has stopped consuming once what was not begun is back.
     until_ready(&chan, &queue, 1).await;
     assert!(!shutdown.is_finished());
@@ -77,7 +76,7 @@ async fn a_shutdown_lets_callbacks_finish_and_gives_back_the_rest(fixture: Fixtu
         .unwrap()
         .unwrap();
     assert_eq!(ready_in(&chan, &queue).await, 1);
-    let done = chan.get::<String>(fixture.name("done")).await.unwrap();
+    let done = chan.get_one::<String>(fixture.name("done")).await.unwrap();
     assert_eq!(done.ack().await.unwrap(), "begun");
 }
 
@@ -89,13 +88,38 @@ async fn a_shutdown_cuts_off_what_takes_too_long(fixture: Fixture) {
     assert_eq!(service.begun().await, "begun");
     let shutdown = service.conn.shutdown(Duration::from_millis(100));
     let err = within("the shutdown", shutdown).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(err.kind(), ErrorKind::TimedOut);
     assert!(err.to_string().contains("1 callbacks"), "{err}");
     within("the end", service.processing)
         .await
         .unwrap()
         .unwrap();
     until_ready(&chan, &queue, 1).await;
+}
+
+async fn a_shutdown_in_a_callback_is_refused_at_once_and_may_be_spawned(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    fill(&chan, &queue, &["stop"]).await;
+    let (told, mut tells) = mpsc::unbounded_channel();
+    let stopped = conn.clone();
+    chan.register_consumer(fixture.name("exchange"), "fanout")
+        .queue(&queue)
+        .callback(move |_: Delivery<String>| {
+            let (conn, told) = (stopped.clone(), told.clone());
+            async move {
+                told.send(conn.shutdown(LIMIT).await).unwrap();
+                tokio::spawn(async move { conn.shutdown(LIMIT).await });
+            }
+        })
+        .await
+        .unwrap();
+    // The one that is spawned lets the callback finish.
+    within("the end", conn.process_events()).await.unwrap();
+    let err = tells.recv().await.unwrap().unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::NotAllowed);
+    let (_conn, chan) = fixture.channel().await;
+    assert_eq!(ready_in(&chan, &queue).await, 0);
 }
 
 async fn a_shutdown_waits_for_confirms(fixture: Fixture) {
@@ -106,7 +130,7 @@ async fn a_shutdown_waits_for_confirms(fixture: Fixture) {
         let publish = chan.publish("", &number).routing_key(&queue);
         publish.unconfirmed().await.unwrap();
     }
-    conn.shutdown(ENOUGH).await.unwrap();
+    conn.shutdown(LIMIT).await.unwrap();
     assert_eq!(chan.unconfirmed(), 0);
     let (_conn, chan) = fixture.channel().await;
     assert_eq!(ready_in(&chan, &queue).await, 100);
@@ -125,7 +149,7 @@ async fn a_shutdown_runs_the_callbacks_of_what_was_acknowledged_automatically(fi
         .unwrap();
     let processed = conn.clone();
     let processing = tokio::spawn(async move { processed.process_events().await });
-    conn.shutdown(ENOUGH).await.unwrap();
+    conn.shutdown(LIMIT).await.unwrap();
     within("the end", processing).await.unwrap().unwrap();
     let (_conn, chan) = fixture.channel().await;
     let left = ready_in(&chan, &queue).await as usize;
@@ -137,18 +161,18 @@ async fn a_shutdown_ends_streams(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     chan.declare_queue(&queue).await.unwrap();
     let mut stream = chan.consume::<String>(&queue).await.unwrap();
-    let (shutdown, last) = tokio::join!(conn.shutdown(ENOUGH), stream.next());
+    let (shutdown, last) = tokio::join!(conn.shutdown(LIMIT), stream.next());
     shutdown.unwrap();
     assert!(last.is_none(), "{last:?}");
 }
 
 async fn a_shutdown_of_an_idle_connection_just_closes_it(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
-    conn.shutdown(ENOUGH).await.unwrap();
+    conn.shutdown(LIMIT).await.unwrap();
     assert!(conn.state().borrow().is_closed());
     let err = chan.publish("", "late").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ConnectionClosed);
-    conn.shutdown(ENOUGH).await.unwrap();
+    conn.shutdown(LIMIT).await.unwrap();
 }
 
 async fn until_ready(chan: &Channel, queue: &str, expected: u32) {
@@ -163,6 +187,7 @@ async fn until_ready(chan: &Channel, queue: &str, expected: u32) {
 scenarios! { shutdown:
     a_shutdown_lets_callbacks_finish_and_gives_back_the_rest,
     a_shutdown_cuts_off_what_takes_too_long,
+    a_shutdown_in_a_callback_is_refused_at_once_and_may_be_spawned,
     a_shutdown_waits_for_confirms,
     a_shutdown_runs_the_callbacks_of_what_was_acknowledged_automatically,
     a_shutdown_ends_streams,

@@ -173,18 +173,21 @@ async fn a_body_that_does_not_decode_is_an_item_and_the_stream_goes_on(fixture: 
     assert_eq!(err.kind(), ErrorKind::Decode);
     let item = crate::within("the second item", stream.next()).await;
     assert_eq!(item.unwrap().unwrap().ack().await.unwrap(), 7);
-    conn.close().await.unwrap();
-    let (_conn, chan) = fixture.channel().await;
+    // It is kept for as long as the stream is there.
     assert_eq!(ready_in(&chan, &queue).await, 0);
+    stream.cancel().await.unwrap();
+    let kept = chan.get::<String>(&queue).timeout(crate::expect::LIMIT);
+    assert_eq!(kept.await.unwrap().ack().await.unwrap(), "no number");
+    conn.close().await.unwrap();
 }
 
-async fn requeue_once_gives_a_body_that_does_not_decode_a_second_try(fixture: Fixture) {
+async fn requeue_gives_a_body_that_does_not_decode_a_second_try(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["no number"]).await;
     let mut stream = chan
         .consume::<u32>(&queue)
-        .on_decode_error(FailurePolicy::RequeueOnce)
+        .on_decode_error(FailurePolicy::Requeue)
         .await
         .unwrap();
     for attempt in ["the first item", "the second item"] {
@@ -192,15 +195,22 @@ async fn requeue_once_gives_a_body_that_does_not_decode_a_second_try(fixture: Fi
         let err = item.unwrap().unwrap_err();
         assert_eq!(err.kind(), ErrorKind::Decode, "{attempt}");
     }
-    chan.publish("", &7).routing_key(&queue).await.unwrap();
-    assert_eq!(
-        crate::within("the third item", stream.next())
-            .await
-            .unwrap()
-            .unwrap()
-            .msg,
-        7
-    );
+    drop(stream);
+    let kept = chan.get::<String>(&queue).timeout(crate::expect::LIMIT);
+    assert_eq!(kept.await.unwrap().ack().await.unwrap(), "no number");
+}
+
+async fn reject_takes_a_body_that_does_not_decode_out_of_the_queue(fixture: Fixture) {
+    let (conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    fill(&chan, &queue, &["no number"]).await;
+    let stream = chan.consume::<u32>(&queue);
+    let mut stream = stream.on_decode_error(FailurePolicy::Reject).await.unwrap();
+    let item = crate::within("the item", stream.next()).await;
+    assert_eq!(item.unwrap().unwrap_err().kind(), ErrorKind::Decode);
+    conn.close().await.unwrap();
+    let (_conn, chan) = fixture.channel().await;
+    assert_eq!(ready_in(&chan, &queue).await, 0);
 }
 
 async fn a_stream_of_raw_bytes_takes_any_body(fixture: Fixture) {
@@ -285,7 +295,21 @@ async fn next(stream: &mut Deliveries<String>) -> Delivery<String> {
     item.expect("the stream goes on").expect("a delivery")
 }
 
+async fn a_stream_has_the_tag_that_it_was_given(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let [queue, tag] = ["queue", "tag"].map(|name| fixture.name(name));
+    chan.declare_queue(&queue).await.unwrap();
+    let stream = chan.consume::<String>(&queue).tag(&tag).await.unwrap();
+    assert_eq!(*stream.tag(), tag.as_str());
+    let again = chan.consume::<String>(&queue).tag(&tag).await;
+    let err = again.expect_err("a tag is one consumer's");
+    assert!(err.to_string().contains(&tag), "{err}");
+    let long = chan.consume::<String>(&queue).tag("x".repeat(256)).await;
+    assert_eq!(long.unwrap_err().kind(), ErrorKind::InvalidName);
+}
+
 scenarios! { streams:
+    a_stream_has_the_tag_that_it_was_given,
     a_stream_gives_the_queues_messages_in_order,
     a_stream_works_with_the_adaptors_of_futures,
     a_stream_holds_no_more_than_its_prefetch,
@@ -297,7 +321,8 @@ scenarios! { streams:
     a_stream_dropped_while_it_opens_leaves_no_consumer,
     an_auto_ack_stream_leaves_nothing_to_settle,
     a_body_that_does_not_decode_is_an_item_and_the_stream_goes_on,
-    requeue_once_gives_a_body_that_does_not_decode_a_second_try,
+    requeue_gives_a_body_that_does_not_decode_a_second_try,
+    reject_takes_a_body_that_does_not_decode_out_of_the_queue,
     a_stream_of_raw_bytes_takes_any_body,
     a_stream_ends_with_an_error_when_its_queue_is_deleted,
     a_stream_ends_with_the_reason_when_the_broker_closes_its_channel,

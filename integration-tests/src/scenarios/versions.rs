@@ -3,6 +3,7 @@
 use mooq_core::{ErrorScope, ExchangeKind, QueueDeclare};
 
 use super::scenarios;
+use crate::expect::Method;
 use crate::expect::method::{QUEUE_BIND, QUEUE_DECLARE};
 use crate::raw::{binding, queue, table};
 use crate::{Fixture, expect_reason};
@@ -22,22 +23,53 @@ async fn a_transient_queue_may_be_shared(fixture: Fixture) {
     assert_eq!(fixture.raw().await.drain(&q).await, ["m"]);
 }
 
-async fn a_transient_queue_must_be_exclusive(fixture: Fixture) {
+/// Asserts that a declare of a queue costs the connection, with this text.
+async fn costs_the_connection(
+    fixture: &Fixture,
+    declare: QueueDeclare,
+    method: Method,
+    text: &str,
+) {
     let mut raw = fixture.raw().await;
-    let (q, exclusive) = (fixture.name("q"), fixture.name("exclusive"));
-    raw.declare_with(QueueDeclare {
-        exclusive: true,
-        ..transient(&exclusive)
-    })
-    .await;
-    let err = raw.channel.declare_queue(transient(&q)).await.unwrap_err();
+    let err = raw.channel.declare_queue(declare).await.unwrap_err();
     assert_eq!(err.scope(), ErrorScope::Connection, "{err}");
-    let text = "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nBy default, \
-                this feature is not permitted anymore.\nThe feature will be removed from a future \
-                major RabbitMQ version, regardless of the configuration; actual version to be \
-                determined.\nTo continue using this feature";
-    expect_reason(&err, 541, QUEUE_DECLARE, text);
-    raw.closes_connection(541, QUEUE_DECLARE, text).await;
+    expect_reason(&err, 541, method, text);
+    raw.closes_connection(541, method, text).await;
+}
+
+fn with_master_locator(name: &str, locator: &str) -> QueueDeclare {
+    QueueDeclare {
+        arguments: table([("x-queue-master-locator", locator.into())]),
+        ..queue(name)
+    }
+}
+
+async fn a_master_locator_may_be_named(fixture: Fixture) {
+    let raw = fixture.raw().await;
+    for locator in ["client-local", "min-masters", "random"] {
+        let q = fixture.name(locator);
+        raw.declare_with(with_master_locator(&q, locator)).await;
+    }
+}
+
+async fn an_unknown_master_locator_is_an_internal_error(fixture: Fixture) {
+    let declare = with_master_locator(&fixture.name("q"), "anywhere");
+    costs_the_connection(&fixture, declare, (0, 0), "INTERNAL_ERROR").await;
+}
+
+async fn an_unknown_master_locator_is_as_none(fixture: Fixture) {
+    let raw = fixture.raw().await;
+    let q = fixture.name("q");
+    raw.declare_with(with_master_locator(&q, "anywhere")).await;
+}
+
+async fn a_master_locator_is_not_permitted(fixture: Fixture) {
+    let declare = with_master_locator(&fixture.name("q"), "client-local");
+    let text = "INTERNAL_ERROR - Feature `queue_master_locator` is deprecated.\nBy default, this \
+                feature is not permitted anymore.\nThe feature will be removed from a future major \
+                RabbitMQ version, regardless of the configuration; actual version to be \
+                determined.\nTo continue";
+    costs_the_connection(&fixture, declare, QUEUE_DECLARE, text).await;
 }
 
 async fn a_pattern_may_have_any_number_of_hashes(fixture: Fixture) {
@@ -130,8 +162,11 @@ async fn a_leader_locator_is_checked_and_compared(fixture: Fixture) {
 }
 
 scenarios! { versions:
-    a_transient_queue_may_be_shared [before V4_3],
-    a_transient_queue_must_be_exclusive [from V4_3],
+    a_transient_queue_may_be_shared,
+    a_master_locator_may_be_named [before V4_3],
+    an_unknown_master_locator_is_an_internal_error [before V4_0],
+    an_unknown_master_locator_is_as_none [from V4_0, before V4_3],
+    a_master_locator_is_not_permitted [from V4_3],
     a_pattern_may_have_any_number_of_hashes [before V4_3],
     a_pattern_may_have_two_hashes_and_no_more [from V4_3],
     the_queue_mode_is_looked_at [before V4_3],

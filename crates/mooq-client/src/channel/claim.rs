@@ -1,11 +1,11 @@
-//! Who gives a channel its next generation.
+//! Exclusive right to reopen a channel.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::shared::ChannelShared;
 
-/// The right to give a channel its next generation. Ends with its drop.
+/// The right to give a channel its next generation. The right ends when the claim is dropped.
 pub(crate) struct Claim(Arc<ChannelShared>);
 
 impl Claim {
@@ -21,8 +21,8 @@ impl Drop for Claim {
 }
 
 impl ChannelShared {
-    /// The right to give the channel, if it has none, its next generation. Only one at a time has
-    /// it.
+    /// Claims the right to give the channel its next generation. None if the channel has a
+    /// generation or is closed for good, or if another claim exists.
     pub(crate) fn claim(self: &Arc<Self>) -> Option<Claim> {
         let free = self.away().is_some() && !self.claimed.swap(true, Ordering::AcqRel);
         free.then(|| Claim(Arc::clone(self)))

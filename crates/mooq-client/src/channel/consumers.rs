@@ -16,7 +16,7 @@ use crate::lock::lock;
 #[derive(Debug, Default)]
 pub(super) struct Consumers {
     state: Mutex<State>,
-    /// How many have been forgotten so far.
+    /// Number of consumers that have been forgotten so far.
     forgotten: watch::Sender<u64>,
 }
 
@@ -29,12 +29,12 @@ struct State {
 #[derive(Debug)]
 struct Registered {
     inbox: Arc<Inbox>,
-    /// How to register it again. None for one that ends with the channel's generation, and until
-    /// the broker knows it.
+    /// Data to register the consumer again. None for a consumer that ends with the channel's
+    /// generation, and until the broker knows the consumer.
     record: Option<Record>,
 }
 
-/// How to register a consumer again.
+/// Data to register a consumer again.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     order: u64,
@@ -42,14 +42,14 @@ pub(crate) struct Record {
     pub(crate) prefetch: u16,
 }
 
-/// The consumers to be registered again, in order.
+/// The consumers to register again, in order.
 pub(crate) struct Restorables {
     pub(crate) all: Vec<Restorable>,
-    /// How many had been forgotten by then.
+    /// Number of consumers that had been forgotten by then.
     pub(crate) forgotten: u64,
 }
 
-/// A consumer to be registered again.
+/// A consumer to register again.
 pub(crate) struct Restorable {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) record: Record,
@@ -60,10 +60,10 @@ impl Consumers {
         self.lock().by_tag.contains_key(tag)
     }
 
-    /// Adds one before it is announced to the broker, so that no delivery comes too early.
+    /// Adds a consumer before it is announced to the broker, so that no delivery arrives too early.
     ///
     /// # Errors
-    /// `NotAllowed` if there is one with this tag. (RabbitMQ would close the connection.)
+    /// `NotAllowed` if another consumer has this tag. (RabbitMQ would close the connection.)
     pub(super) fn add(&self, tag: ConsumerTag, inbox: Arc<Inbox>) -> Result<()> {
         match self.lock().by_tag.entry(tag) {
             Entry::Vacant(vacant) => {
@@ -81,7 +81,8 @@ impl Consumers {
         }
     }
 
-    /// The broker knows the consumer: it comes back when the channel does. False if it is gone.
+    /// Records a consumer that the broker knows: it is registered again when the channel is
+    /// reopened. False if the consumer is gone.
     pub(super) fn record(&self, consume: Consume, prefetch: u16) -> bool {
         let mut state = self.lock();
         state.registered += 1;
@@ -97,7 +98,7 @@ impl Consumers {
         true
     }
 
-    /// The consumer does not come back when the channel does.
+    /// Removes the consumer's record: it is not registered again when the channel is reopened.
     pub(super) fn forget(&self, tag: &ConsumerTag) {
         if let Some(registered) = self.lock().by_tag.get_mut(tag) {
             registered.record = None;
@@ -105,15 +106,15 @@ impl Consumers {
         self.forgotten.send_modify(|forgotten| *forgotten += 1);
     }
 
-    /// How many have been forgotten so far.
+    /// Number of consumers that have been forgotten so far.
     pub(super) fn forgotten(&self) -> u64 {
         *self.forgotten.borrow()
     }
 
-    /// Waits until more have been forgotten than `so_far`.
+    /// Waits until more consumers have been forgotten than `so_far`.
     pub(super) async fn forgets(&self, so_far: u64) {
         let mut forgotten = self.forgotten.subscribe();
-        // The sender lives as long as this does.
+        // The sender lives as long as `self`.
         let _ = forgotten.wait_for(|forgotten| *forgotten != so_far).await;
     }
 
@@ -127,7 +128,7 @@ impl Consumers {
         state.by_tag.get(tag).map(|one| Arc::clone(&one.inbox))
     }
 
-    /// All of them, in no order.
+    /// Returns all consumers, in no order.
     pub(super) fn all(&self) -> Vec<(ConsumerTag, Arc<Inbox>)> {
         let state = self.lock();
         let all = state.by_tag.iter();
@@ -135,13 +136,14 @@ impl Consumers {
             .collect()
     }
 
-    /// Whether one consumes from `queue`.
+    /// Returns true if a consumer is on `queue`.
     pub(super) fn consume_from(&self, queue: &QueueName) -> bool {
         let state = self.lock();
         state.by_tag.values().any(|one| one.inbox.queue() == *queue)
     }
 
-    /// The channel's generation is lost for the reason `err`: those that do not come back end.
+    /// Handles the loss of the channel's generation for the reason `err`: consumers without a
+    /// record end.
     pub(super) fn lose(&self, err: &Error) {
         let (kept, ended) = {
             let mut state = self.lock();
@@ -158,14 +160,14 @@ impl Consumers {
         ended.iter().for_each(|inbox| inbox.end(err.clone()));
     }
 
-    /// What waits came on `generation`, and the broker takes it back.
+    /// Drops the waiting deliveries of `generation`, which the broker requeues.
     pub(super) fn lose_from(&self, generation: &Arc<Generation>) {
         for (_, inbox) in self.all() {
             inbox.lose_from(generation);
         }
     }
 
-    /// Ends all of them for the reason `err`.
+    /// Ends all consumers for the reason `err`.
     pub(super) fn end(&self, err: &Error) {
         let ended = std::mem::take(&mut self.lock().by_tag);
         for registered in ended.into_values() {
@@ -173,9 +175,9 @@ impl Consumers {
         }
     }
 
-    /// Those that come back, in the order in which they were registered.
+    /// Returns the consumers to register again, in the order in which they were registered.
     pub(super) fn restorable(&self) -> Restorables {
-        // First, so that none that is forgotten meanwhile goes unnoticed.
+        // Read first, so that every consumer forgotten meanwhile is noticed.
         let forgotten = self.forgotten();
         let mut all: Vec<_> = self
             .lock()

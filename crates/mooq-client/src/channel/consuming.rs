@@ -1,4 +1,4 @@
-//! A channel's consumers: their deliveries, and their comings and goings.
+//! Consumers of a channel: their deliveries, registration and end.
 
 use std::collections::VecDeque;
 use std::iter;
@@ -16,8 +16,7 @@ use super::shared::ChannelShared;
 use crate::connection::Event;
 
 impl ChannelShared {
-    /// Takes a delivery that came on `generation`, and with it those for the same consumer that
-    /// follow in `batch`.
+    /// Takes a delivery of `generation`, and the following ones in `batch` for the same consumer.
     pub(super) fn deliver(
         &self,
         deliver: Deliver,
@@ -29,37 +28,58 @@ impl ChannelShared {
             let more = iter::from_fn(|| next_for(&tag, batch));
             inbox.push(iter::once(deliver).chain(more), generation);
         } else if let Some(generation) = generation.upgrade() {
-            // Its consumer did not come to be: nobody waited any more for the broker's answer.
+            // Its consumer was never registered: the caller no longer waited for the broker's
+            // answer.
             generation.give_back(deliver.delivery_tag);
         }
     }
 
-    pub(super) fn consumer_cancelled(&self, tag: &ConsumerTag) {
-        if let Some(inbox) = self.consumers().remove(tag) {
+    /// Handles the broker's cancellation of a consumer on `generation`.
+    pub(super) fn consumer_cancelled(&self, tag: ConsumerTag, generation: &Weak<Generation>) {
+        if let Some(inbox) = self.consumers().remove(&tag) {
             let queue = inbox.queue();
-            self.consumer_gone(&queue);
+            // The queue was deleted by another client. If it were redeclared at the next loss, it
+            // would fill without a consumer.
+            if !self.core().consumes(&queue) {
+                self.core().topology().queue_deleted(&queue);
+            }
             let error = Error::new(
                 ErrorKind::ConsumerCancelled,
                 format!(
                     "the broker cancelled the consumer '{tag}' of queue '{queue}', as it does when \
-                     the queue is deleted"
+                     the queue is deleted, or on RabbitMQ 4.3 when a delivery from a quorum queue \
+                     is not acknowledged within the queue's consumer timeout"
                 ),
             );
             self.consumer_failed(&inbox, error);
         }
+        self.cancel_for_good(tag, generation);
     }
 
-    /// A consumer, which is not registered any more, has ended by itself.
+    /// Cancels a consumer that the broker says it has cancelled. RabbitMQ 4.3 keeps a consumer
+    /// whose delivery was overdue, and delivers to it again once the delivery is settled.
+    fn cancel_for_good(&self, tag: ConsumerTag, generation: &Weak<Generation>) {
+        let Some(generation) = generation.upgrade() else {
+            return;
+        };
+        self.core().runtime().spawn(async move {
+            if let Err(err) = generation.transport().cancel(tag).await {
+                tracing::debug!(%err, "the consumer went with its channel");
+            }
+        });
+    }
+
+    /// Ends a consumer that ended by itself and is not registered any more.
     fn consumer_failed(&self, inbox: &Inbox, error: Error) {
         let queue = inbox.queue();
         inbox.end(error.clone());
         self.core().tell(Event::ConsumerEnded { queue, error });
     }
 
-    /// A consumer could not be registered again.
+    /// Ends a consumer that could not be registered again.
     pub(crate) fn not_restored(&self, tag: &ConsumerTag, error: Error) {
         if let Some(inbox) = self.consumers().remove(tag) {
-            // The channel was closed for it, but what ends is the consumer alone.
+            // The channel was closed because of the consumer, but only the consumer ends.
             let message = format!(
                 "the consumer '{tag}' of queue '{}' could not be registered again: {error}",
                 inbox.queue()
@@ -69,12 +89,12 @@ impl ChannelShared {
         }
     }
 
-    /// The consumers that come back, in order.
+    /// Returns the consumers to register again, in order.
     pub(crate) fn restorable(&self) -> Restorables {
         self.consumers().restorable()
     }
 
-    /// The queues of its consumers that go with their last one.
+    /// Returns the auto-delete queues of the channel's consumers.
     pub(crate) fn auto_delete_queues(&self) -> Vec<QueueName> {
         let restorable = self.restorable();
         let topology = self.core().topology();
@@ -84,7 +104,7 @@ impl ChannelShared {
             .collect()
     }
 
-    /// A consumer tag that no other consumer of this channel has.
+    /// Returns a consumer tag that no other consumer of this channel has.
     pub(super) fn new_tag(&self) -> Result<ConsumerTag> {
         loop {
             let number = self.next_tag();
@@ -98,22 +118,23 @@ impl ChannelShared {
     /// Adds a consumer before it is announced to the broker.
     pub(super) fn add_consumer(&self, tag: ConsumerTag, inbox: Arc<Inbox>) -> Result<()> {
         self.consumers().add(tag, inbox)?;
-        // The channel may have ended in between, having told only those it knew.
+        // The channel may have ended in between, and notified only the consumers that it knew.
         if let Some(err) = self.gone() {
             self.consumers().end(&err);
         }
         Ok(())
     }
 
-    /// `basic.cancel`, and forgets the consumer once that is answered. All that came for it is in
-    /// its inbox then. A channel that is on its way back comes without the consumer.
+    /// Calls `basic.cancel`, and forgets the consumer once that is answered. By then all its
+    /// deliveries are in its inbox. A channel that is being reopened is restored without the
+    /// consumer.
     pub(crate) async fn unsubscribe(&self, tag: ConsumerTag, inbox: &Inbox) -> Result<()> {
         let cancelled = match self.forget_consumer(&tag) {
             Some(generation) => generation.transport().cancel(tag.clone()).await,
             None => self.gone().map_or(Ok(()), Err),
         };
         self.remove_consumer(&tag).await;
-        // As it is called by now.
+        // By the current name.
         self.consumer_gone(&inbox.queue());
         match cancelled {
             // The consumer went with the generation.
@@ -122,13 +143,13 @@ impl ChannelShared {
         }
     }
 
-    /// Whether one of the consumers is on `queue`.
+    /// Returns true if one of the consumers is on `queue`.
     pub(crate) fn consumes(&self, queue: &QueueName) -> bool {
         self.consumers().consume_from(queue)
     }
 
-    /// A consumer of `queue` is no more: an auto-delete queue goes with its last one, and must
-    /// not come back then.
+    /// Handles the end of a consumer of `queue`: an auto-delete queue is deleted with its last
+    /// consumer, and must not be redeclared after that.
     pub(super) fn consumer_gone(&self, queue: &QueueName) {
         let core = self.core();
         if core.topology().is_auto_delete(queue) && !core.consumes(queue) {
@@ -138,6 +159,10 @@ impl ChannelShared {
 
     /// Cancels all consumers.
     pub(crate) async fn stop_consuming(&self) {
+        if self.is_own() {
+            self.stop_own().await;
+            return;
+        }
         for (tag, inbox) in self.consumers().all() {
             if let Err(err) = self.unsubscribe(tag, &inbox).await {
                 tracing::debug!(%err, "the consumer is gone already");
@@ -146,15 +171,27 @@ impl ChannelShared {
         }
     }
 
-    /// Forgets a consumer, once all that came for it is in its inbox.
+    /// Ends the consumer that owns this channel.
+    async fn stop_own(&self) {
+        let consumers = self.consumers().all();
+        if consumers.iter().any(|(_, inbox)| inbox.is_stream()) {
+            // The stream yields the waiting deliveries, which are settled while the channel is
+            // open.
+            self.end_stream();
+        } else if let Err(err) = self.end_own().await {
+            tracing::debug!(%err, "the consumer is gone already");
+        }
+    }
+
+    /// Forgets a consumer, once all its deliveries are in its inbox.
     pub(super) async fn remove_consumer(&self, tag: &ConsumerTag) {
         self.inlet().catch_up().await;
         drop(self.consumers().remove(tag));
     }
 }
 
-/// The first of `batch`, if it is a delivery for the consumer `tag`, past what is said of publishes
-/// and settled already.
+/// Takes the first event of `batch` if it is a delivery for the consumer `tag`, skipping events of
+/// publishes, which are settled already.
 fn next_for(tag: &ConsumerTag, batch: &mut VecDeque<ChannelEvent>) -> Option<Deliver> {
     loop {
         match batch.front()? {

@@ -1,4 +1,4 @@
-//! The task that reads a channel's events, over all its generations.
+//! Driver: the task that reads a channel's events, over all its generations.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn, ready};
@@ -15,29 +15,29 @@ use tokio::time::{Instant, sleep_until};
 
 use super::generation::Generation;
 use super::shared::ChannelShared;
-use crate::connection::without_reason;
 use crate::lock::lock;
+use crate::reasons::without_reason;
 
-/// How many batches of events are taken in a row before deadlines and nudges get their turn, for
-/// a broker that sends without a pause.
+/// Number of batches of events that are taken in a row before deadlines and nudges get their turn,
+/// for a broker that sends without a pause.
 const IN_A_ROW: u32 = 32;
 
-/// How others reach the driver.
+/// Handle through which others reach the driver.
 #[derive(Debug, Default)]
 pub(super) struct Inlet {
     /// The generation to read from next.
     next: Mutex<Option<Incoming>>,
-    /// Dropped once the driver has handled all that was in the mailbox before.
+    /// Dropped once the driver has handled everything that was in the mailbox before.
     catching_up: Mutex<Vec<oneshot::Sender<()>>>,
-    /// The driver is not needed any more.
+    /// The driver is no longer needed.
     over: AtomicBool,
-    /// There is something for the driver besides events.
+    /// Signals the driver that there is something besides events.
     nudge: Notify,
-    /// The driver has handled something.
+    /// Signals that the driver has handled something.
     handled: Notify,
 }
 
-/// A generation and its events. Holds nothing that would keep it open.
+/// A generation and its events. It holds no reference that would keep the generation open.
 #[derive(Debug)]
 struct Incoming {
     generation: Weak<Generation>,
@@ -45,12 +45,12 @@ struct Incoming {
 }
 
 impl Inlet {
-    /// Has the driver look at the ledger's deadlines.
+    /// Makes the driver check the ledger's deadlines.
     pub(super) fn nudge(&self) {
         self.nudge.notify_one();
     }
 
-    /// Has the driver read from `generation`, whatever it has read from before.
+    /// Makes the driver read from `generation`, instead of any generation before.
     pub(super) fn attach(&self, generation: Weak<Generation>, events: Receiver<ChannelEvent>) {
         let old = lock(&self.next).replace(Incoming { generation, events });
         drop(old);
@@ -65,7 +65,7 @@ impl Inlet {
         self.nudge();
     }
 
-    /// Waits until the driver has handled all that is in the mailbox now.
+    /// Waits until the driver has handled everything that is in the mailbox now.
     pub(super) async fn catch_up(&self) {
         let (caught_up, when) = oneshot::channel();
         {
@@ -76,14 +76,15 @@ impl Inlet {
             waiting.push(caught_up);
         }
         self.nudge();
-        // An error is the answer: the other end was dropped.
+        // The error is the answer: the sender was dropped.
         let _ = when.await;
     }
 
-    /// Waits until `done`, which is asked each time the driver has handled something.
+    /// Waits until `done` returns true. `done` is called each time the driver has handled
+    /// something.
     pub(super) async fn until(&self, done: impl Fn() -> bool) {
         loop {
-            // Before the question, so that no change after it is missed.
+            // Before the check, so that no later change is missed.
             let handled = self.handled.notified();
             if done() || self.is_over() {
                 return;
@@ -101,12 +102,13 @@ impl Inlet {
     }
 }
 
-/// Runs until the channel is gone for good. Holds nothing that would keep it open.
+/// Runs until the channel is closed for good. It holds no reference that would keep the channel
+/// open.
 pub(super) fn drive(
     channel: Weak<ChannelShared>,
     inlet: Arc<Inlet>,
 ) -> impl Future<Output = ()> + Send {
-    // From here on, for a runtime that ends may never have polled this.
+    // Made here, since a runtime that ends may never have polled the future.
     let driver = EndOnDrop { channel, inlet };
     async move { run(&driver.channel, &driver.inlet).await }
 }
@@ -115,8 +117,8 @@ async fn run(channel: &Weak<ChannelShared>, inlet: &Inlet) {
     let mut incoming: Option<Incoming> = None;
     let mut batch = VecDeque::new();
     let mut woken = Vec::new();
-    // Publishes mostly have the same deadline, one after the other, so one timer that is set
-    // rarely serves all of them.
+    // Most publishes have the same timeout, so their deadlines follow one another, and one timer
+    // that is rarely reset serves all of them.
     let mut timer = pin!(sleep_until(Instant::now()));
     let mut armed: Option<Instant> = None;
     let mut in_a_row = 0;
@@ -133,7 +135,7 @@ async fn run(channel: &Weak<ChannelShared>, inlet: &Inlet) {
             () = inlet.nudge.notified() => in_a_row = 0,
             () = ready(()), if in_a_row == IN_A_ROW => in_a_row = 0,
         }
-        // For the time of this turn only, so that the channel can be dropped meanwhile.
+        // Held for this turn only, so that the channel can be dropped meanwhile.
         let Some(channel) = channel.upgrade() else {
             return;
         };
@@ -150,7 +152,7 @@ async fn run(channel: &Weak<ChannelShared>, inlet: &Inlet) {
                 incoming = next;
             }
             caught_up = inlet.take_catching_up();
-            // What they wait for may have come after the mailbox was looked at.
+            // Their events may have arrived after the mailbox was read.
             next_batch(&mut incoming, &mut batch).now_or_never();
         }
         let ended = match &incoming {
@@ -177,12 +179,12 @@ async fn run(channel: &Weak<ChannelShared>, inlet: &Inlet) {
         {
             timer.as_mut().reset(deadline);
         }
-        // A channel with much to say leaves room for the tasks that it wakes.
+        // A channel with many events leaves room for the tasks that it wakes.
         tokio::task::consume_budget().await;
     }
 }
 
-/// Waits for events. False if there will be no more.
+/// Waits for events. False if no more will arrive.
 async fn next_batch(incoming: &mut Option<Incoming>, batch: &mut VecDeque<ChannelEvent>) -> bool {
     match incoming {
         Some(Incoming { events, .. }) => poll_fn(|cx| events.poll_batch(cx, batch)).await,
@@ -190,7 +192,7 @@ async fn next_batch(incoming: &mut Option<Incoming>, batch: &mut VecDeque<Channe
     }
 }
 
-/// Takes the events of `batch`. The reason of the generation's end, if it is among them.
+/// Handles the events of `batch`. Returns the reason for the generation's end, if it is among them.
 fn take(
     channel: &ChannelShared,
     generation: &Weak<Generation>,
@@ -201,20 +203,20 @@ fn take(
     while let Some(event) = batch.pop_front() {
         match event {
             ChannelEvent::Deliver(deliver) => channel.deliver(deliver, batch, generation),
-            ChannelEvent::ConsumerCancelled(tag) => channel.consumer_cancelled(&tag),
+            ChannelEvent::ConsumerCancelled(tag) => channel.consumer_cancelled(tag, generation),
             ChannelEvent::Closed(reason) => {
                 batch.clear();
                 return Some(reason);
             }
-            // These are settled already.
+            // Settled already.
             ChannelEvent::Confirm { .. } | ChannelEvent::Nack { .. } | ChannelEvent::Return(_) => {}
         }
     }
     None
 }
 
-/// Ends what waits on a channel whose driver is dropped, as it is when its runtime ends. If the
-/// channel is gone already this changes nothing.
+/// Ends everything that waits on a channel whose driver is dropped, as it is when its runtime ends.
+/// If the channel is gone already, this changes nothing.
 struct EndOnDrop {
     channel: Weak<ChannelShared>,
     inlet: Arc<Inlet>,

@@ -1,4 +1,4 @@
-//! One life of a channel, from its opening to its loss.
+//! One generation of a channel, from its opening to its loss.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,14 +9,15 @@ use mooq_core::{
 };
 
 use crate::presence::Usable;
+use crate::reasons::is_local_close;
 
-/// A channel of the transport. A channel of the user's has one after another, and what belongs to
-/// an earlier one is stale.
+/// A channel of the transport. A channel of the user's has one generation after another; deliveries
+/// and answers of an earlier generation are stale.
 pub(crate) struct Generation {
     transport: Arc<dyn TransportChannel>,
-    /// There will be another one when this is lost.
+    /// True if the channel is reopened with another generation when this one is lost.
     recovers: bool,
-    /// It was lost, and another one takes its place.
+    /// True if the generation was lost and another one takes its place.
     lost: AtomicBool,
 }
 
@@ -29,24 +30,29 @@ impl Generation {
         }
     }
 
-    /// Another one takes its place.
+    /// Marks the generation as lost: another one takes its place.
     pub(super) fn set_lost(&self) {
         self.lost.store(true, Ordering::Release);
+    }
+
+    /// True if the generation was lost and another one takes its place.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
     }
 
     pub(crate) fn transport(&self) -> &dyn TransportChannel {
         &*self.transport
     }
 
-    /// Settles a delivery that came on it.
+    /// Settles a delivery of this generation.
     ///
     /// # Errors
-    /// `StaleDelivery` if it is lost; the close, if it was closed from this side or nothing
-    /// recovers.
+    /// `StaleDelivery` if the generation is lost; the channel's close, if it was closed from this
+    /// side or recovery is off.
     pub(crate) fn settle(&self, settle: Settle) -> Result<()> {
         self.transport.settle(settle).map_err(|err| {
             let ended = err.scope() != ErrorScope::Operation;
-            let lost = self.lost.load(Ordering::Acquire) || !closed_here(&err);
+            let lost = self.lost.load(Ordering::Acquire) || !is_local_close(&err);
             if self.recovers && ended && lost {
                 stale(err)
             } else {
@@ -55,7 +61,9 @@ impl Generation {
         })
     }
 
-    /// Puts a delivery back into its queue. A channel that is lost has done so already.
+    /// Requeues a delivery that was not tried, by `basic.nack`, which RabbitMQ 4.3 does not count
+    /// towards a delivery limit. If the channel is lost, the broker has requeued the delivery
+    /// already.
     pub(crate) fn give_back(&self, delivery_tag: u64) {
         let settle = Settle {
             delivery_tag,
@@ -82,20 +90,12 @@ impl fmt::Debug for Generation {
     }
 }
 
-/// Where deliveries come from.
+/// Source of deliveries.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) generation: Arc<Generation>,
-    /// As it was called then.
+    /// The queue's name at that time.
     pub(crate) queue: QueueName,
-}
-
-/// Whether `err` is an end that the user wanted.
-pub(crate) fn closed_here(err: &Error) -> bool {
-    matches!(
-        err.kind(),
-        ErrorKind::ChannelClosed | ErrorKind::ConnectionClosed
-    )
 }
 
 fn stale(reason: Error) -> Error {

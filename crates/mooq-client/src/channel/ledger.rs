@@ -1,4 +1,4 @@
-//! The publishes of a channel that wait for their confirms, or for the channel.
+//! Ledger: the publishes of a channel that wait for their confirms, or for the channel.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, Waker};
@@ -9,31 +9,30 @@ use tokio::time::Instant;
 
 use super::numbering::Numbering;
 use crate::connection::Room;
-use crate::deadline::after;
+use crate::timeout::after;
 
-/// One slot for each publish, by its ticket, without an allocation of its own. Tickets rise by
-/// one for as long as the channel lives; what the broker's sequence numbers mean changes with
-/// each generation.
+/// One slot for each publish, by its ticket, without an allocation of its own. Tickets rise by one
+/// for as long as the channel lives; the broker's sequence numbers start over with each generation.
 ///
-/// Wakers are handed out and never woken here, where the ledger is locked.
+/// Wakers are handed out and never woken here, since the ledger is locked here.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     slots: VecDeque<Slot>,
     /// The ticket of the first slot.
     first: u64,
     numbering: Numbering,
-    /// Every publish before this sequence number is answered: where a `multiple` begins.
+    /// Sequence number before which every publish is answered: a `multiple` begins here.
     answered_to: u64,
-    /// When the driver will look for overdue publishes next.
+    /// Time at which the driver next looks for overdue publishes.
     armed: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Slot {
     state: State,
-    /// The broker has confirmed or refused it, or can no more. Until then the slot stays, even if
-    /// its publisher has given up: a return that comes late is this publish's, and not that of
-    /// the next one like it.
+    /// The broker has confirmed or refused the publish, or can no longer do so. Until then the slot
+    /// stays, even if its publisher has given up: a late return belongs to this publish, not to the
+    /// next one like it.
     answered: bool,
     deadline: Instant,
     limit: Duration,
@@ -43,51 +42,55 @@ struct Slot {
 /// A message that is needed after the call that published it.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    /// If it is mandatory: a return names no sequence number, so that it is matched by its
+    /// Kept if the publish is mandatory: a return names no sequence number, so it is matched by its
     /// content.
     publish: Publish,
-    /// It is sent again if the connection is lost before its answer.
+    /// The message is sent again if the connection is lost before its answer.
     resend: bool,
-    /// The present generation has not got it yet.
+    /// The current generation has not got the message yet.
     unsent: bool,
-    /// It has come back from the present generation.
+    /// An earlier generation has got the message, so the broker may have it.
+    sent_before: bool,
+    /// The message was returned by the current generation.
     returned: Option<Returned>,
-    /// The room that it takes while it waits to be sent the first time.
+    /// The buffer room that the message takes while it waits to be sent the first time.
     room: Option<Room>,
 }
 
 impl Kept {
-    /// One that is on its way.
+    /// A message in flight.
     pub(crate) fn sent(publish: Publish, resend: bool) -> Box<Self> {
         Box::new(Self {
             publish,
             resend,
             unsent: false,
+            sent_before: false,
             returned: None,
             room: None,
         })
     }
 
-    /// One that waits for the channel.
+    /// A message that waits for the channel.
     pub(crate) fn waiting(publish: Publish, resend: bool, room: Room) -> Box<Self> {
         Box::new(Self {
             publish,
             resend,
             unsent: true,
+            sent_before: false,
             returned: None,
             room: Some(room),
         })
     }
 }
 
-/// What a publish's publisher knows.
+/// Outcome of a publish, as its publisher sees it.
 #[derive(Debug)]
 enum State {
-    /// No outcome yet; somebody may wait.
+    /// No outcome yet; a publisher may wait.
     Waiting(Option<Waker>),
-    /// The outcome, not yet asked for.
+    /// The outcome, not taken yet.
     Settled(Result<()>),
-    /// The outcome was given, or nobody will ask for it.
+    /// The outcome was taken, or no publisher will take it.
     Gone,
 }
 
@@ -104,8 +107,8 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// A ticket for the next publish. Says too whether its deadline is the earliest, so that the
-    /// driver must be told.
+    /// Returns a ticket for the next publish, and true if its deadline is the earliest, so that the
+    /// driver must be notified.
     pub(crate) fn open(&mut self, limit: Duration, kept: Option<Box<Kept>>) -> (u64, bool) {
         let deadline = after(limit);
         self.slots.push_back(Slot {
@@ -122,12 +125,12 @@ impl Ledger {
         (self.end() - 1, earliest)
     }
 
-    /// Takes back the room for the publish just opened, which the transport did not take.
+    /// Removes the slot of the publish just opened, which the transport did not take.
     pub(crate) fn take_back(&mut self) {
         self.slots.pop_back();
     }
 
-    /// The outcome of publish `ticket`, once there is one.
+    /// Returns the outcome of publish `ticket`, once there is one.
     pub(crate) fn poll(&mut self, ticket: u64, cx: &Context<'_>) -> Poll<Result<()>> {
         let Some(slot) = self.slot(ticket) else {
             return Poll::Ready(Err(asked_twice()));
@@ -145,7 +148,7 @@ impl Ledger {
         }
     }
 
-    /// Nobody waits for `ticket` any more.
+    /// Drops the outcome of `ticket`, which no publisher waits for any more.
     pub(crate) fn abandon(&mut self, ticket: u64) {
         if let Some(slot) = self.slot(ticket) {
             slot.state = State::Gone;
@@ -153,7 +156,7 @@ impl Ledger {
         }
     }
 
-    /// The broker's answer to one publish, or to all up to it.
+    /// Records the broker's answer to one publish, or to all up to it.
     pub(crate) fn settle(
         &mut self,
         sequence: u64,
@@ -177,12 +180,12 @@ impl Ledger {
         self.shrink();
     }
 
-    /// Notes that a message came back; its publish ends so when its confirm comes. False if
-    /// nobody waits for a publish of this content.
+    /// Records a returned message; its publish fails with the return when its confirm arrives.
+    /// False if no publisher waits for a publish with this content.
     pub(crate) fn returned(&mut self, returned: Returned) -> bool {
         let message = &returned.message;
-        // The headers may have changed on the way, but of several that are alike otherwise the
-        // right one has them all.
+        // The headers may have changed on the way, but among several publishes that are equal
+        // otherwise, the right one has all of them.
         let found = self
             .matching(|sent| alike(sent, message) && equal_properties(sent, message))
             .or_else(|| self.matching(|sent| alike(sent, message)));
@@ -198,7 +201,7 @@ impl Ledger {
         }
     }
 
-    /// Ends all that has no outcome yet with `err`.
+    /// Ends every publish that has no outcome yet with `err`.
     pub(crate) fn fail_all(&mut self, err: &Error, woken: &mut Vec<Waker>) {
         let outcome = Err(err.clone());
         for slot in &mut self.slots {
@@ -207,9 +210,9 @@ impl Ledger {
         self.shrink();
     }
 
-    /// The generation is lost for the reason `err`. What was on its way ends with that, or waits
-    /// to be sent again where that was asked, if it is not `over` for it at `now`. What waits to
-    /// be sent goes on waiting.
+    /// Handles the loss of the generation for the reason `err`. A publish in flight ends with
+    /// `err`. It waits to be sent again instead if that was asked for, its deadline is after `now`,
+    /// and resending is not `over`. A publish that waits to be sent keeps waiting.
     pub(crate) fn lose(&mut self, err: &Error, now: Instant, over: bool, woken: &mut Vec<Waker>) {
         let outcome = Err(err.clone());
         let mut earliest = self.armed;
@@ -218,8 +221,9 @@ impl Ledger {
                 Some(kept) if kept.unsent => {}
                 Some(kept) if kept.resend && !over && now < slot.deadline => {
                     kept.unsent = true;
+                    kept.sent_before = true;
                     kept.returned = None;
-                    // Nobody may wait for it, and then nothing else looks at its deadline.
+                    // No publisher may wait for it, and then nothing else checks its deadline.
                     let next = earliest.map_or(slot.deadline, |armed| armed.min(slot.deadline));
                     earliest = Some(next);
                 }
@@ -230,10 +234,10 @@ impl Ledger {
         self.shrink();
     }
 
-    /// A new generation: hands over what waits to be sent, in order.
+    /// Hands over the waiting publishes to a new generation, in order.
     ///
     /// # Errors
-    /// The first of `hand_over`; what was not handed over waits on.
+    /// The first error of `hand_over`; publishes that were not handed over keep waiting.
     pub(crate) fn replay(
         &mut self,
         mut hand_over: impl FnMut(&mut Publish) -> Result<()>,
@@ -255,13 +259,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// When to call [`Ledger::expire`] next.
+    /// Time at which to call [`Ledger::expire`] next.
     pub(crate) fn armed(&self) -> Option<Instant> {
         self.armed
     }
 
-    /// Ends what is overdue at `now`, and finds the next deadline. `note` is what is known of the
-    /// broker's silence.
+    /// Ends the publishes that are overdue at `now`, and finds the next deadline. `note` is the
+    /// known cause of the broker's silence.
     pub(crate) fn expire(&mut self, now: Instant, note: &str, woken: &mut Vec<Waker>) {
         let mut next: Option<Instant> = None;
         for slot in &mut self.slots {
@@ -270,7 +274,7 @@ impl Ledger {
                 continue;
             }
             if slot.deadline <= now {
-                slot.expire(unsent, note, woken);
+                slot.expire(note, woken);
             } else {
                 next = Some(next.map_or(slot.deadline, |next| next.min(slot.deadline)));
             }
@@ -279,12 +283,12 @@ impl Ledger {
         self.shrink();
     }
 
-    /// How many publishes the broker has not answered yet.
+    /// Number of publishes that the broker has not answered yet.
     pub(crate) fn in_flight(&self) -> usize {
         self.slots.iter().filter(|slot| !slot.answered).count()
     }
 
-    /// The ticket of the next publish.
+    /// Returns the ticket of the next publish.
     fn end(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
@@ -294,7 +298,7 @@ impl Ledger {
         self.slots.get_mut(usize::try_from(index).ok()?)
     }
 
-    /// The first unanswered publish whose message `matches` and has not come back.
+    /// Returns the first unanswered publish whose message `matches` and has not been returned.
     fn matching(&self, matches: impl Fn(&Message) -> bool) -> Option<usize> {
         self.slots.iter().position(|slot| {
             slot.kept.as_deref().is_some_and(|kept| {
@@ -320,14 +324,14 @@ impl Ledger {
 }
 
 impl Slot {
-    /// Takes the broker's answer, unless there was one before.
+    /// Records the broker's answer, unless there was one before.
     fn answer(&mut self, outcome: &Result<()>, woken: &mut Vec<Waker>) {
         if self.answered {
             return;
         }
         self.answered = true;
-        // A return comes before its confirm: a later one is of another publish, however equal
-        // their messages are.
+        // A return arrives before its confirm: a later return belongs to another publish, even if
+        // the messages are equal.
         let returned = self.kept.take().and_then(|kept| kept.returned);
         if let State::Waiting(waker) = &mut self.state {
             woken.extend(waker.take());
@@ -338,33 +342,42 @@ impl Slot {
         }
     }
 
-    /// Its deadline has passed. If it is `unsent` the broker will never see it.
-    fn expire(&mut self, unsent: bool, note: &str, woken: &mut Vec<Waker>) {
-        if unsent {
-            self.answered = true;
-            self.kept = None;
-        } else if let Some(kept) = &mut self.kept {
-            kept.resend = false;
-        }
+    /// Ends a publish whose deadline has passed.
+    fn expire(&mut self, note: &str, woken: &mut Vec<Waker>) {
+        let limit = self.limit;
+        let what = match &mut self.kept {
+            Some(kept) if kept.unsent => {
+                let fate = if kept.sent_before {
+                    "the message was sent before the loss, so that the broker may have it, and was \
+                     not sent again"
+                } else {
+                    "the message was not sent"
+                };
+                // No generation will get the message any more.
+                self.answered = true;
+                self.kept = None;
+                format!(
+                    "the connection was not back within the publish's timeout of {limit:?}: {fate}"
+                )
+            }
+            kept => {
+                if let Some(kept) = kept {
+                    kept.resend = false;
+                }
+                format!(
+                    "the publish's confirm did not come within its timeout of {limit:?}: the broker may have the message"
+                )
+            }
+        };
         if let State::Waiting(waker) = &mut self.state {
             woken.extend(waker.take());
-            let limit = self.limit;
-            let what = if unsent {
-                format!(
-                    "the connection was not back within the publish's deadline of {limit:?}: the message was not sent"
-                )
-            } else {
-                format!(
-                    "the publish's confirm did not come within its deadline of {limit:?}: the broker may have the message"
-                )
-            };
             let message = format!("{what}{note}");
-            self.state = State::Settled(Err(Error::new(ErrorKind::DeadlineExceeded, message)));
+            self.state = State::Settled(Err(Error::new(ErrorKind::TimedOut, message)));
         }
     }
 }
 
-/// Whether the broker may have returned what was sent.
+/// Returns true if the broker may have returned the message `sent`.
 fn alike(sent: &Message, returned: &Message) -> bool {
     sent.exchange == returned.exchange
         && sent.routing_key == returned.routing_key
@@ -373,14 +386,14 @@ fn alike(sent: &Message, returned: &Message) -> bool {
         && sent.body == returned.body
 }
 
-/// Whether what was returned has the properties of what was sent. `BCC` is stripped on the way.
+/// Returns true if `returned` has the properties of `sent`. `BCC` is stripped on the way.
 fn equal_properties(sent: &Message, returned: &Message) -> bool {
     let mut expected = (*sent.properties).clone();
     expected.headers.remove("BCC");
     expected == *returned.properties
 }
 
-/// The error of whoever asks for the outcome of a publish a second time.
+/// The error for a second request for the outcome of a publish.
 pub(crate) fn asked_twice() -> Error {
     Error::new(
         ErrorKind::InvalidArgument,

@@ -1,12 +1,12 @@
-//! Which publish the broker means by a sequence number.
+//! Numbering: the publishes that the broker's sequence numbers refer to.
 
-/// The broker counts the publishes of a channel's generation from 1. The first ones may be those
-/// that were sent again or had waited, with any tickets; the rest are one ticket after another.
+/// Sequence numbers of a generation, which the broker counts from 1. The first publishes may be
+/// ones that were sent again or had waited, with any tickets; the rest have consecutive tickets.
 #[derive(Debug)]
 pub(super) struct Numbering {
-    /// The tickets of sequence numbers 1, 2, …
+    /// Tickets of sequence numbers 1, 2, …
     sent_again: Vec<u64>,
-    /// The ticket of the first sequence number after those.
+    /// Ticket of the first sequence number after those.
     base: u64,
 }
 
@@ -17,7 +17,7 @@ impl Default for Numbering {
 }
 
 impl Numbering {
-    /// A generation whose first new publish has ticket `base`.
+    /// Numbering of a generation whose first new publish has ticket `base`.
     pub(super) fn beginning_with(base: u64) -> Self {
         Self {
             sent_again: Vec::new(),
@@ -25,13 +25,12 @@ impl Numbering {
         }
     }
 
-    /// The publish `ticket`, which is from before, is the next one. To be called before any new
-    /// one.
+    /// Numbers an earlier publish, `ticket`, as the next one. To be called before any new publish.
     pub(super) fn sent_again(&mut self, ticket: u64) {
         self.sent_again.push(ticket);
     }
 
-    /// The ticket of the publish that the broker calls `sequence`.
+    /// Returns the ticket of the publish with number `sequence`.
     pub(super) fn ticket(&self, sequence: u64) -> Option<u64> {
         let index = sequence.checked_sub(1)?;
         let again = self.sent_again.len() as u64;
@@ -41,7 +40,7 @@ impl Numbering {
         }
     }
 
-    /// The sequence number after that of the last publish, where `end` is the next ticket.
+    /// Returns the sequence number after that of the last publish, where `end` is the next ticket.
     pub(super) fn end(&self, end: u64) -> u64 {
         1 + self.sent_again.len() as u64 + end.saturating_sub(self.base)
     }

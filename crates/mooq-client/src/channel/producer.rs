@@ -10,7 +10,7 @@ use mooq_core::{
 use super::Channel;
 use crate::deferred::Deferred;
 
-/// An exchange to be declared: made by
+/// An exchange to declare: made by
 /// [`Channel::register_producer`](crate::Channel::register_producer), declared by awaiting it.
 #[derive(Debug)]
 #[must_use = "the exchange is declared when this is awaited"]
@@ -18,6 +18,39 @@ pub struct RegisterProducer {
     channel: Channel,
     declare: ExchangeDeclare,
     deferred: Deferred,
+}
+
+impl Channel {
+    /// Declares an exchange, so that messages can be published to it.
+    ///
+    /// `kind` is an [`ExchangeKind`] or its name. The exchange is durable unless
+    /// [`transient`](RegisterProducer::transient) is called.
+    ///
+    /// # Examples
+    /// ```
+    /// use mooq::{ErrorKind, ExchangeKind::Topic};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # let broker = InMemoryBroker::start();
+    /// # let conn = broker.connect().await?;
+    /// # let chan = conn.create_channel().await?;
+    /// chan.register_producer("orders", Topic).await?;
+    /// chan.register_producer("orders", "topic").await?; // It is there: nothing changes.
+    ///
+    /// let err = chan.register_producer("orders", "fanout").await.unwrap_err();
+    /// assert_eq!(err.kind(), ErrorKind::BadExchange);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn register_producer(
+        &self,
+        exchange: impl IntoChecked<ExchangeName>,
+        kind: impl IntoChecked<ExchangeKind>,
+    ) -> RegisterProducer {
+        RegisterProducer::new(self, exchange, kind)
+    }
 }
 
 impl RegisterProducer {
@@ -40,32 +73,32 @@ impl RegisterProducer {
         &self.declare.name
     }
 
-    /// The exchange goes when the broker restarts.
+    /// Makes the exchange transient: it is deleted when the broker restarts.
     pub fn transient(mut self) -> Self {
         self.declare.durable = false;
         self
     }
 
-    /// The exchange goes when its last binding goes.
+    /// Makes the exchange auto-delete: it is deleted when its last binding is removed.
     pub fn auto_delete(mut self) -> Self {
         self.declare.auto_delete = true;
         self
     }
 
-    /// Only other exchanges may publish to it.
+    /// Makes the exchange internal: only other exchanges may publish to it.
     pub fn internal(mut self) -> Self {
         self.declare.internal = true;
         self
     }
 
-    /// Only asks whether it exists: `ExchangeNotFound` if not.
+    /// Only checks that the exchange exists: fails with `ExchangeNotFound` if it does not.
     pub fn passive(mut self) -> Self {
         self.declare.passive = true;
         self
     }
 
-    /// Where a message goes that this exchange routes nowhere
-    /// ([alternate exchanges](https://www.rabbitmq.com/docs/ae)).
+    /// Exchange for messages that this exchange cannot route ([alternate
+    /// exchanges](https://www.rabbitmq.com/docs/ae)).
     pub fn alternate_exchange(mut self, name: impl IntoChecked<ExchangeName>) -> Self {
         match self.deferred.check(name) {
             Some(name) => self.argument("alternate-exchange", name.as_str()),
@@ -95,7 +128,7 @@ impl IntoFuture for RegisterProducer {
     /// close if it is closed.
     ///
     /// # Cancel safety
-    /// Dropped midway, the exchange is declared or not.
+    /// If the future is dropped midway, the exchange may or may not be declared.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;

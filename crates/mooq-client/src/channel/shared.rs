@@ -1,4 +1,4 @@
-//! What all handles of a channel share, over all its generations.
+//! State that all handles of a channel share, over all its generations.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,33 +14,39 @@ use tokio::time::Instant;
 
 use super::consumers::Consumers;
 use super::driver::{Inlet, drive};
-use super::generation::{Generation, closed_here};
+use super::generation::Generation;
 use super::ledger::{Kept, Ledger};
 use crate::connection::Core;
 use crate::frame::check_properties;
 use crate::lock::lock;
 use crate::presence::{Presence, Present, Usable, not_connected};
+use crate::reasons::is_local_close;
 
-/// A channel: its present generation, what is in flight on it, and what comes back with the next.
+/// A channel: its current generation, its messages in flight, and the state that is restored with
+/// the next generation.
 pub(crate) struct ChannelShared {
     core: Arc<Core>,
     id: u64,
     present: Present<Generation>,
     outgoing: Mutex<Outgoing>,
     consumers: Consumers,
-    /// The driver's end.
+    /// The driver's inlet.
     inlet: Arc<Inlet>,
-    /// `basic.qos` holds for the consumers that come later, so that it and the `basic.consume`
-    /// that it is for must not be parted.
+    /// `basic.qos` applies to later consumers, so no other call may come between it and the
+    /// `basic.consume` that it is for.
     pub(super) subscribing: tokio::sync::Mutex<()>,
     tags: AtomicU64,
-    /// Somebody was told that the channel failed.
+    /// The channel's failure has been reported.
     told: AtomicBool,
-    /// There is a [`Claim`](super::Claim) to it.
+    /// Channels that consumers of this channel own, and that end with it.
+    own_channels: Mutex<Vec<Weak<ChannelShared>>>,
+    /// True if the channel is owned by a consumer.
+    own: AtomicBool,
+    /// A [`Claim`](super::Claim) to the channel exists.
     pub(super) claimed: AtomicBool,
 }
 
-/// Publishes and where they go, under one lock: the transport's order and the ledger's agree.
+/// Publishes and their generation, under one lock: so the transport's order and the ledger's agree.
 #[derive(Debug, Default)]
 struct Outgoing {
     ledger: Ledger,
@@ -50,17 +56,17 @@ struct Outgoing {
     numbered: Weak<Generation>,
 }
 
-/// How a publish is treated.
+/// Terms of a publish.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
-    /// How long its outcome may take.
+    /// Time that the outcome may take.
     pub(crate) limit: Duration,
-    /// It is sent again if the connection is lost.
+    /// The publish is sent again if the connection is lost.
     pub(crate) resend: bool,
 }
 
 impl ChannelShared {
-    /// A channel that has no generation yet, and its driver.
+    /// Makes a channel that has no generation yet, and its driver.
     pub(super) fn new(core: &Arc<Core>) -> Arc<Self> {
         let opening = Error::new(ErrorKind::ChannelClosed, "the channel is not open yet");
         let inlet = Arc::<Inlet>::default();
@@ -74,13 +80,15 @@ impl ChannelShared {
             subscribing: tokio::sync::Mutex::default(),
             tags: AtomicU64::new(0),
             told: AtomicBool::new(false),
+            own_channels: Mutex::default(),
+            own: AtomicBool::new(false),
             claimed: AtomicBool::new(false),
         });
         core.runtime().spawn(drive(Arc::downgrade(&shared), inlet));
         shared
     }
 
-    /// From here on the channel comes back with its connection.
+    /// Registers the channel to be reopened with its connection.
     pub(super) fn join_connection(self: &Arc<Self>) {
         self.core.add_channel(self.id, self);
     }
@@ -89,13 +97,13 @@ impl ChannelShared {
         &self.core
     }
 
-    /// The present generation, waiting for it as the connection's options say.
+    /// Returns the current generation, waiting for it as the connection's options say.
     pub(crate) async fn generation(&self) -> Result<Arc<Generation>> {
         self.present.get(self.core.waits()).await
     }
 
     /// Hands a message to the transport, or keeps it until there is a generation to hand it to.
-    /// Gives its ticket.
+    /// Returns its ticket.
     pub(crate) fn publish(&self, mut publish: Publish, terms: Terms) -> Result<(u64, Handoff)> {
         check_properties(&publish.message.properties, self.core.frame_max())?;
         let mut outgoing = self.outgoing();
@@ -107,14 +115,15 @@ impl ChannelShared {
             .filter(|generation| generation.is_usable());
         let (ticket, earliest, handoff) = match open {
             Some(generation) => {
-                // Under the lock: a generation that knows new names is admitted under it.
+                // Under the lock, since a generation that knows new names is admitted under it.
                 self.core.use_current_names(&mut publish.message);
                 let keep = publish.mandatory || terms.resend;
                 let kept = keep.then(|| Kept::sent(publish.clone(), terms.resend));
                 let (ticket, earliest) = ledger.open(terms.limit, kept);
                 match generation.transport().publish(publish) {
                     Ok(handoff) => (ticket, earliest, handoff),
-                    // Lost in this moment, as what is in flight: the driver sees to all of it.
+                    // The generation is lost at this moment, with everything in flight: the driver
+                    // handles all of it.
                     Err(err) if err.scope() != ErrorScope::Operation => {
                         (ticket, earliest, Handoff::Done)
                     }
@@ -154,7 +163,7 @@ impl ChannelShared {
         with(&mut self.outgoing().ledger)
     }
 
-    /// The driver reads the events of `generation` from here on.
+    /// Makes the driver read the events of `generation` from now on.
     pub(crate) fn attach(
         &self,
         generation: &Arc<Generation>,
@@ -163,8 +172,9 @@ impl ChannelShared {
         self.inlet.attach(Arc::downgrade(generation), events);
     }
 
-    /// A consumer is not to come back. Gives the generation that it is on, if it is in use: one
-    /// that is not may know the consumer or not, and is not admitted.
+    /// Forgets a consumer, so that it is not registered again. Returns the generation in use, which
+    /// the consumer is on. A generation that is not in use may or may not know the consumer, and is
+    /// not admitted.
     pub(super) fn forget_consumer(&self, tag: &ConsumerTag) -> Option<Arc<Generation>> {
         let outgoing = self.outgoing();
         self.consumers.forget(tag);
@@ -176,15 +186,15 @@ impl ChannelShared {
         self.consumers.forgets(so_far).await;
     }
 
-    /// Lets the users have `generation`, after what waited for it. False if it is of no use since
-    /// more consumers than `forgotten` have been forgotten.
+    /// Admits `generation` for the users, after the publishes that waited for it. False if it is
+    /// useless because more consumers than `forgotten` have been forgotten.
     ///
     /// # Errors
-    /// Why it is of no use otherwise.
+    /// The reason why the generation is useless otherwise.
     pub(crate) fn admit(&self, generation: &Arc<Generation>, forgotten: u64) -> Result<bool> {
         let mut outgoing = self.outgoing();
         if self.gone().is_some() {
-            // Closed meanwhile.
+            // The channel was closed meanwhile.
             drop(outgoing);
             self.discard(generation);
             return Ok(true);
@@ -192,7 +202,7 @@ impl ChannelShared {
         if self.consumers.forgotten() != forgotten {
             return Ok(false);
         }
-        // The driver, which may have read its end already, looks under the same lock.
+        // The driver, which may have read the generation's end already, checks under the same lock.
         if let Some(reason) = generation.transport().closed() {
             return Err(reason);
         }
@@ -200,7 +210,8 @@ impl ChannelShared {
             Some(reason) => Err(reason),
             None => {
                 self.core.use_current_names(&mut publish.message);
-                // What waits is bounded by its buffer: the transport's bound can be passed over.
+                // Waiting publishes are bounded by their buffer, so the transport's bound can be
+                // ignored.
                 generation.transport().publish(publish.clone()).map(drop)
             }
         };
@@ -216,12 +227,13 @@ impl ChannelShared {
         outgoing.generation = Some(Arc::clone(generation));
         self.present.set(Presence::There(Arc::clone(generation)));
         drop(outgoing);
-        // The deadlines of what waited are the driver's as before; new ones it is told of.
+        // The driver watches the deadlines of waiting publishes as before; it is notified of new
+        // ones.
         Ok(true)
     }
 
-    /// Does away with a generation that is not to be admitted. Consumers and deliveries hold
-    /// references to it, so that it does not close itself.
+    /// Discards a generation that is not to be admitted. Consumers and deliveries hold references
+    /// to the generation, so it does not close itself.
     pub(crate) fn discard(&self, generation: &Arc<Generation>) {
         self.never_admitted(generation);
         let generation = Arc::clone(generation);
@@ -229,28 +241,31 @@ impl ChannelShared {
         drop(self.core.runtime().spawn(closing));
     }
 
-    /// A generation has ended that was not in use yet, though its consumers may have been.
+    /// Handles the end of a generation that was not in use yet, though its consumers may have been.
     fn never_admitted(&self, generation: &Arc<Generation>) {
         generation.set_lost();
         self.consumers.lose_from(generation);
     }
 
-    /// The driver has read the last event of a generation. True if there will be no other.
+    /// Handles the end of a generation, whose last event the driver has read. True if there will be
+    /// no other generation.
     pub(super) fn generation_ended(
         self: &Arc<Self>,
         generation: &Weak<Generation>,
         reason: &Error,
     ) -> bool {
         let replaces = self.core.replaces(reason);
-        let replaced = closed_here(reason)
+        let replaced = is_local_close(reason)
             .then(|| self.core.lost_reason())
             .flatten();
         let outgoing = self.outgoing();
-        // Under the lock to the end: another one may be admitted as soon as this one is given up.
+        // Under the lock until the end: another generation may be admitted as soon as this one is
+        // given up.
         let admitted = outgoing.generation.as_ref().map(Arc::as_ptr);
         if !admitted.is_some_and(|admitted| std::ptr::eq(admitted, generation.as_ptr())) {
             drop(outgoing);
-            // That is the supervisor's, who finds out by itself, and no end of the channel.
+            // A generation that is not admitted belongs to the supervisor, which finds out by
+            // itself, and its end is not the channel's.
             if let Some(generation) = generation.upgrade() {
                 self.never_admitted(&generation);
             }
@@ -264,7 +279,7 @@ impl ChannelShared {
         false
     }
 
-    /// The present generation is lost, and wants to be followed by another.
+    /// Handles the loss of the current generation, which another one is to follow.
     pub(crate) fn lose(self: &Arc<Self>, reason: &Error) {
         self.lose_with(self.outgoing(), reason);
     }
@@ -280,7 +295,8 @@ impl ChannelShared {
         ledger.lose(reason, Instant::now(), over, &mut woken);
         drop(outgoing);
         drop(old);
-        // Before the supervisor may begin: what waits must not be taken for the next one's.
+        // Before the supervisor may begin: waiting deliveries must not be taken for the next
+        // generation's.
         self.consumers.lose(reason);
         self.present.set(Presence::Away(reason.clone()));
         woken.into_iter().for_each(Waker::wake);
@@ -288,7 +304,7 @@ impl ChannelShared {
         self.core.report_broken(Arc::downgrade(self));
     }
 
-    /// The channel is gone for good. Only the first reason counts. Gives the generation that was
+    /// Closes the channel for good. Only the first reason counts. Returns the generation that was
     /// in use.
     pub(crate) fn end(&self, reason: &Error) -> Option<Arc<Generation>> {
         self.end_with(self.outgoing(), reason)
@@ -310,6 +326,9 @@ impl ChannelShared {
         drop(outgoing);
         woken.into_iter().for_each(Waker::wake);
         self.consumers.end(&reason);
+        for own in self.own_channels() {
+            own.end(&reason);
+        }
         self.core.remove_channel(self.id);
         self.inlet.let_go();
         old
@@ -318,22 +337,25 @@ impl ChannelShared {
     /// Closes the channel for good.
     ///
     /// # Errors
-    /// As the transport's. The channel is closed all the same.
+    /// As the transport's. In every case the channel is closed.
     pub(super) async fn close(&self) -> Result<()> {
+        for own in self.own_channels() {
+            // Boxed, since it may call this function in turn; it owns no channels itself.
+            if let Err(err) = Box::pin(own.close()).await {
+                tracing::debug!(%err, "a consumer's channel did not close");
+            }
+        }
         let consumers = self.consumers.all();
         let generation = self.outgoing().generation.clone();
         let mut closed = Ok(());
         if let Some(generation) = generation {
             closed = generation.transport().close().await;
-            // Confirms may still be on their way.
+            // Confirms may still be in flight.
             self.present.passed(&generation).await;
         }
-        let another = self.end(&Error::channel(
-            ErrorKind::ChannelClosed,
-            "the channel was closed from this side",
-        ));
+        let another = self.end(&closed_by_user());
         if let Some(another) = another {
-            // The broker closed the first one by itself, and this one has taken its place.
+            // The broker closed the first generation by itself, and this one has taken its place.
             closed = another.transport().close().await;
         }
         for (_, inbox) in consumers {
@@ -342,7 +364,58 @@ impl ChannelShared {
         closed
     }
 
-    /// Why the channel has no generation, if it is to get another one.
+    /// Adds `own`, a channel that a consumer of this channel owns and that ends with this channel.
+    pub(super) fn add_own_channel(&self, own: &Arc<Self>) {
+        own.own.store(true, Ordering::Release);
+        let mut channels = lock(&self.own_channels);
+        channels.retain(|channel| channel.strong_count() > 0);
+        channels.push(Arc::downgrade(own));
+        drop(channels);
+        // The channel may have ended in between.
+        if let Some(reason) = self.gone() {
+            own.end(&reason);
+        }
+    }
+
+    fn own_channels(&self) -> Vec<Arc<Self>> {
+        let channels = std::mem::take(&mut *lock(&self.own_channels));
+        channels.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Returns true if a consumer owns the channel.
+    pub(crate) fn is_own(&self) -> bool {
+        self.own.load(Ordering::Acquire)
+    }
+
+    /// Ends the deliveries of a stream that owns this channel.
+    pub(super) fn end_stream(&self) {
+        drop(self.end(&closed_by_user()));
+    }
+
+    /// Ends the channel that a consumer owns, and so the consumer. When the channel closes, the
+    /// broker requeues its unsettled deliveries before another consumer becomes active. Deliveries
+    /// that were handed out can still be settled: the channel closes with the last of them.
+    ///
+    /// # Errors
+    /// As the transport's `close`.
+    pub(crate) async fn end_own(&self) -> Result<()> {
+        let consumers = self.consumers.all();
+        let generation = self.end(&closed_by_user());
+        let mut given_out = false;
+        for (_, inbox) in &consumers {
+            given_out |= inbox.abandon();
+        }
+        let mut closed = Ok(());
+        if let Some(generation) = generation.filter(|_| !given_out) {
+            closed = generation.transport().close().await;
+        }
+        for (_, inbox) in consumers {
+            self.consumer_gone(&inbox.queue());
+        }
+        closed
+    }
+
+    /// Returns the reason why the channel has no generation, if it is being reopened.
     pub(crate) fn away(&self) -> Option<Error> {
         match self.present.now() {
             Presence::Away(reason) => Some(reason),
@@ -350,7 +423,7 @@ impl ChannelShared {
         }
     }
 
-    /// Why the channel is gone for good, if it is.
+    /// Returns the reason why the channel is closed for good, if it is.
     pub(crate) fn gone(&self) -> Option<Error> {
         match self.present.now() {
             Presence::Gone(reason) => Some(reason),
@@ -358,23 +431,22 @@ impl ChannelShared {
         }
     }
 
-    /// Waits until the channel is gone for good.
+    /// Waits until the channel is closed for good.
     pub(crate) async fn wait_gone(&self) {
         self.present.gone().await;
     }
 
-    /// Waits until the present generation, if there is one, has ended.
+    /// Waits until the current generation, if there is one, has ended.
     pub(crate) async fn left(&self) {
         self.present.left().await;
     }
 
-    /// True the first time only: one end of the channel is the end of all its consumers.
+    /// Returns true the first time only: one end of the channel is the end of all its consumers.
     pub(crate) fn first_to_tell(&self) -> bool {
         !self.told.swap(true, Ordering::Relaxed)
     }
 
-    /// Takes what the `events` of `generation` say of publishes, in one go, and hands out whom to
-    /// wake.
+    /// Settles publishes by the `events` of `generation`, under one lock, and hands out the wakers.
     pub(super) fn settle_publishes(
         &self,
         generation: &Weak<Generation>,
@@ -382,7 +454,8 @@ impl ChannelShared {
         woken: &mut Vec<Waker>,
     ) {
         let mut outgoing = self.outgoing();
-        // One that was given up may go on talking, of publishes that were sent again since.
+        // A generation that was given up may still send events, about publishes that were sent
+        // again since.
         if !outgoing.numbered.ptr_eq(generation) {
             return;
         }
@@ -418,7 +491,7 @@ impl ChannelShared {
         &self.inlet
     }
 
-    /// A number that no tag of this channel has yet.
+    /// Returns a number that no tag of this channel has yet.
     pub(super) fn next_tag(&self) -> u64 {
         self.tags.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -434,7 +507,7 @@ impl ChannelShared {
             .await;
     }
 
-    /// What is known of a broker that does not answer.
+    /// Returns the known cause of the broker's silence.
     pub(super) fn silence(&self) -> String {
         if let Some(reason) = self.core.blocked() {
             return format!("; the broker has blocked the connection: {reason}");
@@ -451,6 +524,14 @@ impl ChannelShared {
     fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
         lock(&self.outgoing)
     }
+}
+
+/// The close reason of a channel that its user has closed.
+fn closed_by_user() -> Error {
+    Error::channel(
+        ErrorKind::ChannelClosed,
+        "the channel was closed from this side",
+    )
 }
 
 impl fmt::Debug for ChannelShared {

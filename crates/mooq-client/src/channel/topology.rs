@@ -10,10 +10,11 @@ use mooq_core::{
 
 use super::Channel;
 use crate::deferred::Deferred;
+use crate::queue_arguments::queue_arguments;
 
 impl Channel {
-    /// Declares a queue, durable and open to every connection unless said otherwise. The empty
-    /// name asks the broker to choose one.
+    /// Declares a queue, durable and open to every connection by default. The empty name asks the
+    /// broker to choose one.
     pub fn declare_queue(&self, name: impl IntoChecked<QueueName>) -> DeclareQueue {
         let mut deferred = Deferred::default();
         let name = deferred.check(name).unwrap_or_default();
@@ -47,14 +48,13 @@ impl Channel {
         }
     }
 
-    /// Drops the messages that are ready in a queue, and says how many they were. Those
-    /// delivered and not yet acknowledged stay.
+    /// Purges a queue of its ready messages, and returns their number. Unacked messages stay.
     ///
     /// # Errors
     /// `ConsumerQueueNotFound`, `ResourceLocked`; the channel's close if it is closed.
     ///
     /// # Cancel safety
-    /// Dropped midway, the queue is purged or not.
+    /// If the future is dropped midway, the queue may or may not be purged.
     pub async fn purge_queue(&self, name: impl IntoChecked<QueueName>) -> Result<u32> {
         self.queue_purge(name.into_checked()?).await
     }
@@ -76,7 +76,7 @@ impl Channel {
         )
     }
 
-    /// Takes a binding of a queue back; a missing one is no error.
+    /// Removes a binding of a queue; a missing one is no error.
     pub fn unbind_queue(
         &self,
         queue: impl IntoChecked<QueueName>,
@@ -93,8 +93,8 @@ impl Channel {
         )
     }
 
-    /// Binds an exchange to another, the source: what the source routes so goes on from the
-    /// destination ([exchange-to-exchange bindings](https://www.rabbitmq.com/docs/e2e)).
+    /// Binds an exchange to another, the source: messages that the source routes by this binding go
+    /// on to the destination ([exchange-to-exchange bindings](https://www.rabbitmq.com/docs/e2e)).
     pub fn bind_exchange(
         &self,
         destination: impl IntoChecked<ExchangeName>,
@@ -111,7 +111,7 @@ impl Channel {
         )
     }
 
-    /// Takes a binding between exchanges back; a missing one is no error.
+    /// Removes a binding between exchanges; a missing one is no error.
     pub fn unbind_exchange(
         &self,
         destination: impl IntoChecked<ExchangeName>,
@@ -129,7 +129,38 @@ impl Channel {
     }
 }
 
-/// A queue to be declared: made by [`Channel::declare_queue`], declared by awaiting it.
+/// A queue to declare: made by [`Channel::declare_queue`], declared by awaiting it.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// use mooq::Overflow;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> mooq::Result<()> {
+/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # let broker = InMemoryBroker::start();
+/// # let conn = broker.connect().await?;
+/// # let chan = conn.create_channel().await?;
+/// // What is rejected waits here for a minute, and goes back.
+/// chan.declare_queue("orders-later")
+///     .message_ttl(Duration::from_secs(60))
+///     .dead_letter("", "orders")
+///     .await?;
+/// chan.declare_queue("orders")
+///     .quorum()
+///     .delivery_limit(5)
+///     .dead_letter("", "orders-later")
+///     .await?;
+/// // At most a thousand, and whoever publishes more is told.
+/// chan.declare_queue("clicks")
+///     .max_length(1_000)
+///     .overflow(Overflow::RejectPublish)
+///     .await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "the queue is declared when this is awaited"]
 pub struct DeclareQueue {
@@ -139,33 +170,40 @@ pub struct DeclareQueue {
 }
 
 impl DeclareQueue {
-    /// The queue goes when the broker restarts. RabbitMQ 4.3 refuses such queues unless they
-    /// are exclusive.
+    /// Makes the queue transient: it is deleted when the broker restarts. RabbitMQ 4.3 refuses such
+    /// queues unless they are exclusive.
     pub fn transient(mut self) -> Self {
         self.declare.durable = false;
         self
     }
 
-    /// Only this connection may use the queue, and it goes with the connection.
+    /// Makes the queue exclusive: only this connection may use it, and it is deleted when the
+    /// connection closes.
     pub fn exclusive(mut self) -> Self {
         self.declare.exclusive = true;
         self
     }
 
-    /// The queue goes when its last consumer goes.
+    /// Makes the queue auto-delete: it is deleted when its last consumer ends.
     pub fn auto_delete(mut self) -> Self {
         self.declare.auto_delete = true;
         self
     }
 
-    /// Only asks whether the queue exists, and how much is in it: `ConsumerQueueNotFound` if
-    /// there is none.
+    /// Only checks that the queue exists, and returns its counts: fails with
+    /// `ConsumerQueueNotFound` if it does not exist.
     pub fn passive(mut self) -> Self {
         self.declare.passive = true;
         self
     }
 
-    /// Adds an argument, for example `x-max-length`.
+    queue_arguments!(argument);
+
+    fn deferred(&mut self) -> &mut Deferred {
+        &mut self.deferred
+    }
+
+    /// Adds an argument that has no setter of its own.
     pub fn argument(
         mut self,
         key: impl IntoChecked<ShortString>,
@@ -187,7 +225,7 @@ impl IntoFuture for DeclareQueue {
     /// name, `InvalidName`; the channel's close if it is closed.
     ///
     /// # Cancel safety
-    /// Dropped midway, the queue is declared or not.
+    /// If the future is dropped midway, the queue may or may not be declared.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;
@@ -196,8 +234,8 @@ impl IntoFuture for DeclareQueue {
     }
 }
 
-/// A queue to be deleted: made by [`Channel::delete_queue`], deleted by awaiting it, which gives
-/// the number of messages that were ready.
+/// A queue to delete: made by [`Channel::delete_queue`], deleted by awaiting it, which returns the
+/// number of messages that were ready.
 #[derive(Debug)]
 #[must_use = "the queue is deleted when this is awaited"]
 pub struct DeleteQueue {
@@ -215,7 +253,7 @@ impl DeleteQueue {
         self
     }
 
-    /// Fails with `PreconditionFailed` if messages are ready in it.
+    /// Fails with `PreconditionFailed` if the queue has ready messages.
     pub fn if_empty(mut self) -> Self {
         self.if_empty = true;
         self
@@ -230,7 +268,7 @@ impl IntoFuture for DeleteQueue {
     /// `PreconditionFailed`, `ResourceLocked`, `InvalidName`; the channel's close if it is closed.
     ///
     /// # Cancel safety
-    /// Dropped midway, the queue is deleted or not.
+    /// If the future is dropped midway, the queue may or may not be deleted.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;
@@ -246,7 +284,7 @@ impl IntoFuture for DeleteQueue {
     }
 }
 
-/// An exchange to be deleted: made by [`Channel::delete_exchange`], deleted by awaiting it.
+/// An exchange to delete: made by [`Channel::delete_exchange`], deleted by awaiting it.
 #[derive(Debug)]
 #[must_use = "the exchange is deleted when this is awaited"]
 pub struct DeleteExchange {
@@ -257,7 +295,7 @@ pub struct DeleteExchange {
 }
 
 impl DeleteExchange {
-    /// Fails with `PreconditionFailed` if it is the source of a binding.
+    /// Fails with `PreconditionFailed` if the exchange is the source of a binding.
     pub fn if_unused(mut self) -> Self {
         self.if_unused = true;
         self
@@ -273,7 +311,7 @@ impl IntoFuture for DeleteExchange {
     /// the channel's close if it is closed.
     ///
     /// # Cancel safety
-    /// Dropped midway, the exchange is deleted or not.
+    /// If the future is dropped midway, the exchange may or may not be deleted.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;
@@ -290,7 +328,7 @@ enum Change {
     Remove,
 }
 
-/// A binding to be made or taken back, by awaiting it.
+/// A binding to add or remove, by awaiting it.
 #[derive(Debug)]
 #[must_use = "nothing is bound or unbound until this is awaited"]
 pub struct Bind {
@@ -324,8 +362,8 @@ impl Bind {
         }
     }
 
-    /// Adds an argument: for a headers exchange, a header to match, or `x-match`. Arguments are
-    /// part of what tells one binding from another.
+    /// Adds an argument: for a headers exchange, a header to match, or `x-match`. Bindings with
+    /// different arguments are different bindings.
     pub fn argument(
         mut self,
         key: impl IntoChecked<ShortString>,
@@ -347,7 +385,7 @@ impl IntoFuture for Bind {
     /// For both: `InvalidName`; the channel's close if it is closed.
     ///
     /// # Cancel safety
-    /// Dropped midway, the binding is changed or not.
+    /// If the future is dropped midway, the binding may or may not be changed.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;

@@ -1,4 +1,4 @@
-//! Declaring and undoing it: each verb once, for all builders, so that each is recorded for
+//! Declarations and their removal: each verb once, for all builders, so that each is recorded for
 //! recovery.
 
 use futures_util::future::BoxFuture;
@@ -9,11 +9,11 @@ use mooq_core::{
 
 use super::Channel;
 use crate::connection::Core;
-use crate::deadline::within;
 use crate::frame::check_arguments;
 use crate::recovery::Topology;
+use crate::timeout::within;
 
-/// What a verb is about. It may name queues as they were called before a loss.
+/// Subject of a verb. It may name queues by names from before a loss.
 trait Subject: Clone {
     fn use_current_names(&mut self, core: &Core);
 
@@ -100,8 +100,8 @@ impl Channel {
             .await
     }
 
-    /// One call to the broker, within the connection's deadline, once the channel is open; and
-    /// its record.
+    /// Makes one call to the broker, within the connection's timeout, once the channel is open, and
+    /// records it.
     async fn verb<S: Subject, T>(
         &self,
         what: &str,
@@ -109,20 +109,21 @@ impl Channel {
         call: impl for<'a> FnOnce(&'a dyn TransportChannel, S) -> BoxFuture<'a, Result<T>>,
         record: impl FnOnce(&mut Topology, &S, &T),
     ) -> Result<T> {
-        // A transport may answer at once, always: a loop of calls leaves other tasks their turn.
+        // A transport may always answer at once: a loop of calls has to leave other tasks their
+        // turn.
         tokio::task::consume_budget().await;
         let core = self.shared().core();
         if let Some(arguments) = subject.arguments() {
             check_arguments(arguments, core.frame_max())?;
         }
-        within(self.deadline(), what, async {
+        within(self.timeout(), what, async {
             let generation = self.shared().generation().await?;
-            // Not before: a queue may have got a new name while this waited.
+            // Only now: a queue may have got a new name while this waited.
             subject.use_current_names(core);
             let answer = call(generation.transport(), subject.clone()).await?;
             record(&mut core.topology(), &subject, &answer);
             match generation.transport().closed() {
-                // Recovery may have begun before there was the record.
+                // Recovery may have begun before the record was made.
                 Some(reason)
                     if reason.scope() == ErrorScope::Connection && core.replaces(&reason) =>
                 {

@@ -1,21 +1,21 @@
-//! The room for publishes that wait for the connection.
+//! Buffer for publishes that wait for the connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mooq_core::{Error, ErrorKind, Message, Result};
 
-/// What a message takes beside its body, roughly.
+/// Approximate number of bytes that a message takes besides its body.
 const OVERHEAD: usize = 256;
 
-/// How many bytes of publishes wait for one connection, and how many may.
+/// Number of bytes of publishes that wait for one connection, and its limit.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     used: AtomicUsize,
     limit: usize,
 }
 
-/// Room that a waiting publish takes, until this is dropped.
+/// Room that a waiting publish takes, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
     buffer: Arc<Buffer>,
@@ -30,7 +30,7 @@ impl Buffer {
         }
     }
 
-    /// Room for `message`.
+    /// Reserves room for `message`.
     ///
     /// # Errors
     /// `BufferFull`.

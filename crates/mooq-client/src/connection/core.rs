@@ -1,4 +1,4 @@
-//! What a connection is beneath its handles: the link in use, and what outlives any link.
+//! Core of a connection beneath its handles: the link in use, and the state that outlives any link.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,51 +15,54 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, watch};
 
 use super::buffer::Buffer;
+use super::link::open_link;
 use super::state::{ConnectionState, Event, KEPT_EVENTS};
 use crate::channel::ChannelShared;
 use crate::consumer::Dispatch;
-use crate::deadline::within;
 use crate::lock::lock;
 use crate::options::{ConnectOptions, Endpoints};
 use crate::presence::{Presence, Present};
+use crate::reasons::closed_locally;
 use crate::recovery::{Topology, WhileDisconnected};
+use crate::timeout::within;
 
-/// What the handles of a connection, its channels and its supervisor share. None of them holds a
-/// link for longer than a call, or, the supervisor, than it puts things on it: it closes when the
-/// core lets go of it.
+/// State that the handles of a connection, its channels and its supervisor share. None of them
+/// holds a link for longer than a call, or in the supervisor's case, longer than it takes to
+/// restore things on it: the link closes when the core lets go of it.
 pub(crate) struct Core {
     transport: Arc<dyn Transport>,
     options: ConnectOptions,
     endpoints: Endpoints,
-    /// The connection in use, or why there is none.
+    /// The connection in use, or the reason why there is none.
     link: Present<dyn TransportConnection>,
-    /// Which of the endpoints it leads to.
+    /// Number of the endpoint that the link is open to.
     host: AtomicUsize,
     state: watch::Sender<ConnectionState>,
     events: broadcast::Sender<Event>,
     channels: Mutex<BTreeMap<u64, Weak<ChannelShared>>>,
     next_channel: AtomicU64,
-    /// Where channels report that they are broken.
+    /// Sender with which channels report that they are broken.
     broken: mpsc::UnboundedSender<Weak<ChannelShared>>,
     topology: Mutex<Topology>,
-    /// Some queue has got a new name.
+    /// True once a queue has got a new name.
     renamed: AtomicBool,
     dispatch: Arc<Dispatch>,
     buffer: Arc<Buffer>,
-    /// Why the broker reads no publishes at present.
+    /// Reason why the broker is not reading publishes.
     blocked: Mutex<Option<String>>,
-    /// Of the link, or of the last one.
+    /// Frame limit of the link, or of the last one.
     frame_max: AtomicU32,
-    /// The user closes the connection.
+    /// True once the user closes the connection.
     closing: watch::Sender<bool>,
-    /// How the closing from this side went.
+    /// Result of the close from this side.
     close_result: OnceLock<Result<()>>,
-    /// Where calls go on whose futures were dropped, and where drops can spawn.
+    /// Runtime on which calls go on after their futures were dropped, and on which drops can spawn.
     runtime: Handle,
 }
 
 impl Core {
-    /// A core over an open connection to endpoint number `host`, and where its channels report.
+    /// Makes a core over an open connection to endpoint number `host`. Returns it with the receiver
+    /// of its channels' reports.
     pub(super) fn new(
         transport: Arc<dyn Transport>,
         options: ConnectOptions,
@@ -92,8 +95,8 @@ impl Core {
         (Arc::new(core), reports)
     }
 
-    pub(crate) fn deadline(&self) -> Duration {
-        self.options.call_deadline()
+    pub(crate) fn timeout(&self) -> Duration {
+        self.options.call_timeout()
     }
 
     pub(crate) fn dispatch(&self) -> &Arc<Dispatch> {
@@ -112,22 +115,22 @@ impl Core {
         &self.options
     }
 
-    /// Whether what is lost comes back.
+    /// Returns true if lost connections and channels are reopened.
     pub(crate) fn recovers(&self) -> bool {
         self.options.recovery_policy().enabled
     }
 
-    /// Whether calls wait while the connection is lost.
+    /// Returns true if calls wait while the connection is lost.
     pub(crate) fn waits(&self) -> bool {
         self.options.while_lost() == WhileDisconnected::Wait
     }
 
-    /// Where it is connected to, or was last, or what is tried now.
+    /// Returns the endpoint that the connection is open to, or was last, or that is tried now.
     pub(crate) fn endpoint(&self) -> &Endpoint {
         self.endpoints.get(self.host())
     }
 
-    /// The number of that endpoint.
+    /// Returns the number of that endpoint.
     pub(crate) fn host(&self) -> usize {
         self.host.load(Ordering::Relaxed)
     }
@@ -136,12 +139,12 @@ impl Core {
         self.endpoints.len()
     }
 
-    /// The connection in use, waiting for it as the options say.
+    /// Returns the connection in use, waiting for it as the options say.
     pub(crate) async fn link(&self) -> Result<Arc<dyn TransportConnection>> {
         self.link.get(self.waits()).await
     }
 
-    /// The connection in use, if there is one.
+    /// Returns the connection in use, if there is one.
     pub(crate) fn link_now(&self) -> Option<Arc<dyn TransportConnection>> {
         match self.link.now() {
             Presence::There(link) => Some(link),
@@ -158,12 +161,12 @@ impl Core {
         Ok(opened)
     }
 
-    /// How many bytes a frame may have.
+    /// Maximum number of bytes in a frame.
     pub(crate) fn frame_max(&self) -> u32 {
         self.frame_max.load(Ordering::Relaxed)
     }
 
-    /// The link is lost, and is to come back.
+    /// Marks the link as lost and to be reopened.
     pub(crate) fn lost(&self, reason: &Error) {
         self.set_blocked(None);
         self.link.set(Presence::Away(reason.clone()));
@@ -171,14 +174,14 @@ impl Core {
         self.tell(Event::Lost(reason.clone()));
     }
 
-    /// An attempt to get the link back has begun or failed.
+    /// Records that an attempt to reopen the link has begun or failed.
     pub(crate) fn reconnecting(&self, attempts: u32, error: &Error) {
         let error = error.clone();
         self.state
             .send_replace(ConnectionState::Reconnecting { attempts, error });
     }
 
-    /// The link is back, with all that was on it.
+    /// Marks the link as open again, with everything on it restored.
     pub(crate) fn restored(&self, link: Arc<dyn TransportConnection>, after: Duration) {
         self.link.set(Presence::There(link));
         self.state.send_replace(ConnectionState::Connected);
@@ -186,13 +189,13 @@ impl Core {
         self.tell(Event::Reconnected { address, after });
     }
 
-    /// The connection is closed for good. Only the first reason counts.
+    /// Closes the connection for good. Only the first reason counts.
     pub(crate) fn end(&self, reason: &Error) {
         if self.state.borrow().is_closed() {
             return;
         }
         self.link.set(Presence::Gone(reason.clone()));
-        // First the processing, which tells the reason once for all consumers that end with it.
+        // First the processing, which reports the reason once for all consumers that end with it.
         self.dispatch.close(match reason.kind() {
             ErrorKind::ConnectionClosed => Ok(()),
             _ => Err(reason.clone()),
@@ -209,7 +212,7 @@ impl Core {
         &self.state
     }
 
-    /// Why the connection is closed for good, if it is.
+    /// Returns the reason why the connection is closed for good, if it is.
     pub(super) fn closed(&self) -> Option<Error> {
         match &*self.state.borrow() {
             ConnectionState::Closed(reason) => Some(reason.clone()),
@@ -217,13 +220,13 @@ impl Core {
         }
     }
 
-    /// Waits until the connection is closed for good, and says why.
+    /// Waits until the connection is closed for good, and returns the reason.
     pub(super) async fn wait_closed(&self) -> Error {
         let mut state = self.state.subscribe();
         match state.wait_for(ConnectionState::is_closed).await.as_deref() {
             Ok(ConnectionState::Closed(reason)) => reason.clone(),
-            // Not reached: this holds the sender, and waited for that state.
-            _ => closed_here(),
+            // Not reached: `self` holds the sender, and the wait was for that state.
+            _ => closed_locally(),
         }
     }
 
@@ -231,10 +234,10 @@ impl Core {
         self.events.subscribe()
     }
 
-    /// Tells `event` to those who listen, and to the log.
+    /// Sends `event` to its listeners, and logs it.
     pub(crate) fn tell(&self, event: Event) {
         event.log(&self.endpoint().address());
-        // An error means that nobody listens.
+        // An error means that there are no listeners.
         let _ = self.events.send(event);
     }
 
@@ -242,13 +245,14 @@ impl Core {
         *lock(&self.blocked) = reason;
     }
 
-    /// Why the broker reads no publishes, if it has said so.
+    /// Returns the reason why the broker is not reading publishes, if it has announced one.
     pub(crate) fn blocked(&self) -> Option<String> {
         lock(&self.blocked).clone()
     }
 
-    /// Whether what ended for this `reason` is followed by another one. A close from this side is
-    /// not always the user's: the supervisor replaces a connection that is of no use.
+    /// Returns true if a link or generation that ended for this `reason` is followed by another
+    /// one. A close from this side is not always the user's: the supervisor replaces a connection
+    /// that is useless.
     pub(crate) fn replaces(&self, reason: &Error) -> bool {
         let replacing = match reason.kind() {
             ErrorKind::ChannelClosed => false,
@@ -258,13 +262,13 @@ impl Core {
         self.recovers() && replacing
     }
 
-    /// Whether a consumer of this connection is on `queue`.
+    /// Returns true if a consumer of this connection is on `queue`.
     pub(crate) fn consumes(&self, queue: &QueueName) -> bool {
         let mut channels = self.channels_in_order().into_iter();
         channels.any(|channel| channel.consumes(queue))
     }
 
-    /// Why the connection was lost, while it is.
+    /// Returns the reason why the connection was lost, while it is.
     pub(crate) fn lost_reason(&self) -> Option<Error> {
         match self.link.now() {
             Presence::Away(reason) => Some(reason),
@@ -280,7 +284,7 @@ impl Core {
     /// Waits until the user closes the connection.
     pub(crate) async fn closing(&self) {
         let mut closing = self.closing.subscribe();
-        // The sender lives as long as this does.
+        // The sender lives as long as `self`.
         let _ = closing.wait_for(|closing| *closing).await;
     }
 
@@ -292,26 +296,26 @@ impl Core {
         self.close_result.get().cloned().unwrap_or(Ok(()))
     }
 
-    /// No handle is left: nothing is to come back, and the link closes.
+    /// Ends the connection when no handle is left: nothing is reopened, and the link closes.
     pub(super) fn abandon(&self) {
         self.dispatch.abandon();
         self.begin_close();
-        self.link.set(Presence::Gone(closed_here()));
+        self.link.set(Presence::Gone(closed_locally()));
     }
 
     pub(crate) fn topology(&self) -> MutexGuard<'_, Topology> {
         lock(&self.topology)
     }
 
-    /// Makes `name`, which may be from before a loss, the one that the queue has now.
+    /// Replaces `name`, which may be from before a loss, by the queue's current name.
     pub(crate) fn use_current_name(&self, name: &mut QueueName) {
         if let Some(now) = self.topology().current_name(name) {
             name.clone_from(now);
         }
     }
 
-    /// Sends `message` to the queues that it means by names from before a loss: as its key, if it
-    /// goes through the default exchange, and as the queue for replies.
+    /// Replaces names from before a loss in `message` by the queues' current names: in its routing
+    /// key, if it goes through the default exchange, and in its `reply_to`.
     pub(crate) fn use_current_names(&self, message: &mut Message) {
         if !self.renamed.load(Ordering::Relaxed) {
             return;
@@ -330,7 +334,7 @@ impl Core {
         }
     }
 
-    /// The broker has given a queue a new name.
+    /// Records that the broker has given a queue a new name.
     pub(crate) fn queue_renamed(&self, from: QueueName, to: QueueName) {
         if self.topology().rename(&from, &to) {
             self.renamed.store(true, Ordering::Relaxed);
@@ -342,10 +346,10 @@ impl Core {
         self.next_channel.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// From here on `channel` comes back with the link.
+    /// Registers `channel` to be reopened with the link.
     pub(crate) fn add_channel(&self, id: u64, channel: &Arc<ChannelShared>) {
         lock(&self.channels).insert(id, Arc::downgrade(channel));
-        // The connection may have ended in between, having told only those it knew.
+        // The connection may have ended in between, and notified only the channels that it knew.
         if let Presence::Gone(reason) = self.link.now() {
             channel.end(&reason);
         }
@@ -355,26 +359,27 @@ impl Core {
         lock(&self.channels).remove(&id);
     }
 
-    /// The channels, in the order in which they were opened.
+    /// Returns the channels, in the order in which they were opened.
     pub(crate) fn channels_in_order(&self) -> Vec<Arc<ChannelShared>> {
         let channels = lock(&self.channels);
         channels.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// `channel` is broken, and wants to be opened again.
+    /// Reports that `channel` is broken and is to be reopened.
     pub(crate) fn report_broken(&self, channel: Weak<ChannelShared>) {
         // An error means that the supervisor has ended, and the connection with it.
         let _ = self.broken.send(channel);
     }
 
-    /// `call` within the deadline, in a task of its own: it goes on when this is dropped.
+    /// Runs `call` within the timeout, in a task of its own: the call goes on if the future is
+    /// dropped.
     pub(crate) async fn run_to_end<T: Send + 'static>(
         &self,
         what: &str,
         call: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
         let task = self.runtime.spawn(call);
-        within(self.deadline(), what, async {
+        within(self.timeout(), what, async {
             match task.await {
                 Ok(result) => result,
                 Err(err) => {
@@ -387,15 +392,6 @@ impl Core {
     }
 }
 
-/// Opens a connection, in the time that `endpoint` allows.
-pub(super) async fn open_link(
-    transport: &dyn Transport,
-    endpoint: &Endpoint,
-) -> Result<OpenedConnection> {
-    let opening = transport.open(endpoint);
-    within(endpoint.connect_timeout, "connecting", opening).await
-}
-
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Core")
@@ -403,20 +399,4 @@ impl fmt::Debug for Core {
             .field("state", &*self.state.borrow())
             .finish_non_exhaustive()
     }
-}
-
-/// The reason of a connection that was closed from this side.
-pub(crate) fn closed_here() -> Error {
-    Error::connection(
-        ErrorKind::ConnectionClosed,
-        "the connection was closed from this side",
-    )
-}
-
-/// The reason of an end that the transport gave none for.
-pub(crate) fn without_reason() -> Error {
-    Error::connection(
-        ErrorKind::ConnectionLost,
-        "the connection ended without a reason",
-    )
 }

@@ -2,11 +2,12 @@
 
 mod buffer;
 mod core;
+mod link;
 mod opening;
+mod shared;
 mod shutdown;
 mod state;
 
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,25 +15,27 @@ use mooq_core::{Endpoint, Error, IntoChecked, Result, Transport};
 use tokio::sync::watch;
 
 use crate::channel::Channel;
-use crate::consumer::ProcessEvents;
 use crate::options::ConnectOptions;
 
 #[cfg(test)]
 pub(crate) use buffer::Buffer;
 pub(crate) use buffer::Room;
-pub(crate) use core::{Core, closed_here, without_reason};
+pub(crate) use core::Core;
+pub(crate) use shared::ConnectionShared;
 pub use state::{ConnectionState, Event, Events};
 
-/// A connection to a broker. Cloning it is cheap; all clones are the same connection, which
-/// closes when the last of them, of its channels with their streams and unsettled deliveries, and
-/// of [`ProcessEvents`] is dropped. A callback that owns one of these counts as well, and then
-/// only [`close`](Self::close) ends it.
+/// A connection to a broker. Cloning a connection is cheap; all clones are the same connection.
 ///
-/// One that is lost is opened again, with all that was declared over it, unless
+/// The connection closes when its last handle is dropped. Handles are its clones, its channels with
+/// their streams and unsettled deliveries, and [`ProcessEvents`](crate::ProcessEvents). A callback
+/// that owns a handle keeps the connection open as well: then only [`close`](Self::close) ends it.
+///
+/// A lost connection is reopened, with everything that was declared over it, unless
 /// [`recovery`](crate::ConnectOptions::recovery) says otherwise: see [`Recovery`](crate::Recovery).
-/// Calls wait for it, up to their deadline.
+/// Calls wait for the connection, up to their timeout.
 ///
-/// It lives on the tokio runtime that it was opened on: when that ends, the connection is lost.
+/// The connection lives on the tokio runtime that it was opened on: when that runtime ends, the
+/// connection is lost.
 ///
 /// # Examples
 /// ```
@@ -56,78 +59,62 @@ pub struct Connection {
     shared: Arc<ConnectionShared>,
 }
 
-/// What keeps a connection open: dropped, it closes.
-#[derive(Debug)]
-pub(crate) struct ConnectionShared {
-    core: Arc<Core>,
-}
-
 impl Connection {
-    /// Connects over `transport`, to the first host of `options` that answers. Services use
+    /// Connects over `transport` to the first host of `options` that answers. Services use
     /// `mooq::connect`, which chooses the transport by the URL.
     ///
     /// # Errors
-    /// `BrokerConnectionError`, `TlsFailed`, `AuthenticationFailed`, `VirtualHostNotFound`, each
-    /// naming host and port, of the last host; `InvalidUrl`, `UnsupportedScheme`, `InvalidArgument`.
+    /// `BrokerConnectionError`, `TlsFailed`, `AuthenticationFailed`, `VirtualHostNotFound`, of the
+    /// last host and naming its host and port; `InvalidUrl`, `UnsupportedScheme`,
+    /// `InvalidArgument`.
     ///
     /// # Panics
-    /// Outside a tokio runtime with its timer enabled, as tokio does.
+    /// Panics outside a tokio runtime with its timer enabled, as tokio does.
     ///
     /// # Cancel safety
-    /// Dropped midway, no connection stays open.
+    /// If the future is dropped midway, no connection stays open.
     pub async fn open(
         transport: Arc<dyn Transport>,
         options: impl IntoChecked<ConnectOptions>,
     ) -> Result<Self> {
         let core = opening::open(transport, options.into_checked()?).await?;
-        let shared = Arc::new(ConnectionShared { core });
+        let shared = Arc::new(ConnectionShared::new(core));
         Ok(Self { shared })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<ConnectionShared> {
+        &self.shared
     }
 
     /// Opens a channel, waiting for the connection if it is lost.
     ///
     /// # Errors
     /// The connection's close, if it is closed for good; `NotAllowed` if it has as many channels
-    /// as the broker allows; `ConnectionLost` if it is lost meanwhile; `DeadlineExceeded`.
+    /// as the broker allows; `ConnectionLost` if it is lost meanwhile; `TimedOut`.
     ///
     /// # Cancel safety
-    /// Dropped midway, no channel stays open.
+    /// If the future is dropped midway, no channel stays open.
     pub async fn create_channel(&self) -> Result<Channel> {
         Channel::open(&self.shared).await
     }
 
-    /// Runs the callbacks of all consumers on this connection, until it is closed: see
-    /// [`ProcessEvents`] for ends that come sooner. Callbacks run only while this does, inside
-    /// the task that awaits it, and one call at a time.
+    /// Shuts the connection down gracefully: cancels its consumers, waits for the running callbacks
+    /// and settles their deliveries, waits until the broker has answered every publish, and closes.
+    /// All steps but the closing take at most `limit`; after that, callbacks that still run are
+    /// dropped and their deliveries are requeued.
     ///
-    /// A connection that is lost and recovers does not end it. Ends with `Ok` when the connection
-    /// is closed from this side, and with an error when it is lost for good: at once in both
-    /// cases, and callbacks that run are dropped. Ends with an error as well when a consumer ends
-    /// by itself, since its queue was deleted or it could not be registered again: then it starts
-    /// no more callbacks, and lets those that run finish. The error is given once for each
-    /// channel or queue; called again, this goes on with the other consumers.
-    ///
-    /// # Cancel safety
-    /// Callbacks that run are dropped with it, and their deliveries go back to their queues. To
-    /// let them finish, use
-    /// [`with_graceful_shutdown`](ProcessEvents::with_graceful_shutdown).
-    pub fn process_events(&self) -> ProcessEvents {
-        ProcessEvents::new(Arc::clone(&self.shared))
-    }
-
-    /// Ends the connection in order: cancels its consumers, lets the callbacks that run finish and
-    /// be settled, waits until the broker has answered every publish, and closes. All but the
-    /// closing takes at most `limit`; then callbacks are dropped, and their deliveries go back.
-    ///
-    /// Whoever runs [`process_events`](Self::process_events) goes on doing so, since callbacks run
-    /// only there; it ends with `Ok`. Streams end when they have given out what they hold.
+    /// A running [`process_events`](Self::process_events) has to keep running, since callbacks run
+    /// only there; it ends with `Ok`. Streams end once they have yielded the deliveries that they
+    /// hold.
     ///
     /// # Errors
-    /// `DeadlineExceeded` if `limit` was too short, saying what was cut off; otherwise as
-    /// [`close`](Self::close). The connection is closed all the same.
+    /// `TimedOut` if `limit` was too short, saying what was cut off; otherwise as
+    /// [`close`](Self::close). In both cases the connection is closed. `NotAllowed` if a callback
+    /// of this connection awaits the shutdown, which would wait for that callback: the call fails
+    /// at once, the connection stays open, and the callback should spawn the shutdown instead.
     ///
     /// # Cancel safety
-    /// Once polled, it goes on when this is dropped.
+    /// Once polled, the shutdown goes on even if the future is dropped.
     ///
     /// # Examples
     /// ```
@@ -156,25 +143,25 @@ impl Connection {
         shutdown::shutdown(Arc::clone(&self.shared), limit).await
     }
 
-    /// Closes the connection and its channels. What was not acknowledged goes back to the
-    /// queues, exclusive queues go, and callbacks that run are dropped: to let them finish, use
-    /// [`shutdown`](Self::shutdown). A connection that is lost just ends. Closing it twice is no
+    /// Closes the connection and its channels. Unacked deliveries are requeued, exclusive queues
+    /// are deleted, and running callbacks are dropped: to let callbacks finish, use
+    /// [`shutdown`](Self::shutdown). A lost connection just ends. Closing a connection twice is no
     /// error.
     ///
     /// # Errors
-    /// `ConnectionLost` if the broker went away before it answered; `DeadlineExceeded`. The
-    /// connection is closed all the same.
+    /// `ConnectionLost` if the broker went away before it answered; `TimedOut`. In both cases the
+    /// connection is closed.
     ///
     /// # Cancel safety
-    /// Once polled, the closing goes on when this is dropped.
+    /// Once polled, the connection is closed even if the future is dropped.
     pub async fn close(&self) -> Result<()> {
         self.shared.begin_close();
         self.shared.wait_closed().await;
         self.shared.close_result()
     }
 
-    /// Waits until the connection is closed for good, and says why: `ConnectionClosed` if from
-    /// this side.
+    /// Waits until the connection is closed for good, and returns the reason: `ConnectionClosed` if
+    /// it was closed from this side.
     ///
     /// # Cancel safety
     /// Safe to drop at any point.
@@ -182,14 +169,14 @@ impl Connection {
         self.shared.wait_closed().await
     }
 
-    /// Whether the connection is open at present, as far as is known. One that is not may come
-    /// back: [`state`](Self::state) tells.
+    /// Returns true if the connection is open, as far as this side knows. A connection that is not
+    /// open may be reopened: see [`state`](Self::state).
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.shared.state().borrow().is_connected()
     }
 
-    /// Where the connection stands, to be read or waited on.
+    /// Returns the connection's state, to be read or waited on.
     ///
     /// # Examples
     /// ```
@@ -214,7 +201,7 @@ impl Connection {
         self.shared.state().subscribe()
     }
 
-    /// What happens to the connection from now on.
+    /// Returns the connection's events from now on.
     ///
     /// # Examples
     /// ```
@@ -233,28 +220,14 @@ impl Connection {
     /// # }
     /// ```
     pub fn events(&self) -> Events {
-        // First the receiver, so that no event is missed in between.
+        // Subscribes first, so that no event is missed in between.
         let receiver = self.shared.events();
         Events::new(receiver, self.shared.closed())
     }
 
-    /// Where it is connected to, or was last.
+    /// Returns the endpoint that the connection is open to, or was open to last.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
         self.shared.endpoint()
-    }
-}
-
-impl Deref for ConnectionShared {
-    type Target = Arc<Core>;
-
-    fn deref(&self) -> &Arc<Core> {
-        &self.core
-    }
-}
-
-impl Drop for ConnectionShared {
-    fn drop(&mut self) {
-        self.core.abandon();
     }
 }

@@ -1,4 +1,4 @@
-//! What a connection's users can watch.
+//! State and events of a connection, for its users to watch.
 
 use std::fmt;
 use std::pin::Pin;
@@ -7,111 +7,139 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
-use mooq_core::{Error, QueueName};
+use mooq_core::{Error, QueueName, RoutingKey, ShortString};
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Where a connection stands.
+/// State of a connection.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// It is open, and what was declared over it is there, but for what is
+    /// The connection is open, and everything that was declared over it exists, except for what is
     /// [`Unanswered`](Event::Unanswered).
     Connected,
-    /// It was lost, and is being opened again.
+    /// The connection was lost, and is being reopened.
     Reconnecting {
-        /// The number of the attempt that is under way or comes next. It is 0 as long as there is
-        /// nothing to wait for, and counts on if the connection was lost again at once.
+        /// Number of the attempt that is under way or comes next. It is 0 until the first delay
+        /// begins, and counts on if the connection was lost again at once.
         attempts: u32,
-        /// Why the latest attempt failed, or why the connection was lost.
+        /// Reason why the latest attempt failed, or why the connection was lost.
         error: Error,
     },
-    /// It is closed for good, for this reason: `ConnectionClosed` if from this side.
+    /// The connection is closed for good, for this reason: `ConnectionClosed` if it was closed from
+    /// this side.
     Closed(Error),
 }
 
 impl ConnectionState {
-    /// Whether it is open.
+    /// Returns true if the connection is open.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         matches!(self, Self::Connected)
     }
 
-    /// Whether it is closed for good.
+    /// Returns true if the connection is closed for good.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Closed(_))
     }
 }
 
-/// What happened to a connection.
+/// An event of a connection.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// The connection was lost. Publishes without a confirm end or wait to be sent again;
-    /// deliveries that are not settled yet are stale.
+    /// The connection was lost. Unconfirmed publishes fail, or wait to be sent again; deliveries
+    /// that are not settled yet are stale.
     Lost(Error),
-    /// An attempt to open it again failed.
+    /// An attempt to reopen the connection failed.
     AttemptFailed(Error),
-    /// It is open again, and what was declared over it is there, but for what is
-    /// [`Unanswered`](Self::Unanswered).
+    /// The connection is open again, and everything that was declared over it exists, except for
+    /// what is [`Unanswered`](Self::Unanswered).
     Reconnected {
         /// `host:port` of the broker.
         address: String,
-        /// How long it was lost.
+        /// Time for which the connection was lost.
         after: Duration,
     },
-    /// The broker closed a channel for this reason, and it has been opened again.
+    /// The broker closed a channel for this reason, and the channel has been reopened.
     ChannelReopened(Error),
-    /// An exchange, queue or binding could not be declared again; recovery went on without it. Or a
-    /// channel could not be opened again yet, since as many are open as the broker allows.
+    /// An exchange, queue or binding could not be redeclared, and recovery went on without it. Or a
+    /// channel could not be reopened yet, because as many are open as the broker allows.
     NotRestored {
-        /// What, in words.
+        /// Description of the resource.
         what: String,
-        /// Why.
+        /// Reason.
         error: Error,
     },
-    /// The broker has not answered yet that a durable queue is there, or a consumer back. Recovery
-    /// goes on without it. The consumer's channel, and what is bound to the queue, are back once
-    /// there is an answer: RabbitMQ takes a minute over a queue whose node is down. If the
-    /// connection is lost before that, all of it begins again.
+    /// The broker has not confirmed yet that a durable queue exists, or that a consumer is
+    /// registered again. Recovery goes on without it. The consumer's channel, and the bindings of
+    /// the queue, are restored once the broker answers: RabbitMQ takes a minute over a queue whose
+    /// node is down. If the connection is lost before that, all of this starts over.
     Unanswered {
-        /// What, in words.
+        /// Description of the resource.
         what: String,
     },
-    /// The broker has answered to what was [`Unanswered`](Self::Unanswered). If the answer is an
-    /// error, [`NotRestored`](Self::NotRestored) or [`ConsumerEnded`](Self::ConsumerEnded) follows.
+    /// The broker has answered for a resource that was [`Unanswered`](Self::Unanswered). If the
+    /// answer is an error, [`NotRestored`](Self::NotRestored) or
+    /// [`ConsumerEnded`](Self::ConsumerEnded) follows.
     Answered {
-        /// What, in the same words.
+        /// Description of the resource, in the same words.
         what: String,
-        /// How long it took.
+        /// Time that the answer took.
         after: Duration,
     },
-    /// The broker gave a queue that it names a new name.
+    /// The broker gave a server-named queue a new name.
     QueueRenamed {
-        /// What it was called.
+        /// The queue's old name.
         from: QueueName,
-        /// What it is called now.
+        /// The queue's new name.
         to: QueueName,
     },
-    /// A consumer ended by itself: its queue was deleted, or it could not be registered again.
+    /// A consumer ended by itself: its queue was deleted, it could not be registered again, or
+    /// RabbitMQ 4.3 cancelled it because a delivery from its quorum queue was not acknowledged
+    /// within the [consumer
+    /// timeout](https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).
     ConsumerEnded {
-        /// The queue that it consumed from.
+        /// The consumer's queue.
         queue: QueueName,
-        /// Why.
+        /// Reason.
         error: Error,
     },
+    /// A message keeps failing: its callback has failed three times or more, or its body does not
+    /// decode. The message is retried, see [`FailurePolicy::Retry`](crate::FailurePolicy::Retry),
+    /// and the event is sent for each failure. No message is lost, but with a concurrency of 1 the
+    /// messages behind it wait.
+    KeepsFailing {
+        /// The message's queue.
+        queue: QueueName,
+        /// The routing key that the message was published with.
+        routing_key: RoutingKey,
+        /// The message's id, if it has one.
+        message_id: Option<ShortString>,
+        /// Number of failures of the message since it was delivered.
+        attempts: u32,
+        /// Reason for the latest failure.
+        error: String,
+        /// Time until the next attempt.
+        next_attempt: Duration,
+    },
     /// The broker has stopped reading from connections that publish, for the given reason.
+    ///
+    /// **Never sent on RabbitMQ**: amqprs does not ask RabbitMQ to announce its alarms, so in this
+    /// version an alarm is silent. Publishes and calls then wait up to their timeouts, and the
+    /// timeout's error says so. An in-memory broker sends the event if it is asked to
+    /// (`InMemoryBroker::announce_blocked`).
     Blocked(String),
-    /// It reads again.
+    /// The broker reads from such connections again.
     Unblocked,
     /// The connection is closed for good, for this reason. Always the last event.
     Closed(Error),
-    /// This many events were dropped, since they were not read in time.
+    /// This many events were dropped, because they were not read in time.
     Missed(u64),
 }
 
 impl Event {
-    /// Tells the log of it, for services that do not listen.
+    /// Logs the event, for services that do not listen.
     pub(super) fn log(&self, address: &str) {
         match self {
             Self::Lost(err) => tracing::warn!(address, %err, "the connection is lost"),
@@ -143,27 +171,30 @@ impl Event {
             Self::ConsumerEnded { queue, error } => {
                 tracing::warn!(address, %queue, err = %error, "a consumer has ended");
             }
+            // Logged with each failure.
+            Self::KeepsFailing { .. } => {}
             Self::Blocked(reason) => {
                 tracing::warn!(address, reason, "the broker has blocked the connection");
             }
             Self::Unblocked => tracing::info!(address, "the broker has unblocked the connection"),
             Self::Closed(err) => tracing::debug!(address, %err, "the connection is closed"),
-            // Each stream's own.
+            // Concerns one stream only.
             Self::Missed(_) => {}
         }
     }
 }
 
-/// How many events are kept for a stream that is not read.
+/// Number of events that are kept for a stream that is not read.
 pub(super) const KEPT_EVENTS: usize = 256;
 
-/// What happens to a connection, as a [`Stream`]: made by
-/// [`Connection::events`](crate::Connection::events). It ends after [`Event::Closed`].
+/// The events of a connection, as a [`Stream`]: made by
+/// [`Connection::events`](crate::Connection::events). The stream ends after [`Event::Closed`].
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct Events(BoxStream<'static, Event>);
 
 impl Events {
-    /// What `receiver` will hear, of a connection that is closed for good as `closed` says.
+    /// Events that `receiver` will get; if the connection is closed for good, `closed` is the
+    /// reason and the only event.
     pub(super) fn new(receiver: broadcast::Receiver<Event>, closed: Option<Error>) -> Self {
         if let Some(reason) = closed {
             return Self(stream::once(async { Event::Closed(reason) }).boxed());
@@ -180,10 +211,10 @@ impl Events {
         Self(events.boxed())
     }
 
-    /// The next event, without `StreamExt`. `None` once the connection is closed for good.
+    /// Returns the next event, without `StreamExt`. `None` once the connection is closed for good.
     ///
     /// # Cancel safety
-    /// No event is lost when this is dropped.
+    /// No event is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Event> {
         self.0.next().await
     }

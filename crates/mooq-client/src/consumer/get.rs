@@ -1,23 +1,30 @@
-//! Getting one message.
+//! Fetching one message.
 
-use std::future::{IntoFuture, poll_fn};
+use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use mooq_core::{Consume, Deliver, Error, ErrorKind, IntoChecked, QueueName, Result};
+use mooq_core::{Consume, ConsumerTag, Deliver, Error, ErrorKind, IntoChecked, QueueName, Result};
 
+use super::failure::{Failed, FailurePolicy, Verdict};
 use super::handler::{settle, typed};
 use super::outcome::Outcome;
 use crate::channel::{Channel, Lasting, Source};
-use crate::codec::{Decode, Json};
-use crate::deadline::within;
+use crate::codec::{Decode, Json, decode};
 use crate::deferred::Deferred;
 use crate::delivery::{Delivery, SettledBy, Unsettled};
+use crate::timeout::within;
 
-/// One message to be fetched: made by [`Channel::get`](crate::Channel::get), fetched by awaiting
-/// it.
+/// A message to fetch if the queue has one: made by [`Channel::get`], fetched by awaiting it, which
+/// returns `None` if the queue is empty.
+#[derive(Debug)]
+#[must_use = "nothing is fetched until it is awaited"]
+pub struct Get<T, C = Json>(Request<T, C>);
+
+/// One message to fetch: made by [`Channel::get_one`] or by [`Get::timeout`], fetched by awaiting
+/// it. An empty queue is an error.
 ///
 /// # Examples
 /// ```
@@ -32,22 +39,110 @@ use crate::delivery::{Delivery, SettledBy, Unsettled};
 /// # let chan = conn.create_channel().await?;
 /// chan.declare_queue("replies").await?;
 ///
-/// let err = chan
-///     .get::<String>("replies")
-///     .timeout(Duration::from_millis(10))
-///     .await
-///     .unwrap_err();
-/// assert_eq!(err.kind(), ErrorKind::ConsumeTimeout);
+/// let err = chan.get_one::<String>("replies").await.unwrap_err();
+/// assert_eq!(err.kind(), ErrorKind::NothingToConsume);
+///
+/// let reply = chan.get_one::<String>("replies").timeout(Duration::from_millis(10));
+/// assert_eq!(reply.await.unwrap_err().kind(), ErrorKind::ConsumeTimeout);
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug)]
 #[must_use = "nothing is fetched until it is awaited"]
-pub struct Get<T, C = Json> {
+pub struct GetOne<T, C = Json> {
+    request: Request<T, C>,
+    timeout: Option<Duration>,
+}
+
+impl Channel {
+    /// Fetches a message from an existing queue, if there is one.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # let broker = InMemoryBroker::start();
+    /// # let conn = broker.connect().await?;
+    /// # let chan = conn.create_channel().await?;
+    /// chan.declare_queue("numbers").await?;
+    /// for number in [1, 2] {
+    ///     chan.publish("", &number).routing_key("numbers").await?;
+    /// }
+    ///
+    /// let mut sum = 0;
+    /// while let Some(number) = chan.get::<i32>("numbers").await? {
+    ///     sum += number.ack().await?; // Unsettled, it would go back.
+    /// }
+    /// assert_eq!(sum, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn get<T>(&self, queue: impl IntoChecked<QueueName>) -> Get<T, Json> {
+        Get::new(self, queue)
+    }
+
+    /// Fetches one message from an existing queue. An empty queue is an error: `NothingToConsume`,
+    /// or `ConsumeTimeout` if it stays empty for a [`timeout`](GetOne::timeout).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # let broker = InMemoryBroker::start();
+    /// # let conn = broker.connect().await?;
+    /// # let chan = conn.create_channel().await?;
+    /// chan.declare_queue("numbers").await?;
+    /// chan.publish("", &42).routing_key("numbers").await?;
+    ///
+    /// let number = chan.get_one::<i32>("numbers").await?;
+    /// assert_eq!(number.ack().await?, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn get_one<T>(&self, queue: impl IntoChecked<QueueName>) -> GetOne<T, Json> {
+        Get::new(self, queue).one()
+    }
+
+    /// Calls `basic.get`. A message that arrives after the future was dropped is requeued.
+    async fn get_now(
+        &self,
+        mut queue: QueueName,
+        no_ack: bool,
+    ) -> Result<Option<(Deliver, Option<Unsettled>)>> {
+        let shared = Arc::clone(self.shared());
+        // Awaited outside of the task: a call that is given up must not fetch once the connection
+        // is reopened.
+        let generation = shared.generation().await?;
+        self.run_to_end("basic.get", async move {
+            shared.core().use_current_name(&mut queue);
+            let fetched = generation.transport().get(queue.clone(), no_ack).await?;
+            Ok(fetched.map(|fetched| {
+                let unsettled = (!no_ack).then(|| {
+                    let source = Arc::new(Source { generation, queue });
+                    Unsettled::new(source, fetched.delivery_tag)
+                });
+                let deliver = Deliver {
+                    consumer_tag: ConsumerTag::default(),
+                    delivery_tag: fetched.delivery_tag,
+                    redelivered: fetched.redelivered,
+                    message: fetched.message,
+                    in_flight: fetched.in_flight,
+                };
+                (deliver, unsettled)
+            }))
+        })
+        .await
+    }
+}
+
+/// A `basic.get` with the type of its body.
+#[derive(Debug)]
+struct Request<T, C> {
     channel: Channel,
     queue: QueueName,
     auto_ack: bool,
-    timeout: Option<Duration>,
     codec: C,
     deferred: Deferred,
     message: PhantomData<fn(T)>,
@@ -57,44 +152,65 @@ impl<T> Get<T> {
     pub(crate) fn new(channel: &Channel, queue: impl IntoChecked<QueueName>) -> Self {
         let mut deferred = Deferred::default();
         let queue = deferred.check(queue).unwrap_or_default();
-        Self {
+        Self(Request {
             channel: channel.clone(),
             queue,
             auto_ack: false,
-            timeout: None,
             codec: Json,
             deferred,
             message: PhantomData,
-        }
+        })
     }
 }
 
 impl<T, C> Get<T, C> {
-    /// Decodes the body by `codec` instead of as JSON.
+    /// Decodes the body with `codec` instead of as JSON.
     pub fn codec<D>(self, codec: D) -> Get<T, D> {
-        Get {
-            channel: self.channel,
-            queue: self.queue,
-            auto_ack: self.auto_ack,
-            timeout: self.timeout,
-            codec,
-            deferred: self.deferred,
-            message: PhantomData,
-        }
+        Get(self.0.codec(codec))
     }
 
-    /// The broker counts the message as done as it sends it.
+    /// Acknowledges automatically: the broker counts the message as done when it sends it.
     pub fn auto_ack(mut self) -> Self {
-        self.auto_ack = true;
+        self.0.auto_ack = true;
         self
     }
 
-    /// Waits up to `limit` for a message to come, instead of failing at once. The broker tells
-    /// when one is there: the queue is not polled. In all it takes at most the connection's
-    /// deadline more.
+    /// Waits up to `limit` for a message, and fails with `ConsumeTimeout` if none arrives: see
+    /// [`GetOne::timeout`].
+    pub fn timeout(self, limit: Duration) -> GetOne<T, C> {
+        self.one().timeout(limit)
+    }
+
+    /// Fetches exactly one message.
+    pub(crate) fn one(self) -> GetOne<T, C> {
+        GetOne {
+            request: self.0,
+            timeout: None,
+        }
+    }
+}
+
+impl<T, C> GetOne<T, C> {
+    /// Decodes the body with `codec` instead of as JSON.
+    pub fn codec<D>(self, codec: D) -> GetOne<T, D> {
+        GetOne {
+            request: self.request.codec(codec),
+            timeout: self.timeout,
+        }
+    }
+
+    /// Acknowledges automatically: the broker counts the message as done when it sends it.
+    pub fn auto_ack(mut self) -> Self {
+        self.request.auto_ack = true;
+        self
+    }
+
+    /// Waits up to `limit` for a message, and fails with `ConsumeTimeout` if none arrives. The
+    /// broker sends the message when there is one: the queue is not polled. The call takes at most
+    /// the connection's timeout more than `limit`.
     ///
-    /// Whoever waits is a consumer for that time. So an auto-delete queue goes when the wait is
-    /// over, and a queue with an exclusive consumer cannot be waited for.
+    /// While the call waits, it is a consumer of the queue. So an auto-delete queue is deleted when
+    /// the wait is over, and a queue with an exclusive consumer cannot be waited on.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
@@ -106,44 +222,97 @@ where
     T: Send + 'static,
     C: Decode<T> + Send + 'static,
 {
+    type Output = Result<Option<Delivery<T>>>;
+    type IntoFuture = BoxFuture<'static, Result<Option<Delivery<T>>>>;
+
+    /// # Errors
+    /// `Decode` if the body is not of this type: the message is requeued, or rejected to the
+    /// dead-letter exchange that this connection declared the queue with; `ConsumerQueueNotFound`,
+    /// `ResourceLocked`; the channel's close if the channel is closed.
+    ///
+    /// # Cancel safety
+    /// A message that was in flight when the future was dropped is requeued, or lost if it is
+    /// acknowledged automatically.
+    fn into_future(self) -> Self::IntoFuture {
+        let limit = self.0.channel.timeout();
+        Box::pin(within(limit, GETTING, async move {
+            let fetched = self.0.fetch().await?;
+            fetched.map(|fetched| self.0.decode(fetched)).transpose()
+        }))
+    }
+}
+
+impl<T, C> IntoFuture for GetOne<T, C>
+where
+    T: Send + 'static,
+    C: Decode<T> + Send + 'static,
+{
     type Output = Result<Delivery<T>>;
     type IntoFuture = BoxFuture<'static, Result<Delivery<T>>>;
 
     /// # Errors
-    /// `NothingToConsume` if the queue is empty, `ConsumeTimeout` if it stayed so for the time
-    /// given; `Decode` if the body is not of this type, and the message is rejected;
-    /// `ConsumerQueueNotFound`, `ResourceLocked`; with a timeout also `AccessRefused` if the queue
-    /// has an exclusive consumer, and `ConsumerCancelled` if it is deleted; the channel's close if
-    /// it is closed.
+    /// `NothingToConsume` if the queue is empty, `ConsumeTimeout` if it stays empty for the
+    /// timeout; otherwise as [`Get`]; with a timeout also `AccessRefused` if the queue has an
+    /// exclusive consumer, and `ConsumerCancelled` if the queue is deleted.
     ///
     /// # Cancel safety
-    /// A message that was under way when this was dropped goes back to the queue, or is lost if
-    /// it is acknowledged automatically.
+    /// A message that was in flight when the future was dropped is requeued, or lost if it is
+    /// acknowledged automatically.
     fn into_future(self) -> Self::IntoFuture {
-        let deadline = self.channel.deadline();
-        let limit = deadline.saturating_add(self.timeout.unwrap_or_default());
-        Box::pin(within(limit, "getting a message", self.fetch()))
+        let Self { request, timeout } = self;
+        let limit = request.channel.timeout();
+        let limit = limit.saturating_add(timeout.unwrap_or_default());
+        Box::pin(within(limit, GETTING, async move {
+            let fetched = match (request.fetch().await?, timeout) {
+                (Some(fetched), _) => fetched,
+                (None, Some(limit)) => {
+                    wait(&request.channel, &request.queue, request.auto_ack, limit).await?
+                }
+                (None, None) => {
+                    return Err(Error::new(
+                        ErrorKind::NothingToConsume,
+                        format!("queue '{}' is empty", request.queue),
+                    ));
+                }
+            };
+            request.decode(fetched)
+        }))
     }
 }
 
-impl<T, C: Decode<T>> Get<T, C> {
-    async fn fetch(self) -> Result<Delivery<T>> {
-        self.deferred.clone().finish()?;
-        let fetched = self
-            .channel
-            .get_now(self.queue.clone(), self.auto_ack)
-            .await?;
-        let (deliver, unsettled) = match (fetched, self.timeout) {
-            (Some(fetched), _) => fetched,
-            (None, None) => {
-                return Err(Error::new(
-                    ErrorKind::NothingToConsume,
-                    format!("queue '{}' is empty", self.queue),
-                ));
-            }
-            (None, Some(limit)) => wait(&self.channel, &self.queue, self.auto_ack, limit).await?,
-        };
-        match self.codec.decode(&deliver.message.body) {
+const GETTING: &str = "getting a message";
+
+/// A message, and the right to settle it unless the broker has.
+type Fetched = (Deliver, Option<Unsettled>);
+
+impl<T, C> Request<T, C> {
+    fn codec<D>(self, codec: D) -> Request<T, D> {
+        Request {
+            channel: self.channel,
+            queue: self.queue,
+            auto_ack: self.auto_ack,
+            codec,
+            deferred: self.deferred,
+            message: PhantomData,
+        }
+    }
+
+    /// Fetches the message. The future holds no reference to `self`, since a codec need not be
+    /// `Sync`.
+    fn fetch(&self) -> impl Future<Output = Result<Option<Fetched>>> + Send + use<T, C> {
+        let (channel, queue) = (self.channel.clone(), self.queue.clone());
+        let (deferred, auto_ack) = (self.deferred.clone(), self.auto_ack);
+        async move {
+            deferred.finish()?;
+            channel.get_now(queue, auto_ack).await
+        }
+    }
+
+    fn decode(&self, (deliver, unsettled): Fetched) -> Result<Delivery<T>>
+    where
+        C: Decode<T>,
+    {
+        match decode(&self.codec, &deliver.message) {
             Ok(msg) => {
                 let by_broker = || SettledBy::Broker(deliver.in_flight.clone());
                 let settled_by = unsettled.map_or_else(by_broker, SettledBy::Holder);
@@ -151,7 +320,15 @@ impl<T, C: Decode<T>> Get<T, C> {
             }
             Err(err) => {
                 if let Some(unsettled) = unsettled {
-                    settle(unsettled, Outcome::Reject);
+                    let escape = self.channel.shared().core().topology().escape(&self.queue);
+                    let verdict = FailurePolicy::default().verdict(Failed::Decoding, 1, escape);
+                    settle(
+                        unsettled,
+                        match verdict {
+                            Verdict::Settle(outcome) => outcome,
+                            Verdict::Again(_) => Outcome::Requeue,
+                        },
+                    );
                 }
                 Err(err)
             }
@@ -165,8 +342,8 @@ async fn wait(
     queue: &QueueName,
     auto_ack: bool,
     limit: Duration,
-) -> Result<(Deliver, Option<Unsettled>)> {
-    // Always with acknowledgement: a consumer without has no prefetch, and would be sent the
+) -> Result<Fetched> {
+    // Always with acknowledgement: a consumer without it has no prefetch, and would be sent the
     // whole queue for the one message asked for.
     let consume = Consume::new(queue.clone());
     let mut subscription = channel.subscribe(consume, 1, Lasting::No, None).await?;
@@ -177,7 +354,7 @@ async fn wait(
         (deliver, unsettled)
     };
     let arrived = arrived.ok().transpose()?.map(taken);
-    // One that came between the deadline and cancel-ok is as good as one in time.
+    // A message that arrives between the deadline and cancel-ok is as good as one in time.
     subscription.cancel().await?;
     let arrived = arrived.or_else(|| {
         inbox

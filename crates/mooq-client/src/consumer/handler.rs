@@ -6,22 +6,25 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use mooq_core::{Deliver, QueueName, Settlement};
+use mooq_core::{Deliver, Message, QueueName};
+use tracing::Instrument;
 
-use super::outcome::{Callback, FailurePolicy, Outcome};
-use crate::channel::{ChannelShared, Inbox, Source};
-use crate::codec::Decode;
-use crate::delivery::{Delivery, SettledBy, Unsettled};
+use super::attempt::{Attempt, Failure};
+use super::failure::{Failed, FailurePolicy};
+use super::outcome::{Callback, Outcome};
+use super::polling;
+use crate::channel::{ChannelShared, Inbox};
+use crate::codec::{self, Decode};
+use crate::delivery::{Delivery, Held, SettledBy, Unsettled};
 
-/// When deliveries are acknowledged.
+/// Mode of acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AckMode {
     /// After the callback, by its outcome.
     ByOutcome,
-    /// By whoever holds the delivery.
+    /// By the holder of the delivery.
     Manual,
     /// By the broker, as it sends them.
     Auto,
@@ -29,18 +32,18 @@ pub(crate) enum AckMode {
 
 /// A consumer whose deliveries go to a callback.
 pub(crate) struct CallbackConsumer {
-    /// Keeps it open.
+    /// Keeps the channel open.
     pub(crate) channel: Arc<ChannelShared>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) settings: Settings,
     pub(crate) handler: Arc<dyn Handler>,
 }
 
-/// How a callback consumer treats its deliveries.
+/// Settings of a callback consumer for its deliveries.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
     pub(crate) ack_mode: AckMode,
-    /// How many callbacks may run at once.
+    /// Maximum number of callbacks that run at once.
     pub(crate) concurrency: usize,
     pub(crate) on_error: FailurePolicy,
     pub(crate) on_decode_error: FailurePolicy,
@@ -55,15 +58,15 @@ impl fmt::Debug for CallbackConsumer {
     }
 }
 
-/// A callback with its codec, whatever its types.
+/// A callback with its codec, for any types.
 pub(crate) trait Handler: Send + Sync {
-    /// Begins to handle `deliver`. Dropping the future gives the delivery back to its queue.
+    /// Handles a delivery, and returns the failure that is left to conclude, if any. Dropping the
+    /// future requeues the delivery.
     fn start(
         self: Arc<Self>,
-        deliver: Deliver,
-        source: Arc<Source>,
-        settings: Settings,
-    ) -> BoxFuture<'static, ()>;
+        attempt: Attempt,
+        ack_mode: AckMode,
+    ) -> BoxFuture<'static, Option<Box<Failure>>>;
 }
 
 pub(crate) struct TypedHandler<T, C, F> {
@@ -91,73 +94,94 @@ where
 {
     fn start(
         self: Arc<Self>,
-        deliver: Deliver,
-        source: Arc<Source>,
-        settings: Settings,
-    ) -> BoxFuture<'static, ()> {
-        let Settings {
-            ack_mode,
-            on_error,
-            on_decode_error,
-            ..
-        } = settings;
-        let queue = source.queue.clone();
-        let unsettled =
-            (ack_mode != AckMode::Auto).then(|| Unsettled::new(source, deliver.delivery_tag));
-        // The delivery is kept to the end of this: so long it counts as under way.
-        Box::pin(async move {
-            let redelivered = deliver.redelivered;
-            let msg = match decode(&self.codec, &deliver.message.body) {
-                Ok(msg) => msg,
-                Err(failure) => {
-                    let outcome = on_decode_error.outcome(redelivered);
-                    tracing::error!(queue = %queue, failure, ?outcome, "a body did not decode");
-                    if let Some(unsettled) = unsettled {
-                        settle(unsettled, outcome);
-                    }
-                    return;
-                }
-            };
-            let (held, settled_by) = match (unsettled, ack_mode) {
-                (None, _) => (None, SettledBy::Broker(deliver.in_flight.clone())),
-                (Some(unsettled), AckMode::Manual) => (None, SettledBy::Holder(unsettled)),
-                (unsettled, _) => (unsettled, SettledBy::Outcome),
-            };
-            let delivery = typed(msg, &deliver, &queue, settled_by);
-            let call = catch_unwind(AssertUnwindSafe(|| self.callback.call(delivery)));
-            let ended = match call {
-                Ok(call) => AssertUnwindSafe(call).catch_unwind().await,
-                Err(panic) => Err(panic),
-            };
-            let failure = match ended {
-                Ok(Ok(outcome)) => {
-                    if let Some(held) = held {
-                        settle(held, outcome);
-                    }
-                    return;
-                }
-                Ok(Err(err)) => format!("it returned an error: {err}"),
-                Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
-            };
-            let outcome = on_error.outcome(redelivered);
-            tracing::error!(queue = %queue, failure, ?outcome, "a callback failed");
-            if let Some(held) = held {
-                settle(held, outcome);
-            }
-        })
+        attempt: Attempt,
+        ack_mode: AckMode,
+    ) -> BoxFuture<'static, Option<Box<Failure>>> {
+        let span = attempt.span();
+        // The attempt is kept until the end of the future, so that its delivery counts as in flight
+        // until then.
+        let handling = async move { handle(&*self, attempt, ack_mode).await };
+        Box::pin(handling.instrument(span))
     }
 }
 
-/// The value in `body`, or why there is none. Decoders are the user's code, as callbacks are.
-fn decode<T>(codec: &impl Decode<T>, body: &Bytes) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(|| codec.decode(body))) {
+async fn handle<T, C, F>(
+    handler: &TypedHandler<T, C, F>,
+    mut attempt: Attempt,
+    ack_mode: AckMode,
+) -> Option<Box<Failure>>
+where
+    T: Send + 'static,
+    C: Decode<T> + Send + Sync + 'static,
+    F: Callback<T>,
+{
+    let msg = match decode(&handler.codec, &attempt.deliver.message) {
+        Ok(msg) => msg,
+        Err(why) => return Some(attempt.failed(Failed::Decoding, why)),
+    };
+    let held = attempt.unsettled.take().map(Held::new).map(Arc::new);
+    // If the callback is cut off, its delivery is requeued, no matter where the callback has put
+    // it.
+    let by_outcome = (ack_mode == AckMode::ByOutcome).then(|| GiveBack(held.clone()));
+    let settled_by = match &held {
+        Some(held) => SettledBy::Callback(Arc::clone(held)),
+        None => SettledBy::Broker(attempt.deliver.in_flight.clone()),
+    };
+    let delivery = typed(msg, &attempt.deliver, &attempt.queue, settled_by);
+    let call = catch_unwind(AssertUnwindSafe(|| handler.callback.call(delivery)));
+    let ended = match call {
+        Ok(call) => {
+            let call = AssertUnwindSafe(call).catch_unwind();
+            polling::watched(call, |took| attempt.is_slow(took)).await
+        }
+        Err(panic) => Err(panic),
+    };
+    let failure = match ended {
+        Ok(Ok(outcome)) => {
+            let unsettled = by_outcome.and_then(GiveBack::disarm)?;
+            let lost = attempt.settle(unsettled, outcome)?;
+            return Some(attempt.failed(Failed::Loss, lost));
+        }
+        Ok(Err(err)) => format!("it returned an error: {err}"),
+        Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
+    };
+    attempt.unsettled = match by_outcome {
+        Some(by_outcome) => by_outcome.disarm(),
+        // Settled by hand: if the callback has passed the delivery on, its new holder settles it.
+        None => held.and_then(Arc::into_inner).and_then(|held| held.take()),
+    };
+    Some(attempt.failed(Failed::Callback, failure))
+}
+
+/// Requeues a delivery when its callback is cut off.
+struct GiveBack(Option<Arc<Held>>);
+
+impl GiveBack {
+    /// Passes the delivery to the caller, unless it is settled by hand.
+    fn disarm(mut self) -> Option<Unsettled> {
+        self.0.take().and_then(|held| held.take())
+    }
+}
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        if let Some(held) = &self.0 {
+            drop(held.take());
+        }
+    }
+}
+
+/// Decodes `message`, or returns the reason why that failed. Decoders are the user's code, as
+/// callbacks are.
+fn decode<T>(codec: &impl Decode<T>, message: &Message) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(|| codec::decode(codec, message))) {
         Ok(Ok(msg)) => Ok(msg),
         Ok(Err(err)) => Err(err.to_string()),
         Err(panic) => Err(format!("its decoder panicked: {}", panic_text(&*panic))),
     }
 }
 
-/// A delivery as the user sees it.
+/// Makes the delivery that the user sees.
 pub(crate) fn typed<T>(
     msg: T,
     deliver: &Deliver,
@@ -173,17 +197,15 @@ pub(crate) fn typed<T>(
         redelivered: deliver.redelivered,
         delivery_tag: deliver.delivery_tag,
         properties: Arc::clone(&message.properties),
+        body: Some(message.body.clone()),
         settled_by,
     }
 }
 
-/// Settles by an outcome. If the channel is closed the broker has the delivery back already.
+/// Settles a delivery by an outcome. If the channel is closed, the broker has requeued the delivery
+/// already.
 pub(crate) fn settle(unsettled: Unsettled, outcome: Outcome) {
-    let settlement = match outcome {
-        Outcome::Ack => Settlement::Ack,
-        Outcome::Requeue => Settlement::Nack { requeue: true },
-        Outcome::Reject => Settlement::Nack { requeue: false },
-    };
+    let settlement = outcome.settlement();
     if let Err(err) = unsettled.settle(settlement) {
         tracing::warn!(%err, ?outcome, "a delivery could not be settled: it will come again");
     }

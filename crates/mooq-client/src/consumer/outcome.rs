@@ -1,87 +1,52 @@
-//! What a callback's result means for its delivery.
+//! Outcomes of callbacks, and their meaning for the delivery.
 
 use std::error::Error as StdError;
 use std::future::Future;
 
+use mooq_core::Settlement;
+
 use crate::delivery::Delivery;
 
-/// What becomes of a delivery whose callback has ended.
+/// Outcome of a callback: the settlement of its delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It is done.
+    /// Acknowledges the delivery: it is done.
     Ack,
-    /// It goes back to its place in the queue.
+    /// Requeues a delivery that failed to its place in the queue, by `basic.reject`, which a
+    /// queue's [delivery
+    /// limit](https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling) counts.
     Requeue,
-    /// It goes to the queue's dead-letter exchange, or is dropped.
+    /// Rejects the delivery: it is dead-lettered, or dropped if the queue has no dead-letter
+    /// exchange.
     Reject,
 }
 
-/// What to do with a delivery whose callback failed, or whose body did not decode.
-///
-/// # Examples
-/// ```
-/// use mooq::{Delivery, FailurePolicy};
-///
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> mooq::Result<()> {
-/// # use mooq::{ConnectInMemory, InMemoryBroker};
-/// # let broker = InMemoryBroker::start();
-/// # let conn = broker.connect().await?;
-/// # let chan = conn.create_channel().await?;
-/// chan.register_consumer("payments", "direct")
-///     .queue("payments-to-book")
-///     .callback(|payment: Delivery<u64>| async move {
-///         println!("try {}", if payment.redelivered { 2 } else { 1 });
-///         Err::<(), _>("the books are closed")
-///     })
-///     .on_error(FailurePolicy::RequeueOnce)
-///     .await?;
-/// chan.publish("payments", &100).await?;
-///
-/// conn.process_events().until_idle().await?; // try 1, try 2
-///
-/// assert_eq!(chan.declare_queue("payments-to-book").await?.message_count, 0);
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum FailurePolicy {
-    /// Back to the queue the first time; the second time to the dead-letter exchange, if the
-    /// queue has one, else dropped. The second time is told by the redelivered flag.
-    RequeueOnce,
-    /// Back to the queue every time. A message that always fails comes back for ever.
-    Requeue,
-    /// To the dead-letter exchange, or dropped.
-    Reject,
-    /// Acknowledged as if it had succeeded.
-    Ack,
-}
-
-impl FailurePolicy {
-    pub(crate) fn outcome(self, redelivered: bool) -> Outcome {
+impl Outcome {
+    /// Returns the settlement to send to the broker. A delivery that failed is rejected, not
+    /// nacked: RabbitMQ 4.3 counts only `basic.reject` towards a queue's delivery limit.
+    pub(crate) fn settlement(self) -> Settlement {
         match self {
-            Self::RequeueOnce if redelivered => Outcome::Reject,
-            Self::RequeueOnce | Self::Requeue => Outcome::Requeue,
-            Self::Reject => Outcome::Reject,
-            Self::Ack => Outcome::Ack,
+            Self::Ack => Settlement::Ack,
+            Self::Requeue => Settlement::Reject { requeue: true },
+            Self::Reject => Settlement::Reject { requeue: false },
         }
     }
 }
 
-/// Why a callback failed.
+/// The error of a callback that failed.
 pub type CallbackError = Box<dyn StdError + Send + Sync>;
 
-/// What a callback may return: `()`, an [`Outcome`], or a `Result` of either.
+/// A callback's return value: `()`, an [`Outcome`], or a `Result` of either.
 ///
-/// `()` and `Ok` acknowledge; an error is handled by the consumer's [`FailurePolicy`].
+/// `()` and `Ok` acknowledge; an error is handled by the consumer's
+/// [`FailurePolicy`](crate::FailurePolicy).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` says nothing about what becomes of the delivery",
     label = "a callback returns `()`, `Outcome`, or a `Result` of either",
     note = "the error of a `Result` may be anything that converts into `Box<dyn Error + Send + Sync>`"
 )]
 pub trait IntoOutcome {
-    /// The outcome, or why the callback failed.
+    /// Returns the outcome, or the error of a callback that failed.
     ///
     /// # Errors
     /// The callback's own.

@@ -1,4 +1,4 @@
-//! Saying for how long to run callbacks.
+//! Builder that sets how long callbacks run.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -8,10 +8,9 @@ use futures_util::future::BoxFuture;
 use mooq_core::Result;
 
 use super::runner::{Mode, Runner};
-use crate::connection::ConnectionShared;
+use crate::connection::{Connection, ConnectionShared};
 
-/// Runs callbacks: made by [`Connection::process_events`](crate::Connection::process_events),
-/// begun by awaiting it.
+/// Runs callbacks: made by [`Connection::process_events`], started by awaiting it.
 ///
 /// # Examples
 /// ```
@@ -51,6 +50,29 @@ pub struct ProcessEvents {
     shutdown: Option<BoxFuture<'static, ()>>,
 }
 
+impl Connection {
+    /// Runs the callbacks of all consumers on this connection, until the connection is closed: see
+    /// [`ProcessEvents`] for earlier ends. Callbacks run only while this is awaited, inside the
+    /// awaiting task. Only one call of `process_events` can run at a time.
+    ///
+    /// A connection that is lost and reopened does not end the processing. The processing ends with
+    /// `Ok` when the connection is closed from this side, and with an error when the connection is
+    /// lost for good. In both cases it ends at once, and running callbacks are dropped.
+    ///
+    /// The processing also ends with an error when a consumer ends by itself, because its queue was
+    /// deleted or it could not be registered again: then no more callbacks are started, and the
+    /// running ones finish. The error is returned once for each channel or queue; called again,
+    /// `process_events` goes on with the other consumers.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, running callbacks are dropped with it, and their deliveries are
+    /// requeued. To let them finish, use
+    /// [`with_graceful_shutdown`](ProcessEvents::with_graceful_shutdown).
+    pub fn process_events(&self) -> ProcessEvents {
+        ProcessEvents::new(Arc::clone(self.shared()))
+    }
+}
+
 impl ProcessEvents {
     pub(crate) fn new(connection: Arc<ConnectionShared>) -> Self {
         Self {
@@ -60,9 +82,9 @@ impl ProcessEvents {
         }
     }
 
-    /// Ends after `n` cycles. A cycle starts at most one callback for each consumer with a
-    /// message waiting, in the order of registration (if none has one, it waits up to 100 ms for
-    /// the first), and ends when those have finished.
+    /// Ends after `n` cycles. A cycle starts at most one callback for each consumer with a message
+    /// waiting, in the order of registration, and ends when those callbacks have finished. If no
+    /// consumer has a message, the cycle waits up to 100 ms for the first one.
     pub fn cycles(mut self, n: usize) -> Self {
         self.mode = Mode::Cycles(n);
         self
@@ -74,9 +96,9 @@ impl ProcessEvents {
         self
     }
 
-    /// When `signal` is ready, starts no more callbacks, lets those that run finish, and ends.
-    /// Messages that were not begun stay with the consumer; closing the connection gives them
-    /// back to their queues.
+    /// Starts no more callbacks once `signal` is ready, waits for the running ones, and ends.
+    /// Messages whose callback has not started stay with the consumer; closing the connection
+    /// requeues them.
     pub fn with_graceful_shutdown(
         mut self,
         signal: impl Future<Output = ()> + Send + 'static,

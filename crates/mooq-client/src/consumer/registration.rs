@@ -4,35 +4,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mooq_core::{
-    Binding, BindingDestination, Consume, FieldTable, QueueDeclare, QueueName, Result, RoutingKey,
+    Binding, BindingDestination, Consume, FieldTable, FieldValue, QueueDeclare, QueueName, Result,
+    RoutingKey,
 };
 
+use super::failure::FailurePolicy;
 use super::handler::{AckMode, CallbackConsumer, Handler, Settings};
-use super::outcome::FailurePolicy;
 use super::registered::Consumer;
 use crate::channel::{Addressee, Channel, Lasting, RegisterProducer};
 use crate::deferred::Deferred;
 
-/// How many deliveries a consumer may hold unacknowledged, unless said otherwise.
+/// Default number of unacked deliveries that a consumer may hold.
 pub(crate) const DEFAULT_PREFETCH: u16 = 256;
 
-/// What is to be declared, bound and consumed.
+/// Settings of a consumer to register: its exchange, queue, bindings and options.
 #[derive(Debug)]
 pub(super) struct Registration {
     channel: Channel,
-    pub(super) exchange: RegisterProducer,
+    /// The exchange to declare and bind to. None if the queue is only consumed from.
+    pub(super) exchange: Option<RegisterProducer>,
     pub(super) queue: Queue,
     pub(super) routing_keys: Vec<RoutingKey>,
     pub(super) binding_arguments: FieldTable,
     pub(super) consume: Consume,
     pub(super) prefetch: u16,
-    /// As many as the prefetch if it is not said.
+    /// None for as many as the prefetch.
     pub(super) concurrency: Option<usize>,
     pub(super) settings: Settings,
     pub(super) deferred: Deferred,
 }
 
-/// The options of the queue, in whatever order they were set.
+/// Options of the queue, in any order of their setters.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     pub(super) name: QueueName,
@@ -43,16 +45,22 @@ pub(super) struct Queue {
 }
 
 impl Queue {
+    fn is_single_active(&self) -> bool {
+        let single = self.arguments.get("x-single-active-consumer");
+        matches!(single, Some(FieldValue::Bool(true)))
+    }
+
     fn declare(self) -> QueueDeclare {
-        let usual = if self.name.is_empty() {
-            QueueDeclare::server_named()
-        } else {
-            QueueDeclare::new(self.name)
+        let unnamed = self.name.is_empty();
+        let usual = match unnamed {
+            true => QueueDeclare::server_named(),
+            false => QueueDeclare::new(self.name),
         };
         QueueDeclare {
             durable: usual.durable && !self.transient,
             exclusive: usual.exclusive || self.exclusive,
-            auto_delete: self.auto_delete,
+            // Without auto-delete the queue would stay until the connection closes.
+            auto_delete: unnamed || self.auto_delete,
             arguments: self.arguments,
             ..usual
         }
@@ -60,7 +68,7 @@ impl Queue {
 }
 
 impl Registration {
-    pub(super) fn new(channel: &Channel, exchange: RegisterProducer) -> Self {
+    pub(super) fn new(channel: &Channel, exchange: Option<RegisterProducer>) -> Self {
         Self {
             channel: channel.clone(),
             exchange,
@@ -73,16 +81,16 @@ impl Registration {
             settings: Settings {
                 ack_mode: AckMode::ByOutcome,
                 concurrency: DEFAULT_PREFETCH.into(),
-                on_error: FailurePolicy::RequeueOnce,
-                on_decode_error: FailurePolicy::Reject,
+                on_error: FailurePolicy::default(),
+                on_decode_error: FailurePolicy::default(),
             },
             deferred: Deferred::default(),
         }
     }
 
-    /// How long registering may take in all.
-    pub(super) fn deadline(&self) -> Duration {
-        self.channel.deadline()
+    /// Returns the time limit of the whole registration.
+    pub(super) fn timeout(&self) -> Duration {
+        self.channel.timeout()
     }
 
     /// Registers the consumer whose deliveries `handler` handles.
@@ -90,25 +98,37 @@ impl Registration {
         self.deferred.finish()?;
         let channel = self.channel;
         let mut settings = self.settings;
-        settings.concurrency = self.concurrency.unwrap_or_else(|| self.prefetch.into());
+        settings.concurrency = self.concurrency.unwrap_or_else(|| {
+            // A user who wants one consumer at a time wants one message at a time.
+            match self.queue.is_single_active() {
+                true => 1,
+                false => self.prefetch.into(),
+            }
+        });
         let no_ack = settings.ack_mode == AckMode::Auto;
 
-        let source = self.exchange.name().clone();
-        self.exchange.await?;
-        let queue = channel.queue_declare(self.queue.declare()).await?.name;
-        let mut routing_keys = self.routing_keys;
-        if routing_keys.is_empty() {
-            routing_keys.push(RoutingKey::default());
-        }
-        for routing_key in routing_keys {
-            let binding = Binding {
-                source: source.clone(),
-                destination: BindingDestination::Queue(queue.clone()),
-                routing_key,
-                arguments: self.binding_arguments.clone(),
-            };
-            channel.bind(binding).await?;
-        }
+        let queue = match self.exchange {
+            None => self.consume.queue.clone(),
+            Some(exchange) => {
+                let source = exchange.name().clone();
+                exchange.await?;
+                let queue = channel.queue_declare(self.queue.declare()).await?.name;
+                let mut routing_keys = self.routing_keys;
+                if routing_keys.is_empty() {
+                    routing_keys.push(RoutingKey::default());
+                }
+                for routing_key in routing_keys {
+                    let binding = Binding {
+                        source: source.clone(),
+                        destination: BindingDestination::Queue(queue.clone()),
+                        routing_key,
+                        arguments: self.binding_arguments.clone(),
+                    };
+                    channel.bind(binding).await?;
+                }
+                queue
+            }
+        };
 
         let dispatch = channel.dispatch();
         let id = dispatch.reserve();
@@ -124,6 +144,7 @@ impl Registration {
         let subscription = channel
             .subscribe(consume, self.prefetch, Lasting::Yes, Some(addressee))
             .await?;
+        let channel = subscription.channel().clone();
         let inbox = Arc::clone(subscription.inbox());
         dispatch.add(
             id,

@@ -10,22 +10,26 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use mooq_core::Result;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use super::dispatch::{Dispatch, Standing, Start};
+use super::attempt::Failure;
+use super::dispatch::{Dispatch, Finished, Standing, Start, Waiting};
+use super::handler::Settings;
+use super::polling::Polling;
 use super::signal::Signal;
 use crate::connection::ConnectionShared;
 
-/// How long a cycle waits for its first delivery, and how long nothing must arrive for the
-/// connection to count as idle.
+/// Time that a cycle waits for its first delivery, and time without an arrival after which the
+/// connection counts as idle.
 const QUIET: Duration = Duration::from_millis(100);
 
-/// How many sweeps may start callbacks before other tasks get their turn: as many as the default
-/// prefetch, so that a consumer keeps up with a publisher on its thread. With fewer, what is
-/// published piles up in the queue, and leaves the processor's caches before it is consumed.
+/// Number of sweeps that may start callbacks before other tasks get their turn: as many as the
+/// default prefetch, so that a consumer keeps up with a publisher on its thread. With fewer,
+/// published messages pile up in the queue, and leave the processor's caches before they are
+/// consumed.
 const SWEEPS_PER_TURN: usize = 256;
 
-/// When processing ends by itself.
+/// Condition under which processing ends by itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Mode {
     Forever,
@@ -33,39 +37,43 @@ pub(super) enum Mode {
     UntilIdle,
 }
 
-/// A running callback, with the id of its consumer.
+/// A running callback, with the id of its consumer and the consumer's settings for failures.
 struct Running {
     id: u64,
-    callback: BoxFuture<'static, ()>,
+    settings: Settings,
+    callback: BoxFuture<'static, Option<Box<Failure>>>,
 }
 
 impl Future for Running {
-    type Output = u64;
+    type Output = (u64, Option<(Box<Failure>, Settings)>);
 
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<u64> {
-        ready!(self.callback.as_mut().poll(cx));
-        Poll::Ready(self.id)
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let failure = ready!(self.callback.as_mut().poll(cx));
+        let failure = failure.map(|failure| (failure, self.settings));
+        Poll::Ready((self.id, failure))
     }
 }
 
-/// Runs callbacks until its mode, the shutdown signal or the connection says otherwise.
+/// Runs callbacks until its mode, the shutdown signal or the connection ends it.
 pub(super) struct Runner {
     dispatch: Arc<Dispatch>,
     /// Keeps the connection open while its events are processed.
-    _connection: Arc<ConnectionShared>,
+    connection: Arc<ConnectionShared>,
     mode: Mode,
     shutdown: Option<Signal>,
     /// The shutdown signal has come.
     stopping: bool,
     running: FuturesUnordered<Running>,
-    /// Consumers whose callbacks have ended since the dispatch was told.
-    finished: Vec<u64>,
+    /// Callbacks that have ended and that the dispatch does not know of yet.
+    finished: Vec<Finished>,
     /// Kept for its buffer.
     starts: Vec<Start>,
     /// The current cycle has started callbacks.
     cycle_begun: bool,
-    /// Runs while nothing happens.
+    /// Timer that runs while nothing happens.
     quiet: Option<Pin<Box<Sleep>>>,
+    /// Timer that ends when a delivery is to be retried.
+    due: Option<Pin<Box<Sleep>>>,
 }
 
 impl Future for Runner {
@@ -76,13 +84,15 @@ impl Future for Runner {
         if let Some(signal) = &this.shutdown {
             signal.wakes(cx.waker());
         }
+        let dispatch = Arc::clone(&this.dispatch);
+        let _polling = Polling::begin(&dispatch);
         for _ in 0..SWEEPS_PER_TURN {
             this.poll_running(cx);
             if this.shutdown.as_mut().is_some_and(Signal::has_come) {
                 this.shutdown = None;
                 this.stopping = true;
             }
-            // A cycle is over only when all that it started has finished.
+            // A cycle is over only when every callback that it started has finished.
             let in_cycle = matches!(this.mode, Mode::Cycles(_)) && this.cycle_begun;
             let may_start = !this.stopping && !in_cycle;
             let dispatch = &this.dispatch;
@@ -109,8 +119,10 @@ impl Future for Runner {
                     Pause::Wait => {}
                 }
             }
-            if this.dispatch.wait(cx, failed, may_start && !failed) {
-                return Poll::Pending;
+            match this.dispatch.wait(cx, failed, may_start && !failed) {
+                Waiting::Until(due) if this.is_due(due, cx) => {}
+                Waiting::Until(_) => return Poll::Pending,
+                Waiting::Not => {}
             }
         }
         cx.waker().wake_by_ref();
@@ -118,7 +130,7 @@ impl Future for Runner {
     }
 }
 
-/// What to do while no callback runs and none can start.
+/// Action while no callback runs and none can start.
 enum Pause {
     Wait,
     NextCycle,
@@ -126,10 +138,10 @@ enum Pause {
 }
 
 impl Runner {
-    /// The runner of `connection`, until it is dropped.
+    /// Starts the runner of `connection`, which stays the only one until it is dropped.
     ///
     /// # Errors
-    /// `NotAllowed` if there is one already.
+    /// `NotAllowed` if the connection has a runner already.
     pub(super) fn begin(
         connection: Arc<ConnectionShared>,
         mode: Mode,
@@ -139,7 +151,7 @@ impl Runner {
         dispatch.begin()?;
         Ok(Self {
             dispatch,
-            _connection: connection,
+            connection,
             mode,
             shutdown: shutdown.map(Signal::new),
             stopping: false,
@@ -148,37 +160,65 @@ impl Runner {
             starts: Vec::new(),
             cycle_begun: false,
             quiet: None,
+            due: None,
         })
     }
 
-    /// Lets the running callbacks go on.
+    /// Polls the running callbacks.
     fn poll_running(&mut self, cx: &mut Context<'_>) {
         while !self.running.is_empty()
-            && let Poll::Ready(Some(id)) = self.running.poll_next_unpin(cx)
+            && let Poll::Ready(Some((id, failure))) = self.running.poll_next_unpin(cx)
         {
-            self.finished.push(id);
+            self.finish(id, failure);
         }
     }
 
-    /// Starts the callbacks that are to start. True if there was one.
+    /// Records that a callback has ended.
+    fn finish(&mut self, id: u64, failure: Option<(Box<Failure>, Settings)>) {
+        let retry =
+            failure.and_then(|(failure, settings)| failure.conclude(&self.connection, &settings));
+        self.finished.push(Finished { id, retry });
+    }
+
+    /// Starts the callbacks in `starts`. True if there was one.
     fn start(&mut self, cx: &mut Context<'_>) -> bool {
         let any = !self.starts.is_empty();
-        for Start {
-            id,
-            handler,
-            settings,
-            deliver,
-            source,
-        } in self.starts.drain(..)
-        {
-            let mut callback = handler.start(deliver, source, settings);
-            // Most callbacks end at once, and those need no place among the running.
+        let mut starts = std::mem::take(&mut self.starts);
+        for start in starts.drain(..) {
+            let Start {
+                id,
+                handler,
+                settings,
+                attempt,
+            } = start;
+            let mut callback = handler.start(attempt, settings.ack_mode);
+            // Most callbacks end at once, and need no place among the running ones.
             match callback.as_mut().poll(cx) {
-                Poll::Ready(()) => self.finished.push(id),
-                Poll::Pending => self.running.push(Running { id, callback }),
+                Poll::Ready(failure) => {
+                    self.finish(id, failure.map(|failure| (failure, settings)));
+                }
+                Poll::Pending => self.running.push(Running {
+                    id,
+                    settings,
+                    callback,
+                }),
             }
         }
+        self.starts = starts;
         any
+    }
+
+    /// Returns true if it is time to retry a delivery. Otherwise wakes the runner at that time.
+    fn is_due(&mut self, due: Option<Instant>, cx: &mut Context<'_>) -> bool {
+        let Some(due) = due else {
+            self.due = None;
+            return false;
+        };
+        let timer = self.due.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        timer.as_mut().poll(cx).is_ready()
     }
 
     fn pause(&mut self, cx: &mut Context<'_>) -> Pause {
@@ -205,7 +245,7 @@ impl Runner {
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        // Callbacks that are cut off give their deliveries back, before new ones can start.
+        // Callbacks that are cut off requeue their deliveries before new ones can start.
         self.running.clear();
         self.dispatch.stop();
     }

@@ -1,4 +1,4 @@
-//! A future that is looked at often, and polled only after it was woken.
+//! A future that is checked often, and polled only after it was woken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,8 +7,8 @@ use std::task::{Context, Wake, Waker};
 use futures_util::future::BoxFuture;
 use futures_util::task::AtomicWaker;
 
-/// The signal to shut down: whatever the user awaits for it. The runner looks at it before each
-/// callback, for which polling it would be too dear.
+/// The shutdown signal: a future of the user's. The runner checks it before each callback, and
+/// polling it that often would be too expensive.
 pub(super) struct Signal {
     signal: BoxFuture<'static, ()>,
     bell: Arc<Bell>,
@@ -16,7 +16,7 @@ pub(super) struct Signal {
     waker: Waker,
 }
 
-/// What the signal wakes.
+/// Target of the signal's waker.
 struct Bell {
     has_rung: AtomicBool,
     runner: AtomicWaker,
@@ -25,7 +25,7 @@ struct Bell {
 impl Signal {
     pub(super) fn new(signal: BoxFuture<'static, ()>) -> Self {
         let bell = Arc::new(Bell {
-            // It wants to be polled once before it wakes anybody.
+            // The signal has to be polled once before it wakes the bell.
             has_rung: AtomicBool::new(true),
             runner: AtomicWaker::new(),
         });
@@ -36,18 +36,18 @@ impl Signal {
         }
     }
 
-    /// Has `runner` woken when it is to look again.
+    /// Wakes `runner` when it is to check again.
     pub(super) fn wakes(&self, runner: &Waker) {
         self.bell.runner.register(runner);
     }
 
-    /// Whether the signal has come. It is not to be asked again then.
+    /// Returns true if the signal has come. It must not be called again after that.
     pub(super) fn has_come(&mut self) -> bool {
-        // The look first, since it is most often in vain and costs less.
+        // Checks first, since the check fails most of the time and costs less.
         if !self.bell.has_rung.load(Ordering::Relaxed) {
             return false;
         }
-        // Before the poll, so that no ring from there on is missed.
+        // Cleared before the poll, so that no later ring is missed.
         self.bell.has_rung.swap(false, Ordering::AcqRel);
         let mut cx = Context::from_waker(&self.waker);
         self.signal.as_mut().poll(&mut cx).is_ready()

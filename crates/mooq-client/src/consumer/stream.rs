@@ -8,19 +8,21 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use mooq_core::{Consume, Deliver, FieldValue, IntoChecked, QueueName, Result, ShortString};
+use mooq_core::{
+    Consume, ConsumerTag, Deliver, FieldValue, IntoChecked, QueueName, Result, ShortString,
+};
 
+use super::failure::{Failed, FailurePolicy, Verdict};
 use super::handler::{settle, typed};
-use super::outcome::FailurePolicy;
 use super::registration::DEFAULT_PREFETCH;
-use crate::channel::{Channel, Lasting, Source, Subscription, closed_here};
-use crate::codec::{Decode, Json};
-use crate::deadline::within;
+use crate::channel::{Channel, Lasting, Source, Subscription};
+use crate::codec::{Decode, Json, decode};
 use crate::deferred::Deferred;
 use crate::delivery::{Delivery, SettledBy, Unsettled};
+use crate::reasons::is_local_close;
+use crate::timeout::within;
 
-/// A stream to be opened: made by [`Channel::consume`](crate::Channel::consume), opened by
-/// awaiting it.
+/// A stream to open: made by [`Channel::consume`](crate::Channel::consume), opened by awaiting it.
 #[derive(Debug)]
 #[must_use = "nothing is consumed until it is awaited"]
 pub struct ConsumeQueue<T, C = Json> {
@@ -33,6 +35,38 @@ pub struct ConsumeQueue<T, C = Json> {
     message: PhantomData<fn(T)>,
 }
 
+impl Channel {
+    /// Consumes an existing queue, as a stream of deliveries.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # let broker = InMemoryBroker::start();
+    /// # let conn = broker.connect().await?;
+    /// # let chan = conn.create_channel().await?;
+    /// chan.declare_queue("numbers").await?;
+    /// for number in [1, 2, 3] {
+    ///     chan.publish("", &number).routing_key("numbers").await?;
+    /// }
+    ///
+    /// let mut numbers = chan.consume::<i32>("numbers").await?;
+    /// let mut sum = 0;
+    /// while let Some(number) = numbers.next().await {
+    ///     sum += number?.ack().await?; // Unsettled, it would go back.
+    ///     if sum == 6 {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn consume<T>(&self, queue: impl IntoChecked<QueueName>) -> ConsumeQueue<T, Json> {
+        ConsumeQueue::new(self, queue)
+    }
+}
+
 impl<T> ConsumeQueue<T> {
     pub(crate) fn new(channel: &Channel, queue: impl IntoChecked<QueueName>) -> Self {
         let mut deferred = Deferred::default();
@@ -42,7 +76,7 @@ impl<T> ConsumeQueue<T> {
             consume: Consume::new(queue),
             prefetch: DEFAULT_PREFETCH,
             codec: Json,
-            on_decode_error: FailurePolicy::Reject,
+            on_decode_error: FailurePolicy::default(),
             deferred,
             message: PhantomData,
         }
@@ -50,7 +84,7 @@ impl<T> ConsumeQueue<T> {
 }
 
 impl<T, C> ConsumeQueue<T, C> {
-    /// Decodes bodies by `codec` instead of as JSON.
+    /// Decodes bodies with `codec` instead of as JSON.
     pub fn codec<D>(self, codec: D) -> ConsumeQueue<T, D> {
         ConsumeQueue {
             channel: self.channel,
@@ -63,27 +97,38 @@ impl<T, C> ConsumeQueue<T, C> {
         }
     }
 
-    /// Holds at most `n` deliveries unacknowledged, 1 to 65535; 256 unless said otherwise.
+    /// Holds at most `n` unacked deliveries, 1 to 65535; 256 by default.
     pub fn prefetch(mut self, n: u16) -> Self {
         self.prefetch = self.deferred.prefetch(n);
         self
     }
 
-    /// The broker counts each message as done as it sends it: what has not been processed when
-    /// the stream, the channel or the process ends is lost. The prefetch has no effect then.
+    /// Acknowledges automatically: the broker counts each message as done when it sends it. A
+    /// message that has not been processed when the stream, the channel or the process ends is
+    /// lost. The prefetch has no effect then.
     pub fn auto_ack(mut self) -> Self {
         self.consume.no_ack = true;
         self
     }
 
-    /// What becomes of a delivery whose body does not decode; rejected unless said otherwise.
-    /// The stream gives the error in its place.
+    /// Policy for a delivery whose body does not decode, while the stream yields the error in its
+    /// place. By default the delivery is rejected if a dead-letter exchange is known to take it, as
+    /// with [`FailurePolicy::Retry`]. Otherwise it is kept unacked, counts towards the prefetch,
+    /// and is requeued when the stream ends.
     pub fn on_decode_error(mut self, policy: FailurePolicy) -> Self {
         self.on_decode_error = policy;
         self
     }
 
-    /// No other consumer may be on the queue.
+    /// The consumer's tag; by default mooq chooses one.
+    pub fn tag(mut self, tag: impl IntoChecked<ConsumerTag>) -> Self {
+        if let Some(tag) = self.deferred.check(tag) {
+            self.consume.tag = tag;
+        }
+        self
+    }
+
+    /// Makes the consumer the only one allowed on the queue.
     pub fn exclusive(mut self) -> Self {
         self.consume.exclusive = true;
         self
@@ -110,12 +155,12 @@ where
     type IntoFuture = BoxFuture<'static, Result<Deliveries<T, C>>>;
 
     /// # Errors
-    /// `ConsumerQueueNotFound`, `AccessRefused` if the queue is in exclusive use,
-    /// `ResourceLocked` if it is exclusive to another connection; the channel's close if it is
+    /// `ConsumerQueueNotFound`, `AccessRefused` if the queue is in exclusive use, `ResourceLocked`
+    /// if the queue is exclusive to another connection; the channel's close if the channel is
     /// closed.
     ///
     /// # Cancel safety
-    /// Dropped midway, no consumer stays and no message is lost.
+    /// If the future is dropped midway, no consumer stays registered and no message is lost.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
             self.deferred.finish()?;
@@ -124,12 +169,13 @@ where
             let subscribing =
                 self.channel
                     .subscribe(self.consume, self.prefetch, Lasting::Yes, None);
-            let subscription = within(self.channel.deadline(), &what, subscribing).await?;
+            let subscription = within(self.channel.timeout(), &what, subscribing).await?;
             Ok(Deliveries {
                 subscription,
                 auto_ack,
                 codec: self.codec,
                 on_decode_error: self.on_decode_error,
+                undecodable: Vec::new(),
                 over: false,
                 message: PhantomData,
             })
@@ -139,9 +185,9 @@ where
 
 /// Deliveries, in order, as a [`Stream`] of results.
 ///
-/// An error of kind `Decode` concerns one delivery, and the stream goes on. Any other is the
-/// reason why nothing more will come, and the last item. Dropping the stream cancels the
-/// consumer, and what it had not given out goes back to the queue.
+/// An error of kind `Decode` concerns one delivery, and the stream goes on. Any other error is the
+/// reason for the end of the stream, and its last item. Dropping the stream cancels the consumer
+/// and requeues the deliveries that it has not yielded.
 ///
 /// # Examples
 /// ```
@@ -181,40 +227,54 @@ pub struct Deliveries<T, C = Json> {
     auto_ack: bool,
     codec: C,
     on_decode_error: FailurePolicy,
+    /// Kept, since no user takes them.
+    undecodable: Vec<Unsettled>,
     over: bool,
     message: PhantomData<fn(T)>,
 }
 
-// Nothing in it is ever pinned.
+// No field is ever pinned.
 impl<T, C> Unpin for Deliveries<T, C> {}
 
+impl<T, C> Deliveries<T, C> {
+    /// Returns the consumer's tag.
+    #[must_use]
+    pub fn tag(&self) -> &ConsumerTag {
+        self.subscription.tag()
+    }
+}
+
 impl<T, C: Decode<T>> Deliveries<T, C> {
-    /// The next delivery, without `StreamExt`. `None` once the consumer has ended.
+    /// Returns the next delivery, without `StreamExt`. `None` once the consumer has ended.
     ///
     /// # Errors
     /// As the stream's items.
     ///
     /// # Cancel safety
-    /// No delivery is lost when this is dropped.
+    /// No delivery is lost if the future is dropped.
     pub async fn next(&mut self) -> Option<Result<Delivery<T>>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 
-    /// Ends the consumer. What was not given out goes back to the queue.
+    /// Cancels the consumer. Deliveries that the stream has not yielded are requeued.
     ///
     /// # Errors
-    /// The channel's close, if it is closed.
+    /// The channel's close, if the channel is closed.
     ///
     /// # Cancel safety
-    /// Once polled, the cancellation goes on when this is dropped.
+    /// Once polled, the cancellation goes on even if the future is dropped.
     pub async fn cancel(mut self) -> Result<()> {
+        if self.subscription.has_own_channel() {
+            // The end of the channel requeues them.
+            self.undecodable.drain(..).for_each(Unsettled::forget);
+        }
         self.subscription.cancel().await
     }
 
-    fn decode(&self, deliver: &Deliver, source: &Arc<Source>) -> Result<Delivery<T>> {
+    fn decode(&mut self, deliver: &Deliver, source: &Arc<Source>) -> Result<Delivery<T>> {
         let unsettled =
             (!self.auto_ack).then(|| Unsettled::new(Arc::clone(source), deliver.delivery_tag));
-        match self.codec.decode(&deliver.message.body) {
+        match decode(&self.codec, &deliver.message) {
             Ok(msg) => {
                 let by_broker = || SettledBy::Broker(deliver.in_flight.clone());
                 let settled_by = unsettled.map_or_else(by_broker, SettledBy::Holder);
@@ -222,7 +282,13 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
             }
             Err(err) => {
                 if let Some(unsettled) = unsettled {
-                    settle(unsettled, self.on_decode_error.outcome(deliver.redelivered));
+                    let escape = self.subscription.escape(&source.queue);
+                    // Deliveries from before a loss are redelivered.
+                    self.undecodable.retain(|kept| !kept.is_stale());
+                    match self.on_decode_error.verdict(Failed::Decoding, 1, escape) {
+                        Verdict::Settle(outcome) => settle(unsettled, outcome),
+                        Verdict::Again(_) => self.undecodable.push(unsettled),
+                    }
                 }
                 Err(err)
             }
@@ -241,8 +307,8 @@ impl<T, C: Decode<T>> Stream for Deliveries<T, C> {
             Ok((deliver, source)) => Some(self.decode(&deliver, &source)),
             Err(end) => {
                 self.over = true;
-                // Closing it oneself is an end, not an error.
-                (!closed_here(&end)).then_some(Err(end))
+                // A close from this side is an end, not an error.
+                (!is_local_close(&end)).then_some(Err(end))
             }
         };
         Poll::Ready(item)

@@ -1,5 +1,4 @@
-//! Declaring again what was declared over the lost connection: exchanges, then queues, then
-//! bindings.
+//! Redeclaration of the lost connection's topology: exchanges, then queues, then bindings.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -16,22 +15,25 @@ use tokio::time::{Instant, timeout};
 use super::late::{UNANSWERED, Underway, told_if_late};
 use super::target::{Target, none_to_spare};
 use crate::connection::{Core, Event};
-use crate::deadline::{exceeded, within};
 use crate::lock::lock;
+use crate::timeout::{exceeded, within};
 
-/// How long a queue may keep those behind it waiting, until they are asked for beside it.
+/// Time that a queue may keep the next ones waiting, before those are declared concurrently.
 const BESIDE: Duration = Duration::from_millis(100);
 
-/// How many are asked for at once at most: each takes a channel, and there are 2,047 by default.
+/// Maximum number of queues that are declared concurrently: each takes a channel, and there are
+/// 2,047 by default.
 const AT_ONCE: usize = 64;
 
-/// Declares everything on `target` again. What the broker does not answer to is left to the
-/// caller where nothing is lost by that: queues, with their bindings, that it has anyhow as soon as
-/// their node is up. RabbitMQ takes a minute over a queue whose node is down. Without other things
-/// messages would go nowhere, so that the broker has the time of a call for each.
+/// Redeclares everything on `target`. Requests that the broker does not answer are left to the
+/// caller if nothing is lost by that: those of queues, with their bindings, that the broker has
+/// anyway as soon as their node is up. RabbitMQ takes a minute over a queue whose node is down.
+/// Without the other resources messages would not be routed, so the broker has the time of a call
+/// for each.
 ///
 /// # Errors
-/// Why the link is of no use. What only concerns one thing is told, and left out.
+/// The reason why the link is useless. An error that concerns one resource alone is reported, and
+/// the resource left out.
 pub(super) async fn everything(target: &Target) -> Result<Underway> {
     let core = &target.core;
     let (mut declared, staying) = {
@@ -43,7 +45,7 @@ pub(super) async fn everything(target: &Target) -> Result<Underway> {
         (declared, staying)
     };
     let names: HashSet<_> = staying.iter().map(|(name, _)| name.clone()).collect();
-    // Bound again with their declaring.
+    // Rebound when their queues are declared.
     declared.bindings.retain(|binding| {
         !matches!(&binding.destination, BindingDestination::Queue(queue) if names.contains(queue))
     });
@@ -56,11 +58,12 @@ pub(super) async fn everything(target: &Target) -> Result<Underway> {
     Ok(late)
 }
 
-/// Declares again what has gone with the last consumers of auto-delete `queues`. What has not is
-/// the same after it.
+/// Redeclares everything that was deleted with the last consumers of auto-delete `queues`. Anything
+/// that still exists is unchanged by that.
 ///
 /// # Errors
-/// Why the link is of no use. What only concerns one thing is told, and left out.
+/// The reason why the link is useless. An error that concerns one resource alone is reported, and
+/// the resource left out.
 pub(super) async fn auto_delete(target: &Target, lost: &[QueueName]) -> Result<()> {
     let declared = target.core.topology().gone_with(lost);
     let mut scratch = Scratch::new(target);
@@ -74,7 +77,7 @@ pub(super) async fn auto_delete(target: &Target, lost: &[QueueName]) -> Result<(
 async fn exchanges(scratch: &mut Scratch, declares: Vec<ExchangeDeclare>) -> Result<()> {
     let core = Arc::clone(&scratch.target.core);
     for declare in declares {
-        // Others may be at work meanwhile, here as with queues and bindings.
+        // Other tasks may be at work meanwhile, here as with queues and bindings.
         if !core.topology().has_exchange(&declare.name) {
             continue;
         }
@@ -85,7 +88,7 @@ async fn exchanges(scratch: &mut Scratch, declares: Vec<ExchangeDeclare>) -> Res
     Ok(())
 }
 
-/// Whether exclusive queues went with their connection.
+/// Fate of exclusive queues: deleted with their connection, or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Exclusive {
     Gone,
@@ -123,13 +126,13 @@ async fn bindings(scratch: &mut Scratch, bindings: Vec<Binding>) -> Result<()> {
     Ok(())
 }
 
-/// Declares queues again that stay, each with its bindings, beside each other if the broker takes
-/// its time. Gives what it takes still longer over.
+/// Redeclares queues that survive a restart of the broker, each with its bindings, and concurrently
+/// if the broker is slow. Returns the requests that take even longer.
 async fn staying_queues(
     target: &Target,
     declares: impl Iterator<Item = QueueDeclare>,
 ) -> Result<Underway> {
-    // Those that are asked for already have been left over before.
+    // Queues that are being declared already were left over before.
     let left: VecDeque<_> = declares
         .filter(|declare| target.unanswered.add(declare.name.clone()))
         .collect();
@@ -155,7 +158,7 @@ async fn staying_queues(
     }
 }
 
-/// Declares queues of those that are `left`, one after the other, each with its bindings.
+/// Declares queues of those `left`, one after the other, each with its bindings.
 async fn staying_queue_by_queue(
     target: Target,
     left: Arc<Mutex<VecDeque<QueueDeclare>>>,
@@ -175,7 +178,7 @@ async fn staying_queue_by_queue(
         let kind = answer.as_ref().err().map(Error::kind);
         tell(&target.core, what, answer.map(drop));
         if kind != Some(ErrorKind::ConsumerQueueNotFound) {
-            // As it is by now: the connection may be in use meanwhile.
+            // The current bindings: the connection may be in use meanwhile.
             let bindings = target.core.topology().bindings_to(&name);
             for binding in bindings {
                 bind(&mut scratch, binding).await?;
@@ -187,8 +190,8 @@ async fn staying_queue_by_queue(
     Ok(())
 }
 
-/// Binds again, unless the user has unbound it. He may do so, and bind it anew, meanwhile: what is
-/// asked last has to be what he wants.
+/// Binds again, unless the user has unbound it. The user may do so, and bind it once more,
+/// meanwhile: the last request has to be the one that the user wants.
 async fn bind(scratch: &mut Scratch, binding: Binding) -> Result<()> {
     let core = Arc::clone(&scratch.target.core);
     let mut bound = false;
@@ -208,14 +211,14 @@ async fn bind(scratch: &mut Scratch, binding: Binding) -> Result<()> {
     Ok(())
 }
 
-/// Declares a queue again, and gives the name that it has now.
+/// Redeclares a queue, and returns its current name.
 async fn queue(
     scratch: &mut Scratch,
     name: &QueueName,
     declare: QueueDeclare,
     exclusive: Exclusive,
 ) -> Result<Result<QueueName>> {
-    // One that the broker named may still be there, but nobody may declare it by that name.
+    // A server-named queue may still exist, but no client may declare it by that name.
     let gone = declare.exclusive && exclusive == Exclusive::Gone;
     if declare.name.is_empty() && !gone {
         let ask = QueueDeclare {
@@ -226,7 +229,7 @@ async fn queue(
         match there {
             Ok(_) => return Ok(Ok(name.clone())),
             Err(err) if err.kind() == ErrorKind::ConsumerQueueNotFound => {}
-            // There or not, it must not get a second one beside it.
+            // In either case there must not be a second queue beside it.
             Err(err) => return Ok(Err(err)),
         }
     }
@@ -240,7 +243,7 @@ fn tell(core: &Core, what: String, result: Result<()>) {
     }
 }
 
-/// A channel for declaring: the broker closes it with each thing that it does not accept.
+/// A channel for redeclaring: the broker closes it with each request that it refuses.
 struct Scratch {
     target: Target,
     channel: Option<OpenedChannel>,
@@ -254,11 +257,11 @@ impl Scratch {
         }
     }
 
-    /// Makes a call, for which the broker has the connection's deadline. The inner error concerns
+    /// Makes a call, for which the broker has the connection's timeout. The inner error concerns
     /// this call alone.
     ///
     /// # Errors
-    /// Why the connection is of no use.
+    /// The reason why the connection is useless.
     async fn on_channel<T>(
         &mut self,
         call: impl for<'c> FnOnce(&'c dyn TransportChannel) -> BoxFuture<'c, Result<T>>,
@@ -267,15 +270,15 @@ impl Scratch {
             Ok(open) => open,
             Err(err) => return Ok(Err(err)),
         };
-        let limit = self.target.core.deadline();
+        let limit = self.target.core.timeout();
         match timeout(limit, self.ask_on(open, call)).await {
             Ok(answer) => answer,
-            // The channel is given up. If all hangs, no other one opens.
+            // The channel is given up. If the whole connection hangs, no other channel opens.
             Err(_) => Ok(Err(exceeded("declaring again", limit))),
         }
     }
 
-    /// The same, however long it takes. If this is dropped, so is the channel.
+    /// Makes a call without a timeout. If the future is dropped, so is the channel.
     async fn ask<T>(
         &mut self,
         call: impl for<'c> FnOnce(&'c dyn TransportChannel) -> BoxFuture<'c, Result<T>>,
@@ -301,16 +304,16 @@ impl Scratch {
         }
     }
 
-    /// A channel. The inner error is that there is none to spare.
+    /// Returns a channel. The inner error means that no channel is free.
     ///
     /// # Errors
-    /// Why the connection is of no use.
+    /// The reason why the connection is useless.
     async fn take(&mut self) -> Result<Result<OpenedChannel>> {
         if let Some(open) = self.channel.take() {
             return Ok(Ok(open));
         }
         let opening = self.target.link.open_channel();
-        let limit = self.target.core.deadline();
+        let limit = self.target.core.timeout();
         match within(limit, "opening a channel", opening).await {
             Err(err) if none_to_spare(&err) => Ok(Err(err)),
             opened => opened.map(Ok),
@@ -320,8 +323,7 @@ impl Scratch {
     async fn close(self) {
         if let Some(open) = self.channel {
             let closing = open.channel.close();
-            if let Err(err) =
-                within(self.target.core.deadline(), "closing a channel", closing).await
+            if let Err(err) = within(self.target.core.timeout(), "closing a channel", closing).await
             {
                 tracing::debug!(%err, "the channel for declaring again did not close");
             }

@@ -1,4 +1,4 @@
-//! What the broker takes its time over, and what waits for that.
+//! Requests that the broker is slow to answer, and work that waits for them.
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -13,14 +13,14 @@ use tokio::time::{Instant, timeout};
 
 use crate::connection::{Core, Event};
 
-/// How long nothing else waits for what the broker does not answer to.
+/// Time for which other work waits for a request that the broker does not answer.
 pub(super) const UNANSWERED: Duration = Duration::from_secs(1);
 
-/// What is on its way to a link that is in use already. Each gives in the end why the link is of
-/// no use, if it is not.
+/// Restorations under way on a link that is in use already. Each ends with the reason why the link
+/// is useless, if it is.
 pub(super) type Underway = FuturesUnordered<BoxFuture<'static, Result<()>>>;
 
-/// The queues of a link of which the broker has not said yet that they are there. Clones share it.
+/// Queues of a link that the broker has not confirmed yet. Clones share the set.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Unanswered(watch::Sender<HashSet<QueueName>>);
 
@@ -29,27 +29,27 @@ impl Unanswered {
         self.0.borrow().len()
     }
 
-    /// False if it is one of them already.
+    /// Adds a queue. False if the queue is in the set already.
     pub(super) fn add(&self, queue: QueueName) -> bool {
         self.0.send_if_modified(|queues| queues.insert(queue))
     }
 
-    /// The broker has answered, in whatever way.
+    /// Removes a queue that the broker has answered for, with any answer.
     pub(super) fn answered(&self, queue: &QueueName) {
         self.0.send_modify(|queues| {
             queues.remove(queue);
         });
     }
 
-    /// Waits until `queue` is not among them.
+    /// Waits until `queue` is not in the set.
     pub(super) async fn wait_for(&self, queue: &QueueName) {
         let mut changes = self.0.subscribe();
-        // The sender lives as long as this does.
+        // The sender lives as long as `self`.
         let _ = changes.wait_for(|queues| !queues.contains(queue)).await;
     }
 }
 
-/// Waits for an answer of the broker, and tells if that takes long.
+/// Waits for an answer of the broker, and sends events if that takes long.
 pub(super) async fn told_if_late<T>(core: &Core, what: &str, answer: impl Future<Output = T>) -> T {
     let (mut answer, began) = (pin!(answer), Instant::now());
     if let Ok(answer) = timeout(UNANSWERED, &mut answer).await {

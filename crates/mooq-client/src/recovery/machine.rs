@@ -1,4 +1,4 @@
-//! The states of a connection that recovers, without any I/O.
+//! State machine of a connection that recovers, without any I/O.
 //!
 //! ```text
 //!               Lost                 Waited                Opened
@@ -19,16 +19,19 @@ use tokio::time::Instant;
 
 use super::policy::Recovery;
 
-/// What happened.
+/// Time that a connection has to last for its next loss to start the delays over.
+const GOOD: Duration = Duration::from_secs(30);
+
+/// An event of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Input {
     /// The connection was lost.
     Lost,
-    /// The wait is over.
+    /// The delay is over.
     Waited,
     /// The host answered, and the connection is open.
     Opened,
-    /// What was on the connection is on it again.
+    /// Everything on the lost connection has been restored.
     Restored,
     /// The attempt failed, while opening or restoring.
     Failed,
@@ -36,7 +39,7 @@ pub(super) enum Input {
     Close,
 }
 
-/// What to do next.
+/// The next action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Action {
     /// Watch the open connection.
@@ -45,11 +48,11 @@ pub(super) enum Action {
     Wait(Duration),
     /// Open a connection to the host of this number.
     Open(usize),
-    /// Put what was on the old connection on the new one.
+    /// Restore everything of the old connection on the new one.
     Restore,
-    /// End, as the user wants.
+    /// Close, as the user asks.
     Close,
-    /// End, since it has taken too long.
+    /// Give up, since it has taken too long.
     GiveUp,
 }
 
@@ -62,7 +65,7 @@ enum State {
     Over,
 }
 
-/// Where a connection stands between lost and restored.
+/// Progress of a connection between lost and restored.
 #[derive(Debug)]
 pub(super) struct Machine {
     policy: Recovery,
@@ -70,9 +73,9 @@ pub(super) struct Machine {
     state: State,
     /// The host in use, or tried last.
     host: usize,
-    /// Hosts tried since the last wait.
+    /// Hosts tried since the last delay.
     tried: usize,
-    /// Waits since the connection was last good.
+    /// Delays since the connection was last good.
     waits: u32,
     lost_at: Option<Instant>,
     restored_at: Instant,
@@ -80,7 +83,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// A machine whose connection to `host`, one of `hosts`, is open.
+    /// Makes a machine whose connection to `host`, one of `hosts`, is open.
     pub(super) fn connected(
         policy: Recovery,
         hosts: usize,
@@ -101,18 +104,19 @@ impl Machine {
         }
     }
 
-    /// The number of the attempt that is under way or comes next, since the connection was last good.
+    /// Number of the attempt that is under way or comes next, since the connection was last good.
     pub(super) fn attempts(&self) -> u32 {
         self.waits
     }
 
-    /// Takes what happened, and says what to do.
+    /// Takes an event, and returns the next action.
     pub(super) fn next(&mut self, input: Input, now: Instant) -> Action {
         match (self.state, input) {
             (State::Over, _) | (_, Input::Close) => self.enter(State::Over, Action::Close),
             (State::Connected, Input::Lost) => {
-                // One that is lost as soon as it is restored gets no fresh start.
-                if now.duration_since(self.restored_at) > self.policy.max_delay {
+                // A connection that is lost soon after it is restored does not start the delays
+                // over.
+                if now.duration_since(self.restored_at) > GOOD.max(self.policy.max_delay) {
                     self.waits = 0;
                 }
                 self.lost_at = Some(now);
@@ -132,7 +136,8 @@ impl Machine {
                 self.wait(now)
             }
             (State::Restoring, Input::Failed | Input::Lost) => {
-                // It took the login and is of no use all the same: the others get their turn.
+                // The host accepted the login but is useless all the same: the others get their
+                // turn.
                 self.host = (self.host + 1) % self.hosts;
                 self.wait(now)
             }
@@ -141,7 +146,7 @@ impl Machine {
                 self.restored_at = now;
                 self.enter(State::Connected, Action::Watch)
             }
-            // Nothing else can happen; if it does, it changes nothing.
+            // No other event is possible here; if one arrives, it changes nothing.
             (State::Connected, _) => Action::Watch,
             (State::Waiting, _) => self.wait(now),
             (State::Opening, _) => Action::Open(self.host),
@@ -168,7 +173,7 @@ impl Machine {
         self.enter(State::Waiting, Action::Wait(delay))
     }
 
-    /// The next wait, before it is shortened at random.
+    /// Returns the next delay, before it is shortened at random.
     fn delay(&self) -> Duration {
         let doubled = 2_u32.saturating_pow(self.waits);
         let delay = self.policy.first_delay.saturating_mul(doubled);

@@ -1,18 +1,18 @@
-//! Recovery: how what is lost comes back.
+//! Recovery: reopening of lost connections and channels.
 //!
-//! | File | What it does |
+//! | File | Contents |
 //! |---|---|
-//! | `machine` | the states of a connection that recovers, without any I/O |
-//! | `supervisor` | the task that does what the machine says |
-//! | `restore` | putting all that was on the lost connection on a new one, and channels with their consumers |
-//! | `declaring` | declaring exchanges, queues and bindings again |
-//! | `late` | what the broker takes its time over, and what waits for that |
-//! | `target` | what things are put on again |
-//! | `topology` | what was declared, with its `bindings` |
-//! | `policy` | what the user chooses |
+//! | `machine` | the state machine of a connection that recovers, without any I/O |
+//! | `supervisor` | the task that carries out the machine's actions |
+//! | `restore` | restoring the lost connection's state on a new one, and channels with their consumers |
+//! | `declaring` | redeclaring exchanges, queues and bindings |
+//! | `late` | requests that the broker is slow to answer, and work that waits for them |
+//! | `target` | the target of a restoration |
+//! | `topology` | the declared topology, with its `bindings` |
+//! | `policy` | the user's choices |
 //!
-//! A channel that is lost (with its connection, or alone since the broker closed it) keeps its
-//! handle, its consumers and the publishes that wait; what it gets anew is a
+//! A lost channel (lost with its connection, or alone because the broker closed it) keeps its
+//! handle, its consumers and its waiting publishes. On reopening it gets a new
 //! [`Generation`](crate::channel::Generation).
 
 mod declaring;

@@ -1,15 +1,16 @@
-//! What to do when the connection is lost.
+//! Policies for a lost connection.
 
 use std::time::Duration;
 
-/// How a lost connection is opened again: after waits that double from `first_delay` to
-/// `max_delay`, each shortened at random by up to half, so that many clients of one broker do not
-/// come back at once. Between two waits every host is tried once, until one of them answers.
+/// Policy for reopening a lost connection. The delays double from `first_delay` to `max_delay`.
+/// Each is shortened at random by up to half, so that many clients of one broker do not reconnect
+/// at the same moment. Between two delays every host is tried once, until one of them answers. If a
+/// connection is lost again within 30 s, the delays continue from where they were.
 ///
-/// With the connection come back exchanges, queues and bindings, and each channel with its prefetch,
-/// its confirm mode, and its consumers in the order in which they were registered. What the broker
-/// takes its time over, a durable queue or a consumer, comes later, and holds up nothing else. A
-/// channel that the broker closes alone is opened again at once, with its consumers.
+/// Reopening a connection also restores exchanges, queues and bindings, and each channel with its
+/// prefetch, its confirm mode, and its consumers in the order in which they were registered. A
+/// durable queue or a consumer that the broker is slow to answer for is restored later, and holds
+/// up nothing else. A channel that the broker closes alone is reopened at once, with its consumers.
 ///
 /// # Examples
 /// ```
@@ -34,13 +35,13 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// The wait before the first attempt, unless said otherwise.
+    /// Default delay before the first attempt.
     pub const DEFAULT_FIRST_DELAY: Duration = Duration::from_millis(50);
-    /// The longest wait between attempts, unless said otherwise: a service is back within a
-    /// second of its broker.
+    /// Default longest delay between attempts: a service reconnects within a second of its broker's
+    /// return.
     pub const DEFAULT_MAX_DELAY: Duration = Duration::from_millis(500);
 
-    /// 50 ms, doubling up to 500 ms, for as long as it takes.
+    /// Recovery with a delay of 50 ms, doubling up to 500 ms, without end.
     pub fn new() -> Self {
         Self {
             enabled: true,
@@ -50,8 +51,8 @@ impl Recovery {
         }
     }
 
-    /// None: a connection that is lost and a channel that the broker closes end for good, and
-    /// everything on them with their reason.
+    /// Disables recovery: a lost connection and a channel that the broker closes stay closed for
+    /// good, and everything on them ends with their reason.
     pub fn off() -> Self {
         Self {
             enabled: false,
@@ -59,20 +60,20 @@ impl Recovery {
         }
     }
 
-    /// The wait before the first attempt.
+    /// Delay before the first attempt.
     pub fn first_delay(mut self, delay: Duration) -> Self {
         self.first_delay = delay;
         self
     }
 
-    /// The longest wait between attempts.
+    /// Longest delay between attempts.
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.max_delay = delay;
         self
     }
 
-    /// The connection ends for good if it has been lost for this long. An attempt that is under
-    /// way then may still succeed.
+    /// Closes the connection for good if it has been lost for this long. An attempt that is under
+    /// way at that time may still succeed.
     pub fn give_up_after(mut self, limit: Duration) -> Self {
         self.give_up_after = Some(limit);
         self
@@ -85,27 +86,27 @@ impl Default for Recovery {
     }
 }
 
-/// What a call does while the connection is lost.
+/// Policy for calls while the connection is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum WhileDisconnected {
-    /// It waits for the connection, up to its deadline. Publishes wait in memory, within
+    /// The call waits for the connection, up to its timeout. Publishes wait in memory, within
     /// [`publish_buffer`](crate::ConnectOptions::publish_buffer).
     #[default]
     Wait,
-    /// It fails at once with `ConnectionLost`.
+    /// The call fails at once with `ConnectionLost`.
     Fail,
 }
 
-/// What becomes of a publish whose connection is lost before the broker's confirm.
+/// Policy for a publish whose connection is lost before the broker's confirm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum OnLoss {
-    /// It ends with `ConnectionLost`: the broker may have the message or not.
+    /// The publish fails with `ConnectionLost`: the broker may or may not have the message.
     #[default]
     Fail,
-    /// It is sent again once the connection is back, unless its deadline has passed: the broker
-    /// has the message at least once, perhaps twice. A
-    /// [`message_id`](crate::Publish::message_id) lets consumers tell.
+    /// The publish is sent again once the connection is reopened, unless its timeout has passed:
+    /// the broker has the message at least once, perhaps twice. A
+    /// [`message_id`](crate::Publish::message_id) lets consumers recognize the second one.
     Resend,
 }

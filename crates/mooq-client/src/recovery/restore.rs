@@ -1,5 +1,5 @@
-//! Putting what was on the old connection on a new one: first what was declared, then each channel
-//! with its consumers, and the publishes that wait.
+//! Restoration of the old connection's state on a new one: first the topology, then each channel
+//! with its consumers and waiting publishes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,28 +15,30 @@ use super::late::{UNANSWERED, Underway, told_if_late};
 use super::target::{Target, none_to_spare};
 use crate::channel::{ChannelShared, Claim, Generation, Restorable, Restorables, Source};
 use crate::connection::Event;
-use crate::deadline::within;
+use crate::timeout::within;
 
-/// How often a new channel is tried that the broker closes at once, with nothing to blame.
+/// Number of times a new channel is tried that the broker closes at once, for no known reason.
 const TRIES: usize = 3;
 
-/// The pauses between tries to register a consumer whose place is taken, and to open a channel when
+/// Pauses between attempts to register a consumer whose place is taken, and to open a channel when
 /// as many are open as the broker allows.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long lost channels may take, all of them, to hand on what came before the loss.
+/// Time that all lost channels together may take to hand on the events from before the loss.
 const HANDING_ON: Duration = Duration::from_secs(1);
 
-/// Puts everything on `target`, but for what the broker takes its time over, which is left to the
-/// caller.
+/// Restores everything on `target`, except for requests that the broker is slow to answer, which
+/// are left to the caller.
 ///
 /// # Errors
-/// Why the link is of no use. What only concerns one thing is told, and left out.
+/// The reason why the link is useless. An error that concerns one resource alone is reported, and
+/// the resource left out.
 pub(super) async fn everything(target: &Target) -> Result<Underway> {
     let handed_on = Instant::now() + HANDING_ON;
     let mut late = declaring::everything(target).await?;
-    // Beside each other, so that none waits for what the broker does not answer to another.
+    // Concurrently, so that no channel waits for a request of another that the broker does not
+    // answer.
     let channels = target.core.channels_in_order().into_iter();
     let mut opening: FuturesUnordered<_> = channels
         .map(|channel| open_again(channel, target.clone(), handed_on))
@@ -59,13 +61,13 @@ pub(super) async fn everything(target: &Target) -> Result<Underway> {
     Ok(late)
 }
 
-/// Opens a channel of the lost connection again. None if there is nothing to do.
+/// Reopens a channel of the lost connection. None if there is nothing to do.
 async fn open_again(
     channel: Arc<ChannelShared>,
     target: Target,
     handed_on: Instant,
 ) -> Result<Option<Opened>> {
-    // Its driver may still be handing on what came before the loss, confirms among it.
+    // Its driver may still be handing on events from before the loss, confirms among them.
     if timeout_at(handed_on, channel.left()).await.is_err() {
         channel.lose(&unheard());
     }
@@ -75,19 +77,19 @@ async fn open_again(
     Opened::new(claim, target).await.map(Some)
 }
 
-/// Puts a channel that was lost alone, for `reason`, on `target` again. A consumer that cannot be
-/// registered again ends. One channel after the other takes its `turn` to declare what has gone with
-/// it.
+/// Reopens a channel that was lost alone, for `reason`, on `target`. A consumer that cannot be
+/// registered again ends. Channels take `turn` one after the other to redeclare what was deleted
+/// with them.
 ///
 /// # Errors
-/// Why the link is of no use.
+/// The reason why the link is useless.
 pub(super) async fn channel(
     claim: Claim,
     reason: Error,
     target: Target,
     turn: Arc<Mutex<()>>,
 ) -> Result<()> {
-    // Queues may have gone with the channel's consumers.
+    // Queues may have been deleted with the channel's consumers.
     let lost = claim.channel().auto_delete_queues();
     if !lost.is_empty() {
         let _turn = turn.lock().await;
@@ -95,7 +97,7 @@ pub(super) async fn channel(
     }
     let (core, channel) = (Arc::clone(&target.core), Arc::downgrade(claim.channel()));
     Opened::new(claim, target).await?.register().await?;
-    // Its user may have closed it, or let go of it, meanwhile.
+    // Its user may have closed it, or dropped it, meanwhile.
     if channel
         .upgrade()
         .is_some_and(|channel| channel.gone().is_none())
@@ -118,25 +120,27 @@ pub(crate) async fn open_generation(
     Ok(())
 }
 
-/// A channel with a new generation, which the broker has yet to be told the consumers of.
+/// A channel with a new generation, on which its consumers are not registered yet.
 struct Opened {
     claim: Claim,
     target: Target,
-    /// None while all channels that the broker allows are in use. What is late takes some for a time.
+    /// None while all channels that the broker allows are in use. Late requests use some of them
+    /// for a time.
     generation: Option<Arc<Generation>>,
-    /// How many more generations are tried that the broker closes.
+    /// Number of further generations that are tried if the broker closes them.
     tries: usize,
-    /// How long to wait until what is taken is tried again.
+    /// Time to wait until a taken resource is tried again.
     pause: Duration,
 }
 
-/// What became of registering consumers.
+/// Result of registering consumers.
 enum Registered {
-    /// The users have the channel, or nobody wants it any more.
+    /// The users have the channel, or no handle of it is left.
     Done,
-    /// One of them was cancelled by its user meanwhile.
+    /// A user has cancelled one of the consumers meanwhile.
     Outdated,
-    /// There is no channel to register them on yet, or the lost connection may still hold a queue.
+    /// There is no channel yet to register the consumers on, or the lost connection may still hold
+    /// a queue.
     Taken,
 }
 
@@ -157,7 +161,7 @@ impl Opened {
         Ok(opened)
     }
 
-    /// Opens a generation, or gives why there is no channel to spare.
+    /// Opens a generation, or returns the reason why no channel is free.
     async fn open(&mut self) -> Result<Option<Error>> {
         loop {
             let link = &*self.target.link;
@@ -175,13 +179,13 @@ impl Opened {
         }
     }
 
-    /// Registers the consumers, and lets the users have the channel.
+    /// Registers the consumers, and admits the channel for its users.
     ///
-    /// However long the broker takes: a minute over a queue whose node is down. Nobody waits for
-    /// it but this channel's users, whose calls have deadlines of their own.
+    /// There is no timeout: the broker takes a minute over a queue whose node is down. Only this
+    /// channel's users wait for it, and their calls have timeouts of their own.
     ///
     /// # Errors
-    /// Why the link is of no use.
+    /// The reason why the link is useless.
     async fn register(mut self) -> Result<()> {
         loop {
             match self.register_on_generation().await {
@@ -224,7 +228,7 @@ impl Opened {
         Ok(registered)
     }
 
-    /// Registers `consumers`, of which those that cannot be registered any more end.
+    /// Registers `consumers`; those that cannot be registered any more end.
     async fn consumers(
         &self,
         generation: &Arc<Generation>,
@@ -247,6 +251,11 @@ impl Opened {
                 transport.consume(consume).await
             };
             if let Err(err) = told_if_late(core, &what, registering).await {
+                if err.scope() == ErrorScope::Operation {
+                    // The channel goes on, without this consumer.
+                    self.claim.channel().not_restored(&tag, err);
+                    continue;
+                }
                 let refused = err.scope() == ErrorScope::Channel;
                 let taken = err.kind() == ErrorKind::AccessRefused && exclusive;
                 if refused && self.target.may_become_free(&err, taken) {
@@ -263,10 +272,10 @@ impl Opened {
     }
 }
 
-/// Counts a try that failed with `err`.
+/// Counts an attempt that failed with `err`.
 ///
 /// # Errors
-/// Why there is no other one.
+/// The reason why there is no further attempt.
 fn one_less(tries: &mut usize, err: Error, link: &dyn TransportConnection) -> Result<()> {
     *tries -= 1;
     if err.scope() != ErrorScope::Channel || link.closed().is_some() || *tries == 0 {
@@ -275,13 +284,13 @@ fn one_less(tries: &mut usize, err: Error, link: &dyn TransportConnection) -> Re
     Ok(())
 }
 
-/// Opens a generation of a channel that nothing is on yet.
+/// Opens a generation of a channel that has nothing on it yet.
 async fn open(
     channel: &Arc<ChannelShared>,
     link: &dyn TransportConnection,
 ) -> Result<Arc<Generation>> {
     let core = channel.core();
-    let limit = core.deadline();
+    let limit = core.timeout();
     let opening = link.open_channel();
     let opened = within(limit, "opening a channel", opening).await?;
     let OpenedChannel {
@@ -295,7 +304,7 @@ async fn open(
     Ok(generation)
 }
 
-/// The reason of a channel whose transport did not tell of its end.
+/// The close reason of a channel whose transport did not report its end.
 fn unheard() -> Error {
     let message = "the connection is lost, and did not tell this channel of it";
     Error::connection(ErrorKind::ConnectionLost, message)

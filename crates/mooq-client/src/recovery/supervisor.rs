@@ -1,4 +1,4 @@
-//! The task that watches a connection and does what the state machine says.
+//! Supervisor: the task that watches a connection and carries out the actions of the state machine.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -18,17 +18,18 @@ use super::machine::{Action, Input, Machine};
 use super::restore;
 use super::target::Target;
 use crate::channel::ChannelShared;
-use crate::connection::{Core, Event, closed_here, without_reason};
-use crate::deadline::within;
+use crate::connection::{Core, Event};
+use crate::reasons::{closed_locally, without_reason};
+use crate::timeout::within;
 
-/// How many heartbeats after a loss what the lost connection held may still be locked: the broker
-/// gives a silent client up after two.
+/// Number of heartbeats after a loss for which resources of the lost connection may still be
+/// locked: the broker gives a silent client up after two.
 const LOCKED_HEARTBEATS: u32 = 3;
 
-/// How long a connection of no use may take to close.
+/// Time that a useless connection may take to close.
 const DISCARDING: Duration = Duration::from_secs(1);
 
-/// Watches over `core`, whose connection has just been opened, until it is closed for good.
+/// Supervises `core`, whose connection has just been opened, until it is closed for good.
 pub(crate) fn supervise(
     core: &Arc<Core>,
     events: Receiver<ConnectionEvent>,
@@ -42,7 +43,7 @@ pub(crate) fn supervise(
         Instant::now(),
         jitter_seed(core),
     );
-    // Made here, for a runtime that ends may never poll the task.
+    // Made here, since a runtime that ends may never poll the task.
     let supervisor = Supervisor {
         core: EndOnDrop(Arc::clone(core)),
         machine,
@@ -52,13 +53,14 @@ pub(crate) fn supervise(
         unanswered: Unanswered::default(),
         turn: Arc::default(),
         opened: None,
-        error: closed_here(),
+        error: closed_locally(),
         lost_at: Instant::now(),
     };
     core.runtime().spawn(supervisor.run());
 }
 
-/// Clients of a real broker must not come back all at once; in memory all is to be repeatable.
+/// Returns the seed of the jitter. Clients of a real broker must not reconnect all at once; in
+/// memory every run must be repeatable.
 fn jitter_seed(core: &Core) -> u64 {
     use std::hash::{BuildHasher, RandomState};
     match core.endpoint().scheme {
@@ -70,20 +72,20 @@ fn jitter_seed(core: &Core) -> u64 {
 struct Supervisor {
     core: EndOnDrop,
     machine: Machine,
-    /// Of the connection that was opened last.
+    /// Events of the connection that was opened last.
     events: Receiver<ConnectionEvent>,
-    /// Channels that are broken.
+    /// Reports of broken channels.
     reports: UnboundedReceiver<Weak<ChannelShared>>,
-    /// What is on its way to the connection in use: broken channels, and what the broker has not
-    /// answered to yet.
+    /// Restorations under way on the connection in use: broken channels, and requests that the
+    /// broker has not answered yet.
     underway: Underway,
-    /// Queues among that.
+    /// Queues among those requests.
     unanswered: Unanswered,
-    /// Whose turn it is to declare what went with such a channel again.
+    /// Turn of a broken channel to redeclare what was deleted with it.
     turn: Arc<Mutex<()>>,
-    /// A connection that is not in use yet.
+    /// A connection that is open and not in use yet.
     opened: Option<Arc<dyn TransportConnection>>,
-    /// Why the connection was lost, or the latest attempt failed.
+    /// Reason why the connection was lost, or why the latest attempt failed.
     error: Error,
     lost_at: Instant,
 }
@@ -109,7 +111,7 @@ impl Supervisor {
         }
     }
 
-    /// Does `action`, and says what came of it.
+    /// Carries out `action`, and returns its result.
     async fn step(&mut self, action: Action) -> Input {
         match action {
             Action::Watch => {
@@ -149,7 +151,7 @@ impl Supervisor {
         }
     }
 
-    /// Watches the open connection, and opens its broken channels again, until it is lost.
+    /// Watches the open connection, and reopens its broken channels, until it is lost.
     async fn watch(&mut self) -> Error {
         loop {
             tokio::select! {
@@ -177,7 +179,7 @@ impl Supervisor {
                         Err(err) if link.is_some_and(|link| link.closed().is_none()) => {
                             return of_no_use(err);
                         }
-                        // If it is closed, its last event tells why.
+                        // If the link is closed, its last event carries the reason.
                         _ => {}
                     }
                 }
@@ -185,20 +187,20 @@ impl Supervisor {
         }
     }
 
-    /// Begins to open a broken channel again.
+    /// Begins to reopen a broken channel.
     fn reopen(&self, channel: &Arc<ChannelShared>) {
         let core = Arc::clone(&self.core.0);
         let (Some(reason), Some(link)) = (channel.away(), core.link_now()) else {
             return;
         };
-        // It may be on its way already, since the connection was lost as well.
+        // The channel may be reopening already, since the connection was lost as well.
         let Some(claim) = channel.claim() else {
             return;
         };
         let target = Target {
             core,
             link,
-            // What is taken is somebody else's: the connection is the same.
+            // A resource that is taken belongs to another client: the connection is the same.
             taken_until: Instant::now(),
             unanswered: self.unanswered.clone(),
         };
@@ -246,11 +248,11 @@ impl Supervisor {
         Error::connection(ErrorKind::ConnectionLost, message).with_source(self.error.clone())
     }
 
-    /// Closes the connection, as the user wants.
+    /// Closes the connection, as the user asks.
     async fn close(mut self) {
         self.underway.clear();
         let core = Arc::clone(&self.core.0);
-        let mut reason = closed_here();
+        let mut reason = closed_locally();
         if let Some(link) = self.opened.take().or_else(|| core.link_now()) {
             let closing = async {
                 link.close().await?;
@@ -260,23 +262,24 @@ impl Supervisor {
                         break;
                     }
                 }
-                // What the broker said last is still on its way, confirms among it.
+                // The broker's last events are still in flight, confirms among them.
                 for channel in core.channels_in_order() {
                     channel.left().await;
                 }
                 Ok(())
             };
-            let closed = within(core.deadline(), "closing the connection", closing).await;
+            let closed = within(core.timeout(), "closing the connection", closing).await;
             core.set_close_result(closed);
         }
         if reason.kind() != ErrorKind::ConnectionClosed {
-            reason = closed_here();
+            reason = closed_locally();
         }
         core.end(&reason);
     }
 }
 
-/// What has failed may concern one channel; what comes of it is a lost connection to all.
+/// Turns an error into a lost connection. The failure may concern one channel, but its consequence
+/// is a lost connection for all.
 fn of_no_use(err: Error) -> Error {
     if err.scope() == ErrorScope::Connection {
         return err;
@@ -285,15 +288,15 @@ fn of_no_use(err: Error) -> Error {
     Error::connection(ErrorKind::ConnectionLost, message).with_source(err)
 }
 
-/// Closes a connection that is of no use.
+/// Closes a useless connection.
 async fn discard(link: &dyn TransportConnection) {
     if let Err(err) = within(DISCARDING, "closing the connection", link.close()).await {
         tracing::debug!(%err, "a connection of no use did not close");
     }
 }
 
-/// Ends a connection whose supervisor is dropped, as it is when its runtime ends. If it is closed
-/// already this changes nothing.
+/// Ends a connection whose supervisor is dropped, as it is when its runtime ends. If the connection
+/// is closed already, this changes nothing.
 struct EndOnDrop(Arc<Core>);
 
 impl Drop for EndOnDrop {

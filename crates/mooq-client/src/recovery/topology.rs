@@ -1,34 +1,36 @@
-//! What a connection has declared: exchanges, queues and bindings, to be declared again.
+//! Topology of a connection: its exchanges, queues and bindings, for redeclaring.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use foldhash::fast::RandomState;
 use mooq_core::{
-    Binding, BindingDestination, ExchangeDeclare, ExchangeName, QueueDeclare, QueueName,
+    Binding, BindingDestination, ExchangeDeclare, ExchangeName, FieldValue, QueueDeclare, QueueName,
 };
 
+use crate::consumer::Escape;
 use bindings::Bindings;
 
 mod bindings;
 
 type Map<K, V> = HashMap<K, V, RandomState>;
 
-/// What was declared over a connection and not deleted, in the order in which it was.
+/// Resources that were declared over a connection and not deleted, in the order of their
+/// declaration.
 #[derive(Debug, Default)]
 pub(crate) struct Topology {
     made: u64,
     exchanges: Map<ExchangeName, Made<ExchangeDeclare>>,
-    /// By the name that the queue has now; the declare of one that the broker named has none.
+    /// Keyed by the queue's current name; the declare of a server-named queue has none.
     queues: Map<QueueName, Queue>,
     bindings: Bindings,
-    /// What a queue that the broker named was called before, and what it is called now.
+    /// Current names of server-named queues, by former names.
     renamed: Map<QueueName, QueueName>,
 }
 
 #[derive(Debug)]
 struct Queue {
     declare: Made<QueueDeclare>,
-    /// What it was called before, the first name first. A user may hold any of them.
+    /// Former names of the queue, the first name first. A user may hold any of them.
     former: VecDeque<QueueName>,
 }
 
@@ -41,8 +43,8 @@ impl Queue {
     }
 }
 
-/// What is to be declared again, each in the order in which it was declared; queues by the names
-/// that they have now.
+/// Resources to redeclare, each kind in the order of its declaration; queues by their current
+/// names.
 #[derive(Debug)]
 pub(crate) struct Declared {
     pub(crate) exchanges: Vec<ExchangeDeclare>,
@@ -50,11 +52,11 @@ pub(crate) struct Declared {
     pub(crate) bindings: Vec<Binding>,
 }
 
-/// How many former names of a queue are known. Of those in excess all but the first go, which is
-/// the one that its declaring gave.
+/// Number of former names of a queue that are kept. Excess names are dropped, but never the first,
+/// which is the one that its declaration returned.
 const FORMER_NAMES: usize = 1_000;
 
-/// Something, and its place in the order.
+/// A resource, and its place in the order.
 #[derive(Debug, Clone)]
 struct Made<T> {
     order: u64,
@@ -62,10 +64,10 @@ struct Made<T> {
 }
 
 impl Topology {
-    /// The broker has, or has made, an exchange as `declare` asked. If there was one of its name, that
-    /// has gone without this connection's doing, or it is the same.
+    /// Records an exchange that exists as `declare` asked. If one of its name was recorded before,
+    /// either that one was deleted without this connection's doing, or it is the same.
     pub(crate) fn exchange_declared(&mut self, declare: &ExchangeDeclare) {
-        // Those are the broker's own.
+        // The broker's own exchanges.
         let own = declare.name.is_empty() || declare.name.starts_with("amq.");
         if declare.passive || own {
             return;
@@ -85,7 +87,7 @@ impl Topology {
         self.destination_gone(&BindingDestination::Exchange(name.clone()));
     }
 
-    /// The broker has, or has made, the queue `name` as `declare` asked.
+    /// Records the queue `name`, which exists as `declare` asked.
     pub(crate) fn queue_declared(&mut self, declare: &QueueDeclare, name: &QueueName) {
         if declare.passive {
             return;
@@ -115,7 +117,7 @@ impl Topology {
         self.bindings.add(binding, order);
     }
 
-    /// Whether the queue is there after a restart of the broker too, with all of its bindings.
+    /// Returns true if the queue and all of its bindings survive a restart of the broker.
     pub(crate) fn stays(&self, declare: &QueueDeclare) -> bool {
         let goes = declare.name.is_empty() || declare.exclusive || declare.auto_delete;
         if goes || !declare.durable || declare.arguments.get("x-expires").is_some() {
@@ -148,25 +150,44 @@ impl Topology {
         made.is_some_and(|made| made.what.auto_delete)
     }
 
-    /// No binding from `source` is left: an auto-delete exchange goes with its last one.
+    /// Handles the removal of the last binding from `source`: an auto-delete exchange is deleted
+    /// with it.
     fn last_binding_gone(&mut self, source: &ExchangeName) {
         if self.goes_with_last_binding(source) {
             self.exchange_deleted(source);
         }
     }
 
-    /// Whether this connection declared queue `name` to go with its last consumer.
+    /// Returns true if this connection declared queue `name` as auto-delete.
     pub(crate) fn is_auto_delete(&self, name: &QueueName) -> bool {
         let queue = self.queues.get(name);
         queue.is_some_and(|queue| queue.declare.what.auto_delete)
     }
 
-    /// What the queue once called `name` is called now.
+    /// Returns true if this connection declared queue `name` with a single active consumer.
+    pub(crate) fn is_single_active(&self, name: &QueueName) -> bool {
+        let queue = self.queues.get(name);
+        queue.is_some_and(|queue| {
+            let arguments = &queue.declare.what.arguments;
+            let single = arguments.get("x-single-active-consumer");
+            matches!(single, Some(FieldValue::Bool(true)))
+        })
+    }
+
+    /// Returns the known destination of the rejected messages of queue `name`.
+    pub(crate) fn escape(&self, name: &QueueName) -> Escape {
+        let queue = self.queues.get(name);
+        queue.map_or_else(Escape::default, |queue| {
+            Escape::of(&queue.declare.what.arguments)
+        })
+    }
+
+    /// Returns the current name of the queue once called `name`.
     pub(crate) fn current_name(&self, name: &QueueName) -> Option<&QueueName> {
         self.renamed.get(name)
     }
 
-    /// The broker has given a queue a new name. False if there is no such queue.
+    /// Records that the broker has given a queue a new name. False if there is no such queue.
     pub(crate) fn rename(&mut self, old: &QueueName, new: &QueueName) -> bool {
         let Some(mut queue) = self.queues.remove(old) else {
             return false;
@@ -194,7 +215,7 @@ impl Topology {
         self.queues.contains_key(name)
     }
 
-    /// All of it.
+    /// Returns the whole topology.
     pub(crate) fn everything(&self) -> Declared {
         Declared {
             exchanges: self.exchanges(),
@@ -203,8 +224,9 @@ impl Topology {
         }
     }
 
-    /// What is gone if these queues are: they, their bindings, the auto-delete exchanges that those
-    /// come from, and in turn theirs.
+    /// Returns everything that is deleted with these queues: the queues, their bindings, the
+    /// auto-delete exchanges that are the sources of those bindings, and in turn the bindings of
+    /// those exchanges.
     pub(crate) fn gone_with(&self, queues: &[QueueName]) -> Declared {
         let (mut exchanges, mut seen) = (Vec::new(), HashSet::new());
         let mut bindings = Vec::new();
@@ -233,22 +255,22 @@ impl Topology {
         }
     }
 
-    /// The exchanges, in order.
+    /// Returns the exchanges, in order.
     fn exchanges(&self) -> Vec<ExchangeDeclare> {
         in_order(self.exchanges.values().cloned())
     }
 
-    /// The queues, by the names that they have now, in order.
+    /// Returns the queues by their current names, in order.
     fn queues(&self) -> Vec<(QueueName, QueueDeclare)> {
         in_order(self.queues.iter().map(|(name, queue)| queue.named(name)))
     }
 
-    /// The bindings, in order.
+    /// Returns the bindings, in order.
     fn bindings(&self) -> Vec<Binding> {
         in_order(self.bindings.all())
     }
 
-    /// Those that lead to `queue`, in order.
+    /// Returns the bindings to `queue`, in order.
     pub(crate) fn bindings_to(&self, queue: &QueueName) -> Vec<Binding> {
         in_order(self.bindings.to(&BindingDestination::Queue(queue.clone())))
     }

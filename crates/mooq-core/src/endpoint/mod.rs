@@ -1,5 +1,6 @@
-//! Where a broker is and how to log in.
+//! The address of a broker, and the login to it.
 
+mod authority;
 mod tls;
 mod url;
 
@@ -7,12 +8,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::name::{ShortString, VirtualHost};
 
 pub use tls::{ClientCertificate, TlsOptions};
 
-/// Which transport a URL asks for.
+/// The transport that a URL asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Scheme {
@@ -35,7 +36,7 @@ impl Scheme {
         }
     }
 
-    /// The port where a URL names none: 5672, or 5671 for TLS.
+    /// The port used if a URL names none: 5672, or 5671 for TLS.
     #[must_use]
     pub fn default_port(self) -> u16 {
         match self {
@@ -45,7 +46,52 @@ impl Scheme {
     }
 }
 
-/// Name and password of a user. `guest` and `guest` unless said otherwise.
+impl FromStr for Scheme {
+    type Err = Error;
+
+    /// Parses a scheme as it stands in a URL, or a broker's name in Python's mooq: `rabbit`,
+    /// `in_memory`.
+    ///
+    /// # Errors
+    /// `UnsupportedScheme` for any other text.
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "amqp" | "rabbit" => Ok(Self::Amqp),
+            "amqps" => Ok(Self::Amqps),
+            "memory" | "in_memory" => Ok(Self::Memory),
+            _ => Err(Error::new(
+                ErrorKind::UnsupportedScheme,
+                format!("'{name}' is no broker: expected rabbit, in_memory, amqp, amqps or memory"),
+            )),
+        }
+    }
+}
+
+impl TryFrom<&str> for Scheme {
+    type Error = Error;
+
+    fn try_from(name: &str) -> Result<Self, Error> {
+        name.parse()
+    }
+}
+
+impl TryFrom<&String> for Scheme {
+    type Error = Error;
+
+    fn try_from(name: &String) -> Result<Self, Error> {
+        name.parse()
+    }
+}
+
+impl TryFrom<String> for Scheme {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        name.parse()
+    }
+}
+
+/// Name and password of a user. Both default to `guest`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The user's name.
@@ -72,16 +118,17 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Where a broker is and how to log in.
+/// Address of a broker and login to it.
 ///
 /// Parsed from a URL after the
 /// [RabbitMQ URI specification](https://www.rabbitmq.com/docs/uri-spec):
 /// `amqp://user:password@host:port/vhost?heartbeat=30&connection_timeout=5000&name=billing`.
 /// User, password and virtual host are percent-decoded: in them `/`, `?`, `#`, `@`, `:` and `%`
-/// have to be encoded, for example `#` as `%23`. Left out are user and password `guest`,
-/// host `localhost`, the scheme's port and the virtual host `/`. (By the letter of the
-/// specification `amqp://host/` names the virtual host `""`, which no broker has: here it is `/`
-/// as well.)
+/// have to be encoded, for example `#` as `%23`. Parts that are left out have defaults: user and
+/// password `guest`, host `localhost`, the scheme's port and the virtual host `/`. A name or a
+/// password that is given and empty, as in `amqp://user:@host`, is empty. (By the letter of the
+/// specification `amqp://host/` names the virtual host `""`, which no broker has: here it is `/` as
+/// well.)
 ///
 /// | Query parameter | Unit | Default |
 /// |---|---|---|
@@ -89,13 +136,13 @@ impl fmt::Debug for Credentials {
 /// | `connection_timeout` | milliseconds, 1 to 600000 | 10000 |
 /// | `name` | text, at most 255 bytes: the connection's name in the management UI | none |
 ///
-/// For `amqps` there are [`TlsOptions`], by the names of RabbitMQ's
-/// [URI query parameters](https://www.rabbitmq.com/docs/uri-query-parameters):
+/// For `amqps` there are [`TlsOptions`], with the names of RabbitMQ's [URI query
+/// parameters](https://www.rabbitmq.com/docs/uri-query-parameters):
 ///
 /// | Query parameter | Value | Default |
 /// |---|---|---|
 /// | `cacertfile` | PEM file of the authorities to trust | Mozilla's list |
-/// | `certfile` | PEM file of the certificate to show | none |
+/// | `certfile` | PEM file of the certificate to present | none |
 /// | `keyfile` | PEM file of its private key | the same file |
 /// | `server_name_indication` | the name that the broker's certificate is for | the host |
 /// | `verify` | `verify_peer`, or `verify_none` to accept any certificate | `verify_peer` |
@@ -116,30 +163,31 @@ impl fmt::Debug for Credentials {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Endpoint {
-    /// Which transport.
+    /// The transport.
     pub scheme: Scheme,
     /// The broker's host: a name or an address, IPv6 without brackets.
     pub host: String,
-    /// Its port.
+    /// The broker's port.
     pub port: u16,
     /// The virtual host.
     pub vhost: VirtualHost,
-    /// Who logs in.
+    /// The user who logs in.
     pub credentials: Credentials,
-    /// How often each side lets the other know that it is there, at least. A peer is given up after
-    /// twice this time of silence. The broker's own setting wins if it is shorter.
+    /// The longest time between two signs of life that each side sends. A peer that stays silent
+    /// for twice this time is given up. The broker's own setting wins if it is shorter.
     pub heartbeat: Duration,
-    /// How long connecting and logging in may take in all.
+    /// Time limit for connecting and logging in together. When it is over, opening the connection
+    /// fails with `BrokerConnectionError`.
     pub connect_timeout: Duration,
-    /// What the broker calls this connection in its management UI and logs.
+    /// The connection's name in the broker's management UI and logs.
     pub connection_name: Option<ShortString>,
-    /// How to speak TLS, for the scheme `amqps`.
+    /// TLS options, for the scheme `amqps`.
     pub tls: TlsOptions,
 }
 
 impl Endpoint {
-    /// The default heartbeat. A dead peer is noticed within twice this, 12 s, so that a service
-    /// knows within 15 s.
+    /// The default heartbeat. A dead peer is noticed within twice this time, 12 s, so that a
+    /// service notices within 15 s.
     pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(6);
     /// The default time to connect and log in.
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -178,24 +226,10 @@ impl Default for Endpoint {
     }
 }
 
-impl fmt::Display for Endpoint {
-    /// As a URL that can be parsed again, without credentials and parameters.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}", self.scheme.as_str(), self.address())?;
-        if self.vhost != VirtualHost::root() {
-            write!(f, "/{}", url::encode(&self.vhost))?;
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for Endpoint {
-    type Err = Error;
-
-    /// # Errors
-    /// `InvalidUrl` or `UnsupportedScheme`, saying which part is wrong. The password is never
-    /// repeated.
-    fn from_str(text: &str) -> Result<Self, Error> {
-        url::parse(text)
-    }
+/// Returns an error that names the part of the URL that is wrong.
+fn invalid(message: impl Into<String>) -> Error {
+    Error::connection(
+        ErrorKind::InvalidUrl,
+        format!("invalid URL: {}", message.into()),
+    )
 }

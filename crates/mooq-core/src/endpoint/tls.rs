@@ -1,13 +1,13 @@
-//! How to speak TLS with a broker.
+//! TLS options of an endpoint.
 
 use std::path::PathBuf;
 
-/// How to speak TLS with a broker: which certificates to trust, and which to show.
+/// TLS options for a broker: the certificates to trust and the certificate to present.
 ///
 /// Without options the broker's certificate has to be issued by one of the authorities of
 /// [Mozilla's list](https://wiki.mozilla.org/CA/Included_Certificates), for the host that is
-/// connected to. Files are in PEM. They are read with each connection that is opened, so that new
-/// certificates are taken up when a connection is opened again.
+/// connected to. Files are in PEM. They are read each time a connection is opened, so that a
+/// reopened connection uses new certificates.
 ///
 /// ```
 /// use mooq_core::{Endpoint, TlsOptions};
@@ -24,29 +24,29 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsOptions {
-    /// The file of the authorities to trust. None: Mozilla's list.
+    /// File of the authorities to trust. If `None`, Mozilla's list is used.
     pub ca_file: Option<PathBuf>,
-    /// What to show to a broker that asks for a certificate.
+    /// The certificate to present to a broker that asks for one.
     pub client_certificate: Option<ClientCertificate>,
-    /// The name that the broker's certificate has to be for, and that is asked for (SNI). None:
+    /// The name that the broker's certificate has to be valid for, sent as SNI. If `None`, this is
     /// the host that is connected to.
     pub server_name: Option<String>,
-    /// Whether a certificate of anybody, for any name, is good enough.
+    /// True if any certificate is accepted, from any issuer and for any name.
     pub accept_any_certificate: bool,
 }
 
-/// A certificate of this side, and its key.
+/// A client certificate and its private key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClientCertificate {
-    /// The file of the certificate, and of those between it and its authority.
+    /// File of the certificate, and of the intermediate certificates between it and its authority.
     pub certificate_file: PathBuf,
-    /// The file of its private key, not encrypted. It may be the same file.
+    /// File of the certificate's private key, not encrypted. It may be the same file.
     pub key_file: PathBuf,
 }
 
 impl ClientCertificate {
-    /// The certificate in one file, and its key in another one.
+    /// A client certificate from one file, with its key from another.
     #[must_use]
     pub fn new(certificate_file: impl Into<PathBuf>, key_file: impl Into<PathBuf>) -> Self {
         Self {
@@ -57,7 +57,7 @@ impl ClientCertificate {
 }
 
 impl TlsOptions {
-    /// Trusts Mozilla's list of authorities, and shows no certificate.
+    /// Trusts Mozilla's list of authorities, and presents no certificate.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -70,7 +70,7 @@ impl TlsOptions {
         self
     }
 
-    /// Shows the certificate in one file, whose private key is in another one.
+    /// Presents the certificate in one file, whose private key is in another file.
     #[must_use]
     pub fn client_certificate(
         mut self,
@@ -81,16 +81,16 @@ impl TlsOptions {
         self
     }
 
-    /// Expects a certificate for `name`, where that is not the host that is connected to.
+    /// Expects a certificate for `name`, if `name` is not the host that is connected to.
     #[must_use]
     pub fn server_name(mut self, name: impl Into<String>) -> Self {
         self.server_name = Some(name.into());
         self
     }
 
-    /// Accepts any certificate. Then whoever stands between can pose as the broker, and learns the
-    /// password: this is for a broker on one's desk. For others trust the authority of its
-    /// certificate by [`ca_file`](Self::ca_file).
+    /// Accepts any certificate. A man in the middle can then pose as the broker and learn the
+    /// password, so use this only for a broker on your own machine. For any other broker, trust the
+    /// authority of its certificate with [`ca_file`](Self::ca_file).
     #[must_use]
     pub fn danger_accept_any_certificate(mut self) -> Self {
         self.accept_any_certificate = true;

@@ -1,28 +1,63 @@
-//! An endpoint from its URL.
+//! Parsing of an endpoint from its URL.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
-use super::{ClientCertificate, Credentials, Endpoint, Scheme};
+use super::authority::{Authority, check_escapes};
+use super::{ClientCertificate, Credentials, Endpoint, Scheme, invalid};
 use crate::error::{Error, ErrorKind, Result};
+use crate::name::VirtualHost;
 
-/// What stands in a URL without being encoded: RFC 3986's unreserved characters.
+/// Characters that need no encoding in a URL: RFC 3986's unreserved characters.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
-/// `text` as it stands in a part of a URL.
-pub(super) fn encode(text: &str) -> impl std::fmt::Display {
+impl fmt::Display for Endpoint {
+    /// Writes a URL that can be parsed again, without credentials and parameters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme.as_str(), self.address())?;
+        if self.vhost != VirtualHost::root() {
+            write!(f, "/{}", encode(&self.vhost))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = Error;
+
+    /// # Errors
+    /// `InvalidUrl` or `UnsupportedScheme`, naming the part that is wrong. The error never repeats
+    /// the password.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        parse(text)
+    }
+}
+
+/// `text`, percent-encoded for a part of a URL.
+fn encode(text: &str) -> impl fmt::Display {
     utf8_percent_encode(text, PLAIN)
 }
 
-pub(super) fn parse(text: &str) -> Result<Endpoint> {
+fn parse(text: &str) -> Result<Endpoint> {
+    // The parser strips these characters from both ends, and line ends from within the text too.
+    let text = text.trim_matches(|c: char| c <= ' ');
+    if text.contains(['\t', '\n', '\r']) {
+        return Err(invalid("a tab or the end of a line in it"));
+    }
+    let authority = Authority::of(text);
+    if let Some(authority) = &authority {
+        authority.check()?;
+    }
     let url = Url::parse(text).map_err(|e| {
-        // The text itself may hold a password, so the error repeats only what the parser says.
+        // The text itself may hold a password, so the error repeats only the parser's message.
         invalid(format!("not a URL: {e}; expected amqp://host:port/vhost")).with_source(e)
     })?;
     let mut endpoint = Endpoint::new(scheme(&url)?);
@@ -32,8 +67,8 @@ pub(super) fn parse(text: &str) -> Result<Endpoint> {
             url.scheme()
         )));
     }
-    // What follows a '#' is nothing of ours: most likely it is half of a password, and what
-    // stands before it no host.
+    // mooq's URLs have no fragment: most likely a '#' is part of a password, and the text before
+    // the '#' is not a host.
     if url.fragment().is_some() {
         return Err(invalid(
             "a '#' in it: in a password or name, write it as %23",
@@ -50,7 +85,9 @@ pub(super) fn parse(text: &str) -> Result<Endpoint> {
         Some(port) => endpoint.port = port,
         None => {}
     }
-    endpoint.credentials = credentials(&url)?;
+    if let Some(login) = authority.and_then(|authority| authority.login) {
+        endpoint.credentials = credentials(login)?;
+    }
     let path = url.path().strip_prefix('/').unwrap_or(url.path());
     if path.contains('/') {
         return Err(invalid(format!(
@@ -58,7 +95,7 @@ pub(super) fn parse(text: &str) -> Result<Endpoint> {
             unless_secret(path)
         )));
     }
-    // Most likely what stands before it is the rest of a password, which began before a '/'.
+    // Most likely the text before the '@' is the rest of a password, which began before a '/'.
     if path.contains('@') {
         return Err(invalid(
             "an '@' in the virtual host: write it as %40, and a '/' in a password as %2F",
@@ -70,6 +107,7 @@ pub(super) fn parse(text: &str) -> Result<Endpoint> {
             .map_err(|e: Error| invalid(e.to_string()))?;
     }
     let mut certificate = CertificateFiles::default();
+    check_escapes("query", url.query().unwrap_or_default())?;
     for (key, value) in url.query_pairs() {
         parameter(&mut endpoint, &mut certificate, &key, &value)?;
     }
@@ -89,18 +127,22 @@ fn scheme(url: &Url) -> Result<Scheme> {
     }
 }
 
-fn credentials(url: &Url) -> Result<Credentials> {
+/// Parses the login. An empty name or password is meant to be empty: only one that is left out has
+/// a default.
+fn credentials(login: &str) -> Result<Credentials> {
     let mut credentials = Credentials::default();
-    if !url.username().is_empty() {
-        credentials.username = decode("user name", url.username())?;
-    }
-    if let Some(password) = url.password() {
+    let (username, password) = match login.split_once(':') {
+        Some((username, password)) => (username, Some(password)),
+        None => (login, None),
+    };
+    credentials.username = decode("user name", username)?;
+    if let Some(password) = password {
         credentials.password = decode("password", password)?;
     }
     Ok(credentials)
 }
 
-/// The files that parameters name, in whatever order.
+/// The files that parameters name, in any order.
 #[derive(Default)]
 struct CertificateFiles {
     certificate: Option<String>,
@@ -175,11 +217,16 @@ fn parameter(
                 .map_err(|e: Error| invalid(format!("query parameter 'name': {e}")))?;
             endpoint.connection_name = Some(name);
         }
+        // Most likely a password holds a '?', and the text before the '?' looks like host and port.
+        _ if key.contains('@') => {
+            return Err(invalid(
+                "a '?' before the '@': in a user name or a password, write it as %3F",
+            ));
+        }
         _ => {
             return Err(invalid(format!(
-                "unknown query parameter '{}': mooq knows heartbeat, connection_timeout, name, and for \
+                "unknown query parameter '{key}': mooq knows heartbeat, connection_timeout, name, and for \
                  amqps {}",
-                unless_secret(key),
                 OF_TLS.join(", ")
             )));
         }
@@ -200,23 +247,17 @@ fn number(key: &str, value: &str, unit: &str, least: u64, most: u64) -> Result<u
 }
 
 fn decode(what: &str, text: &str) -> Result<String> {
+    check_escapes(what, text)?;
     percent_decode_str(text)
         .decode_utf8()
         .map(std::borrow::Cow::into_owned)
         .map_err(|_| invalid(format!("the {what} is not UTF-8 once percent-decoded")))
 }
 
-/// `text`, unless an '@' in it tells that it may be the rest of a password, which began before a
+/// `text`, or `…` if an '@' in it shows that it may be the rest of a password, which began before a
 /// '/' or '?' that was not encoded.
 fn unless_secret(text: &str) -> &str {
     if text.contains('@') { "…" } else { text }
-}
-
-fn invalid(message: impl Into<String>) -> Error {
-    Error::connection(
-        ErrorKind::InvalidUrl,
-        format!("invalid URL: {}", message.into()),
-    )
 }
 
 #[cfg(test)]
@@ -246,6 +287,27 @@ mod tests {
         assert_eq!(endpoint.connect_timeout, Duration::from_millis(250));
         assert_eq!(endpoint.connection_name.as_deref(), Some("me"));
         assert_eq!(endpoint.to_string(), "amqp://[::1]:7000/a%2Fb");
+    }
+
+    #[test]
+    fn what_is_empty_is_not_what_is_left_out() {
+        let login = |url: &str| {
+            let Credentials { username, password } = parse(url).unwrap().credentials;
+            (username, password)
+        };
+        let pair = |username: &str, password: &str| (username.to_owned(), password.to_owned());
+        assert_eq!(login("amqp://h"), pair("guest", "guest"));
+        assert_eq!(login("amqp://u@h"), pair("u", "guest"));
+        assert_eq!(login("amqp://u:@h"), pair("u", ""));
+        assert_eq!(login("amqp://:p@h"), pair("", "p"));
+        assert_eq!(login("amqp://:@h"), pair("", ""));
+        assert_eq!(login("amqp://@h"), pair("", "guest"));
+        // None of these is a mistake.
+        assert_eq!(login("amqp://u:p@ss@h"), pair("u", "p@ss"));
+        assert_eq!(login("amqp://u:a,b@h"), pair("u", "a,b"));
+        assert_eq!(login(" amqp://u:é %C3%A9@h\n"), pair("u", "é é"));
+        assert_eq!(login("amqp://h:5?name=me@here"), pair("guest", "guest"));
+        assert_eq!(login("amqp://[::1]?name=me@here"), pair("guest", "guest"));
     }
 
     #[test]
@@ -297,7 +359,30 @@ mod tests {
             ("amqps://h?verify=no", InvalidUrl, "'verify' is 'no'"),
             ("amqp://u:secret@h:port", InvalidUrl, "port"),
             ("amqp://u:1#secret@h", InvalidUrl, "%23"),
-            ("amqp://u:1?secret@h", InvalidUrl, "parameter '…'"),
+            ("amqp://u:pa#secret@h", InvalidUrl, "write it as %23"),
+            ("amqp://u:pa?secret@h", InvalidUrl, "write it as %3F"),
+            ("amqp://u:pa/secret@h", InvalidUrl, "write it as %2F"),
+            (
+                "amqp://u:pa/1?secret#2@h:5/v",
+                InvalidUrl,
+                "write it as %2F",
+            ),
+            ("amqp://u:a,b#secret@h", InvalidUrl, "write it as %23"),
+            ("amqp://u:secret%zz@h", InvalidUrl, "'%' in the password"),
+            ("amqp://u:secret%2@h", InvalidUrl, "'%' in the password"),
+            ("amqp://u%:secret@h", InvalidUrl, "'%' in the user name"),
+            (
+                "amqp://u:secret@h/%2",
+                InvalidUrl,
+                "'%' in the virtual host",
+            ),
+            ("amqp://h%4/v", InvalidUrl, "'%' in the host"),
+            ("amqp://h?name=50%", InvalidUrl, "'%' in the query"),
+            ("amqp://a,b,c/v", InvalidUrl, "or_host"),
+            ("amqp://a:1,b:2", InvalidUrl, "or_host"),
+            ("amqp://u:secret@a:1,b:2/v", InvalidUrl, "or_host"),
+            ("amqp://u:secret\n@h", InvalidUrl, "end of a line"),
+            ("amqp://u:1?secret@h", InvalidUrl, "write it as %3F"),
             ("amqp://u:1/secret/2@h", InvalidUrl, "virtual host '…'"),
             ("amqp://u:1/secret@h", InvalidUrl, "%40"),
         ] {

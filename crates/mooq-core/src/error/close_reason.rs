@@ -1,4 +1,4 @@
-//! Why a broker closed a channel or a connection.
+//! The broker's reason for closing a channel or a connection.
 
 use std::fmt;
 
@@ -9,15 +9,14 @@ pub struct CloseReason {
     pub code: u16,
     /// The reply text, for example `NOT_FOUND - no queue 'q' in vhost '/'`.
     pub text: String,
-    /// The class of the method that failed, for example 50 for `queue`; 0 if it was none.
+    /// The class of the method that failed, for example 50 for `queue`; 0 if no method failed.
     pub class_id: u16,
-    /// The method that failed, within its class.
+    /// The id, within its class, of the method that failed.
     pub method_id: u16,
 }
 
 impl CloseReason {
-    /// The failed method by name, for example `queue.declare`, if it was one that a client
-    /// sends.
+    /// The failed method by name, for example `queue.declare`, if it is a method that clients send.
     #[must_use]
     pub fn method(&self) -> Option<&'static str> {
         Some(match (self.class_id, self.method_id) {

@@ -1,8 +1,8 @@
-//! What can go wrong, by kind.
+//! The kinds of errors.
 
 use super::CloseReason;
 
-/// What went wrong. The names that Python's mooq had are kept.
+/// Kind of an error. The names that Python's mooq had are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -19,71 +19,75 @@ pub enum ErrorKind {
     /// A body is not of the type that the consumer asked for.
     Decode,
 
-    /// The broker could not be reached, or it refused the connection.
+    /// The broker could not be reached, did not answer within the connect timeout, or refused the
+    /// connection.
     BrokerConnectionError,
-    /// TLS was not agreed on: the broker's certificate is not trusted or not for this host, the
-    /// broker refused the certificate of this side, or one of both does not speak TLS.
+    /// The TLS handshake failed: the broker's certificate is not trusted or not for this host, the
+    /// broker refused the client certificate, or one of the two sides does not speak TLS.
     TlsFailed,
     /// The login was refused.
     AuthenticationFailed,
     /// The virtual host does not exist.
     VirtualHostNotFound,
-    /// The connection was open and is gone.
+    /// The connection was open and has been lost.
     ConnectionLost,
     /// The connection was closed from this side.
     ConnectionClosed,
     /// The channel was closed from this side.
     ChannelClosed,
 
-    /// There is no such exchange.
+    /// The exchange does not exist.
     ExchangeNotFound,
-    /// There is no such queue.
+    /// The queue does not exist.
     ConsumerQueueNotFound,
-    /// There is no such thing, neither exchange nor queue.
+    /// Neither an exchange nor a queue of this name exists.
     NotFound,
-    /// An exchange was declared with another type or other options than it has, or with a type
-    /// that the broker does not know.
+    /// An exchange was declared with a type or options other than those it has, or with a type that
+    /// the broker does not know.
     BadExchange,
-    /// The broker's state does not fit the request (406).
+    /// The request does not fit the broker's state (406).
     PreconditionFailed,
-    /// The broker does not permit it (403).
+    /// The broker denies permission (403).
     AccessRefused,
     /// The queue is exclusive to another connection (405).
     ResourceLocked,
-    /// The broker does not allow it (530), or mooq does not in this state.
+    /// The broker does not allow the request (530), or mooq does not allow it in the current state.
     NotAllowed,
-    /// The broker does not do that (540).
+    /// The broker does not implement the request (540).
     NotImplemented,
-    /// The broker has run out of something (506), or the content is too large (311).
+    /// The broker has run out of a resource (506), or the content is too large (311).
     ResourceError,
-    /// The broker read a frame or a method that it did not expect (501 to 505).
+    /// The broker received a frame or a method that it did not expect (501 to 505).
     ProtocolError,
-    /// The broker failed inside (541).
+    /// The broker failed with an internal error (541).
     BrokerInternalError,
 
-    /// The broker refused to take the message.
+    /// The broker refused to take the message (`basic.nack`).
     Nacked,
     /// The message was mandatory and reached no queue.
     Returned,
-    /// The consumer was cancelled by the broker, for example since its queue was deleted.
+    /// The broker cancelled the consumer, for example because its queue was deleted; or mooq does
+    /// not read from the consumer's queue, because connections to RabbitMQ ended again and again as
+    /// soon as it was read.
     ConsumerCancelled,
-    /// The delivery is from before the channel was opened again: the broker has taken it back.
+    /// The delivery is from before the channel was reopened: the broker has requeued it.
     StaleDelivery,
-    /// There is no message in the queue.
+    /// The queue has no ready message.
     NothingToConsume,
-    /// No message came in the time given.
+    /// No message arrived within the given time.
     ConsumeTimeout,
-    /// The connection is lost, and as many publishes wait for it as may.
+    /// The connection is lost, and the buffer for publishes that wait for it is full.
     BufferFull,
-    /// The operation did not end in the time given. What it asked for may still happen.
-    DeadlineExceeded,
+    /// The operation did not finish within the given time. Its request may still take effect.
+    TimedOut,
 }
 
 impl ErrorKind {
     /// The kind of a close that the broker sent.
     pub(super) fn from_reason(reason: &CloseReason) -> Self {
-        // What was not found is only in the text; RabbitMQ has kept these words since 2007. Names
-        // stand in the text too, and may say anything: only its beginning and end are RabbitMQ's.
+        // Only the text names the thing that was not found; RabbitMQ has kept these words since
+        // 2007. The text also contains names, which may be any text: only its beginning and end are
+        // RabbitMQ's.
         let begins = |words: &str| reason.text.starts_with(words);
         let declaring_exchange = (reason.class_id, reason.method_id) == (40, 10);
         match reason.code {

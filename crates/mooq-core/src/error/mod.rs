@@ -1,5 +1,5 @@
-//! One error type: what went wrong ([`ErrorKind`]), how far it reaches ([`ErrorScope`]), and the
-//! broker's own words ([`CloseReason`]) where there are any.
+//! The one error type: its kind ([`ErrorKind`]), its scope ([`ErrorScope`]), and the broker's own
+//! words ([`CloseReason`]) if there are any.
 //!
 //! ```
 //! use mooq_core::{CloseReason, Error, ErrorKind, ErrorScope};
@@ -26,37 +26,34 @@ use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use close_reason::CloseReason;
 pub use kind::ErrorKind;
 
-use crate::event::Returned;
-
 /// The result of mooq's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How far an error reaches.
+/// Scope of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorScope {
-    /// Only the call that returned it: the channel and the connection go on.
+    /// Only the call that returned the error fails: the channel and the connection stay open.
     Operation,
-    /// The channel is closed. Every call that waited on it ends with a copy of this error.
+    /// The channel is closed. Every call that waited on it fails with a copy of this error.
     Channel,
     /// The connection is closed or was never opened, and so is every channel on it.
     Connection,
 }
 
-/// What went wrong. Cheap to clone: one reason is given to all that wait for it.
+/// An error of mooq. Cheap to clone: every waiting call gets a clone of the same error.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
-#[derive(Debug)]
 struct Inner {
     kind: ErrorKind,
     scope: ErrorScope,
     message: String,
     reason: Option<CloseReason>,
-    returned: Option<Returned>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -67,26 +64,26 @@ impl Error {
         Self::build(kind, ErrorScope::Operation, message.into(), None)
     }
 
-    /// An error that ends the channel, without a word from the broker.
+    /// An error that ends the channel, without a reason from the broker.
     #[must_use]
     pub fn channel(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self::build(kind, ErrorScope::Channel, message.into(), None)
     }
 
-    /// An error that ends the connection or keeps it from opening, without a word from the
+    /// An error that ends the connection or keeps it from opening, without a reason from the
     /// broker.
     #[must_use]
     pub fn connection(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self::build(kind, ErrorScope::Connection, message.into(), None)
     }
 
-    /// The broker closed the channel. The kind follows from the reason.
+    /// An error for a channel that the broker closed. The kind follows from the reason.
     #[must_use]
     pub fn channel_closed(reason: CloseReason) -> Self {
         Self::closed(ErrorScope::Channel, "the broker closed the channel", reason)
     }
 
-    /// The broker closed the connection. The kind follows from the reason.
+    /// An error for a connection that the broker closed. The kind follows from the reason.
     #[must_use]
     pub fn connection_closed(reason: CloseReason) -> Self {
         Self::closed(
@@ -96,32 +93,23 @@ impl Error {
         )
     }
 
-    /// The broker at `address` closed the connection before it was open. The kind follows from
-    /// the reason.
+    /// An error for a connection that the broker at `address` closed before it was open. The kind
+    /// follows from the reason.
     #[must_use]
     pub fn connection_refused(address: &str, reason: CloseReason) -> Self {
         let what = format!("the broker at {address} refused the connection");
         Self::closed(ErrorScope::Connection, &what, reason)
     }
 
-    /// A mandatory message came back.
+    /// An error for a broker at `address` that did not `what`, as in "did not finish the
+    /// handshake", within [`Endpoint::connect_timeout`](crate::Endpoint::connect_timeout). All
+    /// transports and the runtime above report it with this one kind and text.
     #[must_use]
-    pub fn returned(returned: Returned) -> Self {
-        let message = format!(
-            "the message came back: {} ({}), exchange '{}', routing key '{}'",
-            returned.reply_text,
-            returned.reply_code,
-            returned.message.exchange,
-            returned.message.routing_key
-        );
-        Self(Arc::new(Inner {
-            kind: ErrorKind::Returned,
-            scope: ErrorScope::Operation,
-            message,
-            reason: None,
-            returned: Some(returned),
-            source: None,
-        }))
+    pub fn connection_timed_out(address: &str, what: &str, limit: Duration) -> Self {
+        Self::connection(
+            ErrorKind::BrokerConnectionError,
+            format!("cannot connect to {address}: it did not {what} within {limit:?}"),
+        )
     }
 
     fn closed(scope: ErrorScope, what: &str, reason: CloseReason) -> Self {
@@ -140,13 +128,12 @@ impl Error {
             scope,
             message,
             reason,
-            returned: None,
             source: None,
         }))
     }
 
-    /// The same error with its cause, which [`StdError::source`] then gives. Call it while
-    /// building the error: on one that has been cloned already it changes nothing.
+    /// Adds the error's cause, which [`StdError::source`] then returns. Call it while building the
+    /// error: it has no effect on an error that has already been cloned.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.0) {
@@ -155,29 +142,23 @@ impl Error {
         self
     }
 
-    /// What went wrong.
+    /// The error's kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// How far it reaches.
+    /// The error's scope.
     #[must_use]
     pub fn scope(&self) -> ErrorScope {
         self.0.scope
     }
 
-    /// The broker's reply code and text, and the method that failed, if the broker closed a
-    /// channel or the connection.
+    /// The broker's reply code and text, and the method that failed, if the broker closed a channel
+    /// or the connection.
     #[must_use]
     pub fn reason(&self) -> Option<&CloseReason> {
         self.0.reason.as_ref()
-    }
-
-    /// The message that came back, if the kind is [`ErrorKind::Returned`].
-    #[must_use]
-    pub fn returned_message(&self) -> Option<&Returned> {
-        self.0.returned.as_ref()
     }
 }
 
@@ -187,30 +168,23 @@ impl fmt::Display for Error {
     }
 }
 
+/// Writes one readable line, as `main` and `unwrap` print it: the message, the kind, and the causes
+/// that the message does not already contain.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner {
-            kind,
-            scope,
-            message,
-            reason,
-            returned,
-            source,
-        } = &*self.0;
-        let mut debug = f.debug_struct("Error");
-        debug.field("kind", kind).field("scope", scope);
-        debug.field("message", message);
-        // Most errors have few of these, and a short line is read more often.
-        if let Some(reason) = reason {
-            debug.field("reason", reason);
+        let Inner { kind, message, .. } = &*self.0;
+        write!(f, "{message} [{kind:?}]")?;
+        let mut said = message.clone();
+        let mut cause = StdError::source(self);
+        while let Some(source) = cause {
+            let text = source.to_string();
+            if !said.contains(&text) {
+                write!(f, ", caused by: {text}")?;
+                said.push_str(&text);
+            }
+            cause = source.source();
         }
-        if let Some(returned) = returned {
-            debug.field("returned", returned);
-        }
-        if let Some(source) = source {
-            debug.field("source", source);
-        }
-        debug.finish()
+        Ok(())
     }
 }
 
@@ -222,8 +196,26 @@ impl StdError for Error {
 }
 
 impl From<Infallible> for Error {
-    /// Lets a setter take a checked name as well as text: the first cannot fail.
+    /// Lets a setter take a checked name as well as text: converting a checked name cannot fail.
     fn from(never: Infallible) -> Self {
         match never {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_is_one_line_with_the_kind_and_each_cause_once() {
+        let err = Error::new(ErrorKind::Decode, "the body is not JSON");
+        assert_eq!(format!("{err:?}"), "the body is not JSON [Decode]");
+        let err = Error::new(ErrorKind::ConnectionLost, "lost: refused").with_source("refused");
+        assert_eq!(format!("{err:#?}"), "lost: refused [ConnectionLost]");
+        let err = Error::new(ErrorKind::ConnectionLost, "it did not end").with_source(err);
+        assert_eq!(
+            format!("{err:?}"),
+            "it did not end [ConnectionLost], caused by: lost: refused"
+        );
     }
 }

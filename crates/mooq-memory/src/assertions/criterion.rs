@@ -1,24 +1,24 @@
-//! One thing that is asked of a record.
+//! A criterion that records are checked against.
 
 use std::fmt;
 
-/// What a record is asked for, and how it is seen whether it has it.
+/// A criterion for records, and the check for it.
 pub(super) struct Criterion<R> {
-    /// What is looked at, for example `routing key`.
+    /// Name of the checked part of a record, for example `routing key`.
     pub(super) label: String,
-    /// What it is to be.
+    /// Text of the expected value.
     pub(super) expected: String,
     look: Box<dyn Fn(&R) -> Finding + Send + Sync>,
 }
 
-/// What a record has of what is asked for.
+/// Result of checking a record against a criterion.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
-    /// It is what was asked for.
+    /// True if the record meets the criterion.
     pub(super) fits: bool,
-    /// What it is.
+    /// Text of the actual value.
     pub(super) actual: String,
-    /// Where exactly it differs, if that can be said.
+    /// The places where the actual value differs, if they can be named.
     pub(super) differences: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ impl<R> Criterion<R> {
         }
     }
 
-    /// One that asks for something that is told by its text.
+    /// A criterion that compares the text of a value.
     pub(super) fn text(
         label: impl Into<String>,
         expected: impl Into<String>,

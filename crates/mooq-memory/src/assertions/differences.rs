@@ -1,10 +1,10 @@
-//! Where two JSON values differ.
+//! Differences between two JSON values.
 
 use serde_json::Value;
 
 use super::text::shortened;
 
-/// Every place where `found` is not as `expected`, by its JSON pointer (RFC 6901).
+/// Every place where `found` differs from `expected`, by its JSON pointer (RFC 6901).
 pub(super) fn differences(expected: &Value, found: &Value) -> Vec<String> {
     let mut all = Vec::new();
     compare(&mut String::new(), expected, found, &mut all);
@@ -65,7 +65,7 @@ fn step(
     path.truncate(length);
 }
 
-/// The whole value has no place of its own.
+/// Returns the prefix that names a place. The whole value needs no prefix.
 fn place(path: &str) -> String {
     if path.is_empty() {
         String::new()

@@ -1,5 +1,5 @@
-//! Assertions on what a broker has recorded. They panic, as assertions do, and say what was
-//! expected, what was recorded, and which of it comes nearest.
+//! Assertions on the records of a broker. They panic, as assertions do, with a message that shows
+//! the expected records, the actual ones, and the nearest of these.
 
 #![allow(clippy::panic, reason = "an assertion that fails panics")]
 

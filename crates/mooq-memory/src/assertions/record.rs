@@ -1,14 +1,14 @@
-//! What the sorts of records have in common.
+//! The trait that all kinds of records share.
 
-use mooq_core::Message;
+use mooq_core::{Message, ShortString};
 
 use super::text::{body, queues, quoted};
-use crate::engine::{
+use mooq_engine::{
     Log, PublishOutcome, RecordedDeadLetter, RecordedDelivery, RecordedPublish, Settled,
 };
 
-/// Something that is recorded: a [publish](RecordedPublish), a [delivery](RecordedDelivery) or a
-/// [dead letter](RecordedDeadLetter).
+/// A recorded event: a [publish](RecordedPublish), a [delivery](RecordedDelivery) or a [dead
+/// letter](RecordedDeadLetter).
 pub trait Recorded: sealed::Sealed + Clone + 'static {}
 
 impl Recorded for RecordedPublish {}
@@ -18,17 +18,17 @@ impl Recorded for RecordedDeadLetter {}
 pub(super) mod sealed {
     use mooq_core::Message;
 
-    use crate::engine::Log;
+    use mooq_engine::Log;
 
     pub trait Sealed: Sized {
-        /// What one is called, and what several are.
+        /// Noun for one record, and noun for several.
         const NAMES: [&'static str; 2];
 
         fn of(log: &Log) -> &[Self];
 
         fn message(&self) -> &Message;
 
-        /// All of it in one line.
+        /// The whole record in one line.
         fn summary(&self) -> String;
     }
 }
@@ -48,9 +48,13 @@ impl sealed::Sealed for RecordedPublish {
         let outcome = match self.outcome {
             PublishOutcome::Routed if self.queues.is_empty() => "a direct reply".to_owned(),
             PublishOutcome::Routed => format!("routed to {}", queues(&self.queues)),
-            other => outcome(other).to_owned(),
+            other => other.as_str().to_owned(),
         };
-        format!("{}, {outcome}", address_and_body(&self.message))
+        let by = match &self.connection {
+            Some(name) => format!(", by {}", quoted(name)),
+            None => String::new(),
+        };
+        format!("{}{by}, {outcome}", address_and_body(&self.message))
     }
 }
 
@@ -110,30 +114,23 @@ fn address_and_body(message: &Message) -> String {
     )
 }
 
+/// The receiver of a delivery. Each connection may have a consumer of the same tag.
 pub(super) fn consumer(delivery: &RecordedDelivery) -> String {
-    match &delivery.consumer_tag {
+    let consumer = match &delivery.consumer_tag {
         Some(tag) => quoted(tag),
         None => "whoever fetched it".to_owned(),
+    };
+    match &delivery.connection {
+        Some(name) => format!("{consumer} of {}", quoted(name)),
+        None => consumer,
     }
+}
+
+/// The name of a connection in quotes, if it has one.
+pub(super) fn connection(name: Option<&ShortString>) -> String {
+    name.map_or_else(|| "a nameless one".to_owned(), |name| quoted(name))
 }
 
 pub(super) fn settled(settled: Option<Settled>) -> &'static str {
-    match settled {
-        None => "not settled",
-        Some(Settled::AutoAcked) => "auto-acked",
-        Some(Settled::Acked) => "acked",
-        Some(Settled::Requeued) => "requeued",
-        Some(Settled::Rejected) => "rejected",
-        Some(Settled::ChannelClosed) => "returned by the channel's end",
-        Some(Settled::ConnectionClosed) => "returned by the connection's end",
-    }
-}
-
-pub(super) fn outcome(outcome: PublishOutcome) -> &'static str {
-    match outcome {
-        PublishOutcome::Routed => "routed",
-        PublishOutcome::Unroutable => "unroutable",
-        PublishOutcome::Returned => "returned to its publisher",
-        PublishOutcome::Refused => "refused by a queue",
-    }
+    settled.map_or("not settled", Settled::as_str)
 }

@@ -1,13 +1,13 @@
-//! What a failed assertion says.
+//! The report of a failed assertion.
 
 use std::fmt::Write;
 
 use super::criterion::Criterion;
 use super::record::Recorded;
 use super::text::indent;
-use crate::engine::Log;
+use mooq_engine::Log;
 
-/// How many records are listed, and how many differences of one.
+/// Maximum number of records that are listed, and maximum number of differences for one record.
 const LISTED: usize = 10;
 const DIFFERENCES: usize = 5;
 
@@ -21,7 +21,7 @@ pub(super) fn count_of<R: Recorded>(count: usize) -> String {
     }
 }
 
-/// What is asked for, after a line that says how often.
+/// The criteria, after a line with the expected number of records.
 pub(super) fn expectation<R>(head: &str, criteria: &[Criterion<R>]) -> String {
     if criteria.is_empty() {
         return format!("{head}\n");
@@ -34,14 +34,14 @@ pub(super) fn expectation<R>(head: &str, criteria: &[Criterion<R>]) -> String {
     text
 }
 
-/// That records fit which should not, or too many.
+/// Reports records that match unexpectedly, or too many of them.
 pub(super) fn too_many<R: Recorded>(fitting: &[(usize, &R)], recorded: usize) -> String {
     let colon = if fitting.is_empty() { "" } else { ":" };
     let found = count_of::<R>(fitting.len());
     format!("found {found} among {recorded} recorded{colon}\n") + &listing(fitting)
 }
 
-/// That too few records fit, which one comes nearest, and what there is.
+/// Reports too few matching records, the nearest other record, and the list of all records.
 pub(super) fn too_few<R: Recorded>(
     criteria: &[Criterion<R>],
     fitting: &[(usize, &R)],
@@ -54,7 +54,7 @@ pub(super) fn too_few<R: Recorded>(
     );
     let fits = |at: usize| fitting.iter().any(|(fitting, _)| *fitting == at);
     let others = numbered(records).filter(|(at, _)| !fits(*at));
-    // Of those that are equally near, the one that came first.
+    // Among equally near records, this picks the one that was recorded first.
     let nearest = others.min_by_key(|(_, record)| distance(criteria, record));
     match nearest {
         Some((at, record)) => {
@@ -70,7 +70,7 @@ pub(super) fn too_few<R: Recorded>(
     text
 }
 
-/// That a recording was full, if it was.
+/// Reports that the recording was full, if it was.
 pub(super) fn overflow(log: &Log) -> String {
     match log.missed() {
         0 => String::new(),
@@ -86,8 +86,8 @@ pub(super) fn numbered<R>(records: &[R]) -> impl Iterator<Item = (usize, &R)> {
     (1..).zip(records)
 }
 
-/// How far a record is from what is asked for: how much of that it has not, and then in how many
-/// places.
+/// Distance of a record from the criteria: the number of criteria that it does not meet, and then
+/// the number of places where it differs.
 fn distance<R>(criteria: &[Criterion<R>], record: &R) -> (usize, usize) {
     let findings = criteria.iter().map(|criterion| criterion.look(record));
     findings

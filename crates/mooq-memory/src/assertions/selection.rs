@@ -1,28 +1,32 @@
-//! Choosing among what was recorded, and asserting how much of it there is.
+//! Selection of records, and assertions on their number.
 
 use std::fmt::Write;
 
 use bytes::Bytes;
+use glob_match::glob_match;
 use mooq_core::FieldValue;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::criterion::{Criterion, Finding};
 use super::differences::differences;
-use super::record::{Recorded, consumer, outcome, settled};
+use super::record::{Recorded, connection, consumer, settled};
 use super::report::{count_of, expectation, numbered, overflow, too_few, too_many};
 use super::text::{body, indent, queues, quoted, shortened};
 use crate::broker::Recording;
-use crate::engine::{
+use mooq_engine::{
     DeadLetterReason, Log, PublishOutcome, RecordedDeadLetter, RecordedDelivery, RecordedPublish,
     Settled,
 };
 
-/// Those of a recording's publishes, deliveries or dead letters that fit what was said. Nothing is
-/// looked at before an `assert_…`, [`list`](Self::list) or [`count`](Self::count).
+/// Selection of the publishes, deliveries or dead letters of a recording that meet all criteria.
+/// The recording is not read before an `assert_…`, [`list`](Self::list) or [`count`](Self::count).
 ///
-/// A failed assertion panics, and says what was expected, what was recorded, and what comes
-/// nearest and how it differs:
+/// Names and routing keys are given as [globs](https://docs.rs/glob-match), as for
+/// `InMemoryBroker::queues` and faults: `notify.*` matches every name that begins with `notify.`.
+///
+/// A failed assertion panics with a message that shows the expected records, the actual ones, the
+/// nearest of these and its differences:
 ///
 /// ```text
 /// expected exactly 1 publish with
@@ -51,8 +55,7 @@ use crate::engine::{
 /// chan.declare_queue("refused").await?;
 /// chan.register_consumer("numbers", "direct")
 ///     .queue("to-count")
-///     .queue_argument("x-dead-letter-exchange", "")
-///     .queue_argument("x-dead-letter-routing-key", "refused")
+///     .dead_letter("", "refused")
 ///     .callback(|number: Delivery<i32>| async move {
 ///         if number.msg < 0 { Err("it is negative") } else { Ok(()) }
 ///     })
@@ -83,24 +86,24 @@ pub struct Selection<'a, R> {
 }
 
 impl Recording {
-    /// The publishes that the broker took.
+    /// Selects publishes that the broker took.
     pub fn publishes(&self) -> Selection<'_, RecordedPublish> {
         Selection::new(self)
     }
 
-    /// The messages that were sent to consumers, or fetched, and how they were settled.
+    /// Selects messages that were sent to consumers, or fetched, together with their outcomes.
     pub fn deliveries(&self) -> Selection<'_, RecordedDelivery> {
         Selection::new(self)
     }
 
-    /// The messages that left a queue without being consumed. Those without a dead-letter
-    /// exchange are among them: they were dropped.
+    /// Selects messages that left a queue without being consumed. This includes messages that were
+    /// dropped because there was no dead-letter exchange.
     pub fn dead_letters(&self) -> Selection<'_, RecordedDeadLetter> {
         Selection::new(self)
     }
 }
 
-/// What any record can be asked for.
+/// Criteria and assertions for every kind of record.
 impl<'a, R: Recorded> Selection<'a, R> {
     fn new(recording: &'a Recording) -> Self {
         let criteria = Vec::new();
@@ -124,19 +127,48 @@ impl<'a, R: Recorded> Selection<'a, R> {
         self.and(Criterion::text(label, expected, actual))
     }
 
-    /// Those published to this exchange; a dead letter is published to its dead-letter exchange.
-    pub fn exchange(self, name: &str) -> Self {
-        self.and_text("exchange", quoted(name), |r| quoted(&r.message().exchange))
+    /// Selects records with a name, returned by `name`, that matches this glob.
+    fn and_glob(
+        self,
+        label: &str,
+        glob: &str,
+        name: impl Fn(&R) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let (glob, shown) = (glob.to_owned(), quoted(glob));
+        self.and(Criterion::new(label, shown, move |r: &R| {
+            let name = name(r);
+            Finding::new(is_named(&name, &glob), quoted(&name))
+        }))
     }
 
-    /// Those published with this very routing key.
-    pub fn routing_key(self, key: &str) -> Self {
-        self.and_text("routing key", quoted(key), |r| {
-            quoted(&r.message().routing_key)
-        })
+    /// Selects records that have a name, and whose name matches this glob. `shown` returns the
+    /// name's text for the message of a failure.
+    fn and_named(
+        self,
+        label: &str,
+        glob: &str,
+        name: impl Fn(&R) -> Option<&str> + Send + Sync + 'static,
+        shown: impl Fn(&R) -> String + Send + Sync + 'static,
+    ) -> Self {
+        let (glob, expected) = (glob.to_owned(), quoted(glob));
+        self.and(Criterion::new(label, expected, move |r: &R| {
+            let fits = name(r).is_some_and(|name| is_named(name, &glob));
+            Finding::new(fits, shown(r))
+        }))
     }
 
-    /// Those whose body is JSON and equals `value`. The order of keys does not matter.
+    /// Selects records published to an exchange whose name matches this glob; a dead letter is
+    /// published to its dead-letter exchange.
+    pub fn exchange(self, glob: &str) -> Self {
+        self.and_glob("exchange", glob, |r| r.message().exchange.to_string())
+    }
+
+    /// Selects records published with a routing key that matches this glob.
+    pub fn routing_key(self, glob: &str) -> Self {
+        self.and_glob("routing key", glob, |r| r.message().routing_key.to_string())
+    }
+
+    /// Selects records whose body is JSON and equals `value`. The order of keys does not matter.
     ///
     /// # Panics
     /// If `value` cannot be written as JSON.
@@ -157,7 +189,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
         }))
     }
 
-    /// Those whose body is these very bytes.
+    /// Selects records whose body consists of exactly these bytes.
     pub fn body(self, bytes: impl Into<Bytes>) -> Self {
         let expected = bytes.into();
         let shown = body(&expected);
@@ -167,7 +199,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
         }))
     }
 
-    /// Those with a header of this name and value.
+    /// Selects records with a header of this name and value.
     pub fn header(self, name: &str, value: impl Into<FieldValue>) -> Self {
         let (name, value) = (name.to_owned(), value.into());
         let label = format!("header {}", quoted(&name));
@@ -180,7 +212,8 @@ impl<'a, R: Recorded> Selection<'a, R> {
         }))
     }
 
-    /// Those for which `f` is true; `what` says in a failure's message what that is.
+    /// Selects records for which `f` returns true; `what` names this criterion in the message of a
+    /// failure.
     pub fn matching(self, what: &str, f: impl Fn(&R) -> bool + Send + Sync + 'static) -> Self {
         self.and(Criterion::new(what, "true", move |r: &R| {
             let fits = f(r);
@@ -188,13 +221,13 @@ impl<'a, R: Recorded> Selection<'a, R> {
         }))
     }
 
-    /// How many fit.
+    /// Number of matching records.
     #[must_use]
     pub fn count(&self) -> usize {
         self.recording.look(|log| self.fitting(log).len())
     }
 
-    /// Those that fit, in the order in which they were recorded.
+    /// Matching records, in the order in which they were recorded.
     #[must_use]
     pub fn list(&self) -> Vec<R> {
         let copy = |(_, record): (usize, &R)| record.clone();
@@ -202,10 +235,10 @@ impl<'a, R: Recorded> Selection<'a, R> {
             .look(|log| self.fitting(log).into_iter().map(copy).collect())
     }
 
-    /// Asserts that one fits, or more.
+    /// Asserts that at least one record matches.
     ///
     /// # Panics
-    /// If none does.
+    /// If no record matches.
     #[track_caller]
     pub fn assert_at_least_once(&self) {
         let failure = self.recording.look(|log| {
@@ -221,7 +254,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
         report(failure);
     }
 
-    /// Asserts that exactly one fits.
+    /// Asserts that exactly one record matches.
     ///
     /// # Panics
     /// As [`assert_times`](Self::assert_times).
@@ -230,7 +263,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
         self.assert_times(1);
     }
 
-    /// Asserts that none fits.
+    /// Asserts that no record matches.
     ///
     /// # Panics
     /// As [`assert_times`](Self::assert_times).
@@ -239,10 +272,10 @@ impl<'a, R: Recorded> Selection<'a, R> {
         self.assert_times(0);
     }
 
-    /// Asserts that exactly `n` fit.
+    /// Asserts that exactly `n` records match.
     ///
     /// # Panics
-    /// If fewer do, or more; or if it cannot be known, since the recording was full.
+    /// If fewer or more records match, or if the number is unknown because the recording was full.
     #[track_caller]
     pub fn assert_times(&self, n: usize) {
         let failure = self.recording.look(|log| {
@@ -264,11 +297,12 @@ impl<'a, R: Recorded> Selection<'a, R> {
         report(failure);
     }
 
-    /// Asserts that the bodies of those that fit are these, as JSON, in this order, and no others.
+    /// Asserts that the bodies of the matching records are exactly these values, as JSON, in this
+    /// order.
     ///
     /// # Panics
-    /// If they are not, or if it cannot be known, since the recording was full; if a value cannot
-    /// be written as JSON.
+    /// If the bodies differ, or if they are unknown because the recording was full; if a value
+    /// cannot be written as JSON.
     #[track_caller]
     pub fn assert_json_in_order<T: Serialize>(&self, values: &[T]) {
         let expected: Vec<_> = values.iter().map(as_json).collect();
@@ -309,7 +343,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
         report(failure);
     }
 
-    /// Those that fit, with their numbers among all.
+    /// Matching records, with their numbers among all records.
     fn fitting<'l>(&self, log: &'l Log) -> Vec<(usize, &'l R)> {
         let fits = |record: &R| self.criteria.iter().all(|c| c.look(record).fits);
         numbered(R::of(log))
@@ -318,85 +352,103 @@ impl<'a, R: Recorded> Selection<'a, R> {
     }
 }
 
-/// What a publish can be asked for besides.
+/// Further criteria for publishes.
 impl Selection<'_, RecordedPublish> {
-    /// Those that this queue got a copy of.
+    /// Selects publishes that were routed to a queue whose name matches this glob.
     pub fn routed_to(self, queue: &str) -> Self {
         let queue = queue.to_owned();
         self.and(Criterion::new(
             "routed to",
             quoted(&queue),
             move |r: &RecordedPublish| {
-                let fits = r.queues.iter().any(|name| *name == *queue);
+                let fits = r.queues.iter().any(|name| is_named(name, &queue));
                 Finding::new(fits, queues(&r.queues))
             },
         ))
     }
 
-    /// Those of which this has become.
+    /// Selects publishes of a connection whose name (`ConnectOptions::name`) matches this glob.
+    pub fn connection(self, glob: &str) -> Self {
+        let name = |r: &RecordedPublish| connection(r.connection.as_ref());
+        self.and_named("connection", glob, |r| r.connection.as_deref(), name)
+    }
+
+    /// Selects publishes with this outcome.
     pub fn outcome(self, expected: PublishOutcome) -> Self {
-        self.and_text("outcome", outcome(expected), |r| {
-            outcome(r.outcome).to_owned()
+        self.and_text("outcome", expected.as_str(), |r| {
+            r.outcome.as_str().to_owned()
         })
     }
 }
 
-/// What a delivery can be asked for besides.
+/// Further criteria for deliveries.
 impl Selection<'_, RecordedDelivery> {
-    /// Those from this queue; `amq.rabbitmq.reply-to` stands for direct replies.
-    pub fn queue(self, name: &str) -> Self {
-        self.and_text("queue", quoted(name), |r| quoted(&r.queue))
+    /// Selects deliveries from a queue whose name matches this glob; `amq.rabbitmq.reply-to` stands
+    /// for direct replies.
+    pub fn queue(self, glob: &str) -> Self {
+        self.and_glob("queue", glob, |r| r.queue.to_string())
     }
 
-    /// Those to the consumer with this tag.
-    pub fn consumer(self, tag: &str) -> Self {
-        self.and_text("consumer", quoted(tag), consumer)
+    /// Selects deliveries to a connection whose name (`ConnectOptions::name`) matches this glob.
+    pub fn connection(self, glob: &str) -> Self {
+        let name = |r: &RecordedDelivery| connection(r.connection.as_ref());
+        self.and_named("connection", glob, |r| r.connection.as_deref(), name)
     }
 
-    /// Those of messages that had been delivered before, or had not.
+    /// Selects deliveries to a consumer whose tag matches this glob.
+    pub fn consumer(self, glob: &str) -> Self {
+        self.and_named("consumer", glob, |r| r.consumer_tag.as_deref(), consumer)
+    }
+
+    /// Selects deliveries that are redelivered, or are not.
     pub fn redelivered(self, redelivered: bool) -> Self {
         self.and_text("redelivered", redelivered.to_string(), |r| {
             r.redelivered.to_string()
         })
     }
 
-    /// Those that were settled so.
+    /// Selects deliveries with this outcome.
     pub fn settled(self, how: Settled) -> Self {
         self.and_text("settled", settled(Some(how)), |r| {
             settled(r.settled).to_owned()
         })
     }
 
-    /// Those that are not settled yet.
+    /// Selects deliveries that are not settled yet.
     pub fn unsettled(self) -> Self {
         self.and_text("settled", settled(None), |r| settled(r.settled).to_owned())
     }
 }
 
-/// What a dead letter can be asked for besides.
+/// Further criteria for dead letters.
 impl Selection<'_, RecordedDeadLetter> {
-    /// Those that left this queue.
-    pub fn queue(self, name: &str) -> Self {
-        self.and_text("queue", quoted(name), |r| quoted(&r.queue))
+    /// Selects dead letters that left a queue whose name matches this glob.
+    pub fn queue(self, glob: &str) -> Self {
+        self.and_glob("queue", glob, |r| r.queue.to_string())
     }
 
-    /// Those that left it for this reason.
+    /// Selects dead letters with this reason.
     pub fn reason(self, reason: DeadLetterReason) -> Self {
         self.and_text("reason", reason.as_str(), |r| r.reason.as_str().to_owned())
     }
 
-    /// Those that reached this queue.
+    /// Selects dead letters that reached a queue whose name matches this glob.
     pub fn routed_to(self, queue: &str) -> Self {
         let queue = queue.to_owned();
         self.and(Criterion::new(
             "routed to",
             quoted(&queue),
             move |r: &RecordedDeadLetter| {
-                let fits = r.queues.iter().any(|name| *name == *queue);
+                let fits = r.queues.iter().any(|name| is_named(name, &queue));
                 Finding::new(fits, queues(&r.queues))
             },
         ))
     }
+}
+
+/// Returns true if `name` equals `glob` literally, or matches it.
+fn is_named(name: &str, glob: &str) -> bool {
+    name == glob || glob_match(glob, name)
 }
 
 #[track_caller]
@@ -407,7 +459,7 @@ fn as_json<T: Serialize + ?Sized>(value: &T) -> Value {
     }
 }
 
-/// Fails outside of the broker's lock, which others may go on using.
+/// Panics outside of the broker's lock, so that other tasks can go on using the broker.
 #[track_caller]
 fn report(failure: Option<String>) {
     if let Some(failure) = failure {

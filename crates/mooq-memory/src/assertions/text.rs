@@ -1,13 +1,13 @@
-//! How things read in a failure's message.
+//! Values as text in a failure's message.
 
 use std::fmt::Write;
 
 use mooq_core::QueueName;
 
-/// How much of a body is shown, in characters.
+/// Number of characters of a body that are shown.
 const SHOWN: usize = 200;
 
-/// `text`, or its beginning and how long it is.
+/// `text`, or its beginning and its length if it is too long.
 pub(super) fn shortened(text: &str) -> String {
     match text.char_indices().nth(SHOWN) {
         None => text.to_owned(),
@@ -18,7 +18,7 @@ pub(super) fn shortened(text: &str) -> String {
     }
 }
 
-/// A body as text if it is that, else its bytes.
+/// A body as text if it is printable text, otherwise its bytes.
 pub(super) fn body(body: &[u8]) -> String {
     match std::str::from_utf8(body) {
         Ok(text) if !text.chars().any(char::is_control) => shortened(text),
@@ -36,12 +36,12 @@ pub(super) fn body(body: &[u8]) -> String {
     }
 }
 
-/// A name in quotes, so that the empty one can be seen.
+/// A name in quotes, so that an empty name can be seen.
 pub(super) fn quoted(name: &str) -> String {
     format!("{name:?}")
 }
 
-/// Queues, by name.
+/// Names of queues, in sorted order.
 pub(super) fn queues(names: &[QueueName]) -> String {
     let mut names: Vec<_> = names.iter().map(|name| quoted(name)).collect();
     names.sort_unstable();

@@ -1,14 +1,14 @@
-//! What an administrator does with a broker, in rabbitmqctl's words.
+//! Administration of a broker, in rabbitmqctl's words.
 
 use mooq_core::{Error, ExchangeName, IntoChecked, VirtualHost};
 
 use super::InMemoryBroker;
-use crate::engine::Permissions;
+use mooq_engine::Permissions;
 
 /// Virtual hosts, users and their permissions.
 impl InMemoryBroker {
-    /// Adds a virtual host, if there is none of this name. Every user may do everything in it
-    /// for whom nothing else is said.
+    /// Adds a virtual host, if none of this name exists. Every user has full permissions in it,
+    /// unless other permissions are set.
     ///
     /// # Errors
     /// `InvalidName` if the name is longer than 255 bytes.
@@ -19,7 +19,7 @@ impl InMemoryBroker {
     }
 
     /// Deletes a virtual host with its queues and exchanges, and closes the connections to it.
-    /// Nothing happens if there is none of this name.
+    /// Nothing happens if no virtual host has this name.
     ///
     /// # Errors
     /// `InvalidName` if the name is longer than 255 bytes.
@@ -33,29 +33,30 @@ impl InMemoryBroker {
     /// Adds a user, or changes its password. Every broker has the user `guest` with the password
     /// `guest`.
     ///
-    /// Unlike one of rabbitmqctl's, it may do everything in every virtual host, until
-    /// [`Self::set_permissions`] or [`Self::clear_permissions`] says something else.
+    /// Unlike a user of rabbitmqctl, the new user has full permissions in every virtual host, until
+    /// [`Self::set_permissions`] or [`Self::clear_permissions`] changes them.
     pub fn add_user(&self, username: impl Into<String>, password: impl Into<String>) {
         let (username, password) = (username.into(), password.into());
         self.shared
             .administer(|engine, _| engine.add_user(username, password));
     }
 
-    /// Deletes a user and closes its connections. Nothing happens if there is none of this name.
+    /// Deletes a user and closes its connections. Nothing happens if no user has this name.
     pub fn delete_user(&self, username: &str) {
         self.shared
             .administer(|engine, now| engine.delete_user(now, username));
     }
 
-    /// Sets what a user may do in a virtual host: three regular expressions for the names of the
-    /// queues and exchanges that it may create and delete (`configure`), publish to, bind or fill
-    /// (`write`), and consume or bind from (`read`). One that is empty fits none, the default
-    /// exchange is called `amq.default` here. It holds at once
-    /// ([access control](https://www.rabbitmq.com/docs/access-control)).
+    /// Sets a user's permissions in a virtual host: three regular expressions for the names of the
+    /// queues and exchanges that the user may create and delete (`configure`), publish to, bind or
+    /// fill (`write`), and consume or bind from (`read`). An empty expression matches no name. The
+    /// default exchange is called `amq.default` here ([access
+    /// control](https://www.rabbitmq.com/docs/access-control)). The permissions apply at once, but
+    /// a channel keeps the permissions that it has used, until it has been idle for a second.
     ///
     /// # Errors
-    /// `InvalidArgument` if there is no such user, or if something is not a regular expression;
-    /// `VirtualHostNotFound` if there is no such virtual host.
+    /// `InvalidArgument` if the user does not exist, or if one of the three texts is not a regular
+    /// expression; `VirtualHostNotFound` if the virtual host does not exist.
     ///
     /// # Examples
     /// ```
@@ -92,11 +93,11 @@ impl InMemoryBroker {
         self.permit(username, &vhost.into_checked()?, Some(permissions))
     }
 
-    /// Takes every permission in a virtual host from a user, which cannot log in there any more.
+    /// Removes a user's permissions in a virtual host. The user can no longer log in there.
     ///
     /// # Errors
-    /// `InvalidArgument` if there is no such user, `VirtualHostNotFound` if there is no such
-    /// virtual host.
+    /// `InvalidArgument` if the user does not exist, `VirtualHostNotFound` if the virtual host does
+    /// not exist.
     pub fn clear_permissions(
         &self,
         username: &str,
@@ -115,11 +116,12 @@ impl InMemoryBroker {
             .administer(|engine, _| engine.set_permissions(username, vhost, permissions))
     }
 
-    /// Limits the routing keys that a user may publish to a topic exchange (`write`) and bind
+    /// Limits the routing keys with which a user may publish to a topic exchange (`write`) and bind
     /// from it (`read`), by two regular expressions.
     ///
     /// # Errors
-    /// Those of [`Self::set_permissions`], and `InvalidName` if a name is longer than 255 bytes.
+    /// The errors of [`Self::set_permissions`], and `InvalidName` if a name is longer than 255
+    /// bytes.
     pub fn set_topic_permissions(
         &self,
         username: &str,
@@ -135,10 +137,11 @@ impl InMemoryBroker {
         })
     }
 
-    /// Ends what [`Self::set_topic_permissions`] began.
+    /// Removes the limits that [`Self::set_topic_permissions`] set.
     ///
     /// # Errors
-    /// Those of [`Self::clear_permissions`], and `InvalidName` if a name is longer than 255 bytes.
+    /// The errors of [`Self::clear_permissions`], and `InvalidName` if a name is longer than 255
+    /// bytes.
     pub fn clear_topic_permissions(
         &self,
         username: &str,

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::InMemoryBroker;
 use super::shared::Shared;
-use crate::engine::Alarm;
+use mooq_engine::Alarm;
 
-/// Keeps an alarm on until it is dropped.
+/// Keeps an alarm on until the guard is dropped.
 #[must_use = "the alarm ends when this is dropped"]
 pub struct AlarmGuard {
     broker: Arc<Shared>,
@@ -15,12 +16,14 @@ pub struct AlarmGuard {
 }
 
 impl InMemoryBroker {
-    /// Raises an alarm as a RabbitMQ does that runs low on memory or disk, for as long as the
-    /// guard is kept ([alarms](https://www.rabbitmq.com/docs/alarms)).
+    /// Raises an alarm, like a RabbitMQ that runs low on memory or disk, for as long as the guard
+    /// is kept ([alarms](https://www.rabbitmq.com/docs/alarms)).
     ///
-    /// A connection that publishes meanwhile is blocked, which it hears of by
-    /// `connection.blocked`: whatever it sends from then on, calls and acknowledgements included,
-    /// waits, and is done in order when the last alarm ends. Connections that only consume go on.
+    /// A connection that publishes during the alarm is blocked: everything that it sends from then
+    /// on, including calls and acknowledgements, waits, and is handled in order when the last alarm
+    /// ends. Connections that only consume go on. Clients get no notice of the block, like mooq's
+    /// connections to RabbitMQ, unless [`announce_blocked`](Self::announce_blocked) is called
+    /// before.
     ///
     /// # Examples
     /// ```
@@ -30,6 +33,7 @@ impl InMemoryBroker {
     /// use mooq_memory::{Alarm, InMemoryBroker};
     ///
     /// let broker = InMemoryBroker::start();
+    /// broker.announce_blocked();
     /// let mut opened = broker.transport().open(&Endpoint::new(Scheme::Memory)).await?;
     /// let channel = opened.connection.open_channel().await?.channel;
     ///
@@ -58,6 +62,17 @@ impl InMemoryBroker {
             broker: Arc::clone(&self.shared),
             alarm,
         }
+    }
+
+    /// Notifies connections that are opened from now on when an alarm blocks them, and when it ends
+    /// (`connection.blocked`, which a client receives as an event).
+    ///
+    /// Off by default: mooq's connections to RabbitMQ are not notified, because amqprs does not
+    /// announce that it supports this. A service that sheds load by these events alone works in a
+    /// test that calls this method, and is blind in production; a service that has deadlines works
+    /// in both.
+    pub fn announce_blocked(&self) {
+        self.shared.announces_blocked.store(true, Ordering::Relaxed);
     }
 }
 

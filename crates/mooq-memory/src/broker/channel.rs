@@ -10,7 +10,7 @@ use mooq_core::{
 
 use super::connection::Link;
 use super::ports::Closed;
-use crate::engine::{Command, Method, Reply};
+use mooq_engine::{Command, Method, Reply};
 
 #[derive(Debug)]
 pub(super) struct MemoryChannel {
@@ -41,13 +41,14 @@ impl MemoryChannel {
         self.link.broker.send(&self.closed, self.command(method))
     }
 
-    /// Sends a method whose answer nobody waits for.
+    /// Sends a method without waiting for its answer.
     fn send_nowait(&self, method: Method) -> Result<()> {
         let call = self.link.broker.call(&self.closed, self.command(method));
         call.map(|_| ())
     }
 
-    /// Sends a method and gives the answer; if the broker closes the channel instead, the reason.
+    /// Sends a method and returns the answer. If the broker closes the channel instead, this
+    /// returns the reason.
     async fn call(&self, method: Method) -> Result<Reply> {
         let answer = self.link.broker.call(&self.closed, self.command(method))?;
         answer.reply().await.ok_or_else(|| {

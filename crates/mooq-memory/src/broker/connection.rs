@@ -8,14 +8,16 @@ use mooq_core::{Error, ErrorKind, OpenedChannel, Result, TransportConnection};
 use super::channel::MemoryChannel;
 use super::ports::Closed;
 use super::shared::{Answer, Shared};
-use crate::engine::ConnectionId;
+use mooq_engine::ConnectionId;
 
 #[derive(Debug)]
 pub(super) struct MemoryConnection {
     link: Arc<Link>,
+    announces_blocked: bool,
 }
 
-/// What a connection and its channels have in common. It ends with the last of them.
+/// State that a connection and its channels share. The connection ends when the last of them is
+/// dropped.
 pub(super) struct Link {
     pub(super) broker: Arc<Shared>,
     pub(super) id: ConnectionId,
@@ -23,9 +25,17 @@ pub(super) struct Link {
 }
 
 impl MemoryConnection {
-    pub(super) fn new(broker: Arc<Shared>, id: ConnectionId, closed: Closed) -> Arc<Self> {
+    pub(super) fn new(
+        broker: Arc<Shared>,
+        id: ConnectionId,
+        closed: Closed,
+        announces_blocked: bool,
+    ) -> Arc<Self> {
         let link = Link { broker, id, closed };
-        Arc::new(Self { link: link.into() })
+        Arc::new(Self {
+            link: link.into(),
+            announces_blocked,
+        })
     }
 }
 
@@ -57,7 +67,7 @@ impl TransportConnection for MemoryConnection {
     }
 
     fn announces_blocked(&self) -> bool {
-        true
+        self.announces_blocked
     }
 
     async fn close(&self) -> Result<()> {

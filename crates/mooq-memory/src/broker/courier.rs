@@ -1,5 +1,5 @@
-//! The one task that lets arrive what is under way inside a broker: it is there only while
-//! something is.
+//! The one task that delivers effects in flight inside a broker. It runs only while something is in
+//! flight.
 
 use std::sync::Arc;
 use std::sync::Weak;
@@ -12,7 +12,7 @@ use super::shared::Shared;
 
 pub(super) struct Courier {
     broker: Weak<Shared>,
-    /// Whether the task is there. Changed only while the broker's lock is held, unless a runtime
+    /// True while the task runs. Changed only while the broker's lock is held, unless a runtime
     /// shuts down.
     is_busy: Arc<AtomicBool>,
 }
@@ -25,8 +25,8 @@ impl Courier {
         }
     }
 
-    /// Sees to it that what is under way arrives. Says whether there is somebody to do that: there
-    /// is nobody without a tokio runtime.
+    /// Ensures that effects in flight are delivered. Returns true if a task does that: without a
+    /// tokio runtime there is no task.
     pub(super) fn call(&self) -> bool {
         if self.is_busy.load(Ordering::Acquire) {
             return true;
@@ -52,7 +52,7 @@ struct Task {
 impl Task {
     async fn run(self) {
         loop {
-            // Others come first, so that more can be under way at once.
+            // Yields to other tasks first, so that more can be in flight at once.
             yield_now().await;
             let Some(broker) = self.broker.upgrade() else {
                 return;
@@ -66,7 +66,8 @@ impl Task {
 }
 
 impl Drop for Task {
-    /// A runtime that shuts down drops the task while it waits: another one must be startable.
+    /// Clears the flag. A runtime that shuts down drops the waiting task: another task must be
+    /// startable.
     fn drop(&mut self) {
         self.is_busy.store(false, Ordering::Release);
     }

@@ -1,10 +1,10 @@
-//! Waiting until nothing is under way.
+//! Waiting until nothing is in flight.
 //!
-//! Everything that is under way is counted, in the engine or in what clients have in hand. What it
-//! gives rise to is counted before it is not any more: a callback has published and acknowledged
-//! before its delivery is let go. And whatever comes anew comes under the broker's lock. So when
-//! that is held and the count is nothing, then nothing is under way, and nothing will be until
-//! somebody begins something from outside.
+//! Everything in flight is counted, in the engine or among the work that clients hold. Each thing
+//! is counted until its consequences are counted: a callback has published and acknowledged before
+//! its delivery is released. Everything new enters under the broker's lock. So when the lock is
+//! held and the count is zero, nothing is in flight, and nothing will be until new work comes from
+//! outside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,9 +13,9 @@ use mooq_core::in_flight::InFlightCount;
 use tokio::sync::Notify;
 
 use super::InMemoryBroker;
-use crate::engine::Activity;
+use mooq_engine::Activity;
 
-/// Those who wait for it.
+/// The tasks that wait for an idle broker.
 #[derive(Debug, Default)]
 pub(super) struct Idle {
     awaited: AtomicUsize,
@@ -23,7 +23,7 @@ pub(super) struct Idle {
 }
 
 impl Idle {
-    /// A count that tells when it falls to nothing.
+    /// A count that notifies the waiting tasks when it falls to zero.
     pub(super) fn count(idle: &Arc<Self>) -> InFlightCount {
         let idle = Arc::clone(idle);
         InFlightCount::new(move || {
@@ -37,13 +37,13 @@ impl Idle {
         self.awaited.load(Ordering::SeqCst) > 0
     }
 
-    /// Has those who wait look again.
+    /// Wakes the waiting tasks to check again.
     pub(super) fn tell(&self) {
         self.told.notify_waiters();
     }
 }
 
-/// Somebody who waits.
+/// A task that waits.
 struct Waiting<'a>(&'a Idle);
 
 impl<'a> Waiting<'a> {
@@ -60,25 +60,28 @@ impl Drop for Waiting<'_> {
 }
 
 impl InMemoryBroker {
-    /// Waits until nothing is under way: by exact count, without a timer and without polling.
+    /// Waits until nothing is in flight: by exact count, without a timer and without polling.
     ///
-    /// Then
+    /// When the broker is idle,
     /// - no message is ready that a consumer could take;
-    /// - no delivery is unsettled, and none waits at its client or is in a callback, also if it was
+    /// - no delivery is unsettled, and none waits at its client or is in a callback, even if it was
     ///   acknowledged before, automatically or by hand;
-    /// - every confirm, return, cancellation and close has been handled by the client it is for;
-    /// - nothing is due: what was to expire by now has.
+    /// - every confirm, return, cancellation and close has been handled by its client;
+    /// - nothing is due: everything that was to expire by now has expired.
     ///
-    /// Messages without a consumer that could take them stay where they are, and those that wait
-    /// for a time to come do: neither is under way.
+    /// Messages without a consumer that could take them stay in their queues, and so do messages
+    /// that wait for a point in time. So do dead letters that a quorum queue keeps until they have
+    /// a route ([`QueueInfo::kept_dead_letters`](crate::QueueInfo::kept_dead_letters)). None of
+    /// these is in flight.
     ///
-    /// What nobody finishes keeps it waiting: a consumer on a connection without `process_events`, a
-    /// delivery that a test holds, a message that goes back to its queue for ever. So does what an
-    /// alarm or a fault holds up. [`Self::activity`] says what it is, and a limit is set as for any
-    /// future, by `tokio::time::timeout`.
+    /// Unfinished work keeps this method waiting: a consumer on a connection without
+    /// `process_events`, a delivery that a test holds, a message that is requeued for ever. So does
+    /// work that an alarm or a fault holds up. [`Self::activity`] names the unfinished work, and a
+    /// limit is set as for any future, by `tokio::time::timeout`.
     ///
-    /// It knows nothing of tasks that hold no delivery: one that publishes by itself is to be
-    /// awaited, before this is. Neither does it wait for a client that waits to connect again.
+    /// This method does not know of tasks that hold no delivery: await a task that publishes by
+    /// itself before you call this method. It does not wait for a client that waits to reconnect
+    /// either.
     ///
     /// # Cancel safety
     /// Safe to drop at any point.
@@ -118,7 +121,7 @@ impl InMemoryBroker {
         let idle = &self.shared.idle;
         let _waiting = Waiting::new(idle);
         loop {
-            // Before the look, so that no change after it is missed.
+            // Registered before the check, so that no change after the check is missed.
             let told = idle.told.notified();
             if self.activity().is_idle() {
                 return;
@@ -127,8 +130,8 @@ impl InMemoryBroker {
         }
     }
 
-    /// What is under way now, which [`Self::wait_idle`] waits for. What is due by now has happened
-    /// before.
+    /// Number of things in flight now, by kind, which [`Self::wait_idle`] waits for. Everything due
+    /// by now has happened before.
     ///
     /// # Examples
     /// ```
@@ -141,7 +144,7 @@ impl InMemoryBroker {
     /// let chan = broker.connect().await?.create_channel().await?;
     /// chan.declare_queue("orders").await?;
     /// chan.publish("", "three pencils").routing_key("orders").await?;
-    /// let held = chan.get::<String>("orders").await?;
+    /// let held = chan.get_one::<String>("orders").await?;
     ///
     /// let idle = tokio::time::timeout(Duration::from_secs(5), broker.wait_idle()).await;
     /// assert!(idle.is_err(), "there is a delivery that is not settled");

@@ -1,15 +1,15 @@
-//! What a test can see of a broker.
+//! Inspection of a broker by tests.
 
 use mooq_core::VirtualHost;
 
 use super::InMemoryBroker;
-use crate::engine::{
+use mooq_engine::{
     BindingInfo, ConnectionInfo, ConsumerInfo, ExchangeInfo, QueueInfo, ReadyMessage,
     UnackedMessage,
 };
 
-/// Looking in, which changes nothing and which no client notices. What is due by then has happened
-/// before: what has expired is not seen. Names are given as themselves or as
+/// Inspection, which changes nothing and which no client notices. Everything due by then has
+/// happened before: expired messages and queues are not seen. Names are given literally or as
 /// [globs](https://docs.rs/glob-match), for example `orders-*`.
 ///
 /// # Examples
@@ -47,92 +47,98 @@ use crate::engine::{
 /// # }).unwrap();
 /// ```
 impl InMemoryBroker {
-    /// The queues of the virtual host `/` whose names match, by name.
+    /// Queues of the virtual host `/` whose names match, by name.
     #[must_use]
     pub fn queues(&self, glob: &str) -> Vec<QueueInfo> {
         self.queues_in(&VirtualHost::root(), glob)
     }
 
-    /// The same for any virtual host. One that does not exist has none.
+    /// Like [`Self::queues`], for any virtual host. A virtual host that does not exist has no
+    /// queues.
     #[must_use]
     pub fn queues_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<QueueInfo> {
         self.shared
             .look_now(|state, _| state.engine.queues(vhost, glob))
     }
 
-    /// The exchanges of the virtual host `/` whose names match, by name.
+    /// Exchanges of the virtual host `/` whose names match, by name.
     #[must_use]
     pub fn exchanges(&self, glob: &str) -> Vec<ExchangeInfo> {
         self.exchanges_in(&VirtualHost::root(), glob)
     }
 
-    /// The same for any virtual host. One that does not exist has none.
+    /// Like [`Self::exchanges`], for any virtual host. A virtual host that does not exist has no
+    /// exchanges.
     #[must_use]
     pub fn exchanges_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<ExchangeInfo> {
         self.shared
             .look_now(|state, _| state.engine.exchanges(vhost, glob))
     }
 
-    /// The bindings in the virtual host `/` from exchanges whose names match: by exchange,
-    /// destination (queues first) and key. Those of the default exchange, which lead to every
-    /// queue, are not among them.
+    /// Bindings in the virtual host `/` from exchanges whose names match: by exchange, destination
+    /// (queues first) and key. The default exchange's bindings, which lead to every queue, are left
+    /// out.
     #[must_use]
     pub fn bindings(&self, exchange: &str) -> Vec<BindingInfo> {
         self.bindings_in(&VirtualHost::root(), exchange)
     }
 
-    /// The same for any virtual host. One that does not exist has none.
+    /// Like [`Self::bindings`], for any virtual host. A virtual host that does not exist has no
+    /// bindings.
     #[must_use]
     pub fn bindings_in(&self, vhost: &VirtualHost, exchange: &str) -> Vec<BindingInfo> {
         self.shared
             .look_now(|state, _| state.engine.bindings(vhost, exchange))
     }
 
-    /// The consumers in the virtual host `/` of queues whose names match: by queue, and of one
-    /// queue in the order in which they came. Consumers of direct replies are on no queue, and
-    /// not among them.
+    /// Consumers in the virtual host `/` of queues whose names match: by queue, and for each queue
+    /// in the order in which they were registered. Consumers of direct replies are on no queue, and
+    /// are left out.
     #[must_use]
     pub fn consumers(&self, queue: &str) -> Vec<ConsumerInfo> {
         self.consumers_in(&VirtualHost::root(), queue)
     }
 
-    /// The same for any virtual host. One that does not exist has none.
+    /// Like [`Self::consumers`], for any virtual host. A virtual host that does not exist has no
+    /// consumers.
     #[must_use]
     pub fn consumers_in(&self, vhost: &VirtualHost, queue: &str) -> Vec<ConsumerInfo> {
         self.shared
             .look_now(|state, _| state.engine.consumers(vhost, queue))
     }
 
-    /// The messages that are ready in the queues of the virtual host `/` whose names match: by
-    /// queue, and of one queue in the order in which they leave it. They stay where they are.
+    /// Ready messages in the queues of the virtual host `/` whose names match: by queue, and for
+    /// each queue in the order in which they leave it. The messages stay in their queues.
     #[must_use]
     pub fn ready_messages(&self, queue: &str) -> Vec<ReadyMessage> {
         self.ready_messages_in(&VirtualHost::root(), queue)
     }
 
-    /// The same for any virtual host. One that does not exist has none.
+    /// Like [`Self::ready_messages`], for any virtual host. A virtual host that does not exist has
+    /// no messages.
     #[must_use]
     pub fn ready_messages_in(&self, vhost: &VirtualHost, queue: &str) -> Vec<ReadyMessage> {
         self.shared
             .look_now(|state, now| state.engine.ready_messages(now, vhost, queue))
     }
 
-    /// The messages from queues of the virtual host `/` whose names match that are delivered and
-    /// not settled: by queue, and of one queue in the order in which they came into it.
+    /// Unacked messages from queues of the virtual host `/` whose names match: by queue, and for
+    /// each queue in the order in which they entered it.
     #[must_use]
     pub fn unacked_messages(&self, queue: &str) -> Vec<UnackedMessage> {
         self.unacked_messages_in(&VirtualHost::root(), queue)
     }
 
-    /// The same for any virtual host. One that does not exist has none.
+    /// Like [`Self::unacked_messages`], for any virtual host. A virtual host that does not exist
+    /// has no messages.
     #[must_use]
     pub fn unacked_messages_in(&self, vhost: &VirtualHost, queue: &str) -> Vec<UnackedMessage> {
         self.shared
             .look_now(|state, _| state.engine.unacked_messages(vhost, queue))
     }
 
-    /// The connections whose names match, whatever their virtual hosts, in the order in which they
-    /// were opened. Those that their clients gave no name match the glob `*`.
+    /// Connections whose names match, in all virtual hosts, in the order in which they were opened.
+    /// A connection to which its client gave no name matches the glob `*`.
     #[must_use]
     pub fn connections(&self, name: &str) -> Vec<ConnectionInfo> {
         self.shared

@@ -1,8 +1,8 @@
-//! The shell around the engine: what lets tokio programs use it as a broker.
+//! The shell around the engine, which lets tokio programs use it as a broker.
 //!
-//! The engine is under a plain mutex, which nobody holds across an `await` or while waking
-//! others: [`Shared::handle`] hands a method in, spreads its effects to the mailboxes they are
-//! for, and wakes their receivers once the mutex is free. So every call is done when it returns.
+//! The engine is under a plain mutex, which is never held across an `await` or while waking a task:
+//! [`Shared::handle`] passes a method to the engine, sends the effects to their mailboxes, and
+//! wakes the receivers once the mutex is free. So every call is done when it returns.
 
 mod administration;
 mod alarms;
@@ -14,6 +14,7 @@ mod idle;
 mod inspection;
 mod policies;
 mod ports;
+mod protocol;
 mod recording;
 mod registry;
 mod shared;
@@ -24,9 +25,10 @@ mod transport;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::engine::{Options, Profile};
 pub use alarms::AlarmGuard;
 use faults::Faults;
+use mooq_engine::{Options, Plugin, Profile};
+pub use protocol::{LoginRefused, ProtocolConnection};
 pub use recording::Recording;
 use registry::Registry;
 use shared::Shared;
@@ -34,9 +36,9 @@ pub use transport::MemoryTransport;
 
 /// A RabbitMQ in this process.
 ///
-/// Clones are the same broker. It lives as long as one of them, or a connection to it. Messages
-/// that expire and queues that do are timed by tokio's clock, so that
-/// `tokio::time::pause` and `tokio::time::advance` work on the broker as well.
+/// Clones are the same broker. The broker lives as long as one of its clones, or a connection to
+/// it. The expiry of messages and queues is timed by tokio's clock, so that `tokio::time::pause`
+/// and `tokio::time::advance` work on the broker as well.
 ///
 /// # Examples
 /// A broker of its own for one test, which nothing else can reach:
@@ -55,7 +57,7 @@ pub use transport::MemoryTransport;
 /// # }).unwrap();
 /// ```
 ///
-/// One that is found by host and port, as in Python's mooq:
+/// A broker that is found by host and port, as in Python's mooq:
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// use mooq_core::{Endpoint, ErrorKind, Transport};
@@ -84,7 +86,7 @@ impl InMemoryBroker {
         Self::with_options(host, port, Options::default())
     }
 
-    /// A broker for `host` and `port` that is set up as `options` say, not running yet.
+    /// A broker for `host` and `port` with these `options`, not running yet.
     #[must_use]
     pub fn with_options(host: impl Into<String>, port: u16, options: Options) -> Self {
         Self {
@@ -92,32 +94,35 @@ impl InMemoryBroker {
         }
     }
 
-    /// A running broker that only those reach who have it: for tests, each with its own.
+    /// Starts a broker that is reachable only through this handle and its clones: for tests, each
+    /// with its own broker.
     #[must_use]
     pub fn start() -> Self {
         Self::start_with_options(Options::default())
     }
 
-    /// The same, which behaves as another version of RabbitMQ than the default 4.0.
+    /// Starts a broker that behaves as another version of RabbitMQ than the default 4.0.
     ///
-    /// For one with a host and a port give [`Self::with_options`] the options
+    /// For a broker with a host and a port, give [`Self::with_options`] the options
     /// [`of`](Options::of) the profile.
     ///
     /// # Examples
-    /// What RabbitMQ 4.3 refuses and earlier versions do not:
+    /// A request for which RabbitMQ 3.10 closes the connection closes only the channel since 4.0:
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use mooq_core::{Endpoint, QueueDeclare, Scheme, Transport};
+    /// use mooq_core::{Endpoint, ErrorScope, ExchangeDeclare, Scheme, Transport};
     /// use mooq_memory::{InMemoryBroker, Profile};
     ///
-    /// let mut transient = QueueDeclare::new("orders".try_into()?);
-    /// transient.durable = false;
-    /// for (profile, allowed) in [(Profile::V4_0, true), (Profile::V4_3, false)] {
+    /// let declare = ExchangeDeclare::new("orders".try_into()?, "x-no-such-type".try_into()?);
+    /// for (profile, scope) in [
+    ///     (Profile::V3_10, ErrorScope::Connection),
+    ///     (Profile::V4_0, ErrorScope::Channel),
+    /// ] {
     ///     let broker = InMemoryBroker::start_as(profile);
     ///     let opened = broker.transport().open(&Endpoint::new(Scheme::Memory)).await?;
     ///     let channel = opened.connection.open_channel().await?.channel;
-    ///     let declared = channel.declare_queue(transient.clone()).await;
-    ///     assert_eq!(declared.is_ok(), allowed);
+    ///     let refused = channel.declare_exchange(declare.clone()).await.unwrap_err();
+    ///     assert_eq!(refused.scope(), scope);
     /// }
     /// # Ok::<(), mooq_core::Error>(())
     /// # }).unwrap();
@@ -127,12 +132,12 @@ impl InMemoryBroker {
         Self::start_with_options(Options::of(profile))
     }
 
-    /// The same, in which `seed` decides wherever RabbitMQ leaves something open: in what order
-    /// deliveries of several queues arrive, in what batches confirms come, which of several
-    /// consumers is served first, how the broker names things. The same seed decides the same way
-    /// on a current-thread runtime. [`seeds`](crate::seeds) says more.
+    /// Starts a broker in which `seed` decides everything that RabbitMQ leaves open: the order in
+    /// which deliveries of several queues arrive, the batches in which confirms arrive, the choice
+    /// between several consumers, the names that the broker chooses. The same seed gives the same
+    /// decisions on a current-thread runtime. See [`seeds`](crate::seeds).
     ///
-    /// For one with a host and a port give [`Self::with_options`] options with a seed.
+    /// For a broker with a host and a port, give [`Self::with_options`] options with a seed.
     ///
     /// # Examples
     /// ```
@@ -144,20 +149,54 @@ impl InMemoryBroker {
     ///     let chan = broker.connect().await?.create_channel().await?;
     ///     chan.declare_queue("orders").await?;
     ///     chan.publish("", "book").routing_key("orders").await?;
-    ///     assert_eq!(chan.get::<String>("orders").await?.ack().await?, "book");
+    ///     assert_eq!(chan.get_one::<String>("orders").await?.ack().await?, "book");
     /// }
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
     pub fn start_seeded(seed: u64) -> Self {
-        Self::start_with_options(Options {
-            seed: Some(seed),
-            ..Options::default()
-        })
+        let mut options = Options::default();
+        options.seed = Some(seed);
+        Self::start_with_options(options)
     }
 
-    /// The same, set up as `options` say.
+    /// Starts a broker with plugins of RabbitMQ enabled, which add exchange kinds.
+    ///
+    /// For a broker of another version or with a seed, give [`Self::start_with_options`] options
+    /// with [`plugin`](Options::plugin).
+    ///
+    /// # Examples
+    /// All messages with the same key go to the same queue:
+    /// ```
+    /// # use mooq::{ConnectInMemory, ExchangeKind, InMemoryBroker};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// use mooq::Plugin;
+    ///
+    /// let broker = InMemoryBroker::start_with_plugins([Plugin::ConsistentHashExchange]);
+    /// let chan = broker.connect().await?.create_channel().await?;
+    /// chan.register_producer("orders", ExchangeKind::ConsistentHash).await?;
+    /// for queue in ["orders-1", "orders-2"] {
+    ///     chan.declare_queue(queue).await?;
+    ///     chan.bind_queue(queue, "orders", "10").await?; // The key is a weight.
+    /// }
+    /// for _ in 0..5 {
+    ///     chan.publish("orders", "book").routing_key("customer 7").await?;
+    /// }
+    /// let ready: Vec<_> = broker.queues("orders-*").iter().map(|queue| queue.ready).collect();
+    /// assert!(ready == [5, 0] || ready == [0, 5]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn start_with_plugins(plugins: impl IntoIterator<Item = Plugin>) -> Self {
+        let mut options = Options::default();
+        options.plugins.extend(plugins);
+        Self::start_with_options(options)
+    }
+
+    /// Starts a broker with these `options`.
     #[must_use]
     pub fn start_with_options(options: Options) -> Self {
         let shared = Shared::new(None, options);
@@ -165,16 +204,16 @@ impl InMemoryBroker {
         Self { shared }
     }
 
-    /// The running broker of this host and port, if there is one.
+    /// The running broker with this host and port, if there is one.
     #[must_use]
     pub fn lookup(host: &str, port: u16) -> Option<Self> {
         let shared = Registry::global().find(host, port)?;
         Some(Self { shared })
     }
 
-    /// Starts the broker, or starts it anew: then connections end as with [`Self::close`], and
-    /// durable exchanges, durable queues and the persistent messages in them are all that is left.
-    /// From here on it is found by its host and port, in place of any other that was.
+    /// Starts or restarts the broker. On a restart, connections end as with [`Self::close`], and
+    /// only durable exchanges, durable queues and the persistent messages in them survive. From
+    /// then on the broker is found by its host and port, in place of any earlier one.
     pub fn run(&self) {
         self.shared.stop();
         self.shared.start();
@@ -183,8 +222,8 @@ impl InMemoryBroker {
         }
     }
 
-    /// Stops the broker. Its connections end with the error that a RabbitMQ which shuts down
-    /// gives them, and further ones are refused until [`Self::run`].
+    /// Stops the broker. Its connections end with the error of a RabbitMQ that shuts down, and new
+    /// ones are refused until [`Self::run`].
     pub fn close(&self) {
         if let Some((host, port)) = &self.shared.address {
             Registry::global().remove(host, *port, &self.shared);
@@ -192,19 +231,19 @@ impl InMemoryBroker {
         self.shared.stop();
     }
 
-    /// Whether it takes connections.
+    /// Returns true if the broker takes connections.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.shared.is_running()
     }
 
-    /// What connects to this very broker, whatever host and port an endpoint names.
+    /// A transport that connects to this broker, regardless of an endpoint's host and port.
     #[must_use]
     pub fn transport(&self) -> MemoryTransport {
         MemoryTransport::to(self.clone())
     }
 
-    /// What can be made to go wrong with it: [`faults`] has the list.
+    /// Faults that can be injected into the broker: [`faults`] has the list.
     #[must_use = "nothing goes wrong before a fault is chosen"]
     pub fn faults(&self) -> Faults {
         Faults::new(self.clone())

@@ -3,18 +3,19 @@
 use mooq_core::{Error, IntoChecked, VirtualHost};
 
 use super::InMemoryBroker;
-use crate::engine::Policy;
+use mooq_engine::Policy;
 
 /// Policies.
 impl InMemoryBroker {
-    /// Sets a policy of a virtual host, in place of one of the same name: it adds to the
-    /// arguments of queues and exchanges, of those that are there too
-    /// ([policies](https://www.rabbitmq.com/docs/policies)). Of limits that an argument sets as
-    /// well, the smaller one holds; otherwise the argument does. For messages that are in their
-    /// queues already, no time to live begins.
+    /// Sets a policy of a virtual host, in place of a policy of the same name. A policy adds to the
+    /// arguments of queues and exchanges, including existing ones
+    /// ([policies](https://www.rabbitmq.com/docs/policies)). If an argument and a policy set the
+    /// same limit, the smaller one applies; for other settings the argument applies. A policy's
+    /// time to live does not apply to messages that are already in their queues.
     ///
     /// # Errors
-    /// `VirtualHostNotFound` if there is no such virtual host.
+    /// `VirtualHostNotFound` if the virtual host does not exist, `InvalidArgument` if the policy
+    /// has a setting that the broker's version of RabbitMQ does not know.
     ///
     /// # Examples
     /// ```
@@ -23,9 +24,9 @@ impl InMemoryBroker {
     /// use mooq_memory::{ApplyTo, InMemoryBroker, Policy};
     ///
     /// let broker = InMemoryBroker::start();
-    /// let mut definition = FieldTable::new();
-    /// definition.insert("max-length".try_into()?, 1_000);
-    /// definition.insert("overflow".try_into()?, "reject-publish");
+    /// let definition = FieldTable::new()
+    ///     .with("max-length", 1_000)?
+    ///     .with("overflow", "reject-publish")?;
     /// let policy = Policy::new("^orders-", &definition)?.apply_to(ApplyTo::Queues);
     /// broker.set_policy("/", "bounded", policy)?;
     /// # Ok::<(), mooq_core::Error>(())
@@ -42,10 +43,10 @@ impl InMemoryBroker {
             .administer(|engine, now| engine.set_policy(now, &vhost, name, policy))
     }
 
-    /// Removes a policy, if there is one of this name: what it added is gone at once.
+    /// Removes a policy, if one of this name exists: its settings end at once.
     ///
     /// # Errors
-    /// `VirtualHostNotFound` if there is no such virtual host.
+    /// `VirtualHostNotFound` if the virtual host does not exist.
     pub fn clear_policy(
         &self,
         vhost: impl IntoChecked<VirtualHost>,
@@ -56,11 +57,12 @@ impl InMemoryBroker {
             .administer(|engine, now| engine.clear_policy(now, &vhost, name))
     }
 
-    /// Sets an operator policy, which applies beside the ordinary ones: of limits the smaller
-    /// holds, of other settings the operators'.
+    /// Sets an operator policy, which applies beside the ordinary ones: for limits the smaller
+    /// value applies, for other settings the operator policy's.
     ///
     /// # Errors
-    /// `VirtualHostNotFound` if there is no such virtual host.
+    /// `VirtualHostNotFound` if the virtual host does not exist, `InvalidArgument` if the policy
+    /// has a setting that the broker's version of RabbitMQ does not know.
     pub fn set_operator_policy(
         &self,
         vhost: impl IntoChecked<VirtualHost>,
@@ -72,10 +74,10 @@ impl InMemoryBroker {
             .administer(|engine, now| engine.set_operator_policy(now, &vhost, name, policy))
     }
 
-    /// Removes an operator policy, if there is one of this name.
+    /// Removes an operator policy, if one of this name exists.
     ///
     /// # Errors
-    /// `VirtualHostNotFound` if there is no such virtual host.
+    /// `VirtualHostNotFound` if the virtual host does not exist.
     pub fn clear_operator_policy(
         &self,
         vhost: impl IntoChecked<VirtualHost>,

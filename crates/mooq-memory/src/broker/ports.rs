@@ -1,4 +1,4 @@
-//! Where effects go: the mailboxes of connections and channels.
+//! Mailboxes of connections and channels, which receive effects.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -9,15 +9,17 @@ use mooq_core::in_flight::InFlightCount;
 use mooq_core::mailbox::{Receiver, Sender, counted_mailbox};
 use mooq_core::{ChannelEvent, ConnectionEvent, Error};
 
-use crate::engine::ConnectionId;
+use mooq_engine::{ConnectionId, Effect, Reply};
 
-/// Why a channel or a connection is closed, once it is: set once, seen by all that use it.
+/// The reason why a channel or a connection is closed, once it is: set once, seen by all its users.
 pub(super) type Closed = Arc<OnceLock<Error>>;
 
 /// The mailboxes of all connections.
 #[derive(Debug)]
 pub(super) struct Ports {
     connections: HashMap<ConnectionId, ConnectionPort, RandomState>,
+    /// The mailboxes of clients that speak AMQP themselves, and receive every effect in order.
+    protocol: HashMap<ConnectionId, Sender<Effect>, RandomState>,
     in_flight: InFlightCount,
 }
 
@@ -25,7 +27,7 @@ pub(super) struct Ports {
 struct ConnectionPort {
     events: Sender<ConnectionEvent>,
     closed: Closed,
-    /// By number.
+    /// Channels, indexed by number.
     channels: Vec<Option<ChannelPort>>,
 }
 
@@ -35,20 +37,21 @@ struct ChannelPort {
     closed: Closed,
 }
 
-/// Those to wake once no lock is held.
+/// The wakers to wake once no lock is held.
 #[derive(Debug, Default)]
 #[must_use = "receivers sleep on until they are woken"]
 pub(super) struct Wakers {
-    /// Most often there is one.
+    /// The first waker. In most cases it is the only one.
     first: Option<Waker>,
     others: Vec<Waker>,
 }
 
 impl Ports {
-    /// No mailboxes yet. What is sent to them is counted until it is handled.
+    /// An empty set of mailboxes. Everything sent to a mailbox is counted until it is handled.
     pub(super) fn new(in_flight: InFlightCount) -> Self {
         Self {
             connections: HashMap::default(),
+            protocol: HashMap::default(),
             in_flight,
         }
     }
@@ -68,8 +71,70 @@ impl Ports {
         (closed, receiver)
     }
 
-    /// The lowest number up to `max` that no channel of the connection has, and that `is_free`
-    /// besides.
+    /// Adds a connection that receives every effect in order.
+    pub(super) fn add_protocol_connection(&mut self, id: ConnectionId) -> Receiver<Effect> {
+        let (effects, receiver) = counted_mailbox(self.in_flight.clone());
+        self.protocol.insert(id, effects);
+        receiver
+    }
+
+    /// Sends an effect to a connection that receives all of them. Returns the effect if it is for
+    /// another kind of connection.
+    #[inline]
+    pub(super) fn send_to_protocol(
+        &mut self,
+        effect: Effect,
+        wakers: &mut Wakers,
+    ) -> Option<Effect> {
+        // In most cases there are no such connections, so there is nothing to look up.
+        if self.protocol.is_empty() {
+            return Some(effect);
+        }
+        let id = effect.connection();
+        let Some(effects) = self.protocol.get(&id) else {
+            return Some(effect);
+        };
+        let is_last = matches!(
+            effect,
+            Effect::Connection {
+                event: ConnectionEvent::Closed(_),
+                ..
+            }
+        );
+        wakers.add(effects.push(self.counted(effect)));
+        if is_last {
+            self.protocol.remove(&id);
+        }
+        None
+    }
+
+    /// Counts the effect's message as in flight for as long as its receiver keeps the message.
+    fn counted(&self, mut effect: Effect) -> Effect {
+        match &mut effect {
+            Effect::Channel {
+                event: ChannelEvent::Deliver(deliver),
+                ..
+            } => {
+                deliver.in_flight = self.in_flight.begin();
+            }
+            Effect::Reply {
+                reply: Reply::Fetched(Some(fetched)),
+                ..
+            } => {
+                fetched.in_flight = self.in_flight.begin();
+            }
+            _ => {}
+        }
+        effect
+    }
+
+    /// Removes a connection that receives every effect.
+    pub(super) fn remove_protocol_connection(&mut self, id: ConnectionId) {
+        self.protocol.remove(&id);
+    }
+
+    /// The lowest number up to `max` that is not used by a channel of the connection, and for which
+    /// `is_free` returns true.
     pub(super) fn free_number(
         &self,
         id: ConnectionId,
@@ -177,7 +242,7 @@ impl Wakers {
         }
     }
 
-    /// Wakes all of them, in the order in which something was sent to them.
+    /// Wakes all receivers, in the order in which something was sent to them.
     pub(super) fn wake(self) {
         if let Some(first) = self.first {
             first.wake();

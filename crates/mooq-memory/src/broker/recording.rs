@@ -1,19 +1,19 @@
-//! Recordings of what goes through a broker.
+//! Recordings of the messages that pass through a broker.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::InMemoryBroker;
 use super::shared::Shared;
-use crate::engine::{Log, RecordingId};
+use mooq_engine::{Log, RecordingId};
 
-/// What a broker was asked to record, until this is dropped: publishes, deliveries with how they
-/// were settled, and dead letters.
+/// A recording of a broker, which lasts until it is dropped: publishes, deliveries with their
+/// outcomes, and dead letters.
 ///
-/// A recording has a limit, and keeps what comes first. What comes after that is not in it, but
-/// [counted](Self::missed), and assertions that would have to know it fail and say so. It keeps
-/// messages with their bodies in memory, and sees what happens from [`InMemoryBroker::record`]
-/// on, through restarts too. Several may go on at once.
+/// A recording has a limit, and keeps the first records. Later records are dropped, but
+/// [counted](Self::missed), and assertions that depend on them fail and say so. A recording keeps
+/// messages with their bodies in memory, and covers everything from [`InMemoryBroker::record`] on,
+/// through restarts too. Several recordings may run at once.
 ///
 /// # Examples
 /// ```
@@ -40,12 +40,12 @@ pub struct Recording {
 }
 
 impl InMemoryBroker {
-    /// Records what is published, delivered and dead-lettered from here on, up to `limit` of these
-    /// in all, in every virtual host. Without a recording nothing is spent on it.
+    /// Records publishes, deliveries and dead letters from now on, up to `limit` records in all, in
+    /// every virtual host. Without a recording there is no overhead.
     ///
-    /// What can be asked of it is at [`Selection`](crate::Selection).
+    /// See [`Selection`](crate::Selection) for queries and assertions.
     pub fn record(&self, limit: usize) -> Recording {
-        let start = |engine: &mut crate::engine::Engine, _| engine.start_recording(limit);
+        let start = |engine: &mut mooq_engine::Engine, _| engine.start_recording(limit);
         Recording {
             broker: Arc::clone(&self.shared),
             id: self.shared.administer(start),
@@ -54,18 +54,19 @@ impl InMemoryBroker {
 }
 
 impl Recording {
-    /// How many publishes, deliveries and dead letters came when the recording was full.
+    /// Number of publishes, deliveries and dead letters that were dropped because the recording was
+    /// full.
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.look(Log::missed)
     }
 
-    /// Looks at what was recorded so far, and what is due by now is.
+    /// Calls `f` with the log so far, which includes everything that is due by now.
     pub(crate) fn look<T>(&self, f: impl FnOnce(&Log) -> T) -> T {
         self.broker
             .look_now(|state, _| match state.engine.recording(self.id) {
                 Some(log) => f(log),
-                // Never so: it goes on until this is dropped.
+                // Unreachable: the recording lasts until this handle is dropped.
                 None => f(&Log::default()),
             })
     }

@@ -1,4 +1,4 @@
-//! The brokers of this process that run, by host and port.
+//! Registry of the running brokers of this process, by host and port.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
@@ -7,7 +7,7 @@ use super::shared::Shared;
 
 #[derive(Default)]
 pub(super) struct Registry {
-    /// Weak, so that a broker ends with its last user even if nobody closed it.
+    /// Weak, so that a broker ends with its last user even if it is never closed.
     brokers: Mutex<HashMap<(String, u16), Weak<Shared>>>,
 }
 
@@ -21,7 +21,7 @@ impl Registry {
         self.lock().get(&(host.to_owned(), port))?.upgrade()
     }
 
-    /// Enters a broker, in place of any other with its host and port.
+    /// Adds a broker, in place of any other with its host and port.
     pub(super) fn insert(&self, host: &str, port: u16, broker: &Arc<Shared>) {
         let mut brokers = self.lock();
         brokers.retain(|_, broker| broker.strong_count() > 0);

@@ -1,11 +1,14 @@
-//! What all handles, connections and channels of one broker share.
+//! The state that all handles, connections and channels of a broker share.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mooq_core::mailbox::Receiver;
-use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error, ErrorKind, Result};
+use mooq_core::{
+    ChannelEvent, CloseReason, ConnectionEvent, Credentials, Error, ErrorKind, Result,
+};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
@@ -14,32 +17,34 @@ use super::idle::Idle;
 use super::ports::{Closed, Ports, Wakers};
 use super::state::State;
 use super::timer::Timer;
-use crate::engine::{
-    Activity, Command, ConnectionId, Engine, FaultId, Login, Method, Options, Reply, Time,
+use mooq_engine::{
+    Activity, Command, ConnectionId, Effect, Engine, FaultId, Login, Method, Options, Reply, Time,
 };
 
 pub(super) struct Shared {
-    /// The host and port by which it is found, unless it is only for those who have it.
+    /// The host and port by which the broker is found, unless only its handles lead to it.
     pub(super) address: Option<(String, u16)>,
     state: Mutex<State>,
     timer: Timer,
     courier: Courier,
     pub(super) idle: Arc<Idle>,
-    /// Wakes who waits to connect over what was frozen.
+    /// True if connections that are opened now are notified of alarms.
+    pub(super) announces_blocked: AtomicBool,
+    /// Wakes the clients that wait to connect over a frozen link.
     thawed: Notify,
 }
 
-/// What comes of a call.
+/// Result of a call.
 pub(super) enum Answer {
     /// The reply, if there is one.
     Now(Option<Reply>),
-    /// The connection is blocked, frozen or slow: the reply comes once it has got through, unless
-    /// the channel ends before.
+    /// The connection is blocked, frozen or slow: the reply arrives later, unless the channel ends
+    /// before.
     Later(oneshot::Receiver<Reply>),
 }
 
 impl Answer {
-    /// The reply; none if the channel ends instead.
+    /// The reply; `None` if the channel ends instead.
     pub(super) async fn reply(self) -> Option<Reply> {
         match self {
             Self::Now(reply) => reply,
@@ -58,6 +63,7 @@ impl Shared {
         Arc::new_cyclic(|this| Self {
             address,
             idle,
+            announces_blocked: AtomicBool::new(false),
             state: Mutex::new(State {
                 engine: Engine::new(options),
                 started: Instant::now(),
@@ -81,7 +87,7 @@ impl Shared {
         self.lock().running = true;
     }
 
-    /// Ends all connections. What a restart does not survive goes.
+    /// Ends all connections and drops everything that does not survive a restart.
     pub(super) fn stop(&self) {
         let mut state = self.lock();
         let was_running = state.is_running();
@@ -89,7 +95,7 @@ impl Shared {
         self.finish_stop(state, was_running);
     }
 
-    /// Stops it until [`Self::end_outage`].
+    /// Stops the broker until [`Self::end_outage`].
     pub(super) fn begin_outage(&self) {
         let mut state = self.lock();
         let was_running = state.is_running();
@@ -97,7 +103,7 @@ impl Shared {
         self.finish_stop(state, was_running);
     }
 
-    /// Lets it run again if nothing else keeps it from that.
+    /// Lets the broker run again, unless another outage or a stop prevents it.
     pub(super) fn end_outage(&self) {
         let mut state = self.lock();
         state.stops = state.stops.saturating_sub(1);
@@ -113,21 +119,19 @@ impl Shared {
         self.finish(state);
     }
 
-    /// Looks at the engine.
+    /// Calls `f` with the engine.
     pub(super) fn look<T>(&self, f: impl FnOnce(&Engine) -> T) -> T {
         f(&self.lock().engine)
     }
 
-    /// Looks at the broker as it is now, which the engine may not have heard of: what is due has
-    /// happened first, also if the timer's task has not had its turn.
+    /// Calls `f` with the broker's state as of now, which may be later than the engine's time:
+    /// everything due has happened first, even if the timer's task has not run yet.
     pub(super) fn look_now<T>(&self, f: impl FnOnce(&State, Time) -> T) -> T {
         let mut state = self.lock();
         let mut wakers = Wakers::default();
         let now = self.catch_up(&mut state, &mut wakers);
         let seen = f(&state, now);
-        if let Some(deadline) = state.next_deadline() {
-            self.timer.wake_by(deadline);
-        }
+        self.wake_in_time(&state);
         drop(state);
         wakers.wake();
         seen
@@ -142,16 +146,16 @@ impl Shared {
         outcome
     }
 
-    /// Whether what a client of this name sends comes through at once.
+    /// Returns true if data from a client with this connection name arrives without delay.
     pub(super) fn is_reached(&self, connection_name: Option<&str>) -> bool {
         let delay = self.look(|engine| engine.delay_of_opening(connection_name));
         delay == Some(Duration::ZERO)
     }
 
-    /// Waits until what a client of this name sends comes through.
+    /// Waits until data from a client with this connection name arrives.
     pub(super) async fn reached(&self, connection_name: Option<&str>) {
         loop {
-            // Before the look, so that no thaw is missed.
+            // Registered before the check, so that no thaw is missed.
             let thawed = self.thawed.notified();
             let delay = self.look(|engine| engine.delay_of_opening(connection_name));
             match delay {
@@ -173,14 +177,7 @@ impl Shared {
         &self,
         login: Login,
     ) -> Result<OpenedPort<ConnectionId, ConnectionEvent>, Refused> {
-        let mut state = self.lock();
-        let name = login.connection_name.as_deref();
-        if !state.running {
-            return Err(Refused::NotRunning);
-        }
-        if state.stops > 0 || state.engine.refuses_connection(name) {
-            return Err(Refused::ByFault);
-        }
+        let mut state = self.lock_reachable(login.connection_name.as_deref())?;
         let now = state.now();
         let opened = state.engine.open_connection(now, login);
         let port = opened.map(|id| {
@@ -191,7 +188,50 @@ impl Shared {
         port.map_err(Refused::ByBroker)
     }
 
-    /// Opens a channel on a connection that is not closed. It is open once the answer is there.
+    /// Checks the name and password of a client that speaks AMQP itself.
+    pub(super) fn authenticate(
+        &self,
+        credentials: &Credentials,
+        connection_name: Option<&str>,
+    ) -> Result<(), Refused> {
+        let mut state = self.lock_reachable(connection_name)?;
+        let checked = state.engine.authenticate(credentials, connection_name);
+        checked.map_err(Refused::ByBroker)
+    }
+
+    /// Opens the connection of a client that speaks AMQP itself, and has been authenticated.
+    pub(super) fn open_protocol_connection(
+        &self,
+        login: Login,
+    ) -> Result<(ConnectionId, Receiver<Effect>), Refused> {
+        let mut state = self.lock();
+        if !state.is_running() {
+            return Err(Refused::NotRunning);
+        }
+        let now = state.now();
+        let opened = state.engine.open_authenticated(now, login);
+        let port = opened.map(|id| (id, state.ports.add_protocol_connection(id)));
+        self.finish(state);
+        port.map_err(Refused::ByBroker)
+    }
+
+    /// Locks the state, if the broker takes connections of this name.
+    fn lock_reachable(
+        &self,
+        connection_name: Option<&str>,
+    ) -> Result<MutexGuard<'_, State>, Refused> {
+        let mut state = self.lock();
+        if !state.running {
+            return Err(Refused::NotRunning);
+        }
+        if state.stops > 0 || state.engine.refuses_connection(connection_name) {
+            return Err(Refused::ByFault);
+        }
+        Ok(state)
+    }
+
+    /// Opens a channel on a connection that is not closed. The channel is open once the answer
+    /// arrives.
     pub(super) fn open_channel(
         &self,
         connection: ConnectionId,
@@ -207,14 +247,15 @@ impl Shared {
             return Err(gone());
         }
         let max = state.engine.channel_max();
-        // A channel that was closed while the connection is held up is open to the engine yet.
+        // While the connection is held up, a channel that was closed is still open to the engine.
         let State { ports, waiting, .. } = &mut *state;
         let is_free = |number| !waiting.contains_key(&(connection, number));
-        // Nobody asks the broker for more than was agreed, for that costs the connection.
+        // More channels than agreed are never requested from the broker: the request would cost the
+        // connection.
         let number = ports
             .free_number(connection, max, is_free)
             .ok_or_else(|| too_many_channels(max))?;
-        // There before the channel, so that nothing that happens on it is lost.
+        // The port is added before the channel opens, so that no event of the channel is lost.
         let port = state.ports.add_channel(connection, number);
         let (closed, events) = port.ok_or_else(gone)?;
         let answer = self.call_locked(
@@ -229,7 +270,38 @@ impl Shared {
         Ok((OpenedPort { id, closed, events }, answer))
     }
 
-    /// Hands a method that has no reply to the engine, unless its channel is closed.
+    /// Passes methods to the engine whose replies are delivered as effects.
+    pub(super) fn send_all(&self, commands: impl IntoIterator<Item = Command>) {
+        let mut state = self.lock();
+        let mut wakers = Wakers::default();
+        for command in commands {
+            let now = state.now_for(&command.method);
+            state.engine.handle(now, command);
+            state.spread_effects(&mut wakers);
+        }
+        self.finish(state);
+        wakers.wake();
+    }
+
+    /// Ends the connection of a client that speaks AMQP itself and is gone.
+    pub(super) fn drop_protocol_connection(&self, connection: ConnectionId) {
+        let mut state = self.lock();
+        state.ports.remove_protocol_connection(connection);
+        let now = state.now();
+        let method = Method::ConnectionClose;
+        let channel = 0;
+        state.engine.handle(
+            now,
+            Command {
+                connection,
+                channel,
+                method,
+            },
+        );
+        self.finish(state);
+    }
+
+    /// Passes a method that has no reply to the engine, unless its channel is closed.
     ///
     /// # Errors
     /// The reason, if the channel is closed.
@@ -241,7 +313,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Hands a method that has a reply to the engine, unless its channel is closed.
+    /// Passes a method that has a reply to the engine, unless its channel is closed.
     ///
     /// # Errors
     /// The reason, if the channel is closed.
@@ -265,7 +337,7 @@ impl Shared {
             ErrorKind::ChannelClosed,
             "the channel was closed from this side",
         );
-        // First, so that nothing comes after it.
+        // Closed first, so that no event follows.
         let mut wakers = Wakers::default();
         state
             .ports
@@ -308,19 +380,19 @@ impl Shared {
         answer
     }
 
-    /// Makes happen what was to happen by now. `rearm` gets the time of what comes next, while
-    /// the lock is held: a call that brings something earlier comes before or after it.
-    pub(super) fn tick(&self, rearm: impl FnOnce(Option<Instant>)) {
+    /// Advances the engine to the present. `rearm` gets the next deadline, while the lock is held:
+    /// a call that adds an earlier deadline runs before or after it.
+    pub(super) fn tick(&self, rearm: impl FnOnce(Option<Time>)) {
         let mut state = self.lock();
         let mut wakers = Wakers::default();
         self.catch_up(&mut state, &mut wakers);
-        rearm(state.next_deadline());
+        rearm(state.engine.next_deadline());
         self.tell_if_idle(&state);
         drop(state);
         wakers.wake();
     }
 
-    /// Makes happen what was to happen by now, and says when that is.
+    /// Advances the engine to the present, and returns that time.
     fn catch_up(&self, state: &mut State, wakers: &mut Wakers) -> Time {
         let now = state.now();
         state.engine.advance(now);
@@ -329,12 +401,12 @@ impl Shared {
         now
     }
 
-    /// What is under way once what is due has happened.
+    /// Number of things in flight, by kind, once everything due has happened.
     pub(super) fn activity(&self) -> Activity {
         self.look_now(|state, _| state.activity())
     }
 
-    /// Tells those who wait for it that nothing is under way, if that is so.
+    /// Notifies the tasks that wait for an idle broker, if nothing is in flight.
     fn tell_if_idle(&self, state: &State) {
         // The engine is asked last: it has to look at every channel.
         if self.idle.is_awaited() && state.in_flight.get() == 0 && state.activity().is_idle() {
@@ -342,8 +414,8 @@ impl Shared {
         }
     }
 
-    /// Lets one more thing arrive of what is under way. Says whether that was all, and does `rest`
-    /// then, while the lock is held.
+    /// Delivers one more thing that is in flight. Returns true if it was the last one, and calls
+    /// `rest` then, while the lock is held.
     pub(super) fn carry_on(&self, rest: impl FnOnce()) -> bool {
         let mut state = self.lock();
         let now = state.now();
@@ -354,16 +426,23 @@ impl Shared {
         if is_done {
             rest();
         }
-        if let Some(deadline) = state.next_deadline() {
-            self.timer.wake_by(deadline);
-        }
+        self.wake_in_time(&state);
         self.tell_if_idle(&state);
         drop(state);
         wakers.wake();
         is_done
     }
 
-    /// Has what is under way carried on, or if there is nobody to do that, does it itself.
+    /// Ensures that the broker's time advances by its next deadline.
+    #[inline]
+    fn wake_in_time(&self, state: &State) {
+        if let Some(deadline) = state.engine.next_deadline() {
+            self.timer.wake_by(deadline, state.started);
+        }
+    }
+
+    /// Lets the courier deliver everything in flight. Without a tokio runtime there is no courier,
+    /// and this method delivers it itself.
     #[inline]
     fn hand_over(&self, state: &mut State, wakers: &mut Wakers) {
         while state.engine.is_under_way() && !self.courier.call() {
@@ -388,15 +467,13 @@ impl Shared {
         later.map_or(Answer::Now(reply), Answer::Later)
     }
 
-    /// Spreads what came of a call, sees to it that the timer fits, and wakes whom it concerns.
-    /// Gives the call's reply.
+    /// Sends out the effects of a call, arms the timer, and wakes the receivers. Returns the call's
+    /// reply.
     fn finish(&self, mut state: MutexGuard<'_, State>) -> Option<Reply> {
         let mut wakers = Wakers::default();
         let reply = state.spread_effects(&mut wakers);
         self.hand_over(&mut state, &mut wakers);
-        if let Some(deadline) = state.next_deadline() {
-            self.timer.wake_by(deadline);
-        }
+        self.wake_in_time(&state);
         self.tell_if_idle(&state);
         drop(state);
         wakers.wake();
@@ -407,7 +484,8 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Locks, unless a channel is closed. That is looked at under the lock: it is set under it.
+    /// Locks the state, unless a channel is closed. The check is under the lock, because the flag
+    /// is set under it.
     fn lock_open(&self, closed: &Closed) -> Result<MutexGuard<'_, State>> {
         let state = self.lock();
         match closed.get() {
@@ -417,14 +495,14 @@ impl Shared {
     }
 }
 
-/// A connection or channel that was opened: its id, its end, and what happens on it.
+/// A connection or channel that was opened: its id, its closed flag and its events.
 pub(super) struct OpenedPort<I, E> {
     pub(super) id: I,
     pub(super) closed: Closed,
     pub(super) events: Receiver<E>,
 }
 
-/// Why a connection was not opened.
+/// The reason why a connection was not opened.
 pub(super) enum Refused {
     NotRunning,
     ByFault,

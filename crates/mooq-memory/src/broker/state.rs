@@ -1,4 +1,4 @@
-//! What a broker's lock guards: the engine, the mailboxes, and who waits for an answer.
+//! The state behind a broker's lock: the engine, the mailboxes, and the calls that wait.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -9,19 +9,20 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::ports::{Ports, Wakers};
-use crate::engine::{Activity, Command, ConnectionId, Effect, Engine, Method, Reply, Time};
+use mooq_engine::{Activity, Command, ConnectionId, Effect, Engine, Method, Reply, Time};
 
-/// What is under a broker's lock.
+/// The state under a broker's lock.
 pub(super) struct State {
     pub(super) engine: Engine,
-    /// When the engine was made.
+    /// The time at which the engine was created.
     pub(super) started: Instant,
     pub(super) running: bool,
-    /// How many faults keep it from running.
+    /// Number of faults that keep the broker from running.
     pub(super) stops: usize,
     pub(super) ports: Ports,
     pub(super) in_flight: InFlightCount,
-    /// Who waits for an answer on a connection that is held up, by connection and channel, in order.
+    /// Calls that wait for an answer on a connection that is held up, by connection and channel, in
+    /// order.
     pub(super) waiting: HashMap<(ConnectionId, u16), VecDeque<oneshot::Sender<Reply>>, RandomState>,
 }
 
@@ -30,7 +31,8 @@ impl State {
         self.running && self.stops == 0
     }
 
-    /// What is under way. While the state is locked this can become less and not more.
+    /// Number of things in flight, by kind. While the state is locked, this can decrease but not
+    /// increase.
     pub(super) fn activity(&self) -> Activity {
         let mut activity = self.engine.activity();
         activity.at_clients = self.in_flight.get();
@@ -41,7 +43,7 @@ impl State {
         Time::after_start(self.started.elapsed())
     }
 
-    /// The time, if it makes a difference to a method.
+    /// The current time, if the method depends on it.
     pub(super) fn now_for(&self, method: &Method) -> Time {
         if self.engine.needs_time(method) {
             self.now()
@@ -50,7 +52,7 @@ impl State {
         }
     }
 
-    /// Gives a reply to who waits for it, or else back.
+    /// Sends a reply to the call that waits for it. Returns the reply if no call waits.
     pub(super) fn answer(
         &mut self,
         connection: ConnectionId,
@@ -65,7 +67,7 @@ impl State {
             return Some(reply);
         };
         if let Some(first) = waiting.pop_front() {
-            // Nobody is there any more if the call was given up.
+            // The receiver is gone if the call was given up.
             let _ = first.send(reply);
         }
         if waiting.is_empty() {
@@ -74,15 +76,13 @@ impl State {
         None
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let deadline = self.engine.next_deadline()?;
-        self.started.checked_add(deadline.since_start())
-    }
-
-    /// Puts every effect where it belongs. Gives the reply, of which each call has one at most.
+    /// Sends every effect to its mailbox. Returns the reply, of which each call has at most one.
     pub(super) fn spread_effects(&mut self, wakers: &mut Wakers) -> Option<Reply> {
         let mut answer = None;
         while let Some(effect) = self.engine.poll_effect() {
+            let Some(effect) = self.ports.send_to_protocol(effect, wakers) else {
+                continue;
+            };
             match effect {
                 Effect::Reply {
                     connection,

@@ -1,5 +1,6 @@
-//! The one task that makes time pass for a broker: it is there only while something is to happen.
+//! The one task that makes time pass for a broker. It runs only while there is a deadline.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use tokio::runtime::Handle;
@@ -7,18 +8,24 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::shared::Shared;
+use mooq_engine::Time;
+
+/// The deadline of a timer without a task.
+const NEVER: u64 = u64::MAX;
 
 pub(super) struct Timer {
     broker: Weak<Shared>,
     armed: Arc<Armed>,
 }
 
-/// What the task and its broker share.
-#[derive(Default)]
+/// State that the task and its broker share.
 struct Armed {
-    /// When the task wakes up; none while there is no task.
+    /// The time at which the task wakes up; `None` while there is no task.
     at: Mutex<Option<Instant>>,
-    /// Wakes the task before that: something is to happen earlier, or the broker is gone.
+    /// The wake-up time in the engine's microseconds, readable without the mutex: it is read after
+    /// every method. The maximum value while there is no task.
+    micros: AtomicU64,
+    /// Wakes the task early: there is an earlier deadline, or the broker is gone.
     earlier: Notify,
 }
 
@@ -26,27 +33,44 @@ impl Timer {
     pub(super) fn new(broker: Weak<Shared>) -> Self {
         Self {
             broker,
-            armed: Arc::default(),
+            armed: Arc::new(Armed {
+                at: Mutex::default(),
+                micros: AtomicU64::new(NEVER),
+                earlier: Notify::default(),
+            }),
         }
     }
 
-    /// Sees to it that the broker's time passes at `deadline` at the latest.
+    /// Ensures that the time of a broker, whose engine was created at `started`, advances by
+    /// `deadline` at the latest.
     ///
-    /// Without a tokio runtime there is nobody to do that: then it passes with the next call.
-    pub(super) fn wake_by(&self, deadline: Instant) {
+    /// Without a tokio runtime there is no task to do that: time then advances with the next call.
+    #[inline]
+    pub(super) fn wake_by(&self, deadline: Time, started: Instant) {
+        if deadline.as_micros() < self.armed.micros.load(Ordering::Acquire) {
+            self.wake_earlier(deadline, started);
+        }
+    }
+
+    fn wake_earlier(&self, deadline: Time, started: Instant) {
+        // A deadline that no clock reaches counts as none.
+        let Some(instant) = started.checked_add(deadline.since_start()) else {
+            return;
+        };
         let mut at = self.armed.lock();
         match *at {
-            Some(armed) if armed <= deadline => {}
+            Some(armed) if armed <= instant => {}
             Some(_) => {
-                *at = Some(deadline);
+                self.armed.set(&mut at, Some((deadline, instant)));
                 self.armed.earlier.notify_one();
             }
             None => {
                 if let Ok(runtime) = Handle::try_current() {
-                    *at = Some(deadline);
+                    self.armed.set(&mut at, Some((deadline, instant)));
                     drop(at);
                     let task = Task {
                         broker: self.broker.clone(),
+                        started,
                         armed: Arc::clone(&self.armed),
                         finished: false,
                     };
@@ -68,6 +92,12 @@ impl Armed {
         *self.lock()
     }
 
+    fn set(&self, at: &mut MutexGuard<'_, Option<Instant>>, next: Option<(Time, Instant)>) {
+        **at = next.map(|(_, instant)| instant);
+        let micros = next.map_or(NEVER, |(time, _)| time.as_micros());
+        self.micros.store(micros, Ordering::Release);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
         self.at.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -75,8 +105,10 @@ impl Armed {
 
 struct Task {
     broker: Weak<Shared>,
+    /// The time at which the broker's engine was created.
+    started: Instant,
     armed: Arc<Armed>,
-    /// Nothing is to happen any more: the next deadline gets another task.
+    /// True if there is no further deadline: the next deadline gets another task.
     finished: bool,
 }
 
@@ -95,18 +127,23 @@ impl Task {
                 return;
             };
             broker.tick(|next| {
+                let next = next.and_then(|next| {
+                    let instant = self.started.checked_add(next.since_start())?;
+                    Some((next, instant))
+                });
                 self.finished = next.is_none();
-                *self.armed.lock() = next;
+                self.armed.set(&mut self.armed.lock(), next);
             });
         }
     }
 }
 
 impl Drop for Task {
-    /// A runtime that shuts down drops the task while it waits: another one must be startable.
+    /// Disarms the timer. A runtime that shuts down drops the waiting task: another task must be
+    /// startable.
     fn drop(&mut self) {
         if !self.finished {
-            *self.armed.lock() = None;
+            self.armed.set(&mut self.armed.lock(), None);
         }
     }
 }

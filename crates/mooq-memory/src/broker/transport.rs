@@ -1,4 +1,6 @@
-//! The transport: from an endpoint to a connection.
+//! The memory transport, which opens a connection for an endpoint.
+
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use mooq_core::{Endpoint, Error, ErrorKind, OpenedConnection, Result, Transport};
@@ -6,17 +8,18 @@ use mooq_core::{Endpoint, Error, ErrorKind, OpenedConnection, Result, Transport}
 use super::InMemoryBroker;
 use super::connection::MemoryConnection;
 use super::shared::Refused;
-use crate::engine::{Capabilities, Login};
+use mooq_engine::{Capabilities, Login};
 
 /// Connects to in-memory brokers of this process.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryTransport {
-    /// The one broker it leads to; if there is none, an endpoint's host and port decide.
+    /// The one broker that the transport connects to; if there is none, an endpoint's host and port
+    /// decide.
     broker: Option<InMemoryBroker>,
 }
 
 impl MemoryTransport {
-    /// Connects to whichever broker runs under an endpoint's host and port.
+    /// Connects to the broker that runs under an endpoint's host and port.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -42,11 +45,15 @@ impl Transport for MemoryTransport {
     async fn open(&self, endpoint: &Endpoint) -> Result<OpenedConnection> {
         let broker = self.find(endpoint)?;
         reach(&broker, endpoint).await?;
+        let capabilities = Capabilities {
+            connection_blocked: broker.shared.announces_blocked.load(Ordering::Relaxed),
+            ..Capabilities::default()
+        };
         let login = Login {
             credentials: endpoint.credentials.clone(),
             vhost: Some(endpoint.vhost.clone()),
             connection_name: endpoint.connection_name.clone(),
-            capabilities: Capabilities::default(),
+            capabilities,
         };
         let opened = broker
             .shared
@@ -58,22 +65,27 @@ impl Transport for MemoryTransport {
             })?;
         Ok(OpenedConnection {
             events: opened.events,
-            connection: MemoryConnection::new(broker.shared, opened.id, opened.closed),
+            connection: MemoryConnection::new(
+                broker.shared,
+                opened.id,
+                opened.closed,
+                capabilities.connection_blocked,
+            ),
         })
     }
 }
 
-/// Waits until the broker can be reached, as long as the client would.
+/// Waits until the broker can be reached, up to the client's connect timeout.
 async fn reach(broker: &InMemoryBroker, endpoint: &Endpoint) -> Result<()> {
     let name = endpoint.connection_name.as_deref();
-    // Mostly there is nothing to wait for, and then no timer is needed either.
+    // In most cases there is no delay, and then no timer is needed either.
     if broker.shared.is_reached(name) {
         return Ok(());
     }
     let limit = endpoint.connect_timeout;
     let within_limit = tokio::time::timeout(limit, broker.shared.reached(name)).await;
     within_limit.map_err(|elapsed| {
-        unreachable(endpoint, &format!("it did not answer within {limit:?}")).with_source(elapsed)
+        Error::connection_timed_out(&endpoint.address(), "answer", limit).with_source(elapsed)
     })
 }
 

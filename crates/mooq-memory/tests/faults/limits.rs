@@ -42,6 +42,7 @@ async fn one_channel_too_many_costs_the_connection() {
 #[tokio::test]
 async fn an_alarm_is_a_fault_like_others() {
     let broker = InMemoryBroker::start();
+    broker.announce_blocked();
     let mut client = Client::new(&broker).await;
     client.declare("orders").await;
     let alarm = broker.faults().raise_alarm(Alarm::Disk);
@@ -57,5 +58,21 @@ async fn an_alarm_is_a_fault_like_others() {
         matches!(event, Some(ConnectionEvent::Unblocked)),
         "{event:?}"
     );
+    assert_eq!(broker.queues("orders")[0].ready, 1);
+}
+
+/// As mooq's connections to RabbitMQ are.
+#[tokio::test]
+async fn an_alarm_is_silent_unless_it_is_asked_for() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::new(&broker).await;
+    assert!(!client.connection.announces_blocked());
+    client.declare("orders").await;
+    let alarm = broker.raise_alarm(Alarm::Memory);
+    client.put("orders", "book");
+    assert!(client.connection_events.try_recv().is_none());
+    assert_eq!(broker.queues("orders")[0].ready, 0, "it waits");
+    drop(alarm);
+    assert!(client.connection_events.try_recv().is_none());
     assert_eq!(broker.queues("orders")[0].ready, 1);
 }

@@ -88,6 +88,7 @@ async fn what_a_client_sent_before_it_gave_up_arrives_after_the_thaw() {
 #[tokio::test]
 async fn an_alarm_and_a_freeze_hold_up_together() {
     let broker = InMemoryBroker::start();
+    broker.announce_blocked();
     let mut client = Client::new(&broker).await;
     client.declare("orders").await;
     let alarm = broker.raise_alarm(Alarm::Memory);

@@ -2,7 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use mooq::{Channel, DeadLetterReason, InMemoryBroker, PublishOutcome, Recording, Settled};
+use mooq::{
+    Channel, ConnectInMemory, ConnectOptions, DeadLetterReason, InMemoryBroker, PublishOutcome,
+    Recording, Settled,
+};
 use serde_json::json;
 
 use crate::{publish, set_up};
@@ -36,6 +39,88 @@ async fn shop() -> (InMemoryBroker, Channel, Recording) {
         .await
         .unwrap();
     (broker, chan, recording)
+}
+
+#[tokio::test]
+async fn names_and_keys_are_globs() {
+    let broker = InMemoryBroker::start();
+    let recording = broker.record(100);
+    let chan = broker.connect().await.unwrap();
+    let chan = chan.create_channel().await.unwrap();
+    chan.register_producer("shop.orders", "topic")
+        .await
+        .unwrap();
+    for queue in ["notify.mail", "notify.sms", "bill"] {
+        chan.declare_queue(queue).await.unwrap();
+        chan.bind_queue(queue, "shop.orders", "order.*")
+            .await
+            .unwrap();
+    }
+    let publish = chan.publish("shop.orders", "tea").routing_key("order.new");
+    publish.await.unwrap();
+    recording.publishes().exchange("shop.*").assert_once();
+    recording.publishes().routing_key("order.*").assert_once();
+    recording.publishes().routing_key("refund.*").assert_never();
+    recording.publishes().routed_to("notify.*").assert_once();
+    recording.publishes().routed_to("ship.*").assert_never();
+    for queue in ["notify.mail", "notify.sms", "bill"] {
+        chan.get_one::<String>(queue)
+            .await
+            .unwrap()
+            .reject()
+            .await
+            .unwrap();
+    }
+    recording.deliveries().queue("notify.*").assert_times(2);
+    recording.dead_letters().queue("notify.*").assert_times(2);
+    recording.dead_letters().queue("*").assert_times(3);
+}
+
+/// Consumers of two services may have the same tag.
+#[tokio::test]
+async fn records_tell_connections_apart() {
+    let broker = InMemoryBroker::start();
+    let recording = broker.record(100);
+    for (name, body) in [("shop", "tea"), ("billing", "bill")] {
+        let options = ConnectOptions::default().name(name);
+        let conn = broker.connect_with(options).await.unwrap();
+        let chan = conn.create_channel().await.unwrap();
+        chan.publish("", body).routing_key(name).await.unwrap();
+        chan.declare_queue(name).await.unwrap();
+        chan.publish("", body).routing_key(name).await.unwrap();
+        let mut deliveries = chan.consume::<String>(name).tag("t").await.unwrap();
+        deliveries
+            .next()
+            .await
+            .unwrap()
+            .unwrap()
+            .ack()
+            .await
+            .unwrap();
+    }
+    recording.publishes().connection("shop").assert_times(2);
+    recording.deliveries().connection("bill*").assert_once();
+    recording.deliveries().consumer("t").assert_times(2);
+    let failed = failure(|| {
+        let billed = recording.deliveries().connection("billing");
+        billed.queue("shop").assert_once();
+    });
+    assert_eq!(
+        failed,
+        "\
+expected exactly 1 delivery with
+    connection: \"billing\"
+    queue: \"shop\"
+found no delivery among 2 recorded; the nearest other is delivery 1:
+    connection: \"shop\" (differs)
+    queue: \"shop\"
+recorded deliveries:
+    1: from queue \"shop\" to \"t\" of \"shop\", exchange \"\", routing key \"shop\", body \"tea\", acked
+    2: from queue \"billing\" to \"t\" of \"billing\", exchange \"\", routing key \"billing\", body \"bill\", acked"
+    );
+    let failed = failure(|| recording.publishes().connection("x").assert_once());
+    let publish = "1: exchange \"\", routing key \"shop\", body \"tea\", by \"shop\", unroutable";
+    assert!(failed.contains(publish), "{failed}");
 }
 
 #[tokio::test]
@@ -229,7 +314,7 @@ async fn deliveries_and_dead_letters_tell_of_their_queues() {
         .await
         .unwrap();
     publish(&chan, "jobs", "dig").await;
-    let job = chan.get::<String>("jobs").await.unwrap();
+    let job = chan.get_one::<String>("jobs").await.unwrap();
     job.reject().await.unwrap();
 
     let acked = failure(|| {

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use mooq::ExchangeKind::{Direct, Fanout};
-use mooq::{Channel, ConnectInMemory, Connection, Delivery, FailurePolicy, InMemoryBroker};
+use mooq::{
+    Backoff, Channel, ConnectInMemory, Connection, Delivery, FailurePolicy, InMemoryBroker,
+};
 use tokio::task::JoinHandle;
 
 /// What the services have done.
@@ -110,6 +113,9 @@ async fn take_orders(chan: &Channel, done: &Arc<Done>) {
         .queue("orders")
         .queue_argument("x-dead-letter-exchange", "refused")
         .prefetch(2)
+        .on_error(FailurePolicy::Retry(
+            Backoff::new().first_delay(Duration::ZERO).attempts(2),
+        ))
         .callback(move |order: Delivery<u32>| {
             let (out, done) = (out.clone(), Arc::clone(&done));
             async move {

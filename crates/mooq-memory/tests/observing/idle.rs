@@ -172,12 +172,12 @@ async fn a_delivery_is_under_way_while_somebody_holds_it() {
     for job in 1..=3 {
         publish(&chan, "jobs", job).await;
     }
-    let fetched = chan.get::<u32>("jobs").await.unwrap();
+    let fetched = chan.get_one::<u32>("jobs").await.unwrap();
     assert_busy(&broker).await;
     fetched.ack().await.unwrap();
     idle(&broker).await;
 
-    let settled = chan.get::<u32>("jobs").auto_ack().await.unwrap();
+    let settled = chan.get_one::<u32>("jobs").auto_ack().await.unwrap();
     assert_busy(&broker).await;
     drop(settled);
     idle(&broker).await;
@@ -311,7 +311,7 @@ async fn any_number_may_wait_and_give_up() {
     let (broker, _conn, chan) = set_up().await;
     chan.declare_queue("jobs").await.unwrap();
     publish(&chan, "jobs", 1).await;
-    let job = chan.get::<u32>("jobs").await.unwrap();
+    let job = chan.get_one::<u32>("jobs").await.unwrap();
     let waiting: Vec<_> = (0..3)
         .map(|_| {
             let broker = broker.clone();
@@ -324,4 +324,31 @@ async fn any_number_may_wait_and_give_up() {
     for (at, waiting) in waiting.into_iter().enumerate() {
         assert_eq!(waiting.await.is_ok(), at > 0);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_letter_that_waits_for_a_route_keeps_nobody_busy_and_goes_in_time()
+-> mooq::Result<()> {
+    let broker = InMemoryBroker::start();
+    let recording = broker.record(100);
+    let chan = broker.connect().await?.create_channel().await?;
+    chan.declare_queue("orders")
+        .quorum()
+        .overflow(mooq::Overflow::RejectPublish)
+        .dead_letter("", "dead")
+        .argument("x-dead-letter-strategy", "at-least-once")
+        .await?;
+    chan.publish("", "a book").routing_key("orders").await?;
+    chan.get_one::<String>("orders").await?.reject().await?;
+    idle(&broker).await;
+    let kept = || broker.queues("orders")[0].kept_dead_letters;
+    assert_eq!(kept(), 1);
+    recording.dead_letters().assert_never();
+
+    chan.declare_queue("dead").await?;
+    tokio::time::advance(Duration::from_secs(180)).await;
+    idle(&broker).await;
+    assert_eq!(kept(), 0);
+    recording.dead_letters().routed_to("dead").assert_once();
+    Ok(())
 }

@@ -58,7 +58,8 @@ async fn consumers_tell_what_they_may_take_and_which_is_active() {
     let [first, second] = &*broker.consumers("j*") else {
         panic!("two consumers")
     };
-    assert_eq!((first.connection, first.channel), (1, 1));
+    // A consumer of such a queue has a channel of its own.
+    assert_eq!((first.connection, first.channel), (1, 2));
     assert_eq!((first.unacked, first.credit), (1, Some(2)));
     assert!(first.active && !first.auto_ack);
     assert_eq!((second.unacked, second.credit), (0, None));
@@ -86,7 +87,7 @@ async fn messages_are_looked_at_where_they_are_in_the_order_in_which_they_leave(
     assert_eq!(bodies(&broker), ["3", "2", "1"]);
     assert_eq!(bodies(&broker), ["3", "2", "1"], "they are still there");
 
-    let fetched = chan.get::<i32>("jobs").await.unwrap();
+    let fetched = chan.get_one::<i32>("jobs").await.unwrap();
     let unacked = &broker.unacked_messages("*")[0];
     assert_eq!(
         (&*unacked.message.body, unacked.delivery_tag),

@@ -93,13 +93,13 @@ async fn what_a_channel_or_connection_has_when_it_ends_is_recorded_as_returned()
     publish(&chan, "jobs", 1).await;
     let jobs = || recording.deliveries().queue("jobs");
 
-    let held = chan.get::<i32>("jobs").await.unwrap();
+    let held = chan.get_one::<i32>("jobs").await.unwrap();
     jobs().unsettled().assert_once();
     chan.close().await.unwrap();
     jobs().settled(Settled::ChannelClosed).assert_once();
 
     let chan = conn.create_channel().await.unwrap();
-    let held_too = chan.get::<i32>("jobs").await.unwrap();
+    let held_too = chan.get_one::<i32>("jobs").await.unwrap();
     broker.close();
     jobs().settled(Settled::ConnectionClosed).assert_once();
     drop((held, held_too));
@@ -112,7 +112,7 @@ async fn what_a_channel_or_connection_has_when_it_ends_is_recorded_as_returned()
         .create_channel()
         .await
         .unwrap();
-    chan.get::<i32>("jobs").auto_ack().await.unwrap();
+    chan.get_one::<i32>("jobs").auto_ack().await.unwrap();
     jobs().settled(Settled::AutoAcked).assert_once();
     jobs().unsettled().assert_never();
 }
@@ -131,7 +131,7 @@ async fn a_dead_letter_tells_its_way_and_when() {
         .unwrap();
     publish(&chan, "wait", "tea").await;
     tokio::time::advance(Duration::from_secs(5)).await;
-    chan.get::<String>("late")
+    chan.get_one::<String>("late")
         .await
         .unwrap()
         .ack()

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use mooq::{Alarm, Channel, DeadLetterReason, Delivery, ErrorKind, Outcome, RecordedDelivery};
+use mooq::{
+    Alarm, Channel, ConnectInMemory, DeadLetterReason, Delivery, ErrorKind, Event, InMemoryBroker,
+    InMemoryOptions, Outcome, Profile, RecordedDelivery,
+};
 use tokio::time::{Instant, advance, sleep};
 
 use crate::{publish, set_up};
@@ -128,11 +131,8 @@ async fn deadlines_end_when_the_clock_says_so() {
     let blocked = chan
         .publish("", &1)
         .routing_key("jobs")
-        .deadline(60 * SECOND);
-    assert_eq!(
-        blocked.await.unwrap_err().kind(),
-        ErrorKind::DeadlineExceeded
-    );
+        .timeout(60 * SECOND);
+    assert_eq!(blocked.await.unwrap_err().kind(), ErrorKind::TimedOut);
     assert_eq!(began.elapsed(), DAY + SECOND / 10 + 60 * SECOND);
 }
 
@@ -145,7 +145,7 @@ async fn a_death_tells_the_time_that_it_was() {
     publish(&chan, "first", "tea").await;
     advance(3 * DAY).await;
 
-    let tea = chan.get::<String>("end").await.unwrap();
+    let tea = chan.get_one::<String>("end").await.unwrap();
     let deaths = tea.properties.headers.get("x-death").cloned();
     let mooq::FieldValue::Array(deaths) = deaths.unwrap() else {
         panic!("a list of deaths")
@@ -188,19 +188,19 @@ async fn callbacks_that_sleep_are_waited_for() {
     let (broker, conn, chan) = set_up().await;
     chan.register_consumer("jobs", "direct")
         .queue("jobs")
-        .callback(|hours: Delivery<u32>| async move {
-            sleep(hours.msg * 3600 * SECOND).await;
+        .callback(|minutes: Delivery<u32>| async move {
+            sleep(minutes.msg * MINUTE).await;
             Outcome::Ack
         })
         .await
         .unwrap();
     tokio::spawn(async move { conn.process_events().await });
-    for hours in [3, 1, 2] {
-        publish(&chan, "jobs", hours).await;
+    for minutes in [9, 3, 6] {
+        publish(&chan, "jobs", minutes).await;
     }
     let began = Instant::now();
     broker.wait_idle().await;
-    assert_eq!(began.elapsed(), 3 * 3600 * SECOND);
+    assert_eq!(began.elapsed(), 9 * MINUTE);
     assert_eq!(broker.queues("jobs")[0].tally.acked, 3);
 }
 
@@ -238,4 +238,95 @@ async fn what_is_due_has_happened_when_a_test_looks() {
     assert_eq!(recording.dead_letters().count(), 1);
     move_clock(DAY);
     assert_eq!(broker.queues("temporary").len(), 0);
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_that_is_kept_for_half_an_hour_comes_again_in_order() {
+    let (broker, conn, chan) = set_up().await;
+    let mut events = conn.events();
+    chan.declare_queue("jobs").await.unwrap();
+    for n in 1..=3 {
+        publish(&chan, "jobs", n).await;
+    }
+    let mut stream = chan.consume::<i32>("jobs").prefetch(2).await.unwrap();
+    let (first, second) = (
+        stream.next().await.unwrap().unwrap(),
+        stream.next().await.unwrap().unwrap(),
+    );
+    move_clock(30 * MINUTE);
+    assert_eq!(broker.queues("jobs")[0].unacked, 2);
+    move_clock(MINUTE);
+    assert_eq!(broker.queues("jobs")[0].unacked, 0);
+
+    // The channel is opened again, and its consumer goes on.
+    for (expected, redelivered) in [(1, true), (2, true)] {
+        let again = stream.next().await.unwrap().unwrap();
+        assert_eq!((again.msg, again.redelivered), (expected, redelivered));
+        again.ack().await.unwrap();
+    }
+    let third = stream.next().await.unwrap().unwrap();
+    assert_eq!((third.msg, third.redelivered), (3, false));
+    third.ack().await.unwrap();
+    for late in [first, second] {
+        let err = late.ack().await.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::StaleDelivery);
+    }
+    let Some(Event::ChannelReopened(reason)) = events.next().await else {
+        panic!("the channel's end is told");
+    };
+    let reason = reason.reason().unwrap();
+    assert_eq!(reason.code, 406);
+    assert_eq!(
+        reason.text,
+        "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: \
+         1800000 ms. This timeout value can be configured, see consumers doc guide to learn more"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_without_a_consumer_timeout_waits_for_ever() {
+    let options = InMemoryOptions::default().consumer_timeout(None);
+    let broker = InMemoryBroker::start_with_options(options);
+    let chan = broker
+        .connect()
+        .await
+        .unwrap()
+        .create_channel()
+        .await
+        .unwrap();
+    chan.declare_queue("jobs").await.unwrap();
+    publish(&chan, "jobs", 1).await;
+    let mut stream = chan.consume::<i32>("jobs").await.unwrap();
+    let job = stream.next().await.unwrap().unwrap();
+    sleep(2 * DAY).await;
+    job.ack().await.unwrap();
+    broker.wait_idle().await;
+    assert_eq!(broker.queues("jobs")[0].tally.acked, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_4_3_cancels_is_gone_from_its_queue() {
+    let broker = InMemoryBroker::start_as(Profile::V4_3);
+    let conn = broker.connect().await.unwrap();
+    let mut events = conn.events();
+    let chan = conn.create_channel().await.unwrap();
+    chan.declare_queue("jobs").quorum().await.unwrap();
+    publish(&chan, "jobs", 1).await;
+    let mut stream = chan.consume::<i32>("jobs").await.unwrap();
+    let job = stream.next().await.unwrap().unwrap();
+    sleep(30 * MINUTE).await;
+    let err = stream.next().await.unwrap().unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::ConsumerCancelled);
+    let Some(Event::ConsumerEnded { queue, .. }) = events.next().await else {
+        panic!("the consumer's end is told");
+    };
+    assert_eq!(queue.as_str(), "jobs");
+    // The broker would deliver to it again, but that mooq has cancelled it as well.
+    broker.wait_idle().await;
+    job.ack().await.unwrap();
+    broker.wait_idle().await;
+    let jobs = &broker.queues("jobs")[0];
+    assert_eq!((jobs.ready, jobs.unacked, jobs.consumers), (1, 0, 0));
 }

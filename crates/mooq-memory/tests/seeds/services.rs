@@ -1,6 +1,7 @@
 //! The same with services on mooq's runtime: callbacks, and publishes that wait for their confirms.
 
-use std::collections::{BTreeMap, HashSet};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
 use mooq::ExchangeKind::Topic;
@@ -62,7 +63,7 @@ async fn run(broker: &InMemoryBroker) -> mooq::Result<Vec<String>> {
 
 #[test]
 fn services_repeat_themselves_with_the_seed_and_differ_without() {
-    let runs = std::cell::RefCell::new(BTreeMap::new());
+    let runs = RefCell::new(BTreeMap::new());
     for_each_seed((0..40).flat_map(|seed| [seed, seed]), |seed| {
         let runs = &runs;
         async move {
@@ -84,4 +85,47 @@ fn services_repeat_themselves_with_the_seed_and_differ_without() {
     });
     let distinct: HashSet<_> = runs.borrow().values().cloned().collect();
     assert!(distinct.len() > 20, "{} of 40", distinct.len());
+}
+
+/// A consumer of a quorum queue acknowledges two of eight and is cancelled at once: what is left.
+async fn left_after_cancelling(broker: &InMemoryBroker) -> mooq::Result<String> {
+    let chan = broker.connect().await?.create_channel().await?;
+    chan.declare_queue("numbers").quorum().await?;
+    for number in 1..=8 {
+        chan.publish("", &number).routing_key("numbers").await?;
+    }
+    let mut stream = chan.consume::<i32>("numbers").prefetch(5).await?;
+    for _ in 0..2 {
+        stream.next().await.unwrap()?.ack().await?;
+    }
+    drop(stream);
+    broker.wait_idle().await;
+    let left = broker.ready_messages("numbers");
+    let left = left
+        .iter()
+        .map(|ready| String::from_utf8_lossy(&ready.message.body));
+    Ok(left.collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn some_seeds_have_a_cancellation_overtake_acknowledgements() {
+    let orders = RefCell::new(BTreeSet::new());
+    for_each_seed(0..50, |seed| {
+        let orders = &orders;
+        async move {
+            let left = left_after_cancelling(&InMemoryBroker::start_seeded(seed)).await?;
+            orders.borrow_mut().insert(left);
+            Ok::<(), mooq::Error>(())
+        }
+    });
+    for order in ["3 4 5 6 7 8", "6 7 3 4 5 8"] {
+        assert!(orders.borrow().contains(order), "{order}: {orders:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_seed_a_cancellation_overtakes_nothing() -> mooq::Result<()> {
+    let left = left_after_cancelling(&InMemoryBroker::start()).await?;
+    assert_eq!(left, "3 4 5 6 7 8");
+    Ok(())
 }

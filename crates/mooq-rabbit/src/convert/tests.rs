@@ -59,7 +59,8 @@ fn every_property() -> Properties {
 #[test]
 fn every_field_type_comes_back_as_it_was() {
     for (tag, field) in every_type() {
-        assert_eq!(value_from(&value(&field)), field, "{tag}");
+        let levels = FieldTable::MAX_DEPTH;
+        assert_eq!(value_from(&value(&field), levels), Some(field), "{tag}");
     }
     let all: FieldTable = every_type()
         .into_iter()
@@ -67,7 +68,8 @@ fn every_field_type_comes_back_as_it_was() {
         .collect();
     assert_eq!(table_from(&table(&all)), all);
     let array = FieldValue::Array(vec![FieldValue::Table(all), FieldValue::Array(vec![])]);
-    assert_eq!(value_from(&value(&array)), array);
+    let levels = FieldTable::MAX_DEPTH;
+    assert_eq!(value_from(&value(&array), levels), Some(array));
 }
 
 #[test]
@@ -139,4 +141,34 @@ fn every_request_asks_for_an_answer() {
     let declare = exchange_declare(&declare);
     assert!(declare.durable && !declare.no_wait);
     assert_eq!(declare.exchange_type, "topic");
+}
+
+/// The headers of a message, with a header `deep` in which this many tables or arrays nest.
+fn nested(levels: usize, outer: impl Fn(AmqpValue) -> AmqpValue) -> AmqpTable {
+    let mut table = AmqpTable::new();
+    let deep = (0..levels).fold(AmqpValue::V, |inner, _| outer(inner));
+    table.insert("deep".try_into().unwrap(), deep);
+    table.insert("flat".try_into().unwrap(), AmqpValue::I(7));
+    table
+}
+
+#[test]
+fn what_nests_too_deep_is_noted_and_the_rest_taken() {
+    let table = |inner| {
+        let mut table = AmqpTable::new();
+        table.insert("t".try_into().unwrap(), inner);
+        AmqpValue::F(table)
+    };
+    let array = |inner| AmqpValue::A(vec![inner].try_into().unwrap());
+    for levels in [1, 100, 101, 300] {
+        for read in [
+            table_from(&nested(levels, table)),
+            table_from(&nested(levels, array)),
+        ] {
+            let is_taken = levels <= FieldTable::MAX_DEPTH;
+            assert_eq!(read.get("deep").is_some(), is_taken, "{levels}");
+            assert_eq!(read.too_deep().is_none(), is_taken, "{levels}");
+            assert_eq!(read.get("flat"), Some(&FieldValue::I32(7)));
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! rustls' configuration from ours: which certificates to trust, and which to show.
+//! rustls' configuration from mooq's: the certificates to trust, and the certificate to present.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use tokio_rustls::rustls::{
 
 use crate::unusable::Unusable;
 
-/// Reads the files of `options`, and checks what is in them.
+/// Reads the files of `options`, and checks their contents.
 pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, Unusable> {
-    // Named here, and not left to what the process may or may not have installed.
+    // Named here, and not left to the provider that the process may or may not have installed.
     let provider = Arc::new(crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -88,7 +88,7 @@ fn certificates(what: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>,
 fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
     let what = "key file";
     let text = read(what, path)?;
-    // Without the error, which may repeat a line of the file.
+    // The error is left out, because it may repeat a line of the file.
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
         let problem = "there is no private key in it that is not encrypted, in PEM";
         Unusable::only(ErrorKind::InvalidArgument, file(what, path, problem))
@@ -103,7 +103,7 @@ fn file(what: &str, path: &Path, problem: impl std::fmt::Display) -> String {
     format!("the {what} '{}' cannot be used: {problem}", path.display())
 }
 
-/// Accepts the certificate of anybody, who only has to have its key.
+/// Accepts any certificate from a peer that has its key.
 #[derive(Debug)]
 struct AcceptAny(Arc<CryptoProvider>);
 

@@ -20,9 +20,12 @@ use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 
 use crate::certificates::{Authority, Issued};
 
-/// How long anything may take before a step fails. Hundreds of requests one after another, on a
-/// machine that is busy with others, do take their time.
-const DEADLINE: Duration = Duration::from_secs(60);
+/// How long anything may take before a step fails. Reached only by what hangs: thousands of requests
+/// one after another, on a machine that is busy with others, do take their time.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
+
+/// How long the broker may take to start.
+const STARTING: Duration = Duration::from_secs(600);
 
 pub(crate) struct Broker {
     pub(crate) container: ContainerAsync<GenericImage>,
@@ -58,11 +61,24 @@ impl Broker {
         let Issued { certificate, key } = authority.issue_to_server();
         let file = |name: &str| format!("/etc/rabbitmq/{name}");
         let container = GenericImage::new(name, tag)
-            .with_exposed_port(ContainerPort::Tcp(5672))
-            .with_exposed_port(ContainerPort::Tcp(TLS_PORT))
-            .with_exposed_port(ContainerPort::Tcp(STRICT_TLS_PORT))
             .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
+            .with_startup_timeout(STARTING)
+            .with_mapped_port(0, ContainerPort::Tcp(5672))
+            .with_mapped_port(0, ContainerPort::Tcp(TLS_PORT))
+            .with_mapped_port(0, ContainerPort::Tcp(STRICT_TLS_PORT))
+            .with_host_config_modifier(|config| {
+                // Else anybody on the network could log in, as guest.
+                let bindings = config.port_bindings.iter_mut();
+                for binding in bindings.flat_map(|ports| ports.values_mut().flatten().flatten()) {
+                    binding.host_ip = Some("127.0.0.1".into());
+                }
+            })
             .with_label("rs.mooq.test-run", run)
+            // RabbitMQ hangs up after ten seconds: too soon for a busy machine.
+            .with_env_var(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-rabbit handshake_timeout 60000",
+            )
             .with_copy_to(
                 file("conf.d/90-tls.conf"),
                 TLS_CONFIGURATION.as_bytes().to_vec(),
@@ -77,6 +93,9 @@ impl Broker {
         // Not "localhost": on IPv6 Docker may have given the same port to another container.
         endpoint.host = "127.0.0.1".into();
         endpoint.port = container.get_host_port_ipv4(5672).await.unwrap();
+        // A machine that is busy with others is slow to log in, and late with heartbeats.
+        endpoint.connect_timeout = DEADLINE;
+        endpoint.heartbeat = Duration::from_secs(60);
         Self {
             container,
             endpoint,
@@ -134,7 +153,11 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(endpoint: &Endpoint) -> Self {
-        let opened = RabbitTransport.open(endpoint).await.unwrap();
+        Self::open_by(&RabbitTransport, endpoint).await
+    }
+
+    pub(crate) async fn open_by(transport: &dyn Transport, endpoint: &Endpoint) -> Self {
+        let opened = transport.open(endpoint).await.unwrap();
         Self {
             connection: opened.connection,
             events: opened.events,

@@ -1,5 +1,4 @@
 use std::collections::HashSet;
-use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -8,6 +7,7 @@ use mooq_core::{
     ChannelEvent, ConnectionEvent, Consume, DeliveryMode, Endpoint, Error, ErrorKind, ErrorScope,
     OpenedChannel, Properties, Publish, QueueDeclare, QueueName,
 };
+use mooq_rabbit::OnRuntime;
 use tokio::runtime::Builder;
 
 use crate::broker::{Broker, Channel, Connection, TLS_PORT, name, soon, to_exchange, to_queue};
@@ -115,9 +115,10 @@ pub(crate) async fn the_last_handle_closes_the_connection(broker: &Broker) {
 
 async fn the_last_handle_closes(broker: &Broker, endpoint: &Endpoint) {
     until_connections(broker, 0).await;
-    let mut connection = Connection::open(endpoint).await;
+    let runtime = tokio::runtime::Handle::current();
+    let metrics = runtime.metrics();
+    let mut connection = Connection::open_by(&OnRuntime(runtime), endpoint).await;
     let mut channel = connection.channel().await;
-    let metrics = tokio::runtime::Handle::current().metrics();
     let queue = channel.queue().await;
     drop(connection.connection);
     // The channel keeps the connection.
@@ -153,7 +154,8 @@ pub(crate) async fn handles_may_be_dropped_outside_of_a_runtime(broker: &Broker)
     soon(connection.events.next()).await.unwrap();
 }
 
-pub(crate) async fn a_runtime_may_end_with_everything_open(broker: &Broker) {
+/// Connections run on threads of the transport's own.
+pub(crate) async fn a_connection_outlives_the_runtime_it_was_opened_on(broker: &Broker) {
     for threads in [0, 2] {
         let endpoint = broker.endpoint.clone();
         let task = tokio::task::spawn_blocking(move || {
@@ -162,28 +164,23 @@ pub(crate) async fn a_runtime_may_end_with_everything_open(broker: &Broker) {
                 _ => Builder::new_multi_thread(),
             };
             let runtime = builder.enable_all().build().unwrap();
-            let (connection, mut channel) = runtime.block_on(async {
+            let (connection, mut channel, queue) = runtime.block_on(async {
                 let connection = Connection::open(&endpoint).await;
                 let channel = connection.channel().await;
                 let queue = channel.queue().await;
-                soon(channel.channel.consume(Consume::new(queue)))
+                soon(channel.channel.consume(Consume::new(queue.clone())))
                     .await
                     .unwrap();
-                (connection, channel)
+                (connection, channel, queue)
             });
             drop(runtime);
-            // All tasks are gone, and calls say so instead of waiting.
-            let err = channel.channel.publish(to_queue(&name(), "")).unwrap_err();
             let runtime = Builder::new_current_thread().enable_time().build().unwrap();
             runtime.block_on(async {
-                assert_eq!(channel.closed().await.to_string(), err.to_string());
-                soon(connection.connection.open_channel())
-                    .await
-                    .unwrap_err();
-                soon(connection.connection.close()).await.unwrap();
+                channel.publish(&queue, "after it").await;
+                assert_eq!(&channel.delivery().await.message.body[..], b"after it");
+                drop(channel);
+                connection.check_and_close().await;
             });
-            drop(channel);
-            drop(connection);
         });
         soon(task).await.unwrap();
     }
@@ -214,9 +211,7 @@ pub(crate) async fn closes_from_both_sides_cost_one_channel_only(broker: &Broker
 pub(crate) async fn all_channels_in_use_are_the_callers_error(broker: &Broker) {
     let connection = broker.connect().await;
     let opening = (0..2047).map(|_| connection.channel());
-    let mut channels = tokio::time::timeout(Duration::from_secs(60), join_all(opening))
-        .await
-        .unwrap();
+    let mut channels = soon(join_all(opening)).await;
     let err = soon(connection.connection.open_channel())
         .await
         .unwrap_err();
@@ -297,8 +292,7 @@ pub(crate) async fn a_connection_is_used_up_in_good_order(broker: &Broker) {
 /// As during an alarm, when the broker does not read that channels are closed.
 pub(crate) async fn a_used_up_connection_ends_in_bad_order_too(broker: &Broker) {
     let proxy = Proxy::before(&broker.endpoint).await;
-    let mut endpoint = proxy.endpoint.clone();
-    endpoint.heartbeat = Duration::from_secs(60);
+    let endpoint = proxy.endpoint.clone();
     // Six of eight lost ones are enough.
     let allow = |most: u32| format!("application:set_env(rabbit, channel_max, {most}).");
     broker.rabbitmqctl(&["eval", &allow(8)]).await;

@@ -20,6 +20,7 @@ mod opening;
 mod poison;
 mod proxy;
 mod publishing;
+mod raw;
 mod requests;
 mod secrets;
 mod tls;
@@ -36,7 +37,7 @@ mod together {
     pub(crate) async fn many_channels_closed_and_a_dead_peer(broker: &Broker) {
         tokio::join!(
             closing::five_thousand_channels_that_the_broker_closes_cost_connections(broker),
-            loss::a_dead_peer_is_noticed_within_15_s_by_default(broker),
+            loss::a_dead_peer_is_noticed_soon_by_default(broker),
         );
     }
 }
@@ -66,7 +67,7 @@ async fn everything_against_rabbitmq() {
     steps! {
         &broker,
         opening::a_connection_opens_and_closes,
-        opening::a_wrong_password_is_told_from_other_failures,
+        opening::a_wrong_password_is_told_in_the_brokers_words,
         opening::a_missing_virtual_host_is_named,
         opening::credentials_and_virtual_hosts_are_percent_decoded,
         tls::the_certificate_of_the_broker_is_verified,
@@ -100,14 +101,16 @@ async fn everything_against_rabbitmq() {
         closing::channels_opened_during_a_close_end_with_it,
         closing::the_last_handle_closes_the_connection,
         closing::handles_may_be_dropped_outside_of_a_runtime,
-        closing::a_runtime_may_end_with_everything_open,
+        closing::a_connection_outlives_the_runtime_it_was_opened_on,
         closing::closes_from_both_sides_cost_one_channel_only,
         closing::all_channels_in_use_are_the_callers_error,
         closing::confirms_come_before_a_close,
         closing::a_connection_is_used_up_in_good_order,
         closing::a_used_up_connection_ends_in_bad_order_too,
         together::many_channels_closed_and_a_dead_peer,
+        poison::a_header_may_nest_as_deep_as_a_frame_allows,
         poison::a_message_that_ends_every_connection_is_said_to,
+        poison::a_queue_that_ends_every_connection_is_left_off,
         loss::a_connection_closed_by_the_broker_ends_every_wait,
         loss::a_close_by_a_broker_that_does_not_read_ends_every_wait,
         loss::a_frozen_peer_is_given_up_after_two_heartbeats,

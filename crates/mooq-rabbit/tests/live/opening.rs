@@ -1,11 +1,14 @@
+use std::time::Duration;
+
 use mooq_core::{Endpoint, ErrorKind, ErrorScope, Transport};
 use mooq_rabbit::RabbitTransport;
 
-use crate::broker::{Broker, Connection, soon};
+use crate::broker::{Broker, Connection, TLS_PORT, soon};
 
 pub(crate) async fn a_connection_opens_and_closes(broker: &Broker) {
     let mut endpoint = broker.endpoint.clone();
     endpoint.connection_name = Some("a name to find".try_into().unwrap());
+    endpoint.heartbeat = Endpoint::DEFAULT_HEARTBEAT;
     let mut connection = Connection::open(&endpoint).await;
     let listed = broker
         .rabbitmqctl(&["list_connections", "client_properties", "timeout"])
@@ -23,14 +26,26 @@ pub(crate) async fn a_connection_opens_and_closes(broker: &Broker) {
     assert_eq!(err.kind(), ErrorKind::ConnectionClosed);
 }
 
-pub(crate) async fn a_wrong_password_is_told_from_other_failures(broker: &Broker) {
-    let mut endpoint = broker.endpoint.clone();
-    endpoint.credentials.password = "hunter2".into();
-    let err = soon(RabbitTransport.open(&endpoint)).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::AuthenticationFailed, "{err}");
-    assert_eq!(err.scope(), ErrorScope::Connection);
-    assert!(err.to_string().contains(&endpoint.address()), "{err}");
-    assert!(!format!("{err:?}").contains("hunter2"), "{err:?}");
+/// Over TCP and TLS, and also where less time is left than RabbitMQ is silent for.
+pub(crate) async fn a_wrong_password_is_told_in_the_brokers_words(broker: &Broker) {
+    let tls = broker.tls_endpoint(TLS_PORT).await;
+    for endpoint in [&broker.endpoint, &tls] {
+        for timeout in [10_000, 2_500] {
+            let mut endpoint = endpoint.clone();
+            endpoint.credentials.password = "hunter2".into();
+            endpoint.connect_timeout = Duration::from_millis(timeout);
+            let err = soon(RabbitTransport.open(&endpoint)).await.unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::AuthenticationFailed, "{err}");
+            assert_eq!(err.scope(), ErrorScope::Connection);
+            assert!(err.to_string().contains(&endpoint.address()), "{err}");
+            assert!(!format!("{err:?}").contains("hunter2"), "{err:?}");
+            let reason = err.reason().unwrap();
+            assert_eq!(reason.code, 403);
+            let said = "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. \
+                        For details see the broker logfile.";
+            assert_eq!(reason.text, said);
+        }
+    }
 }
 
 pub(crate) async fn a_missing_virtual_host_is_named(broker: &Broker) {

@@ -1,9 +1,13 @@
 use lapin::options::BasicPublishOptions;
-use lapin::types::{AMQPValue, FieldTable, LongString};
+use lapin::types::{AMQPValue, LongString};
 use lapin::{BasicProperties, ConnectionProperties};
-use mooq_core::{Consume, Error, ErrorKind, QueueDeclare, QueueName};
+use mooq_core::{
+    Binding, BindingDestination, Consume, Error, ErrorKind, ErrorScope, FieldTable, Message,
+    QueueDeclare, QueueName, RoutingKey,
+};
 
 use crate::broker::{Broker, name, soon};
+use crate::raw::{self, Nested, publish_nested};
 
 /// Publishes a message whose header holds text that is not UTF-8, which mooq cannot.
 async fn publish(broker: &Broker, queue: &QueueName) {
@@ -12,7 +16,7 @@ async fn publish(broker: &Broker, queue: &QueueName) {
         .await
         .unwrap();
     let channel = connection.create_channel().await.unwrap();
-    let mut headers = FieldTable::default();
+    let mut headers = lapin::types::FieldTable::default();
     let text = AMQPValue::LongString(LongString::from(vec![0xff]));
     headers.insert("latin".into(), text);
     let properties = BasicProperties::default().with_headers(headers);
@@ -68,5 +72,96 @@ pub(crate) async fn a_message_that_ends_every_connection_is_said_to(broker: &Bro
             .await
             .unwrap();
     }
+    connection.check_and_close().await;
+}
+
+/// On a stack of the usual size, 700 levels abort a process that is built without optimizations, and
+/// 2,200 any. A frame of 128 KiB has room for 21,800 tables, or 26,100 arrays.
+pub(crate) async fn a_header_may_nest_as_deep_as_a_frame_allows(broker: &Broker) {
+    let (connection, mut channel) = broker.channel().await;
+    let queue = channel.queue().await;
+    let depths = [
+        (
+            Nested::Tables,
+            &[1, 100, 101, 700, 2_200, 18_000, 21_800][..],
+        ),
+        (Nested::Arrays, &[100, 101, 700, 26_100][..]),
+    ];
+    let mut expected = Vec::new();
+    for (nested, levels) in depths {
+        for levels in levels {
+            publish_nested(&broker.endpoint, &queue, nested, *levels).await;
+            expected.push(*levels > 100);
+        }
+    }
+    let is_too_deep = |message: &Message| {
+        let headers = &message.properties.headers;
+        assert_eq!(&message.body[..], b"poison");
+        assert_eq!(headers.too_deep().is_none(), headers.len() == 1);
+        headers.too_deep().is_some()
+    };
+    // By hand, and then by a consumer.
+    for expected in &expected {
+        let fetched = soon(channel.channel.get(queue.clone(), false)).await;
+        let fetched = fetched.unwrap().expect("it is there");
+        assert_eq!(is_too_deep(&fetched.message), *expected);
+    }
+    soon(channel.channel.recover(true)).await.unwrap();
+    soon(channel.channel.consume(Consume::new(queue.clone())))
+        .await
+        .unwrap();
+    for expected in &expected {
+        let deliver = channel.delivery().await;
+        assert_eq!(is_too_deep(&deliver.message), *expected);
+        channel.ack(deliver.delivery_tag);
+    }
+    connection.check_and_close().await;
+}
+
+/// By its routing key. It costs its own consumer, and no connection any more.
+pub(crate) async fn a_queue_that_ends_every_connection_is_left_off(broker: &Broker) {
+    let (connection, channel) = broker.channel().await;
+    let queue = name();
+    let declare = QueueDeclare::new(queue.clone());
+    soon(channel.channel.declare_queue(declare)).await.unwrap();
+    let bind = Binding {
+        source: "amq.fanout".try_into().unwrap(),
+        destination: BindingDestination::Queue(queue.clone()),
+        routing_key: RoutingKey::default(),
+        arguments: FieldTable::new(),
+    };
+    soon(channel.channel.bind(bind)).await.unwrap();
+    raw::publish(&broker.endpoint, "amq.fanout", b"caf\xe9", &[0; 4]).await;
+
+    let mut losses = 0;
+    let (reader, refusal) = loop {
+        let (mut reader, channel) = broker.channel().await;
+        // Whether it has begun when the message comes is open.
+        let consumed = soon(channel.channel.consume(Consume::new(queue.clone()))).await;
+        match consumed {
+            Err(err) if err.kind() == ErrorKind::ConsumerCancelled => break (reader, err),
+            _ => assert_eq!(reader.closed().await.kind(), ErrorKind::ConnectionLost),
+        }
+        losses += 1;
+        assert!(losses < 10, "it is still read from");
+    };
+    assert_eq!(refusal.scope(), ErrorScope::Operation);
+    for said in [queue.as_str(), "UTF-8", "5 connections in a row"] {
+        assert!(refusal.to_string().contains(said), "{refusal}");
+    }
+    let mut reading = reader.channel().await;
+    let fetched = soon(reading.channel.get(queue.clone(), false)).await;
+    assert_eq!(fetched.unwrap_err().to_string(), refusal.to_string());
+    // Others are read from.
+    let other = reading.queue().await;
+    let consume = Consume::new(other.clone());
+    soon(reading.channel.consume(consume)).await.unwrap();
+    reading.publish(&other, "fine").await;
+    assert_eq!(&reading.delivery().await.message.body[..], b"fine");
+    drop(reading);
+    reader.check_and_close().await;
+
+    let deleted = channel.channel.delete_queue(queue, false, false);
+    assert_eq!(soon(deleted).await.unwrap(), 1);
     connection.check_and_close().await;
 }

@@ -97,7 +97,7 @@ pub(crate) async fn what_tls_holds_back_is_pushed_out(broker: &Broker) {
             .publish(&queue, vec![7; 100_000 + round * 13_000])
             .await;
         // Sooner than the next heartbeat, which is sent after 30 s.
-        let confirm = tokio::time::timeout(Duration::from_secs(20), channel.event());
+        let confirm = tokio::time::timeout(Duration::from_secs(25), channel.event());
         let confirm = confirm.await.expect("it is held back");
         assert!(
             matches!(confirm, ChannelEvent::Confirm { .. }),

@@ -1,4 +1,4 @@
-//! RabbitMQ in a container, for as long as the process lives.
+//! RabbitMQ in a container, which lives as long as the process.
 
 use std::env;
 use std::mem;
@@ -13,31 +13,32 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt, TestcontainersError};
 use tokio::runtime::Builder;
 
-/// The image unless another is named.
+/// The default image.
 const IMAGE: &str = "rabbitmq:4-management";
 
-/// How long it may take to be started, and its image to be pulled before.
+/// Time limit for starting the container, including the pull of its image.
 const LIMIT: Duration = Duration::from_secs(300);
 
 /// The label of the containers that tests start.
 const LABEL: &str = "rs.mooq.test-run";
 
-/// The ports of a container, on this machine.
+/// A container, by its ports on this machine.
 #[derive(Debug)]
 pub(crate) struct Container {
     pub(crate) amqp: u16,
     pub(crate) management: u16,
 }
 
-/// Starts one and waits until it takes connections. It goes with this process.
+/// Starts a container and waits until it takes connections. The container is removed with this
+/// process.
 pub(crate) fn start() -> Result<Container> {
     let image = env::var("MOOQ_RABBITMQ_IMAGE").unwrap_or_else(|_| IMAGE.into());
     let (told, outcome) = mpsc::channel();
     let named = image.clone();
-    // The test that needs it may be on a runtime, on which no other can be run.
+    // The test that needs the container may be on a runtime, on which no other can be run.
     thread::spawn(move || {
         let started = start_from(&named);
-        // Nobody listens any more if it took too long.
+        // If the start took too long, the receiver is gone.
         let _ = told.send(started);
     });
     match outcome.recv_timeout(LIMIT) {
@@ -64,7 +65,7 @@ fn failed(image: &str, why: &str) -> Error {
 
 fn start_from(image: &str) -> std::result::Result<Container, TestcontainersError> {
     let (name, tag) = match image.rsplit_once(':') {
-        // Else it is the port of a registry.
+        // A tag with a '/' is the port of a registry instead.
         Some((name, tag)) if !tag.contains('/') => (name, tag),
         _ => (image, "latest"),
     };
@@ -72,10 +73,22 @@ fn start_from(image: &str) -> std::result::Result<Container, TestcontainersError
     let runtime = runtime.map_err(TestcontainersError::other)?;
     runtime.block_on(async {
         let container = GenericImage::new(name, tag)
-            .with_exposed_port(5672.tcp())
-            .with_exposed_port(15672.tcp())
             .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
+            .with_mapped_port(0, 5672.tcp())
+            .with_mapped_port(0, 15672.tcp())
+            .with_host_config_modifier(|config| {
+                // Otherwise anyone on the network could log in as guest.
+                let bindings = config.port_bindings.iter_mut();
+                for binding in bindings.flat_map(|ports| ports.values_mut().flatten().flatten()) {
+                    binding.host_ip = Some("127.0.0.1".into());
+                }
+            })
             .with_startup_timeout(LIMIT)
+            // RabbitMQ hangs up after ten seconds: too soon for a busy machine.
+            .with_env_var(
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                "-rabbit handshake_timeout 60000",
+            )
             .with_label(
                 LABEL,
                 env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into()),
@@ -89,12 +102,12 @@ fn start_from(image: &str) -> std::result::Result<Container, TestcontainersError
     })
 }
 
-/// Leaves the container to another process, which removes it when this one has ended, however it
-/// did: the last test of many does not know that it is the last, and nothing is dropped when a
+/// Leaves the container to another process, which removes it when this process has ended, for any
+/// reason: the last test of many does not know that it is the last, and nothing is dropped when a
 /// process exits.
 fn remove_with_this_process(container: ContainerAsync<GenericImage>) {
     let mut remove = Command::new("sh");
-    // Its standard input ends when this process does.
+    // The shell's standard input ends when this process does.
     remove.args([
         "-c",
         "cat; exec docker rm --force --volumes \"$1\"",
@@ -112,6 +125,6 @@ fn remove_with_this_process(container: ContainerAsync<GenericImage>) {
         Ok(child) => mem::forget(child),
         Err(err) => eprintln!("container {} will be left behind: {err}", container.id()),
     }
-    // Dropped, it would be removed at once.
+    // Dropping the container would remove it at once.
     mem::forget(container);
 }

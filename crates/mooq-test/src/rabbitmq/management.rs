@@ -1,140 +1,176 @@
 //! The few requests to RabbitMQ's management plugin that tests need.
 //!
-//! They block: a virtual host is made before a test's runtime runs, and deleted after it, or when
-//! its last owner is dropped, where nothing can be awaited.
+//! The requests block: a virtual host is created before a test's runtime runs, and deleted after
+//! it, or when its last owner is dropped, at a point that cannot await.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use mooq_core::{Credentials, Error, ErrorKind, Result};
+use serde_json::{Value, json};
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use ureq::http::{Method, Request, StatusCode};
+use url::Url;
 
-/// How long it may take to answer.
+/// Time limit for an answer.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// A RabbitMQ's management plugin.
 #[derive(Debug, Clone)]
 pub(crate) struct Management {
-    /// `host:port`.
-    address: String,
+    agent: ureq::Agent,
+    /// URL of the plugin's API.
+    api: Url,
     credentials: Credentials,
 }
 
 impl Management {
-    pub(crate) fn new(address: String, credentials: Credentials) -> Self {
-        Self {
-            address,
+    /// Uses the plugin at `address`, a `host:port`.
+    pub(crate) fn new(address: &str, credentials: Credentials) -> Result<Self> {
+        let api = Url::parse(&format!("http://{address}/api")).map_err(|e| {
+            let message = format!("RabbitMQ's management plugin cannot be at '{address}': {e}");
+            Error::new(ErrorKind::InvalidUrl, message).with_source(e)
+        })?;
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(LIMIT))
+            .http_status_as_error(false)
+            // No proxy: the RabbitMQ is nearby, and not on the web.
+            .proxy(None)
+            .build();
+        Ok(Self {
+            agent: config.into(),
+            api,
             credentials,
-        }
+        })
     }
 
-    /// Adds a virtual host, in which whoever adds it may do everything.
+    /// The plugin's `host:port`.
+    pub(crate) fn address(&self) -> String {
+        self.api.authority().to_owned()
+    }
+
+    /// Adds a virtual host, in which the user that adds it has full permissions.
     pub(crate) fn add_vhost(&self, name: &str) -> Result<()> {
-        self.request("PUT", name)
+        self.request(Method::PUT, &["vhosts", name], &json!({}))
     }
 
     pub(crate) fn delete_vhost(&self, name: &str) -> Result<()> {
-        self.request("DELETE", name)
+        self.delete(&["vhosts", name])
     }
 
-    fn request(&self, method: &str, vhost: &str) -> Result<()> {
-        let answer = self.exchange(method, vhost).map_err(|e| {
-            let address = &self.address;
+    /// Sets a policy of a virtual host.
+    pub(crate) fn set_policy(&self, vhost: &str, name: &str, policy: &Value) -> Result<()> {
+        self.request(Method::PUT, &["policies", vhost, name], policy)
+    }
+
+    pub(crate) fn clear_policy(&self, vhost: &str, name: &str) -> Result<()> {
+        self.delete(&["policies", vhost, name])
+    }
+
+    /// Adds a user, who has no permissions yet.
+    pub(crate) fn add_user(&self, name: &str, password: &str) -> Result<()> {
+        let user = json!({"password": password, "tags": ""});
+        self.request(Method::PUT, &["users", name], &user)
+    }
+
+    pub(crate) fn delete_user(&self, name: &str) -> Result<()> {
+        self.delete(&["users", name])
+    }
+
+    /// Sets a user's permissions in a virtual host.
+    pub(crate) fn set_permissions(
+        &self,
+        vhost: &str,
+        user: &str,
+        permissions: &Value,
+    ) -> Result<()> {
+        self.request(Method::PUT, &["permissions", vhost, user], permissions)
+    }
+
+    /// Deletes an object. An object that does not exist counts as deleted.
+    fn delete(&self, path: &[&str]) -> Result<()> {
+        self.request(Method::DELETE, path, &Value::Null)
+    }
+
+    fn request(&self, method: Method, path: &[&str], body: &Value) -> Result<()> {
+        let mut url = self.api.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.extend(path);
+        }
+        let (asked, is_delete) = (format!("{method} {}", url.path()), method == Method::DELETE);
+        let answer = self.answer(method, &url, body).map_err(|e| {
             let how = format!(
-                "does not answer at {address}: {e}. MOOQ_TEST_MANAGEMENT says where it is otherwise"
+                "does not answer at {}: {e}. MOOQ_TEST_MANAGEMENT says where it is otherwise",
+                self.address()
             );
-            self.failed(&how).with_source(e)
+            failed(&how).with_source(e)
         })?;
-        let line = answer.lines().next().unwrap_or_default();
-        let refusal = format!("refuses {method} /api/vhosts/{vhost}: {line}");
-        match line.split(' ').nth(1) {
-            Some(status) if status.starts_with('2') => Ok(()),
-            Some("401" | "403") => {
+        let (status, reason) = answer;
+        match status {
+            _ if status.is_success() => Ok(()),
+            StatusCode::NOT_FOUND if is_delete => Ok(()),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let user = &self.credentials.username;
                 let hint =
                     format!("Its user '{user}' must have this password and be an administrator");
-                Err(self.failed(&format!("{refusal}. {hint}")))
+                Err(failed(&format!("refuses {asked}: {status}. {hint}")))
             }
-            _ => Err(self.failed(&refusal)),
+            StatusCode::BAD_REQUEST => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("RabbitMQ refuses {asked}: {reason}"),
+            )),
+            _ if reason.is_empty() => Err(failed(&format!("refuses {asked}: {status}"))),
+            _ => Err(failed(&format!("refuses {asked}: {status}: {reason}"))),
         }
     }
 
-    fn failed(&self, how: &str) -> Error {
-        let message = format!("RabbitMQ's management plugin, which makes virtual hosts, {how}");
-        Error::connection(ErrorKind::BrokerConnectionError, message)
-    }
-
-    /// One request and its answer. By HTTP 1.0 the answer ends with the connection.
-    fn exchange(&self, method: &str, vhost: &str) -> io::Result<String> {
+    /// The status and the body of an answer.
+    fn answer(
+        &self,
+        method: Method,
+        url: &Url,
+        body: &Value,
+    ) -> std::result::Result<(StatusCode, String), ureq::Error> {
         let Credentials { username, password } = &self.credentials;
-        let login = base64(format!("{username}:{password}").as_bytes());
-        let body = if method == "PUT" { "{}" } else { "" };
-        let request = format!(
-            "{method} /api/vhosts/{vhost} HTTP/1.0\r\nHost: {}\r\nAuthorization: Basic {login}\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            self.address,
-            body.len(),
-        );
-        let mut stream = self.connect()?;
-        stream.set_read_timeout(Some(LIMIT))?;
-        stream.set_write_timeout(Some(LIMIT))?;
-        stream.write_all(request.as_bytes())?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
-    }
-
-    fn connect(&self) -> io::Result<TcpStream> {
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in self.address.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, LIMIT) {
-                Ok(stream) => return Ok(stream),
-                Err(e) => last = e,
-            }
-        }
-        Err(last)
+        let login = STANDARD.encode(format!("{username}:{password}"));
+        let request = Request::builder()
+            .method(method)
+            .uri(url.as_str())
+            .header(AUTHORIZATION, format!("Basic {login}"))
+            .header(CONTENT_TYPE, "application/json")
+            .body(if body.is_null() {
+                String::new()
+            } else {
+                body.to_string()
+            })?;
+        let mut answer = self.agent.run(request)?;
+        let body = answer.body_mut().read_to_string()?;
+        let reason = serde_json::from_str(&body).map_or(body, |json: Value| {
+            let reason = &json["reason"];
+            reason
+                .as_str()
+                .map_or_else(|| reason.to_string(), str::to_owned)
+        });
+        Ok((answer.status(), reason))
     }
 }
 
-/// RFC 4648's base64, for HTTP's basic authentication.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for chunk in bytes.chunks(3) {
-        let three = (0..3).fold(0_u32, |bits, n| {
-            bits << 8 | u32::from(chunk.get(n).copied().unwrap_or_default())
-        });
-        for digit in 0..4 {
-            let value = three >> (18 - 6 * digit) & 63;
-            let digit = (digit as usize <= chunk.len()).then(|| DIGITS.get(value as usize));
-            text.push(digit.flatten().map_or('=', |&digit| char::from(digit)));
-        }
-    }
-    text
+fn failed(how: &str) -> Error {
+    let message =
+        format!("RabbitMQ's management plugin, which makes virtual hosts and users, {how}");
+    Error::connection(ErrorKind::BrokerConnectionError, message)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread;
 
     use super::*;
 
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-            ("guest:guest", "Z3Vlc3Q6Z3Vlc3Q="),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-    }
-
-    /// Answers one request with `answer`, and gives what the request was.
+    /// Answers one request with `answer`, and returns the request.
     fn answered(
         answer: &'static str,
         ask: impl FnOnce(Management) -> Result<()>,
@@ -145,51 +181,85 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = Vec::new();
             let mut byte = [0];
-            // The head ends with an empty line; the body is short, and known.
-            while !request.ends_with(b"\r\n\r\n") && !request.ends_with(b"\r\n\r\n{}") {
+            // The head ends with an empty line; the body is short, and is ignored.
+            while !request.ends_with(b"\r\n\r\n") {
                 assert_eq!(stream.read(&mut byte).unwrap(), 1);
                 request.extend(byte);
             }
             stream.write_all(answer.as_bytes()).unwrap();
             String::from_utf8(request).unwrap()
         });
-        let outcome = ask(Management::new(address, Credentials::default()));
+        let outcome = ask(Management::new(&address, Credentials::default()).unwrap());
         (outcome, server.join().unwrap())
     }
 
     #[test]
     fn a_virtual_host_is_deleted() {
-        let (outcome, request) = answered("HTTP/1.0 204 No Content\r\n\r\n", |management| {
+        let (outcome, request) = answered("HTTP/1.1 204 No Content\r\n\r\n", |management| {
             management.delete_vhost("audits")
         });
         outcome.unwrap();
-        assert!(request.starts_with("DELETE /api/vhosts/audits HTTP/1.0\r\n"));
-        assert!(request.contains("Authorization: Basic Z3Vlc3Q6Z3Vlc3Q=\r\n"));
+        let request = request.to_lowercase();
+        assert!(
+            request.starts_with("delete /api/vhosts/audits http/1.1\r\n"),
+            "{request}"
+        );
+        assert!(
+            request.contains("authorization: basic z3vlc3q6z3vlc3q=\r\n"),
+            "{request}"
+        );
     }
 
     #[test]
     fn a_refusal_is_an_error() {
-        let (outcome, _) = answered("HTTP/1.0 401 Unauthorized\r\n\r\n", |management| {
-            management.delete_vhost("audits")
-        });
+        let (outcome, _) = answered(
+            "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+            |management| management.delete_vhost("audits"),
+        );
         assert_eq!(
             outcome.unwrap_err().to_string(),
-            "RabbitMQ's management plugin, which makes virtual hosts, \
-             refuses DELETE /api/vhosts/audits: HTTP/1.0 401 Unauthorized. \
+            "RabbitMQ's management plugin, which makes virtual hosts and users, \
+             refuses DELETE /api/vhosts/audits: 401 Unauthorized. \
              Its user 'guest' must have this password and be an administrator"
         );
     }
 
     #[test]
     fn any_other_refusal_is_told_as_it_is() {
-        let (outcome, _) = answered("HTTP/1.0 500 Internal Server Error\r\n\r\n", |management| {
-            management.delete_vhost("audits")
-        });
+        let answer = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\n\r\noops";
+        let (outcome, _) = answered(answer, |management| management.delete_vhost("audits"));
         let told = outcome.unwrap_err().to_string();
-        assert!(
-            told.ends_with("HTTP/1.0 500 Internal Server Error"),
-            "{told}"
+        let expected = "DELETE /api/vhosts/audits: 500 Internal Server Error: oops";
+        assert!(told.ends_with(expected), "{told}");
+    }
+
+    #[test]
+    fn what_is_asked_for_in_vain_is_an_invalid_argument() {
+        let answer = "HTTP/1.1 400 Bad Request\r\nContent-Length: 30\r\n\r\n\
+                      {\"error\":\"x\",\"reason\":\"no it\"}";
+        let (outcome, request) =
+            answered(answer, |management| management.clear_policy("/", "50 % of"));
+        let err = outcome.unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidArgument);
+        assert_eq!(
+            err.to_string(),
+            "RabbitMQ refuses DELETE /api/policies/%2F/50%20%25%20of: no it"
         );
+        assert!(
+            request.starts_with("DELETE /api/policies/%2F/50%20%25%20of "),
+            "{request}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_is_deleted() {
+        let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
+        let (outcome, _) = answered(answer, |management| management.delete_user("nobody"));
+        outcome.unwrap();
+        let (outcome, _) = answered(answer, |management| {
+            management.add_user("somebody", "secret")
+        });
+        outcome.unwrap_err();
     }
 
     #[test]
@@ -198,7 +268,7 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let management = Management::new(nobody.to_string(), Credentials::default());
+        let management = Management::new(&nobody.to_string(), Credentials::default()).unwrap();
         let err = management.add_vhost("audits").unwrap_err();
         assert_eq!(err.kind(), ErrorKind::BrokerConnectionError);
         assert!(err.to_string().contains(&format!("at {nobody}: ")), "{err}");

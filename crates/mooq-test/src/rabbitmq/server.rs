@@ -9,22 +9,22 @@ use url::Url;
 use super::management::Management;
 use crate::choice::Choice;
 
-/// Where the management plugin is, unless it is at its usual port.
+/// The variable with the address of the management plugin, if the plugin is not at its usual port.
 const MANAGEMENT_VARIABLE: &str = "MOOQ_TEST_MANAGEMENT";
 
-/// The port that the management plugin has, unless it is told another.
+/// The default port of the management plugin.
 const MANAGEMENT_PORT: u16 = 15672;
 
 /// A RabbitMQ that takes connections.
 #[derive(Debug)]
 pub(crate) struct Server {
-    /// Whatever its path is, it is replaced.
+    /// The server's URL. Its path is always replaced.
     url: Url,
     management: Management,
 }
 
-/// The RabbitMQ that was chosen, which all tests of the process share. One that does not start is
-/// not tried again, or every test would wait for it in turn.
+/// Returns the chosen RabbitMQ, which all tests of the process share. A RabbitMQ that does not
+/// start is not tried again, or every test would wait for it in turn.
 pub(crate) fn of(choice: &Choice) -> Result<&'static Server> {
     static SERVER: OnceLock<Result<Server>> = OnceLock::new();
     let server = SERVER.get_or_init(|| match choice {
@@ -44,7 +44,7 @@ fn running(url: &str, management: Option<&str>) -> Result<Server> {
         }
         Some(management) => management_address(management)?,
     };
-    Server::new(url, address, endpoint.credentials)
+    Server::new(url, &address, endpoint.credentials)
 }
 
 fn management_address(url: &str) -> Result<String> {
@@ -65,7 +65,7 @@ fn in_container() -> Result<Server> {
     let container = super::container::start()?;
     let url = format!("amqp://127.0.0.1:{}", container.amqp);
     let management = format!("127.0.0.1:{}", container.management);
-    Server::new(&url, management, Credentials::default())
+    Server::new(&url, &management, Credentials::default())
 }
 
 #[cfg(not(feature = "testcontainers"))]
@@ -74,11 +74,11 @@ fn in_container() -> Result<Server> {
 }
 
 impl Server {
-    fn new(url: &str, management: String, credentials: Credentials) -> Result<Self> {
+    fn new(url: &str, management: &str, credentials: Credentials) -> Result<Self> {
         let url = Url::parse(url).map_err(|e| {
             Error::new(ErrorKind::InvalidUrl, format!("not a URL: {e}")).with_source(e)
         })?;
-        let management = Management::new(management, credentials);
+        let management = Management::new(management, credentials)?;
         Ok(Self { url, management })
     }
 
@@ -86,7 +86,7 @@ impl Server {
         &self.management
     }
 
-    /// Where one of its virtual hosts is, with user, password and parameters.
+    /// URL of one of the server's virtual hosts, with user, password and parameters.
     pub(crate) fn url_of(&self, vhost: &str) -> String {
         let mut url = self.url.clone();
         url.set_path(vhost);
@@ -114,10 +114,14 @@ mod tests {
 
     #[test]
     fn the_management_plugin_is_next_to_it_or_where_it_is_said_to_be() {
-        let debug =
-            |management| format!("{:?}", running("amqp://rabbit:5673", management).unwrap());
-        assert!(debug(None).contains("\"rabbit:15672\""));
-        assert!(debug(Some("http://localhost:8080/")).contains("\"localhost:8080\""));
+        let at = |management| {
+            running("amqp://rabbit:5673", management)
+                .unwrap()
+                .management
+                .address()
+        };
+        assert_eq!(at(None), "rabbit:15672");
+        assert_eq!(at(Some("http://localhost:8080/")), "localhost:8080");
 
         let err = running("amqp://rabbit", Some("localhost")).unwrap_err();
         assert_eq!(

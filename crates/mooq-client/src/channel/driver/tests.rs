@@ -1,5 +1,4 @@
-//! What the driver does beside handing events on: deadlines, catching up, generations, its own
-//! end.
+//! The driver's work besides handing events on: deadlines, catching up, generations, its own end.
 
 use std::task::{Context, Wake};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use crate::connection::Connection;
 use crate::faulty::Faults;
 use crate::options::ConnectOptions;
 
-/// A channel whose broker and supervisor are the test: its connection is closed.
+/// Makes a channel whose broker and supervisor are the test: its connection is closed.
 async fn channel() -> Arc<ChannelShared> {
     let transport = Arc::new(InMemoryBroker::start().transport());
     let options = ConnectOptions::new().broker(Scheme::Memory);
@@ -28,7 +27,7 @@ async fn channel() -> Arc<ChannelShared> {
     ChannelShared::new(&core)
 }
 
-/// A generation that is in use, and what it hears. Nothing answers what is sent on it.
+/// Makes a generation that is in use, and the sender of its events. Calls on it get no answer.
 async fn generation(channel: &Arc<ChannelShared>) -> (Arc<Generation>, Sender<ChannelEvent>) {
     admit(channel, opened().await)
 }
@@ -77,7 +76,7 @@ fn lost() -> Error {
     Error::connection(ErrorKind::ConnectionLost, "lost")
 }
 
-/// A consumer of the channel, by its tag and its inbox.
+/// Makes a consumer of the channel, and returns its tag and its inbox.
 fn consumer(channel: &ChannelShared, generation: Arc<Generation>) -> (ConsumerTag, Arc<Inbox>) {
     let tag: ConsumerTag = "tag".try_into().unwrap();
     let source = Source {
@@ -115,7 +114,7 @@ async fn a_publish_without_an_answer_ends_at_its_deadline() {
     }
     for (ticket, limit) in tickets.into_iter().zip(limits).rev() {
         let err = outcome(&channel, ticket).await.unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
+        assert_eq!(err.kind(), ErrorKind::TimedOut);
         let rest = began.elapsed().saturating_sub(limit);
         assert!(rest < Duration::from_millis(10), "{limit:?}, and {rest:?}");
     }
@@ -128,7 +127,7 @@ async fn a_publish_that_waits_for_the_channel_ends_at_its_deadline() {
     let limit = Duration::from_secs(5);
     let ticket = publish(&channel, limit, false);
     let err = outcome(&channel, ticket).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(err.kind(), ErrorKind::TimedOut);
     assert!(err.to_string().contains("was not sent"), "{err}");
     assert!(began.elapsed() < limit + Duration::from_millis(10));
 }
@@ -160,7 +159,8 @@ async fn a_generation_that_was_given_up_confirms_nothing() {
     let limit = Duration::from_secs(30);
     let second = opened().await;
     channel.inlet().catch_up().await;
-    // All without giving the driver its turn, which finds the old event before the new generation.
+    // All without giving the driver its turn; the driver finds the old event before the new
+    // generation.
     channel.lose(&lost());
     let ticket = publish(&channel, limit, false);
     old_events.send(confirmed(1));
@@ -204,7 +204,7 @@ async fn a_close_beside_one_of_the_brokers_closes_what_has_taken_its_place() {
     assert!(second.transport().closed().is_some());
 }
 
-/// Has the broker deliver again whenever a delivery has come.
+/// Makes the broker deliver again each time a delivery has arrived.
 struct Again {
     inbox: Arc<Inbox>,
     events: Sender<ChannelEvent>,
@@ -233,7 +233,7 @@ async fn deadlines_hold_while_events_come_without_a_pause() {
     tokio::time::advance(limit).await;
     for _ in 0..2 * IN_A_ROW {
         if let Some(ended) = outcome(&channel, ticket).now_or_never() {
-            assert_eq!(ended.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+            assert_eq!(ended.unwrap_err().kind(), ErrorKind::TimedOut);
             return;
         }
         tokio::task::yield_now().await;

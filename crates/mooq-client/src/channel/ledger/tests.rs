@@ -1,4 +1,4 @@
-//! Outcomes of publishes, whatever the order in which answers, returns and deadlines come.
+//! Outcomes of publishes, for any order of answers, returns and deadlines.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ fn mandatory(messages: &[&Message]) -> Ledger {
     ledger
 }
 
-/// A mandatory message that is on its way.
+/// A mandatory message in flight.
 fn sent(message: &Message, resend: bool) -> Box<Kept> {
     Kept::sent(publish(message), resend)
 }
@@ -37,7 +37,7 @@ fn publish(message: &Message) -> Publish {
     }
 }
 
-/// One that waits for the channel.
+/// A message that waits for the channel.
 fn waiting(message: &Message) -> Box<Kept> {
     let buffer = Arc::new(Buffer::new(1_000_000));
     let room = buffer.room_for(message).unwrap();
@@ -52,7 +52,7 @@ fn lose(ledger: &mut Ledger) {
     ledger.lose(&lost(), Instant::now(), false, &mut Vec::new());
 }
 
-/// What a new generation is handed, by the colours of the messages.
+/// Hands the waiting publishes to a new generation, and returns the colours of their messages.
 fn replay(ledger: &mut Ledger) -> Vec<String> {
     let mut handed = Vec::new();
     let hand_over = |publish: &mut Publish| {
@@ -64,7 +64,7 @@ fn replay(ledger: &mut Ledger) -> Vec<String> {
     handed
 }
 
-/// A message that differs from others in its header alone.
+/// A message that differs from others only in its header.
 fn message(header: &str) -> Message {
     let mut properties = Properties::default();
     properties.headers = FieldTable::new().with("colour", header).unwrap();
@@ -163,7 +163,7 @@ async fn what_is_overdue_ends_and_the_rest_waits() {
     let mut woken = Vec::new();
     ledger.expire(Instant::now(), "", &mut woken);
     assert_eq!(woken.len(), 1);
-    assert_eq!(failure(&mut ledger, 1), ErrorKind::DeadlineExceeded);
+    assert_eq!(failure(&mut ledger, 1), ErrorKind::TimedOut);
     assert!(outcome(&mut ledger, 2).is_pending());
     assert!(ledger.armed().is_some());
     // The broker's answers go on counting from the first.
@@ -179,7 +179,7 @@ async fn a_return_after_the_deadline_is_not_the_next_attempts() {
     let mut ledger = mandatory(&[&message]);
     tokio::time::advance(LIMIT).await;
     ledger.expire(Instant::now(), "", &mut Vec::new());
-    assert_eq!(failure(&mut ledger, 1), ErrorKind::DeadlineExceeded);
+    assert_eq!(failure(&mut ledger, 1), ErrorKind::TimedOut);
     // Now there is a queue, and the same message is published again.
     ledger.open(LIMIT, Some(sent(&message, false)));
     assert!(!ledger.returned(returned(&message)), "nobody waits for it");
@@ -195,7 +195,7 @@ async fn equal_messages_that_come_back_one_by_one_each_end_their_own_publish() {
         assert!(ledger.returned(returned(&message)));
         confirm(&mut ledger, sequence);
     }
-    // Nobody asks before both are settled.
+    // No outcome is taken before both are settled.
     for sequence in 1..=2 {
         assert_eq!(failure(&mut ledger, sequence), ErrorKind::Returned);
     }
@@ -254,7 +254,7 @@ async fn at_a_loss_what_is_on_its_way_ends_or_is_sent_again_as_it_was_asked() {
     assert_eq!(failure(&mut ledger, 2), ErrorKind::ConnectionLost);
     assert!(outcome(&mut ledger, 3).is_pending());
     assert_eq!(replay(&mut ledger), [r#"String("blue")"#]);
-    // It is the first of the new generation.
+    // The message is the first of the new generation.
     confirm(&mut ledger, 1);
     assert!(settled_ok(&mut ledger, 3));
     assert!(ledger.slots.is_empty());
@@ -288,7 +288,7 @@ async fn what_waits_for_the_channel_is_sent_in_order_before_what_is_new() {
 async fn what_is_overdue_while_it_waits_is_never_sent() {
     let mut ledger = Ledger::default();
     ledger.open(LIMIT, Some(waiting(&message("red"))));
-    // Nobody waits for this one.
+    // No publisher waits for this one.
     ledger.open(LIMIT, Some(waiting(&message("green"))));
     ledger.abandon(2);
     tokio::time::advance(LIMIT).await;
@@ -297,7 +297,7 @@ async fn what_is_overdue_while_it_waits_is_never_sent() {
     let Poll::Ready(Err(err)) = outcome(&mut ledger, 1) else {
         panic!("it has no outcome");
     };
-    assert_eq!(err.kind(), ErrorKind::DeadlineExceeded);
+    assert_eq!(err.kind(), ErrorKind::TimedOut);
     assert!(err.to_string().contains("was not sent"), "{err}");
     assert!(ledger.slots.is_empty());
 }
@@ -310,8 +310,29 @@ async fn what_is_overdue_is_not_sent_again() {
     ledger.abandon(2);
     tokio::time::advance(LIMIT).await;
     ledger.expire(Instant::now(), "", &mut Vec::new());
-    assert_eq!(failure(&mut ledger, 1), ErrorKind::DeadlineExceeded);
+    assert_eq!(failure(&mut ledger, 1), ErrorKind::TimedOut);
     lose(&mut ledger);
+    assert!(replay(&mut ledger).is_empty());
+    assert!(ledger.slots.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn resend_that_stays_unsent_after_a_loss_is_not_called_unsent() {
+    let mut ledger = Ledger::default();
+    ledger.open(LIMIT, Some(sent(&message("red"), true)));
+    ledger.open(LIMIT, Some(waiting(&message("green"))));
+    lose(&mut ledger);
+    tokio::time::advance(LIMIT).await;
+    ledger.expire(Instant::now(), "", &mut Vec::new());
+    let text = |ledger: &mut Ledger, ticket| match outcome(ledger, ticket) {
+        Poll::Ready(Err(err)) if err.kind() == ErrorKind::TimedOut => err.to_string(),
+        other => panic!("publish {ticket} is not overdue: {other:?}"),
+    };
+    let red = text(&mut ledger, 1);
+    assert!(red.contains("the broker may have it"), "{red}");
+    assert!(!red.contains("the message was not sent"), "{red}");
+    let green = text(&mut ledger, 2);
+    assert!(green.contains("the message was not sent"), "{green}");
     assert!(replay(&mut ledger).is_empty());
     assert!(ledger.slots.is_empty());
 }

@@ -1,4 +1,4 @@
-//! What a broker that leaves something unsaid may keep from coming back.
+//! Recovery on a broker that leaves requests unanswered.
 
 use futures_util::future::join_all;
 use mooq::InMemoryBroker;
@@ -27,15 +27,15 @@ async fn a_consumer_that_gets_no_answer_holds_up_its_own_channel_alone() {
     publish(&fast, "fast").await.unwrap();
     receives(&mut fast_stream).await;
     assert!(lost_at.elapsed() < UNANSWERED, "{:?}", lost_at.elapsed());
-    // What needs the connection itself waits no longer than for that.
+    // Calls that need only the connection wait no longer than for the connection.
     conn.create_channel().await.unwrap();
     assert!(
         lost_at.elapsed() < 2 * UNANSWERED,
         "{:?}",
         lost_at.elapsed()
     );
-    let waits = publish(&slow, "slow").deadline(Duration::from_secs(60));
-    assert_eq!(waits.await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    let waits = publish(&slow, "slow").timeout(Duration::from_secs(60));
+    assert_eq!(waits.await.unwrap_err().kind(), ErrorKind::TimedOut);
 
     faults.answer();
     publish(&slow, "slow").await.unwrap();
@@ -77,7 +77,7 @@ async fn what_waits_for_an_answer_is_given_up_with_its_connection_and_its_channe
         })
         .await;
     }
-    // Each has come once with each connection, and has gone with it.
+    // Each consumer was registered once on each connection, and ended with it.
     assert_eq!(broker.consumers("*").len(), 2);
     first.close().await.unwrap();
     assert!(first_stream.next().await.is_none());
@@ -97,14 +97,14 @@ async fn a_consumer_that_gets_no_answer_can_be_cancelled() {
     faults.leave_unanswered(Asked::Consume, "slow");
     broker.faults().drop_connections();
     consumers(&broker, "slow", 1).await;
-    // What comes meanwhile goes back.
+    // Deliveries that arrive meanwhile are requeued.
     let other = conn.create_channel().await.unwrap();
     publish(&other, "first").await.unwrap();
     let early = first.next().await.unwrap().unwrap();
     slow.cancel().await.unwrap();
     let late = early.ack().await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::StaleDelivery);
-    // The channel is back, without the one and with the other.
+    // The channel is open again, without the one consumer and with the other.
     let again = first.next().await.unwrap().unwrap();
     assert!(again.redelivered);
     again.ack().await.unwrap();
@@ -174,7 +174,7 @@ async fn a_consumer_whose_place_the_lost_connection_may_hold_is_tried_until_it_c
         let mine = chan.consume::<String>("mine").exclusive();
         let mut mine = mine.await.unwrap();
         let mut events = conn.events();
-        // The next generation's channel is refused, so that somebody else comes first.
+        // The next generation's channel is refused, so that another client comes first.
         let lost = Error::connection(ErrorKind::ConnectionLost, "for a test");
         faults.refuse_channel(0, lost);
         broker.faults().drop_connections();
@@ -186,7 +186,7 @@ async fn a_consumer_whose_place_the_lost_connection_may_hold_is_tried_until_it_c
         let chan_of_rival = rival.create_channel().await.unwrap();
         let taken = chan_of_rival.consume::<String>("mine").exclusive();
         let taken = taken.await.unwrap();
-        // Others do not wait for it.
+        // Other calls do not wait for it.
         conn.create_channel().await.unwrap();
         assert!(mine.next().now_or_never().is_none());
         if leaves {
@@ -281,7 +281,7 @@ async fn durable_queues_that_get_no_answer_come_later_with_their_bindings_and_co
         lost_at.elapsed()
     );
 
-    // Meanwhile somebody else has unbound them, and the user one of them as well.
+    // Meanwhile another client has unbound them, and the user one of them as well.
     let other = another(&broker).await.create_channel().await.unwrap();
     for queue in &queues {
         other.unbind_queue(queue, "amq.fanout", "").await.unwrap();
@@ -305,15 +305,15 @@ async fn a_queue_that_is_not_durable_is_waited_for_as_long_as_for_a_call() {
     let mut events = conn.events();
     broker.faults().drop_connections();
     let lost_at = Instant::now();
-    // It might be dropped otherwise, and nobody would know.
-    let waits = publish(&chan, "brief").deadline(Duration::from_secs(20));
-    assert_eq!(waits.await.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+    // Otherwise the message might be dropped without notice.
+    let waits = publish(&chan, "brief").timeout(Duration::from_secs(20));
+    assert_eq!(waits.await.unwrap_err().kind(), ErrorKind::TimedOut);
     let told = loop {
         if let Event::NotRestored { what, error } = events.next().await.unwrap() {
             break (what, error.kind());
         }
     };
-    assert_eq!(told, ("queue 'brief'".into(), ErrorKind::DeadlineExceeded));
+    assert_eq!(told, ("queue 'brief'".into(), ErrorKind::TimedOut));
     assert!(lost_at.elapsed() >= Duration::from_secs(30));
     conn.create_channel().await.unwrap();
 }
@@ -345,8 +345,9 @@ async fn channels_that_do_not_tell_of_their_end_are_waited_for_together() {
 async fn a_connection_that_opens_a_broken_channel_no_more_is_lost_once() {
     for why in [
         Error::connection(ErrorKind::ConnectionLost, "used up"),
-        // Whatever it is to the one channel, to the others it is the loss of their connection.
-        Error::new(ErrorKind::DeadlineExceeded, "used up"),
+        // For the other channels the error is the loss of their connection, even if it concerns one
+        // channel.
+        Error::new(ErrorKind::TimedOut, "used up"),
     ] {
         let (_broker, faults, conn) = connected().await;
         let chan = conn.create_channel().await.unwrap();
@@ -376,7 +377,7 @@ async fn a_channel_for_which_there_is_no_room_comes_when_there_is() {
     let names = ["first", "last"];
     let [(first, _), (last, mut last_stream)] = consuming(&conn, names).await;
     let mut events = conn.events();
-    // One declares the queues again, one is the first, and then there is none to spare.
+    // One redeclares the queues, one is the first, and then none is free.
     let none_to_spare = Error::new(ErrorKind::NotAllowed, "all are in use");
     faults.refuse_channel(2, none_to_spare);
     broker.faults().drop_connections();
@@ -415,7 +416,7 @@ async fn a_queue_that_the_broker_named_and_is_silent_about_keeps_its_name() {
 async fn a_queue_that_is_deleted_before_its_turn_does_not_come_back() {
     let (broker, faults, conn) = connected().await;
     let chan = conn.create_channel().await.unwrap();
-    // As many as are asked for at once, and one more.
+    // As many as are declared concurrently, and one more.
     let slow: Vec<_> = (0..64).map(|number| format!("slow-{number}")).collect();
     for queue in &slow {
         chan.declare_queue(queue).await.unwrap();
@@ -436,14 +437,14 @@ async fn a_queue_that_is_deleted_before_its_turn_does_not_come_back() {
     assert_eq!(broker.queues("deleted").len(), 0);
 }
 
-/// A connection to a broker, and what goes wrong on it.
+/// Opens a connection to a broker, with faults to inject.
 async fn connected() -> (InMemoryBroker, Faults, Connection) {
     let (broker, faults) = (InMemoryBroker::start(), Faults::default());
     let conn = open(faults.on_transport(broker.transport())).await;
     (broker, faults, conn)
 }
 
-/// A connection on which nothing goes wrong.
+/// Opens a connection without faults.
 async fn another(broker: &InMemoryBroker) -> Connection {
     open(Arc::new(broker.transport())).await
 }
@@ -453,7 +454,7 @@ async fn open(transport: Arc<dyn Transport>) -> Connection {
     Connection::open(transport, options).await.unwrap()
 }
 
-/// A channel of its own with a stream for each of `queues`.
+/// Opens a channel of its own with a stream for each of `queues`.
 async fn consuming<const N: usize>(
     conn: &Connection,
     queues: [&str; N],
@@ -469,18 +470,48 @@ async fn consuming<const N: usize>(
         .unwrap_or_else(|_| unreachable!("as many as there are queues"))
 }
 
-fn publish<'a>(chan: &'a Channel, queue: &str) -> Publish<'a, str> {
+/// The error is the transport's for a consumer whose queue ends connections.
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_the_transport_leaves_off_ends_alone() {
+    let (broker, faults, conn) = connected().await;
+    let chan = conn.create_channel().await.unwrap();
+    chan.declare_queue("poisoned").await.unwrap();
+    chan.declare_queue("fine").await.unwrap();
+    let mut poisoned = chan.consume::<String>("poisoned").await.unwrap();
+    let mut fine = chan.consume::<String>("fine").await.unwrap();
+    let mut events = conn.events();
+    let why = "queue 'poisoned' is not read from";
+    let refusal = Error::new(ErrorKind::ConsumerCancelled, why);
+    faults.refuse_consumers("poisoned", refusal);
+    broker.faults().drop_connections();
+
+    let told = told_until_reconnected(&mut events).await;
+    let ended = told.iter().find_map(|event| match event {
+        Event::ConsumerEnded { queue, error } => Some((queue.as_str(), error)),
+        _ => None,
+    });
+    let (queue, error) = ended.expect("one has ended");
+    assert_eq!(queue, "poisoned");
+    assert_eq!(error.kind(), ErrorKind::ConsumerCancelled);
+    assert!(error.to_string().contains(why), "{error}");
+    let end = poisoned.next().await.unwrap().unwrap_err();
+    assert_eq!(end.to_string(), error.to_string());
+    // On the same channel.
+    publish(&chan, "fine").await.unwrap();
+    receives(&mut fine).await;
+}
+
+fn publish<'a>(chan: &'a Channel, queue: &str) -> Publish<'a> {
     chan.publish("", "still here").routing_key(queue)
 }
 
-/// Takes what was published so.
+/// Receives and acks the next message of `publish`.
 async fn receives(stream: &mut Deliveries<String>) {
     let delivery = stream.next().await.unwrap().unwrap();
     assert_eq!(delivery.ack().await.unwrap(), "still here");
 }
 
-/// Waits for an event.
-/// What is told before the connection is back, which it is at the first attempt.
+/// Returns the events before the connection is open again, which it is at the first attempt.
 async fn told_until_reconnected(events: &mut Events) -> Vec<Event> {
     let mut told = Vec::new();
     loop {
@@ -496,12 +527,12 @@ async fn until(events: &mut Events, wanted: impl Fn(&Event) -> bool) {
     while !wanted(&events.next().await.unwrap()) {}
 }
 
-/// Waits until `queue` has so many consumers.
+/// Waits until `queue` has `count` consumers.
 async fn consumers(broker: &InMemoryBroker, queue: &str, count: usize) {
     eventually(|| broker.consumers(queue).len() == count).await;
 }
 
-/// Waits until `condition` holds, while tokio has time pass whenever nothing else can go on.
+/// Waits until `condition` holds, while tokio lets time pass when nothing else can go on.
 async fn eventually(condition: impl Fn() -> bool) {
     let holds = async {
         while !condition() {

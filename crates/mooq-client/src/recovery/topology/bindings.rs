@@ -1,4 +1,5 @@
-//! The bindings of a connection, found by what they lead to: thousands of queues may come and go.
+//! Bindings of a connection, found by their destination: thousands of queues may be declared and
+//! deleted.
 
 use std::collections::hash_map::Entry;
 
@@ -9,15 +10,15 @@ use super::{Made, Map};
 #[derive(Debug, Default)]
 pub(super) struct Bindings {
     to: Map<BindingDestination, Map<Way, Vec<Made<FieldTable>>>>,
-    /// How many ways lead from an exchange to each of its destinations.
+    /// Number of ways from an exchange to each of its destinations.
     from: Map<ExchangeName, Map<BindingDestination, usize>>,
 }
 
-/// How a message gets there.
+/// The source and key by which a message gets to a destination.
 type Way = (ExchangeName, RoutingKey);
 
 impl Bindings {
-    /// Adds one with its place in the order, unless there is one like it.
+    /// Adds a binding with its place in the order, unless there is an equal one.
     pub(super) fn add(&mut self, binding: &Binding, order: u64) {
         let to = self.to.entry(binding.destination.clone()).or_default();
         let made = to.entry(way(binding)).or_default();
@@ -39,7 +40,7 @@ impl Bindings {
         made.is_some_and(|made| made.iter().any(|made| made.what == binding.arguments))
     }
 
-    /// Removes one. True if it was the last from its source.
+    /// Removes a binding. True if it was the last from its source.
     pub(super) fn remove(&mut self, binding: &Binding) -> bool {
         let Some(to) = self.to.get_mut(&binding.destination) else {
             return false;
@@ -59,7 +60,7 @@ impl Bindings {
         self.way_gone(&binding.source, &binding.destination)
     }
 
-    /// Removes those that lead there. Gives the sources that none is left from.
+    /// Removes the bindings to `destination`. Returns the sources that have no binding left.
     pub(super) fn remove_to(&mut self, destination: &BindingDestination) -> Vec<ExchangeName> {
         let gone = self.to.remove(destination).unwrap_or_default();
         let sources = gone.into_keys().map(|(source, _)| source);
@@ -68,7 +69,7 @@ impl Bindings {
             .collect()
     }
 
-    /// Removes those that begin there.
+    /// Removes the bindings from `source`.
     pub(super) fn remove_from(&mut self, source: &ExchangeName) {
         for destination in self.from.remove(source).unwrap_or_default().into_keys() {
             if let Entry::Occupied(mut to) = self.to.entry(destination) {
@@ -80,7 +81,7 @@ impl Bindings {
         }
     }
 
-    /// Those that led to `old` lead to `new`, which none has led to yet.
+    /// Moves the bindings to `old` over to `new`, which has none yet.
     pub(super) fn redirect(&mut self, old: &BindingDestination, new: BindingDestination) {
         let Some(moved) = self.to.remove(old) else {
             return;
@@ -95,7 +96,7 @@ impl Bindings {
         self.to.insert(new, moved);
     }
 
-    /// Where those begin that lead there. An exchange can come more than once.
+    /// Returns the sources of the bindings to `destination`. An exchange can occur more than once.
     pub(super) fn sources(
         &self,
         destination: &BindingDestination,
@@ -104,7 +105,7 @@ impl Bindings {
         to.flat_map(Map::keys).map(|(source, _)| source)
     }
 
-    /// Those that lead there, each with its place in the order.
+    /// Returns the bindings to `destination`, each with its place in the order.
     pub(super) fn to(
         &self,
         destination: &BindingDestination,
@@ -112,12 +113,12 @@ impl Bindings {
         made(self.to.get_key_value(destination).into_iter())
     }
 
-    /// All, each with its place in the order.
+    /// Returns all bindings, each with its place in the order.
     pub(super) fn all(&self) -> impl Iterator<Item = Made<Binding>> {
         made(self.to.iter())
     }
 
-    /// One way less from `source`: true if it was the last.
+    /// Counts one way less from `source`. True if it was the last.
     fn way_gone(&mut self, source: &ExchangeName, destination: &BindingDestination) -> bool {
         let Some(from) = self.from.get_mut(source) else {
             return false;

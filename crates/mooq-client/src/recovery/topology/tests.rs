@@ -1,4 +1,4 @@
-//! What is recorded and forgotten.
+//! Recording and forgetting of the topology.
 
 use mooq_core::{ExchangeKind, FieldTable};
 
@@ -171,7 +171,7 @@ fn an_auto_delete_exchange_goes_with_its_last_binding_and_others_stay() {
     topology.bound(&binding("lasting", "q", "3"));
     topology.unbound(&binding("inner", "q", "1"));
     assert_eq!(exchanges(&topology), ["inner", "outer", "lasting"]);
-    // With the queue goes the last binding of the inner one, and with that the outer one's.
+    // The queue's end removes the last binding of the inner exchange, and that the outer one's.
     topology.queue_deleted(&queue_name("q"));
     assert_eq!(exchanges(&topology), ["lasting"]);
     assert!(topology.bindings().is_empty());

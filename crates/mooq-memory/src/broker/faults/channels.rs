@@ -4,14 +4,14 @@ use super::Faults;
 
 /// Channels and consumers.
 impl Faults {
-    /// Closes channels with this reply code and text, which stands for any channel error. Says
-    /// how many. What was delivered on them goes back to its queues.
+    /// Closes channels with this reply code and text, which stands for any channel error. Returns
+    /// the number of closed channels. Their unacked deliveries are requeued.
     ///
-    /// The codes that RabbitMQ closes channels with are 311, 312, 313, 403, 404, 405 and 406. Its
-    /// texts begin with the code's name, as in `PRECONDITION_FAILED - delivery acknowledgement on
-    /// channel 1 timed out`.
+    /// RabbitMQ closes channels with the codes 311, 312, 313, 403, 404, 405 and 406. Its texts
+    /// begin with the code's name, as in `PRECONDITION_FAILED - delivery acknowledgement on channel
+    /// 1 timed out`.
     ///
-    /// Heeds the limit to connections.
+    /// Can be limited to connections.
     ///
     /// # Examples
     /// ```
@@ -39,9 +39,10 @@ impl Faults {
     }
 
     /// Cancels consumers by `basic.cancel`, as a queue does whose node goes down, and keeps the
-    /// queues. Says how many. What they were delivered stays theirs to settle.
+    /// queues. Returns the number of cancelled consumers. Messages already delivered to them can
+    /// still be settled.
     ///
-    /// Heeds the limits to connections and to queues.
+    /// Can be limited to connections and to queues.
     ///
     /// # Examples
     /// ```

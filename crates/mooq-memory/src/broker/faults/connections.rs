@@ -1,14 +1,14 @@
-//! Connections that end, or do not come about.
+//! Connections that end, or cannot be opened.
 
 use super::{FaultGuard, Faults};
-use crate::engine::Fault;
+use mooq_engine::Fault;
 
 /// Connections.
 impl Faults {
-    /// Cuts connections without a word, as a network or a host that fails does. Says how many.
-    /// They may come back at once.
+    /// Drops connections without a close, like a network or a host that fails. Returns the number
+    /// of dropped connections. Clients may reconnect at once.
     ///
-    /// Heeds the limit to connections.
+    /// Can be limited to connections.
     ///
     /// # Examples
     /// ```
@@ -34,9 +34,10 @@ impl Faults {
     }
 
     /// Closes connections as `rabbitmqctl close_connection` and `close_all_connections` do: with
-    /// the code 320 and `text`. Says how many. They may come back at once.
+    /// the code 320 and `text`. Returns the number of closed connections. Clients may reconnect at
+    /// once.
     ///
-    /// Heeds the limit to connections.
+    /// Can be limited to connections.
     ///
     /// # Examples
     /// ```
@@ -61,9 +62,9 @@ impl Faults {
             .administer(|engine, now| engine.force_connections(now, &self.scope, text))
     }
 
-    /// Takes no new connections, as if nothing listened. Those that are open go on.
+    /// Refuses new connections, as if nothing listened. Open connections stay open.
     ///
-    /// Heeds the limit to connections. It strikes once for each that is refused.
+    /// Can be limited to connections. The fault strikes once for each refused connection.
     ///
     /// # Examples
     /// ```

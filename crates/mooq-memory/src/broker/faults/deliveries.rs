@@ -1,18 +1,20 @@
 //! Deliveries and acknowledgements that go wrong.
 
 use super::{FaultGuard, Faults};
-use crate::engine::Fault;
+use mooq_engine::Fault;
 
-/// Deliveries. Those without acknowledgement can be corrupted, and nothing else.
+/// Deliveries. For deliveries without acknowledgement, bodies can be corrupted, and no other fault
+/// applies.
 ///
-/// The next `times` are meant of those within the limits; `u64::MAX` stands for all.
+/// A fault strikes the next `times` deliveries or acknowledgements within the limits; `u64::MAX`
+/// stands for all.
 impl Faults {
-    /// The next acknowledgements are lost, and their connections with them: what was done is
-    /// delivered again, marked as redelivered, to the consumer that comes back or to another one.
-    /// These are the duplicates that every consumer of RabbitMQ must expect.
+    /// Loses the next acknowledgements, and their connections with them: messages that were already
+    /// processed are redelivered, to the reconnected consumer or to another one. These are the
+    /// duplicates that every consumer of RabbitMQ must expect.
     ///
-    /// One that acknowledges several at once counts as one. Heeds the limits to connections and
-    /// to queues.
+    /// An acknowledgement of several deliveries at once counts as one. Can be limited to
+    /// connections and to queues.
     ///
     /// # Examples
     /// ```
@@ -25,13 +27,13 @@ impl Faults {
     /// chan.publish("", "book").routing_key("orders").await?;
     ///
     /// let losing = broker.faults().lose_acks(1);
-    /// let order = chan.get::<String>("orders").await?;
+    /// let order = chan.get_one::<String>("orders").await?;
     /// assert!(!order.redelivered);
     /// let _ = order.ack().await; // Nobody tells whether the broker has heard it.
     /// assert_eq!(losing.strikes(), 1);
     ///
     /// let chan = broker.connect().await?.create_channel().await?;
-    /// let order = chan.get::<String>("orders").await?;
+    /// let order = chan.get_one::<String>("orders").await?;
     /// assert!(order.redelivered);
     /// # Ok(())
     /// # }
@@ -40,12 +42,12 @@ impl Faults {
         self.begin(Fault::LoseAcks(times))
     }
 
-    /// What the next acknowledgements are for comes again all the same, marked as redelivered,
-    /// while the connection stays: as from a quorum queue whose leader changed before it heard
-    /// the acknowledgement. It is the shortest way to try what a service does with a duplicate.
+    /// Redelivers the messages of the next acknowledgements, while the connection stays open: like
+    /// a quorum queue whose leader changed before it received the acknowledgement. This is the
+    /// shortest way to test a service's handling of a duplicate.
     ///
-    /// One that acknowledges several at once counts as one. Heeds the limits to connections and
-    /// to queues.
+    /// An acknowledgement of several deliveries at once counts as one. Can be limited to
+    /// connections and to queues.
     ///
     /// # Examples
     /// ```
@@ -59,7 +61,7 @@ impl Faults {
     ///
     /// let _duplicating = broker.faults().queue("orders").duplicate_deliveries(1);
     /// for redelivered in [false, true] {
-    ///     let order = chan.get::<String>("orders").await?;
+    ///     let order = chan.get_one::<String>("orders").await?;
     ///     assert_eq!(order.redelivered, redelivered);
     ///     assert_eq!(order.ack().await?, "book");
     /// }
@@ -70,12 +72,12 @@ impl Faults {
         self.begin(Fault::Redeliver(times))
     }
 
-    /// The next messages that go out have another body than was published, of the same size,
-    /// which is neither JSON nor any text; an empty one gets a byte. RabbitMQ itself does not do
-    /// that: it stands for a publisher that does. What is in the queue stays as it was, so that
-    /// the message is sound when it comes again.
+    /// Sends the next messages with a body other than the published one, of the same size, which is
+    /// neither JSON nor any text; an empty body gets a byte. RabbitMQ itself never does that: the
+    /// fault stands for a publisher that does. The message in the queue stays as it was, so that it
+    /// is sound when it is redelivered.
     ///
-    /// Heeds every limit.
+    /// Can be limited to connections, exchanges and queues.
     ///
     /// # Examples
     /// ```
@@ -97,12 +99,12 @@ impl Faults {
         self.begin(Fault::CorruptBodies(times))
     }
 
-    /// Queues deliver nothing to their consumers, as a queue that is busy with its disk does.
+    /// Stops queues from delivering to their consumers, like a queue that is busy with its disk.
     /// Messages are ready meanwhile, can be fetched, and are delivered in order when the guard is
     /// dropped. While one queue is held and another one is not, a service sees their messages in
     /// the order that the test wants. A broker whose queues are held can be idle.
     ///
-    /// Heeds the limit to queues.
+    /// Can be limited to queues.
     ///
     /// # Examples
     /// ```
@@ -142,14 +144,15 @@ impl Faults {
         self.begin(Fault::HoldQueues)
     }
 
-    /// What several queues send to consumers of one connection at about the same time arrives in
-    /// the opposite order: of what is under way, that first which was sent last. Each queue's own
-    /// messages keep their order, as RabbitMQ guarantees; between queues it guarantees nothing.
+    /// Reverses the order in which messages of several queues arrive that are sent to consumers of
+    /// one connection at about the same time: of the messages in flight, the one that was sent last
+    /// arrives first. Each queue's own messages keep their order, as RabbitMQ guarantees; between
+    /// queues RabbitMQ guarantees nothing.
     ///
-    /// What is under way arrives as soon as no task has anything else to do first: what a service
-    /// publishes without waiting for confirms is under way together.
+    /// Messages in flight arrive as soon as no task has anything else to do first: messages that a
+    /// service publishes without waiting for confirms are in flight together.
     ///
-    /// Heeds the limits to connections and to queues. It strikes once for each delivery.
+    /// Can be limited to connections and to queues. The fault strikes once for each delivery.
     ///
     /// # Examples
     /// ```

@@ -1,11 +1,11 @@
-//! What ends a fault.
+//! The guard that ends a fault when it is dropped.
 
 use std::fmt;
 
 use crate::broker::InMemoryBroker;
-use crate::engine::FaultId;
+use mooq_engine::FaultId;
 
-/// A fault that lasts until this is dropped.
+/// A fault that lasts until the guard is dropped.
 #[must_use = "the fault ends when this is dropped"]
 pub struct FaultGuard {
     broker: InMemoryBroker,
@@ -17,8 +17,8 @@ impl FaultGuard {
         Self { broker, fault }
     }
 
-    /// How often it has struck, for faults that strike single things: logins, messages,
-    /// deliveries.
+    /// Number of times that the fault has struck, for faults that strike single things: logins,
+    /// messages, deliveries.
     #[must_use]
     pub fn strikes(&self) -> u64 {
         self.broker.shared.look(|engine| engine.strikes(self.fault))

@@ -1,16 +1,15 @@
-//! What the broker has no more of, and whom it does not let in.
+//! Faults of limits and logins: no more channels, refused users.
 
 use super::{FaultGuard, Faults};
 use crate::broker::AlarmGuard;
-use crate::engine::{Alarm, Fault};
+use mooq_engine::{Alarm, Fault};
 
 /// Logins and resources.
 impl Faults {
-    /// Refuses every login from now on, as if the password had been changed: 403,
-    /// `ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. …`. Connections
-    /// that are open go on.
+    /// Refuses every login from now on, as if the password had been changed: 403, `ACCESS_REFUSED -
+    /// Login was refused using authentication mechanism PLAIN. …`. Open connections stay open.
     ///
-    /// Heeds the limit to connections. It strikes once for each login.
+    /// Can be limited to connections. The fault strikes once for each login.
     ///
     /// # Examples
     /// ```
@@ -31,11 +30,11 @@ impl Faults {
         self.begin(Fault::RefuseLogins)
     }
 
-    /// No connection may have more than `max` channels open: whoever opens one more loses the
+    /// Limits every connection to `max` open channels: a client that opens one more loses the
     /// connection by 530, `NOT_ALLOWED - number of channels opened (1) has reached the negotiated
-    /// channel_max (1)`. More that are open already go on.
+    /// channel_max (1)`. Channels beyond the limit that are already open stay open.
     ///
-    /// Heeds the limit to connections. It strikes once for each channel that is refused.
+    /// Can be limited to connections. The fault strikes once for each refused channel.
     ///
     /// # Examples
     /// ```
@@ -57,10 +56,11 @@ impl Faults {
         self.begin(Fault::LimitChannels(max))
     }
 
-    /// Raises a memory or disk alarm: whoever publishes is blocked until it ends. It is
-    /// [`InMemoryBroker::raise_alarm`](crate::InMemoryBroker::raise_alarm), which says more.
+    /// Raises a memory or disk alarm: connections that publish are blocked until the alarm ends.
+    /// Same as [`InMemoryBroker::raise_alarm`](crate::InMemoryBroker::raise_alarm), which has the
+    /// details.
     ///
-    /// Knows no limits.
+    /// Cannot be limited.
     pub fn raise_alarm(&self, alarm: Alarm) -> AlarmGuard {
         self.broker.raise_alarm(alarm)
     }

@@ -1,19 +1,19 @@
-//! What goes between the broker and its clients slowly or not at all.
+//! Faults of the links between a broker and its clients: slow, frozen.
 
 use std::time::Duration;
 
 use super::{FaultGuard, Faults};
-use crate::engine::Fault;
+use mooq_engine::Fault;
 
-/// The network between.
+/// The network between broker and clients.
 impl Faults {
-    /// Lets nothing through in either direction, while connections stay open: nothing is answered,
-    /// nothing delivered or confirmed, and a login waits until the client gives up. What was sent
+    /// Freezes the link in both directions, while connections stay open: no call is answered, no
+    /// message delivered or confirmed, and a login waits until the client gives up. Everything sent
     /// meanwhile arrives in order when the guard is dropped.
     ///
     /// The broker itself goes on: messages expire, and clients that are not frozen are served.
     ///
-    /// Heeds the limit to connections.
+    /// Can be limited to connections.
     ///
     /// # Examples
     /// ```
@@ -40,11 +40,12 @@ impl Faults {
         self.begin(Fault::Freeze)
     }
 
-    /// Whatever the broker sends arrives so much later, in order, and a login takes as long: with
-    /// `tokio::time::pause` in no time at all. What is under way when the guard is dropped arrives
-    /// then.
+    /// Delays everything that the broker sends by `delay`, in order, and every login as well: with
+    /// `tokio::time::pause` this takes no real time. Everything in flight when the guard is dropped
+    /// arrives then.
     ///
-    /// Heeds the limit to connections. Several add up. Tokio's timers are exact to a millisecond.
+    /// Can be limited to connections. Several delays add up. Tokio's timers are exact to a
+    /// millisecond.
     ///
     /// # Examples
     /// ```

@@ -3,7 +3,7 @@
 use super::Faults;
 use crate::broker::InMemoryBroker;
 
-/// A broker that is down until this is dropped.
+/// An outage of a broker, which lasts until the guard is dropped.
 #[derive(Debug)]
 #[must_use = "the broker is up again when this is dropped"]
 pub struct Outage {
@@ -12,12 +12,12 @@ pub struct Outage {
 
 /// The broker as a whole.
 impl Faults {
-    /// Restarts the broker. Connections end with 320, `CONNECTION_FORCED - broker forced
-    /// connection closure with reason 'shutdown'`, and may come back at once. Durable exchanges
-    /// and queues, their bindings, and the persistent messages in them are all that is left, those
-    /// that were not acknowledged among them; quorum queues keep every message.
+    /// Restarts the broker. Connections end with 320, `CONNECTION_FORCED - broker forced connection
+    /// closure with reason 'shutdown'`, and clients may reconnect at once. Only durable exchanges
+    /// and queues, their bindings, and the persistent messages in them survive, including unacked
+    /// messages; quorum queues keep every message.
     ///
-    /// Knows no limits. [`InMemoryBroker::run`] does the same.
+    /// Cannot be limited. [`InMemoryBroker::run`] does the same.
     ///
     /// # Examples
     /// ```
@@ -46,10 +46,10 @@ impl Faults {
         self.broker.run();
     }
 
-    /// Stops the broker, which is up again when the guard is dropped. What is lost, and how
-    /// connections end, is as with [`Self::restart`]; new ones are refused meanwhile.
+    /// Stops the broker until the guard is dropped. Losses and the end of connections are as with
+    /// [`Self::restart`]; new connections are refused meanwhile.
     ///
-    /// Knows no limits.
+    /// Cannot be limited.
     ///
     /// # Examples
     /// ```

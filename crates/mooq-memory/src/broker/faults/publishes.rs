@@ -1,16 +1,18 @@
 //! Publishes that go wrong.
 
 use super::{FaultGuard, Faults};
-use crate::engine::Fault;
+use mooq_engine::Fault;
 
-/// Publishes. Those in transactions are not struck.
+/// Publishes. Publishes in transactions are not struck.
 ///
-/// The next `times` publishes are meant of those within the limits; `u64::MAX` stands for all.
+/// A fault strikes the next `times` publishes within the limits; `u64::MAX` stands for all.
 impl Faults {
-    /// The broker refuses the next publishes by `basic.nack`, as RabbitMQ does when a queue fails
-    /// inside. They are in no queue. Only those that await a confirm are struck.
+    /// Refuses the next publishes by `basic.nack`, as RabbitMQ does when a queue fails with an
+    /// internal error. The refused messages are in no queue. Only publishes that await a confirm
+    /// are struck.
     ///
-    /// Heeds every limit, that to queues by where the message would go.
+    /// Can be limited to connections, exchanges and queues. For queues, the message's destinations
+    /// count.
     ///
     /// # Examples
     /// ```
@@ -26,7 +28,7 @@ impl Faults {
     /// assert_eq!(err.kind(), ErrorKind::Nacked);
     /// chan.publish("", "pen").routing_key("orders").await?;
     /// assert_eq!(nacking.strikes(), 1);
-    /// assert_eq!(chan.get::<String>("orders").await?.ack().await?, "pen");
+    /// assert_eq!(chan.get_one::<String>("orders").await?.ack().await?, "pen");
     /// # Ok(())
     /// # }
     /// ```
@@ -34,11 +36,12 @@ impl Faults {
         self.begin(Fault::NackPublishes(times))
     }
 
-    /// The next publishes are lost before the broker has them, and their connections with them.
-    /// The publisher cannot tell this from [`Self::lose_confirms`]: if it publishes again, the
+    /// Loses the next publishes before the broker has them, and their connections with them. The
+    /// publisher cannot tell this fault from [`Self::lose_confirms`]: if it publishes again, the
     /// message is there once.
     ///
-    /// Heeds every limit, that to queues by where the message would go.
+    /// Can be limited to connections, exchanges and queues. For queues, the message's destinations
+    /// count.
     ///
     /// # Examples
     /// ```
@@ -60,11 +63,12 @@ impl Faults {
         self.begin(Fault::LosePublishes(times))
     }
 
-    /// The broker takes the next publishes, and their connections are lost before the confirm. If
-    /// the publisher publishes again, the message is there twice: the one kind of duplicate that
-    /// is not marked as redelivered. Only publishes that await a confirm are struck.
+    /// Takes the next publishes, and drops their connections before the confirm. If the publisher
+    /// publishes again, the message is there twice: the one kind of duplicate that is not marked as
+    /// redelivered. Only publishes that await a confirm are struck.
     ///
-    /// Heeds every limit, that to queues by where the message goes.
+    /// Can be limited to connections, exchanges and queues. For queues, the message's destinations
+    /// count.
     ///
     /// # Examples
     /// ```

@@ -1,14 +1,14 @@
-//! Queues that go, or take nothing.
+//! Queues that are deleted, or take no messages.
 
 use super::{FaultGuard, Faults};
-use crate::engine::Fault;
+use mooq_engine::Fault;
 
 /// Queues.
 impl Faults {
-    /// Deletes queues with all that is in them, whoever uses them. Says how many. Their consumers
-    /// are cancelled by `basic.cancel`.
+    /// Deletes queues with all their messages, regardless of their users. Returns the number of
+    /// deleted queues. Their consumers are cancelled by `basic.cancel`.
     ///
-    /// Heeds the limit to queues: without one, every queue goes.
+    /// Can be limited to queues: without a limit, every queue is deleted.
     ///
     /// # Examples
     /// ```
@@ -31,11 +31,12 @@ impl Faults {
             .administer(|engine, now| engine.delete_queues(now, &self.scope))
     }
 
-    /// Queues take nothing, as if each had reached a `max-length` with the overflow
-    /// `reject-publish`: a publish that goes to one of them is nacked, and other queues get their
-    /// copy. What is in them can be consumed, which makes no room.
+    /// Makes queues refuse messages, as if each had reached a `max-length` with the overflow
+    /// `reject-publish`: a publish that is routed to one of them is nacked, and other queues get
+    /// their copy. Messages in the queues can be consumed, which makes no room.
     ///
-    /// Heeds the limits to queues and to exchanges. It strikes once for each message and queue.
+    /// Can be limited to queues and to exchanges. The fault strikes once for each message and
+    /// queue.
     ///
     /// # Examples
     /// ```

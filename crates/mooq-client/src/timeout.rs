@@ -1,0 +1,36 @@
+//! Timeouts: no call waits for ever.
+
+use std::future::Future;
+use std::time::Duration;
+
+use mooq_core::{Error, ErrorKind, Result};
+use tokio::time::Instant;
+
+/// Substitute for a time that is beyond the clock's range.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// Runs `call`, and gives up after `limit`. Dropping a transport's call is safe by contract.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    what: &str,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => result,
+        Err(_) => Err(exceeded(what, limit)),
+    }
+}
+
+/// Returns the time `limit` from now.
+pub(crate) fn after(limit: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(limit).unwrap_or_else(|| now + FAR)
+}
+
+/// The error of a call named `what` that did not end within `limit`.
+pub(crate) fn exceeded(what: &str, limit: Duration) -> Error {
+    Error::new(
+        ErrorKind::TimedOut,
+        format!("{what} did not end within its timeout of {limit:?}"),
+    )
+}

@@ -1,0 +1,119 @@
+//! Limits on the values of tables: the depth of nesting, and numbers that no broker takes.
+//!
+//! Values are compared, printed, cloned and dropped by recursive calls, one for each level of
+//! nesting. A stack has room for some thousands of calls, and a stack overflow ends the process. So
+//! no table takes a value that nests deeper than [`MAX_DEPTH`](crate::FieldTable::MAX_DEPTH), from
+//! any source.
+
+use super::FieldValue;
+
+impl FieldValue {
+    /// Returns true if tables and arrays nest deeper than `levels` in the value, including the
+    /// value itself. Looks no deeper than that.
+    pub(super) fn is_deeper_than(&self, levels: usize) -> bool {
+        let Some(below) = levels.checked_sub(1) else {
+            return matches!(self, Self::Array(_) | Self::Table(_));
+        };
+        match self {
+            Self::Array(values) => values.iter().any(|value| value.is_deeper_than(below)),
+            Self::Table(table) => table.iter().any(|(_, value)| value.is_deeper_than(below)),
+            _ => false,
+        }
+    }
+
+    /// Drops the value without a recursive call for each level.
+    pub(super) fn dismantle(self) {
+        let mut left = vec![self];
+        while let Some(value) = left.pop() {
+            match value {
+                Self::Array(values) => left.extend(values),
+                Self::Table(table) => left.extend(table.into_iter().map(|(_, value)| value)),
+                _ => {}
+            }
+        }
+    }
+
+    /// The first float in the value that is NaN or infinite.
+    pub(super) fn not_finite(&self) -> Option<f64> {
+        match self {
+            Self::F32(float) => Some(f64::from(*float)).filter(|float| !float.is_finite()),
+            Self::F64(float) => Some(*float).filter(|float| !float.is_finite()),
+            Self::Array(values) => values.iter().find_map(Self::not_finite),
+            Self::Table(table) => table.iter().find_map(|(_, value)| value.not_finite()),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::value::FieldTable;
+
+    /// Nested empty tables, `levels` of them.
+    fn tables(levels: usize) -> FieldTable {
+        let mut table = FieldTable::new();
+        for _ in 1..levels {
+            table = FieldTable::new().with("t", table).unwrap();
+        }
+        table
+    }
+
+    /// Nested arrays, `levels` of them, which nothing checks.
+    fn arrays(levels: usize) -> FieldValue {
+        (0..levels).fold(FieldValue::Void, |inner, _| vec![inner].into())
+    }
+
+    #[test]
+    fn a_table_takes_a_hundred_levels_and_no_more() {
+        let hundred = tables(FieldTable::MAX_DEPTH);
+        let table = FieldTable::new().with("deep", hundred.clone()).unwrap();
+        assert_eq!(table.get("deep"), Some(&hundred.into()));
+        assert_eq!(table.clone(), table);
+        assert!(table.check("header").is_ok());
+
+        let err = FieldTable::new().with("deeper", table).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidArgument);
+        assert!(err.to_string().contains("'deeper' nests"), "{err}");
+    }
+
+    #[test]
+    fn depth_that_overflows_a_stack_is_refused_and_dropped_without_one() {
+        for levels in [101, 2_200, 1_000_000] {
+            let mut table = FieldTable::new();
+            table.insert("deep".try_into().unwrap(), arrays(levels));
+            assert!(table.is_empty());
+            assert_eq!(table.too_deep().unwrap(), "deep");
+            let err = table.check("header").unwrap_err();
+            assert_eq!(err.kind(), ErrorKind::InvalidArgument);
+            assert!(err.to_string().starts_with("header 'deep' nests"), "{err}");
+        }
+        let mut table = FieldTable::new();
+        table.insert("deep".try_into().unwrap(), arrays(100));
+        assert!(table.too_deep().is_none());
+        assert!(table.check("header").is_ok());
+    }
+
+    #[test]
+    fn floats_that_are_no_numbers_are_named() {
+        for (float, name) in [
+            (FieldValue::F64(f64::NAN), "NaN"),
+            (FieldValue::F32(f32::INFINITY), "inf"),
+            (FieldValue::F64(f64::NEG_INFINITY), "-inf"),
+        ] {
+            let nested = FieldTable::new().with("x", vec![1.into(), float.clone()]);
+            for value in [float, nested.unwrap().into()] {
+                let table = FieldTable::new().with("a", 1.5).unwrap();
+                let err = table
+                    .with("ratio", value)
+                    .unwrap()
+                    .check("argument")
+                    .unwrap_err();
+                assert_eq!(err.kind(), ErrorKind::InvalidArgument);
+                let said = format!("argument 'ratio' holds {name}");
+                assert!(err.to_string().contains(&said), "{err}");
+            }
+        }
+    }
+}

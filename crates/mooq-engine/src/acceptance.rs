@@ -1,0 +1,208 @@
+//! Checks of a published message before it is routed.
+
+use std::sync::Arc;
+
+use super::dead_letter::Annotations;
+use super::direct_reply::REPLY_TO;
+use super::erlang::term;
+use super::ids::ExchangeId;
+use super::message::{Accepted, all_keys};
+use super::permissions::Access;
+use super::profile::Profile;
+use super::queue::arguments::check_expiry;
+use super::reply_error::{ReplyError, type_name};
+use super::{Caller, Engine};
+use mooq_core::{FieldValue, Message, Properties, RoutingKey, ShortString};
+
+impl Engine {
+    /// Checks a published message, in RabbitMQ's order.
+    pub(super) fn accept(
+        &mut self,
+        caller: Caller,
+        mut message: Message,
+        immediate: bool,
+    ) -> Result<(ExchangeId, Accepted), ReplyError> {
+        if immediate {
+            return Err(ReplyError::not_implemented("immediate=true"));
+        }
+        let max = self.options.max_message_size;
+        let max = max.unwrap_or_else(|| self.options.profile.max_message_size());
+        let size = message.body.len();
+        if size > max {
+            return Err(ReplyError::precondition_failed(format!(
+                "message size {size} is larger than configured max size {max}"
+            )));
+        }
+        self.permit_exchange(caller, Access::Write, &message.exchange)?;
+        let (key, exchange) = self.find_exchange(caller, &message.exchange)?;
+        if exchange.internal {
+            let resource = self.vhost(caller.vhost)?.exchange(&message.exchange);
+            return Err(ReplyError::access_refused(format!(
+                "cannot publish to internal {resource}"
+            )));
+        }
+        let profile = self.options.profile;
+        if !profile.limits_every_routing_key() {
+            let own = all_keys(&message.routing_key, None);
+            self.permit_topic(caller, Access::Write, key, own)?;
+        }
+        let properties = &message.properties;
+        let reply_to = match &properties.reply_to {
+            Some(name) if name == REPLY_TO => Some(self.reply_address(caller)?),
+            _ => None,
+        };
+        if profile.checks_user_id_first() {
+            self.check_user_id(caller, properties)?;
+        }
+        let ttl = expiration(properties, profile)?;
+        let annotations = routing_headers(properties)?;
+        if profile.limits_every_routing_key() {
+            let keys = all_keys(&message.routing_key, annotations.as_ref());
+            self.permit_topic(caller, Access::Write, key, keys)?;
+        }
+        if !profile.checks_user_id_first() {
+            self.check_user_id(caller, properties)?;
+        }
+        make_deliverable(&mut message, ttl, reply_to, profile);
+        self.keeps_time |= ttl.is_some();
+        Ok((
+            key,
+            Accepted {
+                message: message.into(),
+                annotations: annotations.map(Arc::new),
+                ttl,
+            },
+        ))
+    }
+
+    /// Checks that `user_id`, if set, names the connection's own user
+    /// ([validated user-id](https://www.rabbitmq.com/docs/validated-user-id)).
+    fn check_user_id(&self, caller: Caller, properties: &Properties) -> Result<(), ReplyError> {
+        let Some(user) = &properties.user_id else {
+            return Ok(());
+        };
+        let login = &self.connection(caller.connection)?.username;
+        if **user == **login {
+            return Ok(());
+        }
+        Err(ReplyError::precondition_failed(format!(
+            "user_id property set to '{user}' but authenticated user was '{login}'"
+        )))
+    }
+}
+
+/// Turns a message into the form that its consumers see. RabbitMQ removes the header BCC, and
+/// writes a requester's own address into its requests.
+fn make_deliverable(
+    message: &mut Message,
+    ttl: Option<u64>,
+    reply_to: Option<ShortString>,
+    profile: Profile,
+) {
+    if reply_to.is_some() {
+        Arc::make_mut(&mut message.properties).reply_to = reply_to;
+    }
+    let expiration = ttl.filter(|_| profile.rewrites_expiration());
+    if let Some(expiration) = expiration.map(|millis| millis.to_string())
+        && message.properties.expiration.as_deref() != Some(expiration.as_str())
+    {
+        Arc::make_mut(&mut message.properties).expiration = expiration.try_into().ok();
+    }
+    let headers = &message.properties.headers;
+    if !headers.is_empty() && headers.get("BCC").is_some() {
+        Arc::make_mut(&mut message.properties).headers.remove("BCC");
+    }
+}
+
+/// Returns the message's own time to live, in milliseconds.
+fn expiration(properties: &Properties, profile: Profile) -> Result<Option<u64>, ReplyError> {
+    let Some(text) = &properties.expiration else {
+        return Ok(None);
+    };
+    parse_expiration(text, profile).map(Some).map_err(|why| {
+        let before = format!("invalid expiration '{text}': ");
+        ReplyError::precondition_failed(term::behind(&before, &why))
+    })
+}
+
+fn parse_expiration(text: &str, profile: Profile) -> Result<u64, String> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == 0 {
+        return Err("no_integer".into());
+    }
+    let (number, leftover) = text.split_at(text.len() - unsigned.len() + digits);
+    if !leftover.is_empty() {
+        let leftover = term::string(leftover, profile.prints_leftover_as_text());
+        return Err(format!("{{leftover_string,{leftover}}}"));
+    }
+    match number.parse::<i64>() {
+        Ok(millis) => check_expiry(millis),
+        Err(_) if number.starts_with('-') => Err(format!(
+            "{{value_negative,-{}}}",
+            number.trim_start_matches(['-', '0'])
+        )),
+        Err(_) => Err(format!(
+            "{{value_too_large,{}}}",
+            number.trim_start_matches(['+', '0'])
+        )),
+    }
+}
+
+/// Returns the keys in the headers CC and BCC, if there are any.
+fn routing_headers(properties: &Properties) -> Result<Option<Annotations>, ReplyError> {
+    if properties.headers.is_empty() {
+        return Ok(None);
+    }
+    let keys = |header: &str| match properties.headers.get(header) {
+        None => Ok(Vec::new()),
+        Some(FieldValue::Array(keys)) => {
+            // A text too long for a routing key matches nothing.
+            let keys = keys.iter().filter_map(FieldValue::as_str);
+            Ok(keys
+                .filter_map(|key| RoutingKey::try_from(key).ok())
+                .collect())
+        }
+        Some(other) => Err(ReplyError::precondition_failed(format!(
+            "invalid message: {{unacceptable_type_in_header,\"{header}\",{}}}",
+            type_name(other)
+        ))),
+    };
+    let (mut more_keys, bcc) = (keys("CC")?, keys("BCC")?);
+    more_keys.extend(bcc.iter().cloned());
+    Ok((!more_keys.is_empty()).then(|| Annotations::new(more_keys, bcc)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiration_is_a_whole_number_of_milliseconds() {
+        for (text, expected) in [
+            ("0", Ok(0)),
+            ("+005", Ok(5)),
+            ("foo", Err("no_integer")),
+            ("", Err("no_integer")),
+            (" 5", Err("no_integer")),
+            ("5x", Err("{leftover_string,\"x\"}")),
+            ("1.5", Err("{leftover_string,\".5\"}")),
+            ("-1", Err("{value_negative,-1}")),
+            (
+                "-0099999999999999999999",
+                Err("{value_negative,-99999999999999999999}"),
+            ),
+            ("315360000001", Err("{value_too_large,315360000001}")),
+            (
+                "99999999999999999999",
+                Err("{value_too_large,99999999999999999999}"),
+            ),
+        ] {
+            assert_eq!(
+                parse_expiration(text, Profile::default()),
+                expected.map_err(str::to_owned),
+                "'{text}'"
+            );
+        }
+    }
+}

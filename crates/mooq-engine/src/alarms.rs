@@ -1,0 +1,143 @@
+//! Resource alarms: a broker that is low on memory or disk stops reading from connections that
+//! publish ([memory and disk alarms](https://www.rabbitmq.com/docs/alarms)).
+
+use std::collections::VecDeque;
+
+use mooq_core::ConnectionEvent;
+
+use super::Engine;
+use super::command::{Command, Effect, Method};
+use super::time::Time;
+
+/// A resource that a broker can be low on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Alarm {
+    /// Memory.
+    Memory,
+    /// Disk space.
+    Disk,
+}
+
+/// Number of times that each alarm was raised and not cleared.
+#[derive(Debug, Default)]
+pub(crate) struct Alarms {
+    memory: usize,
+    disk: usize,
+}
+
+impl Alarms {
+    fn is_on(&self) -> bool {
+        self.memory > 0 || self.disk > 0
+    }
+
+    fn count(&mut self, alarm: Alarm) -> &mut usize {
+        match alarm {
+            Alarm::Memory => &mut self.memory,
+            Alarm::Disk => &mut self.disk,
+        }
+    }
+
+    fn reason(&self) -> &'static str {
+        match (self.memory, self.disk) {
+            (0, _) => "low on disk",
+            (_, 0) => "low on memory",
+            _ => "low on memory & disk",
+        }
+    }
+}
+
+impl Engine {
+    /// Raises an alarm. Until the alarm is cleared, a connection that begins to publish is blocked:
+    /// the broker handles nothing that a blocked connection sends. A connection that only consumes
+    /// and settles goes on.
+    pub fn raise_alarm(&mut self, alarm: Alarm) {
+        *self.alarms.count(alarm) += 1;
+    }
+
+    /// Clears an alarm that was raised. Once no alarm is left, the commands that blocked
+    /// connections sent are handled in order, as the effects are drained.
+    pub fn clear_alarm(&mut self, now: Time, alarm: Alarm) {
+        self.advance(now);
+        let count = self.alarms.count(alarm);
+        *count = count.saturating_sub(1);
+        if self.alarms.is_on() {
+            return;
+        }
+        let all: Vec<_> = self.connections.iter().map(|(key, _)| key).collect();
+        for key in all {
+            let Some(connection) = self.connections.get_mut(key) else {
+                continue;
+            };
+            if !std::mem::take(&mut connection.blocked) {
+                continue;
+            }
+            if connection.capabilities.connection_blocked {
+                self.effects.push_back(Effect::Connection {
+                    connection: key,
+                    event: ConnectionEvent::Unblocked,
+                });
+            }
+        }
+        self.read_on();
+    }
+
+    /// Resumes reading from connections that are neither frozen nor blocked.
+    pub(super) fn read_on(&mut self) {
+        let waiting = self.connections_where(|connection| connection.unread.is_some());
+        for key in waiting {
+            if self.links.is_frozen(key) {
+                continue;
+            }
+            if let Some(connection) = self.connections.get_mut(key).filter(|c| !c.blocked) {
+                self.unread
+                    .extend(connection.unread.take().into_iter().flatten());
+            }
+        }
+    }
+
+    /// Leaves a command unread if its connection is frozen or blocked, or is to be blocked because
+    /// the command publishes. Otherwise returns the command.
+    ///
+    /// RabbitMQ stops reading after a message's header. So the publish at which RabbitMQ stops is
+    /// handled if its message has no body, and waits like all later commands if its message has
+    /// one.
+    pub(super) fn leave_unread(&mut self, command: Command) -> Option<Command> {
+        let is_frozen = self.links.is_frozen(command.connection);
+        if !self.alarms.is_on() && !is_frozen {
+            return Some(command);
+        }
+        let Some(connection) = self.connections.get_mut(command.connection) else {
+            return Some(command);
+        };
+        if let Some(unread) = &mut connection.unread {
+            unread.push_back(command);
+            return None;
+        }
+        if is_frozen {
+            connection.unread = Some(VecDeque::from([command]));
+            return None;
+        }
+        let Method::BasicPublish(publish) = &command.method else {
+            return Some(command);
+        };
+        let is_bodiless = publish.message.body.is_empty();
+        connection.blocked = true;
+        let unread = connection.unread.insert(VecDeque::new());
+        let id = command.connection;
+        let command = if is_bodiless {
+            Some(command)
+        } else {
+            unread.push_back(command);
+            None
+        };
+        if connection.capabilities.connection_blocked {
+            let reason = self.alarms.reason().to_owned();
+            self.effects.push_back(Effect::Connection {
+                connection: id,
+                event: ConnectionEvent::Blocked(reason),
+            });
+        }
+        command
+    }
+}

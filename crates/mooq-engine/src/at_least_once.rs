@@ -1,0 +1,219 @@
+//! Dead letters that a quorum queue keeps until all their targets have accepted them: the
+//! dead-letter strategy `at-least-once`
+//! ([at-least-once dead lettering](https://www.rabbitmq.com/docs/quorum-queues#dead-lettering)).
+//!
+//! RabbitMQ has a process for each such queue. The process takes dead messages from the queue,
+//! publishes them with publisher confirms, and removes from the queue the messages that every
+//! target has confirmed. A message that has no route, or that a target refuses, waits for the
+//! process's timer.
+
+use std::time::Duration;
+
+use super::Engine;
+use super::dead_letter::{DeadLetter, Dying, Reason};
+use super::ids::QueueId;
+use super::message::{Accepted, Publisher, QueuedMessage};
+use super::queue::kept_dead_letters::KeptDeadLetters;
+use super::unconsumed::PendingDeadLetter;
+
+/// Shortest time between two attempts: without an interval, the attempts would never end.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+impl Engine {
+    /// Keeps a message that died in a queue until its targets accept it. The message is offered to
+    /// its targets after the operation that killed it is done.
+    pub(super) fn keep_dead_letter(
+        &mut self,
+        key: QueueId,
+        queued: &QueuedMessage,
+        reason: Reason,
+    ) {
+        let annotations = queued.annotations_at_death();
+        let Some(queue) = self.queues.get_mut(key) else {
+            return;
+        };
+        let measure = queue.measure();
+        let Some(quorum) = &mut queue.quorum else {
+            return;
+        };
+        let queued = QueuedMessage {
+            annotations,
+            ..queued.clone()
+        };
+        quorum.dead_letters.push(queued, reason, measure);
+        self.dead_letters.push_back(PendingDeadLetter::Kept(key));
+    }
+
+    /// Publishes the dead letters that a queue keeps, as many as may be in flight at once.
+    pub(super) fn publish_kept_dead_letters(&mut self, key: QueueId) {
+        let died = (self.options.started + self.now.since_start()).as_secs();
+        while let Some(queue) = self.queues.get_mut(key)
+            && let Some(quorum) = &mut queue.quorum
+            && let Some(number) = quorum.dead_letters.begin(died)
+        {
+            self.try_dead_letter(key, number, false);
+        }
+        self.see_to_retry(key);
+    }
+
+    /// Retries the dead letters that have no route or were refused.
+    pub(super) fn retry_dead_letters(&mut self, key: QueueId) {
+        let interval = self.retry_interval();
+        let now = self.now;
+        let Some(letters) = self.kept_dead_letters(key) else {
+            return;
+        };
+        for number in letters.start_retry(now, interval) {
+            self.try_dead_letter(key, number, true);
+        }
+        self.publish_kept_dead_letters(key);
+    }
+
+    /// Drops the kept dead letters of a queue that no longer keeps dead letters.
+    pub(super) fn drop_kept_dead_letters(&mut self, key: QueueId) {
+        let Some(letters) = self.kept_dead_letters(key) else {
+            return;
+        };
+        let letters = std::mem::take(letters);
+        let Some(name) = self.queues.get(key).map(|queue| queue.name.clone()) else {
+            return;
+        };
+        for (queued, reason) in letters.into_messages() {
+            self.record_drop(name.clone(), reason, &queued.message);
+        }
+        if let Some(queue) = self.queues.get_mut(key) {
+            queue.open_gate_if_low();
+        }
+    }
+
+    fn kept_dead_letters(&mut self, key: QueueId) -> Option<&mut KeptDeadLetters> {
+        let quorum = self.queues.get_mut(key)?.quorum.as_mut()?;
+        Some(&mut quorum.dead_letters)
+    }
+
+    fn retry_interval(&self) -> Duration {
+        let interval = self.options.dead_letter_retry_interval;
+        interval.max(SHORTEST_INTERVAL)
+    }
+
+    /// Schedules the retry timer of a queue. The timer starts with the first dead letter that is
+    /// not accepted, and then keeps running: dead letters have no timers of their own.
+    fn see_to_retry(&mut self, key: QueueId) {
+        let at = self.now.plus(self.retry_interval());
+        let Some(letters) = self.kept_dead_letters(key) else {
+            return;
+        };
+        if letters.schedule_retry(at) {
+            self.timers.set(at, key);
+        }
+    }
+
+    /// Publishes a dead letter to those of its targets that have not accepted it.
+    fn try_dead_letter(&mut self, key: QueueId, number: u64, again: bool) {
+        let now = self.now;
+        let profile = self.options.profile;
+        let Some(queue) = self.queues.get_mut(key) else {
+            return;
+        };
+        let vhost = queue.vhost;
+        let Some(quorum) = &mut queue.quorum else {
+            return;
+        };
+        let Some(tried) = quorum.dead_letters.find(number) else {
+            return;
+        };
+        let Some(name) = queue.options.dead_letter_exchange.as_ref() else {
+            return;
+        };
+        let exchanges = self.vhosts.get(vhost).map(|vhost| &vhost.exchanges);
+        let Some(&exchange) = exchanges.and_then(|exchanges| exchanges.get(name)) else {
+            return;
+        };
+        let dying = Dying {
+            message: &tried.queued.message,
+            annotations: tried.queued.annotations.as_deref(),
+            queue: &queue.name,
+            reason: tried.reason,
+            time: tried.died,
+        };
+        let routing_key = queue.options.dead_letter_routing_key.as_ref();
+        let letter = DeadLetter::new(&dying, name, routing_key, profile);
+        let mut taken_by = tried.taken_by.clone();
+        let mut is_unanswered = tried.is_unanswered;
+
+        let accepted = Accepted {
+            message: letter.message.clone(),
+            annotations: Some(letter.annotations.clone()),
+            ttl: None,
+        };
+        let Ok(queues) = self.route(vhost, exchange, &accepted) else {
+            return;
+        };
+        let requesters = if !again && profile.dead_letters_reach_addresses() {
+            self.requesters(vhost, &accepted)
+        } else {
+            Vec::new()
+        };
+        let mut offered = !requesters.is_empty();
+        let mut is_awaited = false;
+        for &target in &queues {
+            let Some(name) = self.queues.get(target).map(|target| target.name.clone()) else {
+                continue;
+            };
+            if taken_by.contains(&name) {
+                continue;
+            }
+            if letter.is_cycle(&name) {
+                // This target is left out. On a retry, RabbitMQ waits for the target nonetheless.
+                is_awaited |= again;
+                continue;
+            }
+            let is_own = target == key && profile.dead_letters_to_themselves_stay();
+            if is_own && is_unanswered {
+                is_awaited = true;
+                continue;
+            }
+            offered = true;
+            let publisher = Publisher::DeadLetters(key);
+            if !self.arrive(target, accepted.clone(), Some(publisher)) {
+                is_awaited = true;
+            } else if is_own {
+                is_unanswered = true;
+                is_awaited = true;
+            } else {
+                taken_by.push(name);
+            }
+        }
+        self.send_replies(requesters, &letter.message);
+        // A dead letter that some targets have accepted is done when it has no route left. While a
+        // dead letter has a route, it is done only once a target accepts it: not when the target
+        // that refused it goes away.
+        let is_done = if queues.is_empty() {
+            offered || !taken_by.is_empty()
+        } else {
+            offered && !is_awaited
+        };
+        self.router.put_back(queues);
+
+        let Some(queue) = self.queues.get_mut(key) else {
+            return; // It was among its own targets, and has gone.
+        };
+        let measure = queue.measure();
+        let from = queue.name.clone();
+        let Some(quorum) = &mut queue.quorum else {
+            return;
+        };
+        if is_done {
+            quorum.dead_letters.remove(number, measure);
+            queue.tally.dead_lettered += 1;
+            queue.open_gate_if_low();
+            self.record_moved_dead_letter(from, &letter, taken_by);
+        } else if let Some(tried) = quorum.dead_letters.find(number) {
+            tried.taken_by = taken_by;
+            tried.is_unanswered = is_unanswered;
+            if offered {
+                tried.published = Some(now);
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Faults of acknowledgements.
+
+use mooq_core::{Settle, Settlement};
+
+use super::Fault;
+use super::scope::Involved;
+use crate::{Caller, Engine};
+
+/// Effect of a fault on an acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AckMishap {
+    /// The acknowledgement is lost, and so is the connection.
+    Lost,
+    /// The acknowledged deliveries are requeued.
+    Undone,
+}
+
+impl Engine {
+    /// Returns a fault's effect on a settlement, if that acknowledges something outstanding.
+    pub(crate) fn ack_mishap(&mut self, caller: Caller, settle: Settle) -> Option<AckMishap> {
+        if self.faults.is_empty() || settle.settlement != Settlement::Ack {
+            return None;
+        }
+        let channel = self.channels.get(caller.channel)?;
+        let Settle {
+            delivery_tag,
+            multiple,
+            ..
+        } = settle;
+        let is_meant = |tag: u64| {
+            tag == delivery_tag || (multiple && (tag < delivery_tag || delivery_tag == 0))
+        };
+        let meant = channel
+            .ledger
+            .iter()
+            .filter(|unacked| is_meant(unacked.delivery_tag));
+        let queues = meant.filter_map(|unacked| self.queues.get(unacked.queue));
+        let queues: Vec<_> = queues.map(|queue| queue.name.as_str()).collect();
+        if queues.is_empty() {
+            return None;
+        }
+        let mishap = |fault: &Fault| match fault {
+            Fault::LoseAcks(_) => Some(AckMishap::Lost),
+            Fault::Redeliver(_) => Some(AckMishap::Undone),
+            _ => None,
+        };
+        let connection = self.connections.get(caller.connection);
+        let what = Involved {
+            queues: &queues,
+            ..Involved::connection(connection.and_then(|open| open.name.as_deref()))
+        };
+        self.faults.strike(what, mishap)
+    }
+}

@@ -1,0 +1,59 @@
+//! Faults that end connections.
+
+use mooq_core::{ConnectionEvent, Error, ErrorKind};
+
+use super::Scope;
+use super::scope::Involved;
+use crate::Engine;
+use crate::command::Effect;
+use crate::ids::{ConnectionId, MethodId};
+use crate::reply_code::ReplyCode;
+use crate::reply_error::ReplyError;
+use crate::time::Time;
+
+impl Engine {
+    /// Drops connections without a close, as when a cable is cut. Returns the number of dropped
+    /// connections.
+    pub fn drop_connections(&mut self, now: Time, scope: &Scope) -> usize {
+        self.advance(now);
+        let fitting = self.connections_in(scope);
+        for key in &fitting {
+            self.lose_connection(*key);
+        }
+        self.finish_dead_letters();
+        fitting.len()
+    }
+
+    /// Closes connections with 320 and this text, as `rabbitmqctl close_connection` does. Returns
+    /// the number of closed connections.
+    pub fn force_connections(&mut self, now: Time, scope: &Scope, text: &str) -> usize {
+        self.advance(now);
+        let fitting = self.connections_in(scope);
+        for key in &fitting {
+            let reason = ReplyError::new(ReplyCode::ConnectionForced, text);
+            self.fail(*key, None, reason, MethodId::NONE);
+        }
+        self.finish_dead_letters();
+        fitting.len()
+    }
+
+    /// Drops one connection without a close.
+    pub(crate) fn lose_connection(&mut self, id: ConnectionId) {
+        self.end_connection(id);
+        let lost = Error::connection(
+            ErrorKind::ConnectionLost,
+            "the connection is lost: a fault cut it",
+        );
+        self.effects.push_back(Effect::Connection {
+            connection: id,
+            event: ConnectionEvent::Closed(lost),
+        });
+    }
+
+    /// Returns the connections that are within a scope.
+    pub(super) fn connections_in(&self, scope: &Scope) -> Vec<ConnectionId> {
+        self.connections_where(|connection| {
+            scope.fits(Involved::connection(connection.name.as_deref()))
+        })
+    }
+}

@@ -1,0 +1,66 @@
+//! Faults of publishes.
+
+use super::Fault;
+use super::scope::Involved;
+use crate::ids::QueueId;
+use crate::message::Accepted;
+use crate::{Caller, Engine};
+
+/// Effect of a fault on a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mishap {
+    /// The publish is not accepted, and is nacked.
+    Nacked,
+    /// The publish is not accepted, and the connection is lost.
+    Lost,
+    /// The publish is accepted, and the connection is lost before the confirm.
+    Unconfirmed,
+}
+
+impl Engine {
+    /// Returns a fault's effect on a publish that would go to these queues, if there is one.
+    pub(crate) fn mishap(
+        &mut self,
+        caller: Caller,
+        accepted: &Accepted,
+        queues: &[QueueId],
+        confirms: bool,
+    ) -> Option<Mishap> {
+        if self.faults.is_empty() {
+            return None;
+        }
+        let mishap = |fault: &Fault| match fault {
+            Fault::NackPublishes(_) if confirms => Some(Mishap::Nacked),
+            Fault::LosePublishes(_) => Some(Mishap::Lost),
+            Fault::LoseConfirms(_) if confirms => Some(Mishap::Unconfirmed),
+            _ => None,
+        };
+        let queues = queues.iter().filter_map(|key| self.queues.get(*key));
+        let queues: Vec<_> = queues.map(|queue| queue.name.as_str()).collect();
+        let connection = self.connections.get(caller.connection);
+        let what = Involved {
+            exchange: Some(&accepted.message.exchange),
+            queues: &queues,
+            ..Involved::connection(connection.and_then(|open| open.name.as_deref()))
+        };
+        self.faults.strike(what, mishap)
+    }
+
+    /// Returns true if a fault makes a queue accept nothing, as if it were full. That counts as a
+    /// strike of the fault.
+    pub(crate) fn is_filled(&mut self, queue: QueueId, accepted: &Accepted) -> bool {
+        if self.faults.is_empty() {
+            return false;
+        }
+        let Some(queue) = self.queues.get(queue) else {
+            return false;
+        };
+        let filled = |fault: &Fault| matches!(fault, Fault::FillQueues).then_some(());
+        let what = Involved {
+            connection: None,
+            exchange: Some(&accepted.message.exchange),
+            queues: &[&queue.name],
+        };
+        self.faults.strike(what, filled).is_some()
+    }
+}

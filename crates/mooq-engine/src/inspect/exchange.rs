@@ -1,0 +1,44 @@
+//! Inspection of exchanges.
+
+use mooq_core::{ExchangeKind, ExchangeName, VirtualHost};
+
+use crate::Engine;
+use crate::exchange::Exchange;
+
+/// Snapshot of an exchange.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ExchangeInfo {
+    /// Name of the exchange.
+    pub name: ExchangeName,
+    /// Kind of the exchange, by which it routes.
+    pub kind: ExchangeKind,
+    /// True if the exchange survives a restart.
+    pub durable: bool,
+    /// True if the exchange is deleted when its last binding as source is removed.
+    pub auto_delete: bool,
+    /// True if only other exchanges may publish to the exchange.
+    pub internal: bool,
+}
+
+impl Engine {
+    /// Returns the exchanges of a virtual host whose names match, sorted by name. Exchanges that
+    /// every virtual host has are included.
+    #[must_use]
+    pub fn exchanges(&self, vhost: &VirtualHost, glob: &str) -> Vec<ExchangeInfo> {
+        let found = self.matching_exchanges(vhost, glob).into_iter();
+        found.map(ExchangeInfo::of).collect()
+    }
+}
+
+impl ExchangeInfo {
+    fn of(exchange: &Exchange) -> Self {
+        Self {
+            name: exchange.name.clone(),
+            kind: exchange.kind.kind(),
+            durable: exchange.durable,
+            auto_delete: exchange.auto_delete,
+            internal: exchange.internal,
+        }
+    }
+}

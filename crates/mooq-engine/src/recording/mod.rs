@@ -1,0 +1,269 @@
+//! Recordings of what is published, delivered and dead-lettered, for tests.
+//!
+//! Without a recording nothing is recorded, and the only cost is a check.
+
+mod entry;
+mod log;
+
+use std::sync::Arc;
+
+use mooq_core::{ConsumerTag, Message, QueueName, ShortString};
+use slotmap::SlotMap;
+
+pub use entry::{
+    DeadLetterReason, PublishOutcome, RecordedDeadLetter, RecordedDelivery, RecordedPublish,
+    Settled,
+};
+pub use log::Log;
+
+use super::channel::Fate;
+use super::dead_letter::{DeadLetter, Reason};
+use super::direct_reply::REPLY_TO;
+use super::transit::Parcel;
+use super::{Caller, Engine};
+use crate::ids::{ChannelId, QueueId, RecordingId};
+use crate::message::{Accepted, QueuedMessage, Unacked};
+
+/// All running recordings.
+#[derive(Debug)]
+pub(crate) struct Recordings {
+    logs: SlotMap<RecordingId, Log>,
+    /// True if there is a recording, which is checked for every message.
+    any: bool,
+}
+
+/// A publish to be recorded.
+pub(super) struct Publishing {
+    message: Arc<Message>,
+    connection: Option<ShortString>,
+    /// The queues that the publish is routed to, and the number of messages that had arrived in
+    /// each before.
+    queues: Vec<(QueueId, u64)>,
+    is_reply: bool,
+}
+
+impl Default for Recordings {
+    fn default() -> Self {
+        Self {
+            logs: SlotMap::with_key(),
+            any: false,
+        }
+    }
+}
+
+impl Recordings {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.any
+    }
+
+    fn for_each(&mut self, f: impl FnMut(&mut Log)) {
+        self.logs.values_mut().for_each(f);
+    }
+
+    /// Records the outcome of a channel's deliveries.
+    pub(super) fn settled(&mut self, channel: ChannelId, settled: &[Unacked], fate: Fate) {
+        if self.is_empty() {
+            return;
+        }
+        let how = match fate {
+            Fate::Acked => Settled::Acked,
+            Fate::Requeued { .. } => Settled::Requeued,
+            Fate::Rejected { .. } => Settled::Rejected,
+        };
+        self.for_each(|log| {
+            for unacked in settled {
+                log.settle(channel, unacked.delivery_tag, how);
+            }
+        });
+    }
+
+    /// Records that all deliveries of a channel that ends are requeued.
+    pub(super) fn ended(&mut self, channel: ChannelId, how: Settled) {
+        if !self.is_empty() {
+            self.for_each(|log| log.settle_all(channel, how));
+        }
+    }
+}
+
+impl Engine {
+    /// Begins to record publishes, deliveries and dead letters, up to `limit` entries in all.
+    /// Entries beyond the limit are counted and not kept.
+    pub fn start_recording(&mut self, limit: usize) -> RecordingId {
+        self.keeps_time = true;
+        self.recordings.any = true;
+        self.recordings.logs.insert(Log::new(limit))
+    }
+
+    /// Returns the entries recorded so far; none if that recording has been stopped.
+    #[must_use]
+    pub fn recording(&self, id: RecordingId) -> Option<&Log> {
+        self.recordings.logs.get(id)
+    }
+
+    /// Stops a recording and discards its entries.
+    pub fn stop_recording(&mut self, id: RecordingId) {
+        self.recordings.logs.remove(id);
+        self.recordings.any = self.recordings.logs.iter().next().is_some();
+    }
+
+    /// Returns the facts about a publish that are needed before it is carried out.
+    pub(super) fn before_publish(
+        &self,
+        caller: Caller,
+        accepted: &Accepted,
+        queues: &[QueueId],
+    ) -> Publishing {
+        let arrived = |key: &QueueId| Some((*key, self.queues.get(*key)?.tally.arrived));
+        Publishing {
+            message: Arc::clone(&accepted.message),
+            connection: self.connection_name(caller.channel),
+            queues: queues.iter().filter_map(arrived).collect(),
+            is_reply: !self.requesters(caller.vhost, accepted).is_empty(),
+        }
+    }
+
+    /// Records a publish. `taken` is true if every queue accepted it.
+    pub(super) fn record_publish(&mut self, publishing: Publishing, mandatory: bool, taken: bool) {
+        let outcome = match &*publishing.queues {
+            _ if !taken => PublishOutcome::Refused,
+            [] if publishing.is_reply && !mandatory => PublishOutcome::Routed,
+            [] if mandatory => PublishOutcome::Returned,
+            [] => PublishOutcome::Unroutable,
+            _ => PublishOutcome::Routed,
+        };
+        let took = |(key, before): (QueueId, u64)| {
+            let queue = self.queues.get(key)?;
+            (queue.tally.arrived > before).then(|| queue.name.clone())
+        };
+        let publish = RecordedPublish {
+            at: self.now.since_start(),
+            connection: publishing.connection,
+            message: publishing.message,
+            queues: publishing.queues.into_iter().filter_map(took).collect(),
+            outcome,
+        };
+        self.recordings.for_each(|log| log.publish(&publish));
+    }
+
+    /// Records the arrival of a delivery at its channel.
+    pub(super) fn record_delivery(&mut self, key: ChannelId, queue: QueueId, parcel: &Parcel) {
+        let Some(channel) = self.channels.get(key) else {
+            return;
+        };
+        let to = (key, channel.peek_delivery_tag());
+        let tag = parcel.tag.clone();
+        self.record_sent(queue, to, Some(tag), &parcel.queued, parcel.no_ack);
+    }
+
+    /// Records the fetch of a message.
+    pub(super) fn record_fetch(
+        &mut self,
+        queue: QueueId,
+        to: (ChannelId, u64),
+        queued: &QueuedMessage,
+        no_ack: bool,
+    ) {
+        self.record_sent(queue, to, None, queued, no_ack);
+    }
+
+    fn record_sent(
+        &mut self,
+        queue: QueueId,
+        to: (ChannelId, u64),
+        consumer_tag: Option<ConsumerTag>,
+        queued: &QueuedMessage,
+        no_ack: bool,
+    ) {
+        let Some(queue) = self.queues.get(queue) else {
+            return;
+        };
+        let delivery = RecordedDelivery {
+            at: self.now.since_start(),
+            queue: queue.name.clone(),
+            connection: self.connection_name(to.0),
+            consumer_tag,
+            message: Arc::clone(&queued.message),
+            redelivered: queued.is_redelivered(),
+            settled: no_ack.then_some(Settled::AutoAcked),
+        };
+        self.recordings.for_each(|log| log.delivery(&delivery, to));
+    }
+
+    /// Returns the client's name for the connection of a channel.
+    fn connection_name(&self, channel: ChannelId) -> Option<ShortString> {
+        let channel = self.channels.get(channel)?;
+        self.connection(channel.connection).ok()?.name.clone()
+    }
+
+    /// Records a direct reply.
+    pub(super) fn record_reply(&mut self, key: ChannelId, message: &Arc<Message>) {
+        let channel = self.channels.get(key);
+        let Some(consumer) = channel.and_then(|channel| channel.reply_consumer.as_ref()) else {
+            return;
+        };
+        let delivery = RecordedDelivery {
+            at: self.now.since_start(),
+            queue: QueueName::try_from(REPLY_TO).unwrap_or_default(),
+            connection: self.connection_name(key),
+            consumer_tag: Some(consumer.tag.clone()),
+            message: Arc::clone(message),
+            redelivered: false,
+            settled: Some(Settled::AutoAcked),
+        };
+        // A direct reply has no delivery tag of its own, and needs none.
+        self.recordings
+            .for_each(|log| log.delivery(&delivery, (key, 0)));
+    }
+
+    /// Records a published dead letter, and the queues that accepted it.
+    pub(super) fn record_dead_letter(
+        &mut self,
+        queue: QueueName,
+        letter: &DeadLetter,
+        reached: &[QueueId],
+    ) {
+        if self.recordings.is_empty() {
+            return;
+        }
+        let queues = reached.iter().filter_map(|key| self.queues.get(*key));
+        let queues = queues.map(|queue| queue.name.clone()).collect();
+        self.record_moved_dead_letter(queue, letter, queues);
+    }
+
+    pub(super) fn record_moved_dead_letter(
+        &mut self,
+        queue: QueueName,
+        letter: &DeadLetter,
+        queues: Vec<QueueName>,
+    ) {
+        if self.recordings.is_empty() {
+            return;
+        }
+        let dead_letter = RecordedDeadLetter {
+            at: self.now.since_start(),
+            queue,
+            reason: letter.reason,
+            exchange: Some(letter.message.exchange.clone()),
+            message: Arc::clone(&letter.message),
+            queues,
+        };
+        self.recordings
+            .for_each(|log| log.dead_letter(&dead_letter));
+    }
+
+    /// Records the drop of a message without a dead-letter exchange.
+    pub(super) fn record_drop(&mut self, queue: QueueName, reason: Reason, message: &Message) {
+        if self.recordings.is_empty() {
+            return;
+        }
+        let dropped = RecordedDeadLetter {
+            at: self.now.since_start(),
+            queue,
+            reason,
+            exchange: None,
+            message: Arc::new(message.clone()),
+            queues: Vec::new(),
+        };
+        self.recordings.for_each(|log| log.dead_letter(&dropped));
+    }
+}

@@ -1,0 +1,301 @@
+//! RabbitMQ's refusals: a reply code and a text.
+//!
+//! Codes and their names are AMQP's
+//! ([0-9-1, 1.2](https://www.rabbitmq.com/amqp-0-9-1-reference#constants)). The texts are
+//! RabbitMQ's, word for word.
+
+use std::fmt;
+
+use mooq_core::{CloseReason, ExchangeKind, FieldValue};
+
+use super::erlang::term;
+use super::ids::MethodId;
+use super::profile::Profile;
+use super::reply_code::ReplyCode;
+
+/// The longest reply text, which travels as a short string.
+const MAX_TEXT: usize = 255;
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ReplyError {
+    pub(crate) code: ReplyCode,
+    explanation: String,
+}
+
+impl ReplyError {
+    pub(crate) fn new(code: ReplyCode, explanation: impl Into<String>) -> Self {
+        Self {
+            code,
+            explanation: explanation.into(),
+        }
+    }
+
+    pub(crate) fn access_refused(explanation: impl Into<String>) -> Self {
+        Self::new(ReplyCode::AccessRefused, explanation)
+    }
+
+    pub(crate) fn login_refused() -> Self {
+        Self::access_refused(
+            "Login was refused using authentication mechanism PLAIN. For details see the broker \
+             logfile.",
+        )
+    }
+
+    pub(crate) fn precondition_failed(explanation: impl Into<String>) -> Self {
+        Self::new(ReplyCode::PreconditionFailed, explanation)
+    }
+
+    pub(crate) fn not_allowed(explanation: impl Into<String>) -> Self {
+        Self::new(ReplyCode::NotAllowed, explanation)
+    }
+
+    pub(crate) fn not_implemented(explanation: impl Into<String>) -> Self {
+        Self::new(ReplyCode::NotImplemented, explanation)
+    }
+
+    /// Error for a message that cannot be delivered to a queue, since the queue does not exist.
+    pub(crate) fn undeliverable(vhost: &str, queue: &str) -> Self {
+        let resource = format!("{{resource,<<\"{vhost}\">>,queue,");
+        let text = term::nested(
+            "failed to deliver message: ",
+            &["{not_found,", &resource, &format!("<<\"{queue}\">>}}}}")],
+        );
+        Self::new(ReplyCode::ResourceError, text)
+    }
+
+    /// Error for something that must exist and that the engine has lost.
+    pub(crate) fn internal(what: &str) -> Self {
+        Self::new(ReplyCode::InternalError, format!("the {what} is gone"))
+    }
+
+    /// Error for a failure of RabbitMQ's channel, of which RabbitMQ says no more.
+    pub(crate) fn crash() -> Self {
+        Self::new(ReplyCode::InternalError, "")
+    }
+
+    pub(crate) fn unknown_exchange_type(kind: &ExchangeKind, profile: Profile) -> Self {
+        let word = if profile.knows_word(kind.as_str()) {
+            "invalid"
+        } else {
+            "unknown"
+        };
+        let code = profile.unknown_exchange_type();
+        Self::new(code, format!("{word} exchange type '{kind}'"))
+    }
+
+    pub(crate) fn missing(resource: Resource<'_>) -> Self {
+        Self::new(ReplyCode::NotFound, format!("no {resource}"))
+    }
+
+    pub(crate) fn no_previously_declared_queue() -> Self {
+        Self::new(ReplyCode::NotFound, "no previously declared queue")
+    }
+
+    pub(crate) fn locked(resource: Resource<'_>) -> Self {
+        Self::new(
+            ReplyCode::ResourceLocked,
+            format!(
+                "cannot obtain exclusive access to locked {resource}. It could be originally \
+                 declared on another connection or the exclusive property value does not match \
+                 that of the original declaration."
+            ),
+        )
+    }
+
+    /// Error for `basic.get` on a queue with a single active consumer. `kind` is the name of the
+    /// queue's type in this text.
+    pub(crate) fn no_get_beside_single_active_consumer(resource: Resource<'_>, kind: &str) -> Self {
+        Self::new(
+            ReplyCode::ResourceLocked,
+            format!(
+                "cannot obtain access to locked {resource}. basic.get operations are not \
+                 supported by {kind} queues with single active consumer"
+            ),
+        )
+    }
+
+    pub(crate) fn in_use(resource: Resource<'_>) -> Self {
+        Self::precondition_failed(format!("{resource} in use"))
+    }
+
+    pub(crate) fn default_exchange() -> Self {
+        Self::access_refused("operation not permitted on the default exchange")
+    }
+
+    pub(crate) fn reserved_prefix(kind: &str, name: &str) -> Self {
+        Self::access_refused(format!(
+            "{kind} name '{name}' contains reserved prefix 'amq.*'"
+        ))
+    }
+
+    pub(crate) fn inequivalent(
+        resource: Resource<'_>,
+        what: &str,
+        received: &str,
+        current: &str,
+    ) -> Self {
+        Self::precondition_failed(format!(
+            "inequivalent arg '{what}' for {resource}: received {received} but current is {current}"
+        ))
+    }
+
+    pub(crate) fn invalid_arg(
+        resource: Resource<'_>,
+        key: &str,
+        problem: impl fmt::Display,
+    ) -> Self {
+        Self::precondition_failed(format!("invalid arg '{key}' for {resource}: {problem}"))
+    }
+
+    pub(crate) fn unknown_delivery_tag(tag: u64) -> Self {
+        Self::precondition_failed(format!("unknown delivery tag {tag}"))
+    }
+
+    /// Error for a delivery that was not acknowledged in time.
+    pub(crate) fn delivery_timed_out(channel: u16, millis: i64) -> Self {
+        Self::precondition_failed(format!(
+            "delivery acknowledgement on channel {channel} timed out. Timeout value used: {millis} \
+             ms. This timeout value can be configured, see consumers doc guide to learn more"
+        ))
+    }
+
+    /// Converts the error into the reason in `channel.close` or `connection.close`.
+    pub(crate) fn into_reason(self, method: MethodId) -> CloseReason {
+        let (code, name) = self.code.number_and_name();
+        if self.explanation.is_empty() {
+            return CloseReason {
+                code,
+                text: name.into(),
+                class_id: 0,
+                method_id: 0,
+            };
+        }
+        CloseReason {
+            code,
+            text: limited(format!("{name} - {}", self.explanation)),
+            class_id: method.class,
+            method_id: method.method,
+        }
+    }
+}
+
+/// Cuts `text` to the length of a short string. A text that was cut ends in an ellipsis.
+fn limited(mut text: String) -> String {
+    if text.len() <= MAX_TEXT {
+        return text;
+    }
+    let mut end = MAX_TEXT - 3;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text.push_str("...");
+    text
+}
+
+/// The subject of an error, as RabbitMQ names it: `queue 'q' in vhost '/'`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Resource<'a> {
+    pub(crate) kind: &'static str,
+    pub(crate) name: &'a str,
+    pub(crate) vhost: &'a str,
+}
+
+impl fmt::Display for Resource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} '{}' in vhost '{}'", self.kind, self.name, self.vhost)
+    }
+}
+
+/// Returns RabbitMQ's name for the type of a field, as its texts show it.
+pub(crate) fn type_name(value: &FieldValue) -> &'static str {
+    match value {
+        FieldValue::Bool(_) => "bool",
+        FieldValue::I8(_) => "byte",
+        FieldValue::U8(_) => "unsignedbyte",
+        FieldValue::I16(_) => "short",
+        FieldValue::U16(_) => "unsignedshort",
+        FieldValue::I32(_) => "signedint",
+        FieldValue::U32(_) => "unsignedint",
+        FieldValue::I64(_) => "long",
+        FieldValue::F32(_) => "float",
+        FieldValue::F64(_) => "double",
+        FieldValue::Decimal(_) => "decimal",
+        FieldValue::String(_) => "longstr",
+        FieldValue::Bytes(_) => "binary",
+        FieldValue::Array(_) => "array",
+        FieldValue::Timestamp(_) => "timestamp",
+        FieldValue::Table(_) => "table",
+        // A type that AMQP gains later has no name yet.
+        _ => "void",
+    }
+}
+
+/// Formats a value as RabbitMQ's texts show it, without quotes.
+pub(crate) fn value_text(value: &FieldValue) -> String {
+    match value {
+        FieldValue::Bool(v) => v.to_string(),
+        FieldValue::F32(v) => format!("{v:?}"),
+        FieldValue::F64(v) => format!("{v:?}"),
+        FieldValue::String(v) => v.clone(),
+        FieldValue::Bytes(v) => String::from_utf8_lossy(v).into_owned(),
+        FieldValue::Timestamp(v) => v.to_string(),
+        FieldValue::Decimal(v) => format!("{{{},{}}}", v.scale, v.value),
+        FieldValue::Array(v) => format!("[{}]", list(v.iter().map(typed_text))),
+        FieldValue::Table(v) => {
+            let entry = |(key, value): (&_, _)| {
+                format!(
+                    "{{<<\"{key}\">>,{},{}}}",
+                    type_name(value),
+                    nested_text(value)
+                )
+            };
+            format!("[{}]", list(v.iter().map(entry)))
+        }
+        FieldValue::Void => "undefined".into(),
+        integer => integer.as_i64().map_or_else(String::new, |v| v.to_string()),
+    }
+}
+
+fn typed_text(value: &FieldValue) -> String {
+    format!("{{{},{}}}", type_name(value), nested_text(value))
+}
+
+/// Formats a value inside a list, where Erlang writes strings as binaries.
+pub(crate) fn nested_text(value: &FieldValue) -> String {
+    match value {
+        FieldValue::String(_) | FieldValue::Bytes(_) => format!("<<\"{}\">>", value_text(value)),
+        other => value_text(other),
+    }
+}
+
+fn list(parts: impl Iterator<Item = String>) -> String {
+    parts.collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_ends_in_an_ellipsis_within_255_bytes() {
+        let name = "é".repeat(127);
+        let error = ReplyError::missing(Resource {
+            kind: "queue",
+            name: &name,
+            vhost: "/",
+        });
+        let reason = error.into_reason(MethodId {
+            class: 50,
+            method: 10,
+        });
+        assert_eq!(reason.code, 404);
+        assert!(reason.text.len() <= 255);
+        assert!(
+            reason.text.starts_with("NOT_FOUND - no queue 'é"),
+            "{reason}"
+        );
+        assert!(reason.text.ends_with("é..."), "{reason}");
+    }
+}

@@ -1,0 +1,104 @@
+//! Users, their passwords and their permissions.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use mooq_core::{Credentials, Error, ErrorKind, VirtualHost};
+
+use super::permissions::Permissions;
+use super::reply_error::ReplyError;
+
+/// Users by name.
+pub(crate) struct Users(HashMap<String, User, RandomState>);
+
+struct User {
+    password: String,
+    /// Permissions by virtual host. Where none are set, everything is permitted.
+    permissions: HashMap<VirtualHost, Arc<Permissions>, RandomState>,
+}
+
+impl Default for Users {
+    /// Returns the user that every new RabbitMQ has.
+    fn default() -> Self {
+        let mut users = Self(HashMap::default());
+        let guest = Credentials::default();
+        users.add(guest.username, guest.password);
+        users
+    }
+}
+
+impl std::fmt::Debug for Users {
+    /// Formats the usernames, without passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Users {
+    /// Adds a user, or changes its password.
+    pub(crate) fn add(&mut self, username: String, password: String) {
+        match self.0.get_mut(&username) {
+            Some(user) => user.password = password,
+            None => {
+                let permissions = HashMap::default();
+                self.0.insert(
+                    username,
+                    User {
+                        password,
+                        permissions,
+                    },
+                );
+            }
+        }
+    }
+
+    /// Removes a user. Returns true if the user existed.
+    pub(crate) fn remove(&mut self, username: &str) -> bool {
+        self.0.remove(username).is_some()
+    }
+
+    /// Returns the user's permissions in a virtual host; none if there is no such user.
+    pub(crate) fn permissions(
+        &self,
+        username: &str,
+        vhost: &VirtualHost,
+    ) -> Option<Arc<Permissions>> {
+        let user = self.0.get(username)?;
+        let said = user.permissions.get(vhost).cloned();
+        Some(said.unwrap_or_default())
+    }
+
+    /// Sets the user's permissions in a virtual host.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if there is no such user.
+    pub(crate) fn permit(
+        &mut self,
+        username: &str,
+        vhost: VirtualHost,
+        permissions: Permissions,
+    ) -> Result<(), Error> {
+        let user = self.0.get_mut(username).ok_or_else(|| {
+            let message = format!("there is no user '{username}'");
+            Error::new(ErrorKind::InvalidArgument, message)
+        })?;
+        user.permissions.insert(vhost, permissions.into());
+        Ok(())
+    }
+
+    /// Removes all users' permissions in a virtual host that has gone.
+    pub(crate) fn forget_vhost(&mut self, vhost: &VirtualHost) {
+        for user in self.0.values_mut() {
+            user.permissions.remove(vhost);
+        }
+    }
+
+    pub(crate) fn check(&self, credentials: &Credentials) -> Result<(), ReplyError> {
+        let user = self.0.get(&credentials.username);
+        if user.is_some_and(|user| user.password == credentials.password) {
+            return Ok(());
+        }
+        Err(ReplyError::login_refused())
+    }
+}

@@ -1,0 +1,138 @@
+//! What goes with a consumer, a channel, a connection, a queue.
+
+use mooq_core::QueueDeclare;
+use mooq_engine::{Capabilities, Method};
+
+use crate::harness::{Broker, code_and_text, queue};
+
+#[test]
+fn an_auto_delete_queue_goes_with_its_last_consumer_never_before_it_had_one() {
+    let mut broker = Broker::new();
+    let c = broker.channel();
+    let declare = || {
+        Method::QueueDeclare(QueueDeclare {
+            auto_delete: true,
+            ..queue("q")
+        })
+    };
+    broker.ok(c, declare());
+    broker.put(c, "q", &["1"]);
+    broker.get(c, "q");
+    assert!(broker.queue("q").is_some(), "fetching is not consuming");
+    let other = broker.channel();
+    broker.consume(c, "q", "a");
+    broker.consume(other, "q", "b");
+    broker.ok(
+        c,
+        Method::BasicCancel {
+            tag: "a".try_into().unwrap(),
+        },
+    );
+    assert!(broker.queue("q").is_some());
+    broker.ok(other, Method::ChannelClose);
+    assert!(broker.queue("q").is_none());
+}
+
+#[test]
+fn a_channel_gives_back_on_close_and_an_exclusive_queue_stays() {
+    let mut broker = Broker::new();
+    let c = broker.channel();
+    let mine = QueueDeclare {
+        exclusive: true,
+        ..queue("mine")
+    };
+    broker.ok(c, Method::QueueDeclare(mine));
+    broker.put(c, "mine", &["1", "2"]);
+    broker.consume(c, "mine", "t");
+    let sibling = broker.sibling(c);
+    broker.ok(c, Method::ChannelClose);
+    assert_eq!(broker.counts("mine"), (2, 0));
+    broker.ok(sibling, Method::ConnectionClose);
+    assert!(broker.queue("mine").is_none());
+}
+
+#[test]
+fn what_a_closing_channel_gives_back_goes_to_others_in_order() {
+    let mut broker = Broker::new();
+    let (c, other) = (broker.channel(), broker.channel());
+    broker.declare(c, "q");
+    broker.put(c, "q", &["1", "2", "3"]);
+    broker.consume(c, "q", "t");
+    broker.ack(c, 2);
+    broker.consume(other, "q", "o");
+    broker.ok(c, Method::ChannelClose);
+    assert_eq!(broker.heard(other), ["#1 1 to o again", "#2 3 to o again"]);
+}
+
+#[test]
+fn closing_one_connection_leaves_anothers_consumer_alone() {
+    let mut broker = Broker::new();
+    let (c, other) = (broker.channel(), broker.channel());
+    broker.declare(c, "q");
+    broker.consume(c, "q", "t");
+    broker.consume(other, "q", "t");
+    broker.ok(c, Method::ConnectionClose);
+    broker.put(other, "q", &["1", "2"]);
+    assert_eq!(broker.heard(other), ["#1 1 to t", "#2 2 to t"]);
+}
+
+#[test]
+fn consumers_hear_of_the_end_of_their_queue_if_they_understand_it() {
+    let mut broker = Broker::new();
+    let (c, other) = (broker.channel(), broker.channel());
+    let none = Capabilities {
+        consumer_cancel_notify: false,
+        ..Capabilities::default()
+    };
+    let deaf = broker.channel_with(none);
+    broker.declare(c, "q");
+    for channel in [c, other, deaf] {
+        broker.consume(channel, "q", "t");
+    }
+    let name = "q".try_into().unwrap();
+    broker.ok(
+        c,
+        Method::QueueDelete {
+            name,
+            if_unused: false,
+            if_empty: false,
+        },
+    );
+    assert_eq!(broker.heard(c), ["cancel t"]);
+    assert_eq!(broker.heard(other), ["cancel t"]);
+    assert_eq!(broker.heard(deaf), [""; 0]);
+    broker.declare(c, "again");
+    broker.consume(c, "again", "t");
+}
+
+#[test]
+fn an_error_on_one_channel_is_nobody_elses() {
+    let mut broker = Broker::new();
+    let c = broker.channel();
+    let sibling = broker.sibling(c);
+    assert_eq!(code_and_text(broker.ack(c, 1)).0, 406);
+    assert_eq!(broker.heard(c), ["close 406"]);
+    assert_eq!(broker.heard(sibling), [""; 0]);
+    broker.declare(sibling, "q");
+    assert_eq!(broker.send(c, Method::ChannelCloseOk), None);
+    broker.ok(c, Method::ChannelOpen);
+}
+
+#[test]
+fn a_method_on_a_channel_that_is_not_open_closes_the_connection() {
+    let mut broker = Broker::new();
+    let c = broker.channel();
+    let (code, text) = code_and_text(broker.call(c, Method::ChannelOpen).err());
+    assert_eq!(
+        (code, &*text),
+        (504, "CHANNEL_ERROR - second 'channel.open' seen")
+    );
+    let mut c = broker.channel();
+    c.number = 9;
+    let (code, text) = code_and_text(broker.call(c, Method::TxSelect).err());
+    assert_eq!(
+        (code, &*text),
+        (504, "CHANNEL_ERROR - expected 'channel.open'")
+    );
+    assert!(broker.closed(c).is_some());
+}

@@ -1,0 +1,69 @@
+//! The threads that run amqprs: this crate's own, for all connections of the process.
+//!
+//! amqprs reads nested tables by recursive calls, and every publisher decides how deep a header of
+//! a message nests. On the threads of a user's runtime, with 2 MiB of stack, a header of 13 kB
+//! aborts the process, and then the next process that reads the queue. So everything that amqprs
+//! has read is handled on these threads, whose stack has room for as many levels as fit in a frame,
+//! until only mooq's own tables are left, which do not nest deeper than
+//! [`FieldTable::MAX_DEPTH`](mooq_core::FieldTable::MAX_DEPTH).
+
+use std::io;
+use std::num::NonZero;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+/// Stack size of each thread. The system provides only the part that is used.
+///
+/// Reading takes 4.1 kB a level without optimizations and 1.1 kB with, cloning and dropping less. A
+/// level takes at least 5 bytes of a frame in an array, or 6 in a table, so that 128 KiB, which is
+/// RabbitMQ's `frame_max`, hold up to 26,000 and 22,000 levels: 90 MB. The rest is for brokers with
+/// a larger `frame_max`, and for logins, whose frames are not limited.
+const STACK: usize = if cfg!(target_pointer_width = "64") {
+    256 << 20
+} else {
+    32 << 20
+};
+
+/// Maximum number of threads. More do not make amqprs faster: a connection has one reader and one
+/// writer.
+const MOST_THREADS: usize = 4;
+
+/// Maximum number of threads for blocking work: looking up hosts, reading certificates.
+const MOST_BLOCKING_THREADS: usize = 8;
+
+/// Returns the runtime for everything that uses amqprs. The threads start with the first call, and
+/// stay.
+///
+/// # Errors
+/// The system's error, if it has no memory for the threads' stacks.
+pub(crate) fn handle() -> io::Result<&'static Handle> {
+    // Never dropped, because a runtime must not be dropped within another one.
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    static STARTING: Mutex<()> = Mutex::new(());
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime.handle());
+    }
+    let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = RUNTIME.get() {
+        return Ok(runtime.handle());
+    }
+    let runtime = start()?;
+    Ok(RUNTIME.get_or_init(|| runtime).handle())
+}
+
+fn start() -> io::Result<Runtime> {
+    // tokio panics if it cannot start a thread.
+    let trial = thread::Builder::new().stack_size(STACK).spawn(|| {})?;
+    // The thread does nothing, and so it does not panic.
+    let _ = trial.join();
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    Builder::new_multi_thread()
+        .worker_threads(cores.min(MOST_THREADS))
+        .max_blocking_threads(MOST_BLOCKING_THREADS)
+        .thread_stack_size(STACK)
+        .thread_name("mooq-rabbit")
+        .enable_all()
+        .build()
+}

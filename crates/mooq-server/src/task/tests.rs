@@ -1,0 +1,465 @@
+//! A client that writes frames by hand, and the server's answers: codes and texts are those that
+//! RabbitMQ 3.10.8, 4.0.5 and 4.3.6 gave to the same bytes.
+
+// A failed expectation is meant to panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use mooq_core::{FieldTable, Properties};
+use mooq_memory::{InMemoryBroker, Profile};
+use mooq_wire::frame::{FrameDecoder, PROTOCOL_HEADER, Payload};
+use mooq_wire::method::*;
+use mooq_wire::{Limits, Output};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::serve;
+use crate::connection::{Proposal, Settings};
+
+struct Client {
+    socket: DuplexStream,
+    input: BytesMut,
+    /// Stops the server when it is dropped.
+    _stop: watch::Sender<bool>,
+}
+
+/// Input of a client.
+#[derive(Debug, PartialEq)]
+enum Read {
+    Method(u16, Method),
+    Heartbeat,
+    /// The server has hung up.
+    End,
+}
+
+impl Client {
+    /// Connects to a broker.
+    fn connect(broker: &InMemoryBroker) -> Self {
+        let (socket, server) = tokio::io::duplex(1 << 20);
+        let (stop, stopped) = watch::channel(false);
+        let broker = broker.clone();
+        let settings = Settings {
+            profile: broker.options().profile,
+            proposal: Proposal {
+                channel_max: 2047,
+                frame_max: 131_072,
+                heartbeat: Duration::from_secs(60),
+            },
+        };
+        tokio::spawn(async move { serve(server, &broker, settings, stopped).await });
+        Self {
+            socket,
+            input: BytesMut::new(),
+            _stop: stop,
+        }
+    }
+
+    /// Connects and logs in, up to channel 1.
+    async fn open(broker: &InMemoryBroker) -> Self {
+        let mut client = Self::connect(broker);
+        client.log_in("\0guest\0guest").await;
+        client.say(0, tune_ok(131_072, 0)).await;
+        client.say(0, open_vhost("/")).await;
+        client.hears(0, ConnectionOpenOk {}).await;
+        client.say(1, ChannelOpen {}).await;
+        client.hears(1, ChannelOpenOk {}).await;
+        client
+    }
+
+    /// Logs in, up to `connection.tune`.
+    async fn log_in(&mut self, response: &'static str) {
+        self.write(&PROTOCOL_HEADER).await;
+        let Read::Method(0, Method::ConnectionStart(_)) = self.read().await else {
+            panic!("no connection.start")
+        };
+        self.say(0, start_ok("PLAIN", response.as_bytes())).await;
+        let tune = ConnectionTune {
+            channel_max: 2047,
+            frame_max: 131_072,
+            heartbeat: 60,
+        };
+        self.hears(0, tune).await;
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
+        self.socket.write_all(bytes).await.unwrap();
+    }
+
+    async fn say(&mut self, channel: u16, method: impl Into<Method>) {
+        let mut output = Output::new();
+        output.method(channel, &method.into());
+        self.write(&output.to_bytes()).await;
+    }
+
+    async fn hears(&mut self, channel: u16, method: impl Into<Method>) {
+        assert_eq!(self.read().await, Read::Method(channel, method.into()));
+    }
+
+    async fn read(&mut self) -> Read {
+        let decoder = FrameDecoder::new(Limits::default());
+        loop {
+            if let Some(frame) = decoder.decode(&mut self.input).unwrap() {
+                return match frame.payload {
+                    Payload::Method(bytes) => {
+                        let method = Method::decode(bytes, decoder.limits()).unwrap();
+                        Read::Method(frame.channel, method)
+                    }
+                    Payload::Heartbeat => Read::Heartbeat,
+                    other => panic!("{other:?}"),
+                };
+            }
+            if self.socket.read_buf(&mut self.input).await.unwrap() == 0 {
+                assert!(self.input.is_empty(), "{:?}", self.input);
+                return Read::End;
+            }
+        }
+    }
+
+    /// Returns all remaining bytes, unparsed.
+    async fn read_to_end(&mut self) -> Bytes {
+        while self.socket.read_buf(&mut self.input).await.unwrap() > 0 {}
+        self.input.split().freeze()
+    }
+}
+
+fn start_ok(mechanism: &str, response: &[u8]) -> ConnectionStartOk {
+    let capabilities = FieldTable::new()
+        .with("authentication_failure_close", true)
+        .unwrap();
+    ConnectionStartOk {
+        client_properties: FieldTable::new()
+            .with("capabilities", capabilities)
+            .unwrap(),
+        mechanism: mechanism.try_into().unwrap(),
+        response: Bytes::copy_from_slice(response),
+        locale: "en_US".try_into().unwrap(),
+    }
+}
+
+fn tune_ok(frame_max: u32, heartbeat: u16) -> ConnectionTuneOk {
+    ConnectionTuneOk {
+        channel_max: 2047,
+        frame_max,
+        heartbeat,
+    }
+}
+
+fn open_vhost(name: &str) -> ConnectionOpen {
+    ConnectionOpen {
+        virtual_host: name.try_into().unwrap(),
+    }
+}
+
+fn frame(frame_type: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![frame_type];
+    frame.put_u16(channel);
+    frame.put_u32(payload.len() as u32);
+    frame.put_slice(payload);
+    frame.put_u8(206);
+    frame
+}
+
+/// A method frame with these arguments, valid or not.
+fn method(channel: u16, class: u16, number: u16, arguments: &[u8]) -> Vec<u8> {
+    let mut payload = Vec::new();
+    payload.put_u16(class);
+    payload.put_u16(number);
+    payload.put_slice(arguments);
+    frame(1, channel, &payload)
+}
+
+/// A content header of this class and weight, which announces a body of this size.
+fn header(class: u16, weight: u16, size: u64, flags: u16) -> Vec<u8> {
+    let mut payload = Vec::new();
+    payload.put_u16(class);
+    payload.put_u16(weight);
+    payload.put_u64(size);
+    payload.put_u16(flags);
+    frame(2, 1, &payload)
+}
+
+/// `basic.publish` to the default exchange, without its content.
+fn publish() -> Vec<u8> {
+    method(1, 60, 40, b"\0\0\0\x01q\0")
+}
+
+/// The server's answer to these bytes on a connection with channel 1.
+async fn refusal(profile: Profile, bytes: &[u8]) -> Option<(u16, String, (u16, u16))> {
+    let mut client = Client::open(&InMemoryBroker::start_as(profile)).await;
+    client.write(bytes).await;
+    match client.read().await {
+        Read::Method(0, Method::ConnectionClose(close)) => {
+            // Everything up to the answer is ignored now.
+            client.write(&method(1, 90, 10, b"")).await;
+            client.say(0, ConnectionCloseOk {}).await;
+            assert_eq!(client.read().await, Read::End);
+            let method = (close.class_id, close.method_id);
+            Some((close.reply_code, close.reply_text, method))
+        }
+        Read::End => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The bytes that are sent, and the code, the text and the method of the answer.
+type Case = (Vec<u8>, u16, &'static str, (u16, u16));
+
+#[tokio::test(start_paused = true)]
+async fn malformed_frames_and_methods_out_of_place_end_the_connection() {
+    let no_content = "UNEXPECTED_FRAME - expected method frame, got non method frame instead";
+    let no_header = "UNEXPECTED_FRAME - expected content header for class 60, got non content \
+                     header frame instead";
+    let no_body = "UNEXPECTED_FRAME - expected content body, got non content body frame instead";
+    let unimplemented = "COMMAND_INVALID - unimplemented method";
+    let unexpected = "CHANNEL_ERROR - unexpected method in connection state running";
+    let then = |first: Vec<u8>, second: Vec<u8>| [first, second].concat();
+    let begun = |size| then(publish(), header(60, 0, size, 0));
+    let mut wrong_end = method(1, 20, 10, b"\0");
+    *wrong_end.last_mut().unwrap() = 0;
+    let mut too_large = vec![3, 0, 1];
+    too_large.put_u32(131_073);
+
+    #[rustfmt::skip]
+    let cases: Vec<Case> = vec![
+        (method(1, 50, 10, b"\0\0"), 501, "FRAME_ERROR - cannot decode <<0,0>>", (50, 10)),
+        (method(1, 90, 10, b"x"), 501, "FRAME_ERROR - cannot decode <<120>>", (90, 10)),
+        (frame(5, 1, b""), 501, "FRAME_ERROR - type 5, all octets = <<>>: unknown_frame", (0, 0)),
+        (frame(8, 0, b"x"), 501, "FRAME_ERROR - type 8, all octets = <<\"x\">>: unknown_frame", (0, 0)),
+        (wrong_end, 501, "FRAME_ERROR - type 1, all octets = <<0,20,0,10,0>>: {invalid_frame_end_marker,0}", (0, 0)),
+        (too_large, 501, "FRAME_ERROR - type 3, all octets = <<>>: {frame_too_large,131073,131064}", (0, 0)),
+        (then(publish(), frame(2, 1, b"\0")), 501, "FRAME_ERROR - type 2, all octets = <<0>>: unknown_frame", (0, 0)),
+        (frame(8, 1, b""), 505, "UNEXPECTED_FRAME - type 8, all octets = <<>>", (0, 0)),
+        (frame(3, 0, b"x"), 505, "UNEXPECTED_FRAME - type 3, all octets = <<\"x\">>", (0, 0)),
+        (header(60, 0, 0, 0), 505, no_content, (0, 0)),
+        (frame(3, 1, b"x"), 505, no_content, (0, 0)),
+        (then(publish(), method(1, 90, 10, b"")), 505, no_header, (60, 40)),
+        (then(publish(), frame(3, 1, b"x")), 505, no_header, (60, 40)),
+        (then(publish(), header(60, 1, 0, 0)), 505, no_header, (60, 40)),
+        (then(publish(), header(50, 0, 0, 0)), 505, "UNEXPECTED_FRAME - expected content header for class 60, got one for class 50 instead", (60, 40)),
+        (then(begun(4), method(1, 90, 10, b"")), 505, no_body, (60, 40)),
+        (then(begun(2), frame(3, 1, b"xxxx")), 505, no_body, (60, 40)),
+        (method(1, 10, 40, b"\x01/\0\0"), 503, unimplemented, (10, 40)),
+        (method(1, 20, 21, b"\x01"), 503, unimplemented, (20, 21)),
+        (method(1, 50, 11, b"\x01q\0\0\0\0\0\0\0\0"), 503, unimplemented, (50, 11)),
+        (method(0, 90, 10, b""), 504, unexpected, (90, 10)),
+        (method(0, 10, 51, b""), 504, unexpected, (10, 51)),
+        (method(0, 10, 60, b"\x01r"), 504, unexpected, (10, 60)),
+        (method(2, 60, 10, b"\0\0\0\0\0\0\0"), 504, "CHANNEL_ERROR - expected 'channel.open'", (60, 10)),
+        (method(1, 20, 10, b"\0"), 504, "CHANNEL_ERROR - second 'channel.open' seen", (20, 10)),
+        (method(1, 20, 20, b"\0"), 540, "NOT_IMPLEMENTED - active=false", (20, 20)),
+        (method(1, 50, 10, b"\0\0\x02\xff\xfe\0\0\0\0\0"), 501, "FRAME_ERROR - Malformed UTF-8 in shortstr", (0, 0)),
+    ];
+    for (bytes, code, text, id) in cases {
+        let expected = Some((code, text.to_owned(), id));
+        assert_eq!(refusal(Profile::V4_0, &bytes).await, expected);
+    }
+    // Bytes that crash RabbitMQ's reader get no answer.
+    for bytes in [
+        method(1, 60, 41, b""),
+        method(1, 61, 41, b""),
+        method(1, 50, 10, b"\0\0\x01q\0\0\0\0\x03\x01k?"),
+    ] {
+        assert_eq!(refusal(Profile::V4_0, &bytes).await, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_longer_than_announced_is_told_as_such_from_4_3_on() {
+    let bytes = [publish(), header(60, 0, 2, 0), frame(3, 1, b"xxxx")].concat();
+    let text = "FRAME_ERROR - content body frame exceeds remaining content size";
+    let expected = Some((501, text.to_owned(), (60, 40)));
+    assert_eq!(refusal(Profile::V4_3, &bytes).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_protocols_are_answered_with_the_one_that_is_spoken() {
+    let sasl = *b"AMQP\x03\x01\0\0";
+    for (profile, sent, answer) in [
+        (Profile::V4_0, *b"AMQP\0\0\x09\0", PROTOCOL_HEADER),
+        (Profile::V4_0, *b"AMQP\0\x01\0\0", sasl),
+        (Profile::V4_0, *b"GET / HT", sasl),
+        (Profile::V3_10, *b"AMQP\0\x01\0\0", PROTOCOL_HEADER),
+        (Profile::V3_10, *b"GET / HT", PROTOCOL_HEADER),
+    ] {
+        let mut client = Client::connect(&InMemoryBroker::start_as(profile));
+        client.write(&sent).await;
+        assert_eq!(client.read_to_end().await, answer[..]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_may_not_log_in_is_told_so_if_it_wants_to_know() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::connect(&broker);
+    client.write(&PROTOCOL_HEADER).await;
+    client.read().await;
+    client.say(0, start_ok("PLAIN", b"\0guest\0wrong")).await;
+    let close = ConnectionClose {
+        reply_code: 403,
+        reply_text: "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. \
+                     For details see the broker logfile."
+            .into(),
+        class_id: 0,
+        method_id: 0,
+    };
+    client.hears(0, close).await;
+    assert_eq!(client.read().await, Read::End);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_before_the_login_is_answered_with_silence_of_three_seconds() {
+    let mut ill_behaved = start_ok("PLAIN", b"\0guest\0wrong");
+    ill_behaved.client_properties = FieldTable::new();
+    for method in [
+        Method::from(ill_behaved),
+        start_ok("EXTERNAL", b"").into(),
+        start_ok("PLAIN", b"guest").into(),
+        tune_ok(131_072, 0).into(),
+        ChannelOpen {}.into(),
+    ] {
+        let mut client = Client::connect(&InMemoryBroker::start());
+        client.write(&PROTOCOL_HEADER).await;
+        client.read().await;
+        let began = Instant::now();
+        client.say(0, method).await;
+        assert_eq!(client.read().await, Read::End);
+        assert_eq!(began.elapsed().as_secs(), 3);
+    }
+    // Limits beyond the server's get no answer either.
+    for tune in [tune_ok(131_073, 0), tune_ok(0, 0), tune_ok(4095, 0)] {
+        let mut client = Client::connect(&InMemoryBroker::start());
+        client.log_in("\0guest\0guest").await;
+        let began = Instant::now();
+        client.say(0, tune).await;
+        assert_eq!(client.read().await, Read::End);
+        assert_eq!(began.elapsed().as_secs(), 3);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_given_up_after_ten_seconds() {
+    for sent in [&b""[..], b"AMQP"] {
+        let mut client = Client::connect(&InMemoryBroker::start());
+        let began = Instant::now();
+        client.write(sent).await;
+        assert_eq!(client.read().await, Read::End);
+        assert_eq!(began.elapsed().as_secs(), 10);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_virtual_hosts_are_told() {
+    let mut client = Client::connect(&InMemoryBroker::start());
+    client.log_in("\0guest\0guest").await;
+    client.say(0, tune_ok(131_072, 0)).await;
+    client.say(0, open_vhost("nope")).await;
+    let close = ConnectionClose {
+        reply_code: 530,
+        reply_text: "NOT_ALLOWED - vhost nope not found".into(),
+        class_id: 10,
+        method_id: 40,
+    };
+    client.hears(0, close).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_are_sent_twice_in_each_interval_and_missed_after_two() {
+    let mut client = Client::connect(&InMemoryBroker::start());
+    client.log_in("\0guest\0guest").await;
+    client.say(0, tune_ok(131_072, 10)).await;
+    client.say(0, open_vhost("/")).await;
+    client.hears(0, ConnectionOpenOk {}).await;
+    let began = Instant::now();
+    for beat in 1..=4 {
+        assert_eq!(client.read().await, Read::Heartbeat);
+        assert_eq!(began.elapsed().as_secs(), 5 * beat);
+    }
+    // Any data from the client is a sign of life.
+    client.write(&frame(8, 0, b"")).await;
+    let heard = Instant::now();
+    while client.read().await == Read::Heartbeat {}
+    assert_eq!(heard.elapsed().as_secs(), 25);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_comes_back_as_it_was_published_however_it_is_cut() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::open(&broker).await;
+    client
+        .write(&method(1, 50, 10, b"\0\0\x01q\0\0\0\0\0"))
+        .await;
+    client.read().await;
+    let body: Bytes = (0..300_000).map(|i| i as u8).collect::<Vec<_>>().into();
+    let mut properties = Properties::default();
+    properties.message_id = Some("id".try_into().unwrap());
+    let publish = Method::BasicPublish(BasicPublish {
+        exchange: "".try_into().unwrap(),
+        routing_key: "q".try_into().unwrap(),
+        mandatory: false,
+        immediate: false,
+    });
+    let mut output = Output::new();
+    output.content(1, &publish, &properties, &body, 131_072);
+    // Pieces that end anywhere.
+    for piece in output.to_bytes().chunks(1013) {
+        client.write(piece).await;
+    }
+    client.say(1, ConfirmSelect { nowait: false }).await;
+    client.hears(1, ConfirmSelectOk {}).await;
+
+    let [message] = &broker.ready_messages("q")[..] else {
+        panic!("one message")
+    };
+    assert_eq!(message.message.body, body);
+    assert_eq!(*message.message.properties, properties);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_is_gone_gives_its_messages_back() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::open(&broker).await;
+    client
+        .write(&method(1, 50, 10, b"\0\0\x01q\0\0\0\0\0"))
+        .await;
+    client.read().await;
+    client.write(&publish()).await;
+    client.write(&header(60, 0, 0, 0)).await;
+    client
+        .say(
+            1,
+            BasicGet {
+                queue: "q".try_into().unwrap(),
+                no_ack: false,
+            },
+        )
+        .await;
+    let Read::Method(1, Method::BasicGetOk(_)) = client.read().await else {
+        panic!("no message")
+    };
+    assert_eq!(broker.ready_messages("q").len(), 0);
+    drop(client);
+    broker.wait_idle().await;
+    assert_eq!(broker.ready_messages("q").len(), 1);
+    assert!(broker.connections("*").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_sides_may_close_at_once() {
+    let mut client = Client::open(&InMemoryBroker::start()).await;
+    client.write(&method(0, 90, 10, b"")).await;
+    let Read::Method(0, Method::ConnectionClose(_)) = client.read().await else {
+        panic!("no close")
+    };
+    let close = ConnectionClose {
+        reply_code: 200,
+        reply_text: "bye".into(),
+        class_id: 0,
+        method_id: 0,
+    };
+    client.say(0, close).await;
+    client.hears(0, ConnectionCloseOk {}).await;
+    assert_eq!(client.read().await, Read::End);
+}

@@ -1,0 +1,105 @@
+//! Random alarms, laid over a random sequence.
+
+use mooq_memory::Alarm;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::operation::{ALARMS, Action, BEYOND_CHANNEL, CONNECTIONS, Operation};
+
+/// An alarm that is on for a part of a sequence.
+#[derive(Debug, Clone)]
+struct Period {
+    alarm: Alarm,
+    /// Number of operations before it.
+    start: usize,
+    /// Number of operations while it is on, including those that are left out.
+    length: usize,
+    /// The connection that publishes meanwhile, while the other does what is answered. Without one
+    /// each does anything, and nothing that is answered once it has published.
+    publisher: Option<usize>,
+    /// Whether the first message that is published after its start has no body: RabbitMQ takes
+    /// that one, and no other.
+    starts_bodiless: bool,
+}
+
+/// The same sequences with alarms in them. What comes from the generator for the sequences comes
+/// first, so that a seed gives the same sequence with alarms as without.
+pub(super) fn laid_over(
+    sequences: impl Strategy<Value = Vec<Operation>>,
+) -> impl Strategy<Value = Vec<Operation>> {
+    let period = (
+        select(&ALARMS[..]),
+        8_usize..56,
+        2_usize..24,
+        option::weighted(0.8, 0..CONNECTIONS),
+        prop::bool::weighted(0.4),
+    )
+        .prop_map(
+            |(alarm, start, length, publisher, starts_bodiless)| Period {
+                alarm,
+                start,
+                length,
+                publisher,
+                starts_bodiless,
+            },
+        );
+    (sequences, vec(period, 1..5)).prop_map(|(mut sequence, mut periods)| {
+        // From the last on, or the positions of those to come would change.
+        periods.sort_by_key(|period| std::cmp::Reverse(period.start));
+        for period in periods {
+            period.lay_over(&mut sequence);
+        }
+        sequence
+    })
+}
+
+impl Period {
+    /// Has an operation done by one of the first virtual host's connections.
+    fn divide(&self, operation: &mut Operation) {
+        let Some(publisher) = self.publisher else {
+            return;
+        };
+        let connection = match operation.action {
+            // On the channel that has the deliveries.
+            Action::Settle { .. } => return,
+            Action::Publish(_) => publisher,
+            _ => CONNECTIONS - 1 - publisher,
+        };
+        if operation.channel < BEYOND_CHANNEL {
+            operation.channel = 2 * connection + operation.channel % 2;
+        }
+    }
+
+    fn lay_over(&self, sequence: &mut Vec<Operation>) {
+        let by_administrator = |action| Operation {
+            channel: 0,
+            action,
+            daring: false,
+            defiant: false,
+        };
+        let start = self.start.min(sequence.len());
+        let end = (start + self.length).min(sequence.len());
+        for operation in &mut sequence[start..end] {
+            self.divide(operation);
+        }
+        sequence.insert(end, by_administrator(Action::ClearAlarm(self.alarm)));
+        sequence.insert(start, by_administrator(Action::RaiseAlarm(self.alarm)));
+        if !self.starts_bodiless {
+            return;
+        }
+        let mut publishes = sequence[start..].iter_mut();
+        let first = publishes.find_map(|operation| match &mut operation.action {
+            Action::Publish(publish) => Some(publish),
+            _ => None,
+        });
+        // Requests are told apart by their bodies, and the connection is not to be closed over it.
+        if let Some(publish) = first
+            && publish.message.properties.reply_to.is_none()
+            && !publish.immediate
+        {
+            publish.message.body.clear();
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A client during alarms: it asks nothing on connections that the broker does not read from.
+
+use std::sync::Arc;
+
+use mooq_core::TransportChannel;
+use mooq_memory::Alarm;
+
+use super::{Client, OpenConnection};
+use crate::control::RaisedAlarm;
+use crate::differential::operation::connection_of;
+
+/// The alarms of a sequence, and what has come of them.
+#[derive(Debug, Default)]
+pub(super) struct Alarms {
+    /// Those that are on.
+    raised: Vec<(Alarm, RaisedAlarm)>,
+    /// The connections that have published since.
+    blocked: Vec<usize>,
+    /// Channels that the broker has closed and that can only be opened again when it reads.
+    closed: Vec<usize>,
+    /// A connection of `guest` that never publishes.
+    observer: Option<OpenConnection>,
+}
+
+impl Client {
+    /// Whether this alarm is on.
+    pub(in super::super) fn has_alarm(&self, alarm: Alarm) -> bool {
+        self.alarms.raised.iter().any(|(on, _)| *on == alarm)
+    }
+
+    /// Whether any alarm is on.
+    pub(in super::super) fn has_alarms(&self) -> bool {
+        !self.alarms.raised.is_empty()
+    }
+
+    /// Whether the broker does not read from a connection.
+    pub(in super::super) fn is_blocked(&self, connection: usize) -> bool {
+        self.alarms.blocked.contains(&connection)
+    }
+
+    /// Whether a channel is to be opened again when the broker reads from its connection.
+    pub(in super::super) fn is_closed(&self, channel: usize) -> bool {
+        self.alarms.closed.contains(&channel)
+    }
+
+    pub(super) async fn raise_alarm(&mut self, alarm: Alarm) {
+        if self.alarms.observer.is_none() {
+            let observer = OpenConnection::open(&self.broker, &self.names, 0, 0).await;
+            self.alarms.observer = Some(observer);
+        }
+        let raised = self.broker.control().raise_alarm(alarm).await;
+        self.alarms.raised.push((alarm, raised));
+    }
+
+    /// Clears an alarm. After the last one the broker reads from every connection.
+    pub(super) async fn clear_alarm(&mut self, alarm: Alarm) {
+        let alarms = &mut self.alarms;
+        let (cleared, raised) = std::mem::take(&mut alarms.raised)
+            .into_iter()
+            .partition(|(on, _)| *on == alarm);
+        alarms.raised = raised;
+        let cleared: Vec<_> = cleared;
+        for (_, alarm) in cleared {
+            alarm.clear().await;
+        }
+        if self.has_alarms() {
+            return;
+        }
+        self.alarms.blocked.clear();
+        for channel in std::mem::take(&mut self.alarms.closed) {
+            let connection = &self.connections[connection_of(channel)];
+            self.channels[channel] = connection.channel().await;
+        }
+    }
+
+    /// Notes that a message was published on a connection, from which the broker stops reading if
+    /// there is an alarm.
+    pub(super) fn has_published(&mut self, connection: usize) {
+        if self.has_alarms() && !self.is_blocked(connection) {
+            self.alarms.blocked.push(connection);
+        }
+    }
+
+    /// Notes that another connection has taken the place of one that was closed.
+    pub(super) fn has_reconnected(&mut self, connection: usize) {
+        self.alarms.blocked.retain(|blocked| *blocked != connection);
+    }
+
+    /// Notes a channel that was closed and cannot be opened again before the alarm ends, if so.
+    pub(super) fn stays_closed(&mut self, channel: usize) -> bool {
+        let stays = self.is_blocked(connection_of(channel));
+        if stays && !self.is_closed(channel) {
+            self.alarms.closed.push(channel);
+        }
+        stays
+    }
+
+    /// Waits until the broker has stopped reading from the connections that have published, and
+    /// has done what it had read.
+    pub(in super::super) async fn until_blocked(&self) {
+        let connections = self.alarms.blocked.len();
+        self.broker.control().until_blocked(connections).await;
+    }
+
+    /// The connection to ask on instead of this one.
+    pub(super) fn asking(&self, connection: usize) -> &OpenConnection {
+        match &self.alarms.observer {
+            Some(observer) if self.is_blocked(connection) => observer,
+            _ => &self.connections[connection],
+        }
+    }
+
+    /// The same, to open its probes again.
+    pub(super) fn asking_mut(&mut self, connection: usize) -> &mut OpenConnection {
+        let is_blocked = self.is_blocked(connection);
+        match &mut self.alarms.observer {
+            Some(observer) if is_blocked => observer,
+            _ => &mut self.connections[connection],
+        }
+    }
+
+    /// A channel whose answer says that all before has been handled: this one, or if nothing is
+    /// read from it one of the observer's, which lets what is sent to the other come meanwhile.
+    pub(super) fn answering(&self, channel: usize) -> Option<Arc<dyn TransportChannel>> {
+        let connection = connection_of(channel);
+        if self.is_blocked(connection) {
+            return self.asking(connection).probes.first().map(Arc::clone);
+        }
+        let open = self.channels.get(channel)?;
+        Some(Arc::clone(&open.channel))
+    }
+}
