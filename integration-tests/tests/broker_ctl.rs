@@ -89,7 +89,7 @@ fn the_command_controls_a_container() {
             .env("MOOQ_BROKER_CONTAINER", &container.name)
             .env("MOOQ_BROKER_HOST", "127.0.0.1")
             .env("MOOQ_BROKER_PORT", container.port.to_string())
-            .env("MOOQ_BROKER_TIMED_OUT", STARTING.as_secs().to_string())
+            .env("MOOQ_BROKER_TIMEOUT", STARTING.as_secs().to_string())
             .output()
             .expect("mooq-broker-ctl runs");
         exit_code(&output)
@@ -254,7 +254,7 @@ impl Container {
             .args(["exec", "--user", user, "--env", &distribution])
             .args([
                 "--env",
-                &format!("MOOQ_BROKER_TIMED_OUT={}", STARTING.as_secs()),
+                &format!("MOOQ_BROKER_TIMEOUT={}", STARTING.as_secs()),
             ])
             .arg(&self.name)
             .args(["mooq-broker-ctl", operation])

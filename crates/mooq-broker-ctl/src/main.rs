@@ -1,13 +1,22 @@
 //! The command `mooq-broker-ctl`: the library, from a shell.
 
+use std::collections::BTreeSet;
+use std::env;
 use std::error::Error;
+use std::ffi::OsString;
 use std::iter;
 use std::num::ParseFloatError;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Arg, Args, Command, CommandFactory, Parser, Subcommand, ValueEnum};
 use mooq_broker_ctl::{BrokerStatus, ControlError, ControlMethod, MethodError, RabbitMQBroker};
+
+const WRONG_USAGE: u8 = 2;
+const TIMED_OUT: u8 = 3;
+
+/// Prefix of the command's own environment variables.
+const PREFIX: &str = "MOOQ_BROKER_";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -86,6 +95,10 @@ enum MethodName {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Cli { broker, operation } = Cli::parse();
+    if let Err(message) = check_environment() {
+        eprintln!("mooq-broker-ctl: {message}");
+        return ExitCode::from(WRONG_USAGE);
+    }
     let broker = RabbitMQBroker::new(broker.host, broker.port).timeout(broker.timeout);
     match carry_out(operation, broker).await {
         Ok(code) => code,
@@ -94,6 +107,27 @@ async fn main() -> ExitCode {
             exit_code(&error)
         }
     }
+}
+
+/// Refuses a variable with the command's prefix that the command does not read: a misspelled name
+/// would be ignored in silence.
+fn check_environment() -> Result<(), String> {
+    let command = Cli::command();
+    let commands = iter::once(&command).chain(command.get_subcommands());
+    let arguments = commands.flat_map(Command::get_arguments);
+    let read: BTreeSet<_> = arguments
+        .filter_map(Arg::get_env)
+        .map(ToOwned::to_owned)
+        .collect();
+    let is_own = |name: &OsString| name.to_string_lossy().starts_with(PREFIX);
+    let mut names = env::vars_os().map(|(name, _)| name).filter(is_own);
+    let Some(unknown) = names.find(|name| !read.contains(name)) else {
+        return Ok(());
+    };
+    let read: Vec<_> = read.iter().filter(|name| is_own(name)).collect();
+    Err(format!(
+        "{unknown:?} is not a variable of this command; those are {read:?}"
+    ))
 }
 
 async fn carry_out(operation: Operation, broker: RabbitMQBroker) -> Result<ExitCode, ControlError> {
@@ -137,8 +171,8 @@ impl ControlArgs {
 
 fn exit_code(error: &ControlError) -> ExitCode {
     match error {
-        ControlError::Method(_) => ExitCode::from(2),
-        error if error.is_timeout() => ExitCode::from(3),
+        ControlError::Method(_) => ExitCode::from(WRONG_USAGE),
+        error if error.is_timeout() => ExitCode::from(TIMED_OUT),
         _ => ExitCode::FAILURE,
     }
 }

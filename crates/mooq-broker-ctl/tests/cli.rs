@@ -81,6 +81,19 @@ fn help_tells_the_exit_codes_and_the_environment() {
 }
 
 #[test]
+fn a_misspelled_variable_is_wrong_usage() {
+    let mut command = broker_ctl(&["status"]);
+    command.env("MOOQ_BROKER_TIMED_OUT", "600");
+    let told = text(&ends(command, WRONG_USAGE).stderr);
+    assert_eq!(
+        told,
+        "mooq-broker-ctl: \"MOOQ_BROKER_TIMED_OUT\" is not a variable of this command; those are \
+         [\"MOOQ_BROKER_CONTAINER\", \"MOOQ_BROKER_HOST\", \"MOOQ_BROKER_PORT\", \
+         \"MOOQ_BROKER_TIMEOUT\"]\n"
+    );
+}
+
+#[test]
 fn a_missing_method_is_wrong_usage() {
     for operation in ["restart", "stop"] {
         let output = ends(broker_ctl(&[operation]), WRONG_USAGE);

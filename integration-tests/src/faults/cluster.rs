@@ -12,6 +12,7 @@ use super::proxy::Proxy;
 use super::workload::{Plan, Workload};
 use crate::container::{Image, PATIENT_HANDSHAKE, RUN_LABEL, run};
 use crate::expect::LIMIT;
+use crate::within;
 
 /// How long a new leader may take. Reached only if there never is one.
 const ELECTED: Duration = LIMIT;
@@ -104,16 +105,23 @@ impl Cluster {
         })
     }
 
-    /// The number of the node on which `queue` has its leader, as node `asked` sees it.
+    /// The number of the node on which `queue` has its leader, once node `asked` knows it.
     async fn leader(&self, queue: &str, asked: usize) -> usize {
         let list = ["list_queues", "--no-table-headers", "name", "leader"];
-        let listed = self.nodes[asked].ctl(&list).await;
-        let leader = listed.lines().find_map(|line| {
-            let (name, leader) = line.split_once('\t')?;
-            let number = leader.strip_prefix("rabbit@n")?.parse::<usize>().ok()?;
-            (name == queue).then(|| number - 1)
-        });
-        leader.unwrap_or_else(|| panic!("no leader of '{queue}' in {listed}"))
+        let known = async {
+            loop {
+                let listed = self.nodes[asked].ctl(&list).await;
+                let leader = listed.lines().find_map(|line| {
+                    let (name, leader) = line.split_once('\t')?;
+                    let number = leader.strip_prefix("rabbit@n")?.parse::<usize>().ok()?;
+                    (name == queue).then(|| number - 1)
+                });
+                if let Some(leader) = leader {
+                    return leader;
+                }
+            }
+        };
+        within("the election of a queue's leader", known).await
     }
 }
 

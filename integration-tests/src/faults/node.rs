@@ -65,11 +65,21 @@ impl Node {
         crate::control::pause(&self.name).await;
     }
 
-    /// Runs rabbitmqctl in it, which must succeed, and gives what that prints.
+    /// Runs rabbitmqctl in it until that succeeds, and gives what it prints: on a busy machine
+    /// nodes may not reach each other in the time that RabbitMQ has for it.
+    ///
+    /// # Panics
+    /// If it never succeeds, with what was printed last.
     pub async fn ctl(&self, command: &[&str]) -> String {
         let mut arguments = vec!["exec", &self.name, "rabbitmqctl", "--quiet"];
         arguments.extend(command);
-        docker(&arguments).await
+        let began = Instant::now();
+        loop {
+            let output = run_docker(&arguments).await;
+            if output.status.success() || began.elapsed() > STARTING {
+                return printed(&arguments, output);
+            }
+        }
     }
 }
 
@@ -107,11 +117,15 @@ pub async fn answers(port: u16) -> Instant {
 
 /// Runs docker, which must succeed, and gives what it prints.
 pub async fn docker(arguments: &[&str]) -> String {
+    printed(arguments, run_docker(arguments).await)
+}
+
+async fn run_docker(arguments: &[&str]) -> Output {
     let output = tokio::process::Command::new("docker")
         .args(arguments)
         .output()
         .await;
-    printed(arguments, output.expect("the docker command runs"))
+    output.expect("the docker command runs")
 }
 
 /// The same from outside of any runtime.
