@@ -142,7 +142,9 @@ impl Control {
                     "priority": priority,
                     "definition": as_json(definition),
                 });
-                management.put(&["policies", "/", name], policy).await;
+                management
+                    .put_policy(&["policies", "/", name], policy)
+                    .await;
             }
         }
     }
@@ -151,7 +153,9 @@ impl Control {
     pub async fn clear_policy(&self, name: &str) {
         match self {
             Self::Memory(broker) => broker.clear_policy("/", name).unwrap(),
-            Self::RabbitMq(management) => management.delete(&["policies", "/", name]).await,
+            Self::RabbitMq(management) => {
+                management.delete_policy(&["policies", "/", name]).await;
+            }
         }
     }
 
@@ -171,7 +175,7 @@ impl Control {
                     "definition": as_json(definition),
                 });
                 let path = ["operator-policies", "/", name];
-                management.put(&path, policy).await;
+                management.put_policy(&path, policy).await;
             }
         }
     }
@@ -181,7 +185,8 @@ impl Control {
         match self {
             Self::Memory(broker) => broker.clear_operator_policy("/", name).unwrap(),
             Self::RabbitMq(management) => {
-                management.delete(&["operator-policies", "/", name]).await;
+                let path = ["operator-policies", "/", name];
+                management.delete_policy(&path).await;
             }
         }
     }

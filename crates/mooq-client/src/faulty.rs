@@ -31,6 +31,7 @@ struct State {
     unanswered: watch::Sender<HashSet<(Asked, QueueName)>>,
     refusal: Option<Error>,
     not_consumed: Option<(QueueName, Error)>,
+    vanishing: Option<QueueName>,
     no_channel: Option<(usize, Error)>,
     silent: bool,
     /// Senders of mailboxes that stay empty.
@@ -80,6 +81,11 @@ impl Faults {
     pub(crate) fn refuse_consumers(&self, queue: &str, err: Error) {
         let queue = queue.try_into().unwrap();
         self.0.lock().unwrap().not_consumed = Some((queue, err));
+    }
+
+    /// Deletes `queue` just before the next consumer of it is registered.
+    pub(crate) fn delete_before_consuming(&self, queue: &str) {
+        self.0.lock().unwrap().vanishing = Some(queue.try_into().unwrap());
     }
 
     /// Refuses one channel with `err`, after this many more channels.
@@ -207,6 +213,14 @@ impl TransportChannel for FaultyChannel {
         if let Some((_, err)) = refused.filter(|(refused, _)| *refused == queue) {
             return Box::pin(async { Err(err) });
         }
+        let mut state = self.faults.0.lock().unwrap();
+        if let Some(vanishing) = state.vanishing.take_if(|vanishing| *vanishing == queue) {
+            return Box::pin(async move {
+                self.inner.delete_queue(vanishing, false, false).await?;
+                self.inner.consume(consume).await
+            });
+        }
+        drop(state);
         let call = self.inner.consume(consume);
         self.faults.answer_to(Asked::Consume, queue, call)
     }

@@ -1,14 +1,16 @@
 //! Connecting and logging in, with errors that name the step that failed.
 
-use std::future;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use amqprs::connection::{Connection, OpenConnectionArguments};
 use amqprs::error::Error as AmqprsError;
 use amqprs::security::SecurityCredentials;
+use futures_util::FutureExt;
+use futures_util::future::FusedFuture;
 use mooq_core::mailbox::mailbox;
 use mooq_core::{CloseReason, Endpoint, Error, ErrorKind, OpenedConnection, Result, Scheme};
 use tokio::net::TcpStream;
@@ -88,6 +90,12 @@ fn unreachable(endpoint: &Endpoint, what: &str) -> Error {
     )
 }
 
+/// Returns true if the peer hung up as RabbitMQ does to refuse a login without a reason.
+fn is_silent_refusal(error: &AmqprsError, after: Duration) -> bool {
+    let hung_up = matches!(error, AmqprsError::NetworkError(text) if text == HUNG_UP);
+    hung_up && after >= SILENT_REFUSAL
+}
+
 /// Rejects endpoints that amqprs cannot handle, and returns the heartbeat in seconds.
 fn check(endpoint: &Endpoint) -> std::result::Result<u16, Unusable> {
     if !matches!(endpoint.scheme, Scheme::Amqp | Scheme::Amqps) {
@@ -161,11 +169,12 @@ impl Attempt<'_> {
         // because amqprs has none.
         let here = Handle::current();
         let opening = AbortOnDrop::spawn(&here, async move { Connection::open(&arguments).await });
+        let mut refusal = pin!(self.refusal(peer).fuse());
         let opened = async {
             tokio::select! {
                 biased;
                 opened = opening => Ok(opened),
-                reason = self.refusal(peer) => Err(reason),
+                Some(reason) = &mut refusal => Err(reason),
             }
         };
         let opened = match timeout_at(self.deadline, opened).await {
@@ -177,6 +186,13 @@ impl Attempt<'_> {
             Ok(Ok(Ok(connection))) => Ok(connection),
             Ok(Ok(Err(error))) => {
                 let after = began.elapsed();
+                // On a busy machine the broker hangs up before it has been heard on the reason.
+                if is_silent_refusal(&error, after)
+                    && !refusal.is_terminated()
+                    && let Ok(Some(reason)) = timeout_at(self.deadline, refusal).await
+                {
+                    return Err(Error::connection_refused(&self.address, reason));
+                }
                 Err(match self.tls_refusal(peer, &error).await {
                     Some(refusal) => refusal,
                     None => self.refused(error, after),
@@ -190,9 +206,9 @@ impl Attempt<'_> {
         }
     }
 
-    /// Returns the broker's reason for refusing the login, once it has been silent about it. Never
-    /// returns if the broker does not refuse.
-    async fn refusal(&self, peer: SocketAddr) -> CloseReason {
+    /// Returns the broker's reason for refusing the login, once it has been silent about it. None if
+    /// the broker does not refuse, or gives no reason.
+    async fn refusal(&self, peer: SocketAddr) -> Option<CloseReason> {
         tokio::time::sleep(PATIENCE.min(self.endpoint.connect_timeout / 2)).await;
         let credentials = &self.endpoint.credentials;
         let asked = async {
@@ -203,12 +219,10 @@ impl Attempt<'_> {
             }
         };
         match asked.await {
-            Ok(Some(reason)) => reason,
-            // The login itself gives the reason.
-            Ok(None) => future::pending().await,
+            Ok(reason) => reason,
             Err(error) => {
                 tracing::debug!(broker = self.address, %error, "no verdict on a silent login");
-                future::pending().await
+                None
             }
         }
     }
@@ -292,13 +306,12 @@ impl Attempt<'_> {
 
     /// Converts an error of amqprs during the login.
     fn refused(&self, error: AmqprsError, after: Duration) -> Error {
-        let kept_back = after >= SILENT_REFUSAL;
         match &error {
             AmqprsError::ConnectionOpenError(text) => match close_reason(text) {
                 Some(reason) => Error::connection_refused(&self.address, reason),
                 None => self.error("its answer is not what AMQP 0-9-1 asks for", error),
             },
-            AmqprsError::NetworkError(text) if kept_back && text == HUNG_UP => Error::connection(
+            _ if is_silent_refusal(&error, after) => Error::connection(
                 ErrorKind::AuthenticationFailed,
                 format!(
                     "{} hung up {:.1} s into the login without a word, which is what RabbitMQ \

@@ -209,6 +209,32 @@ async fn a_broker_that_is_silent_about_a_login_is_asked_again() {
     );
 }
 
+/// As RabbitMQ does on a busy machine: its delay is over before it has got to the second login.
+#[tokio::test]
+async fn a_broker_that_hangs_up_before_it_has_said_why_is_waited_for() {
+    let mut listener = Listener::new().await;
+    listener.endpoint.connect_timeout = Duration::from_secs(60);
+    let refuse = async {
+        let mut silent = listener.accept().await;
+        silent.start().await;
+        let mut asked = Broker(listener.listener.accept().await.unwrap().0);
+        asked.start().await;
+        // RabbitMQ's delay, the rest of it.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        silent.0.shutdown().await.unwrap();
+        assert_eq!(silent.0.read(&mut [0]).await.unwrap(), 0);
+        asked
+            .send(0, CLOSE, b"\x01\x93\x0dREFUSED - you\0\x0a\0\x0b")
+            .await;
+        asked.expect(CLOSE_OK).await;
+    };
+    let opened = async { RabbitTransport.open(&listener.endpoint).await };
+    let (opened, ()) = soon(async { tokio::join!(opened, refuse) }).await;
+    let err = opened.unwrap_err();
+    let reason = err.reason().expect("the broker's words");
+    assert_eq!((reason.code, &*reason.text), (403, "REFUSED - you"));
+}
+
 /// It may look a user up somewhere slow, and accepts the login in the end.
 #[tokio::test]
 async fn a_login_that_takes_its_time_is_waited_for() {

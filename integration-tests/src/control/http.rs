@@ -1,7 +1,10 @@
 //! The few requests to RabbitMQ's management plugin that scenarios make.
 
+use std::sync::Arc;
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 
 use super::Evaluator;
 use crate::within;
@@ -15,6 +18,10 @@ pub struct Management {
     container: String,
     port: u16,
     evaluator: Evaluator,
+    /// The turn to change policies. RabbitMQ reads all of them first and then brings the queues up
+    /// to date, so of two changes at a time the earlier reading may win, and a queue be without a
+    /// policy that has been set (`update_matched_objects` in `rabbit_policy`).
+    policies: Arc<Mutex<()>>,
 }
 
 impl Management {
@@ -26,6 +33,7 @@ impl Management {
             container: container.into(),
             port,
             evaluator,
+            policies: Arc::default(),
         }
     }
 
@@ -45,6 +53,18 @@ impl Management {
     /// Deletes something, which must be there.
     pub async fn delete(&self, path: &[&str]) {
         self.request("DELETE", path, "").await;
+    }
+
+    /// Sets a policy, or an operator policy, which must be taken.
+    pub async fn put_policy(&self, path: &[&str], policy: serde_json::Value) {
+        let _turn = self.policies.lock().await;
+        self.put(path, policy).await;
+    }
+
+    /// Removes one, which must be there.
+    pub async fn delete_policy(&self, path: &[&str]) {
+        let _turn = self.policies.lock().await;
+        self.delete(path).await;
     }
 
     async fn request(&self, method: &str, path: &[&str], body: &str) {

@@ -9,9 +9,9 @@ use mooq::{Delivery, ErrorKind, Outcome, RawBytes, Recovery};
 use tokio::sync::{Barrier, Notify, mpsc};
 
 use super::scenarios;
+use crate::Fixture;
 use crate::expect::LIMIT;
-use crate::steps::{bodies, drain, fill, processing, ready_in, record};
-use crate::{Fixture, within};
+use crate::steps::{bodies, drain, fill, processing, ready_in, record, until_gone};
 
 async fn callbacks_run_in_the_order_of_the_queue(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
@@ -464,17 +464,7 @@ async fn the_other_consumers_go_on_when_one_is_cancelled(fixture: Fixture) {
         .unwrap();
     let queue = consumer.queue();
     consumer.cancel().await.unwrap();
-    // RabbitMQ 4.3 nacks what it routes to a queue that goes in this moment.
-    let (_conn, other) = fixture.channel().await;
-    within("the end of the queue", async {
-        loop {
-            let asked = other.declare_queue(&queue).passive().await;
-            if asked.unwrap_err().kind() == ErrorKind::ConsumerQueueNotFound {
-                return;
-            }
-        }
-    })
-    .await;
+    until_gone(&fixture, queue.as_str()).await;
     chan.publish(&exchange, "body").await.unwrap();
     assert_eq!(calls.next(&conn).await.msg, "body");
     assert!(silent.so_far().is_empty());

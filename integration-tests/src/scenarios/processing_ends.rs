@@ -233,7 +233,8 @@ async fn a_channel_closed_from_this_side_does_not_end_processing(fixture: Fixtur
     let other = conn.create_channel().await.unwrap();
     let exchange = fixture.name("exchange");
     let (recorder, mut silent) = record::<String>();
-    chan.register_consumer(&exchange, "fanout")
+    let consumer = chan
+        .register_consumer(&exchange, "fanout")
         .callback(recorder.callback())
         .await
         .unwrap();
@@ -244,6 +245,7 @@ async fn a_channel_closed_from_this_side_does_not_end_processing(fixture: Fixtur
         .await
         .unwrap();
     chan.close().await.unwrap();
+    until_gone(&fixture, consumer.queue().as_str()).await;
     other.publish(&exchange, "go on").await.unwrap();
     assert_eq!(calls.next(&conn).await.msg, "go on");
     assert!(silent.so_far().is_empty());

@@ -78,9 +78,12 @@ impl Raw {
             loop {
                 probe.send(mandatory(message("", queue, "probe")));
                 match probe.event().await {
-                    ChannelEvent::Confirm { .. } => probe.outlast(BRIEFLY / 4).await,
+                    // RabbitMQ nacks what it routes to a queue that goes in this moment.
+                    ChannelEvent::Confirm { .. } | ChannelEvent::Nack { .. } => {
+                        probe.outlast(BRIEFLY / 4).await;
+                    }
                     ChannelEvent::Return(_) => return,
-                    other => panic!("expected a confirm or a return, not {other:?}"),
+                    other => panic!("expected an answer or a return, not {other:?}"),
                 }
             }
         };

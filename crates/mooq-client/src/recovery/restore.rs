@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use mooq_core::{Error, ErrorKind, ErrorScope, OpenedChannel, Result, TransportConnection};
+use mooq_core::{
+    Error, ErrorKind, ErrorScope, OpenedChannel, QueueName, Result, TransportConnection,
+};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -142,6 +144,9 @@ enum Registered {
     /// There is no channel yet to register the consumers on, or the lost connection may still hold
     /// a queue.
     Taken,
+    /// This auto-delete queue was deleted after it was declared again, because the broker learned
+    /// only then that the consumer's last registration had ended.
+    Gone(QueueName, Error),
 }
 
 impl Opened {
@@ -199,6 +204,10 @@ impl Opened {
                     sleep(self.pause).await;
                     self.pause = (2 * self.pause).min(LONGEST_PAUSE);
                 }
+                Ok(Registered::Gone(queue, err)) => {
+                    one_less(&mut self.tries, err, &*self.target.link)?;
+                    declaring::auto_delete(&self.target, &[queue]).await?;
+                }
                 Err(err) => one_less(&mut self.tries, err, &*self.target.link)?,
             }
             self.open().await?;
@@ -240,6 +249,7 @@ impl Opened {
             let mut consume = record.consume;
             core.use_current_name(&mut consume.queue);
             let (tag, exclusive) = (consume.tag.clone(), consume.exclusive);
+            let queue = consume.queue.clone();
             let what = format!("consumer '{tag}' of queue '{}'", consume.queue);
             inbox.renew(Source {
                 generation: Arc::clone(generation),
@@ -261,6 +271,10 @@ impl Opened {
                 if refused && self.target.may_become_free(&err, taken) {
                     tracing::debug!(%err, what, "its place may still be the lost connection's");
                     return Ok(Registered::Taken);
+                }
+                let missing = err.kind() == ErrorKind::ConsumerQueueNotFound;
+                if refused && missing && core.topology().is_auto_delete(&queue) {
+                    return Ok(Registered::Gone(queue, err));
                 }
                 if refused {
                     self.claim.channel().not_restored(&tag, err.clone());

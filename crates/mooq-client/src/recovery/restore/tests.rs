@@ -205,6 +205,26 @@ async fn a_consumer_whose_place_the_lost_connection_may_hold_is_tried_until_it_c
     }
 }
 
+/// As on RabbitMQ, where a queue may learn of its last consumer's end after it was declared again.
+#[tokio::test(start_paused = true)]
+async fn an_auto_delete_queue_that_goes_before_its_consumer_is_back_is_declared_again() {
+    let (broker, faults, conn) = connected().await;
+    let chan = conn.create_channel().await.unwrap();
+    chan.declare_queue("fleeting").auto_delete().await.unwrap();
+    let mut stream = chan.consume::<String>("fleeting").await.unwrap();
+
+    faults.delete_before_consuming("fleeting");
+    broker.faults().drop_connections();
+    publish(&chan, "fleeting").await.unwrap();
+    receives(&mut stream).await;
+
+    faults.delete_before_consuming("fleeting");
+    let missing = chan.publish("no-such-exchange", "body").await;
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::ExchangeNotFound);
+    publish(&chan, "fleeting").await.unwrap();
+    receives(&mut stream).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn channels_outlive_an_attempt_that_fails_midway() {
     let (broker, faults, conn) = connected().await;
