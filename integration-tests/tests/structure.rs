@@ -16,10 +16,12 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The crates, and types that their files may name though they hold everything.
-const CRATES: [(&str, &[&str]); 3] = [
+const CRATES: [(&str, &[&str]); 5] = [
     ("mooq-core", &[]),
     ("mooq-engine", &["Engine", "Caller"]),
     ("mooq-wire", &[]),
+    ("mooq-session", &["Session"]),
+    ("mooq-client", &[]),
 ];
 
 /// How many files may need one another.

@@ -15,37 +15,27 @@
 //! | [`Delivery`] | a message and its settlement |
 //! | [`Encode`], [`Decode`] | codecs: [`Json`], [`Text`], [`RawBytes`], and your own |
 
-mod channel;
-mod codec;
-mod confirmation;
-mod connection;
-mod consumer;
-mod deferred;
-mod delivery;
-#[cfg(test)]
-mod faulty;
-mod forward;
-mod frame;
-mod lock;
-mod options;
-mod presence;
-mod publish;
-mod queue_arguments;
-mod reasons;
-mod recovery;
-mod timeout;
+mod api;
+mod runtime;
 
-pub use channel::{Bind, Channel, DeclareQueue, DeleteExchange, DeleteQueue, RegisterProducer};
-pub use codec::{Decode, Encode, Json, RawBytes, Text};
-pub use confirmation::{Confirmation, Published};
-pub use connection::{Connection, ConnectionState, Event, Events};
-pub use consumer::{
-    Backoff, Callback, CallbackError, ConsumeQueue, Consumer, Deliveries, FailurePolicy, Get,
-    GetOne, IntoOutcome, NoCallback, Outcome, ProcessEvents, Processing, RegisterCallback,
-    RegisterConsumer, WithCallback,
-};
-pub use delivery::Delivery;
-pub use options::ConnectOptions;
-pub use publish::Publish;
-pub use queue_arguments::Overflow;
-pub use recovery::{OnLoss, Recovery, WhileDisconnected};
+pub use api::channel::Channel;
+pub use api::codec::{Decode, Encode, Json, RawBytes, Text};
+pub use api::confirmation::{Confirmation, Published};
+pub use api::connection::Connection;
+pub use api::consumer::Consumer;
+pub use api::declare::{Bind, DeclareQueue, DeleteExchange, DeleteQueue};
+pub use api::delivery::Delivery;
+pub use api::events::Events;
+pub use api::exchange::RegisterProducer;
+pub use api::failure::{Backoff, FailurePolicy};
+pub use api::get::{Get, GetOne};
+pub use api::options::ConnectOptions;
+pub use api::outcome::{Callback, CallbackError, IntoOutcome, Outcome};
+pub use api::process_events::ProcessEvents;
+pub use api::processing::Processing;
+pub use api::publish::Publish;
+pub use api::queue_arguments::Overflow;
+pub use api::register::{NoCallback, RegisterConsumer, WithCallback};
+pub use api::register_callback::RegisterCallback;
+pub use api::stream::{ConsumeQueue, Deliveries};
+pub use mooq_session::{ConnectionState, Event, OnLoss, Recovery, WhileDisconnected};

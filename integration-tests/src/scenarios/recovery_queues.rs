@@ -7,7 +7,7 @@ use super::scenarios;
 use crate::steps::{put, ready_in, record, until_gone};
 use crate::{Fixture, within};
 
-async fn a_queue_that_the_broker_names_gets_a_new_name_everywhere(fixture: Fixture) {
+async fn a_queue_that_the_broker_renames_keeps_its_bindings_and_consumers(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let exchange = fixture.name("exchange");
     let (recorder, mut calls) = record::<String>();
@@ -23,13 +23,15 @@ async fn a_queue_that_the_broker_names_gets_a_new_name_everywhere(fixture: Fixtu
     });
     assert_eq!(renamed, Some((old.clone(), new.clone())));
     until_gone(&fixture, &old).await;
-    // Its binding, and whoever still calls it by its old name.
+    // Its binding, and calls that use the old name.
     victim.chan.publish(&exchange, "bound").await.unwrap();
     let call = calls.next(&victim.conn).await;
     assert_eq!((call.msg.as_str(), &call.queue), ("bound", &new));
-    put(&victim.chan, &old, "named").await;
-    assert_eq!(calls.next(&victim.conn).await.msg, "named");
     assert_eq!(ready_in(&victim.chan, &old).await, 0);
+    // A message goes where its publisher says: nothing has that name any more.
+    let lost = victim.chan.publish("", "named").routing_key(&*old);
+    let err = lost.mandatory().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Returned, "{err}");
     let other = fixture.name("other");
     let chan = &victim.chan;
     chan.register_producer(&other, "fanout").await.unwrap();
@@ -116,7 +118,7 @@ async fn an_auto_delete_exchange_that_went_with_its_binding_does_not_come_back(f
 }
 
 scenarios! { recovery_queues:
-    a_queue_that_the_broker_names_gets_a_new_name_everywhere,
+    a_queue_that_the_broker_renames_keeps_its_bindings_and_consumers,
     a_queue_that_the_broker_named_and_kept_keeps_its_name,
     a_call_that_waits_for_the_connection_means_a_queue_by_its_new_name,
     an_auto_delete_queue_comes_back_for_a_consumer_of_another_channel,

@@ -1,0 +1,286 @@
+//! A message that was delivered, and its settlement.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use mooq_core::in_flight::InFlight;
+use mooq_core::{
+    Error, ErrorKind, ExchangeName, FieldValue, Properties, QueueName, Result, RoutingKey,
+    Settlement,
+};
+
+use crate::runtime::{Unsettled, lock};
+
+/// A delivered message with its body as a `T`.
+///
+/// In a callback, the callback's return value settles the delivery. The callback may settle it
+/// earlier, by [`ack`](Self::ack), [`requeue`](Self::requeue) or [`reject`](Self::reject): then its
+/// return value has no effect. A delivery from a stream or from `get` is settled by these methods
+/// alone, and requeued if it is dropped before.
+///
+/// A test of a callback needs no broker: [`Delivery::new`] makes a delivery.
+///
+/// ```
+/// use mooq::Delivery;
+///
+/// async fn yell_it(resp: Delivery<String>) -> String {
+///     resp.msg.to_uppercase()
+/// }
+///
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// assert_eq!(yell_it(Delivery::new("hello".to_string())).await, "HELLO");
+/// # });
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Delivery<T> {
+    /// The body.
+    pub msg: T,
+    /// The routing key that the message was published with.
+    pub routing_key: RoutingKey,
+    /// The exchange that the message was published to.
+    pub exchange: ExchangeName,
+    /// The queue that the message was delivered from.
+    pub queue: QueueName,
+    /// True if the message was delivered before, to this or another consumer, and was requeued.
+    pub redelivered: bool,
+    /// The delivery's number on the channel.
+    pub delivery_tag: u64,
+    /// The message's properties, including its headers.
+    pub properties: Arc<Properties>,
+    /// None in a delivery that no broker sent.
+    pub(crate) body: Option<Bytes>,
+    /// The party that settles the delivery.
+    pub(crate) settled_by: SettledBy,
+}
+
+/// The party that settles a delivery.
+#[derive(Debug)]
+pub(crate) enum SettledBy {
+    /// The holder of the delivery.
+    Holder(Unsettled),
+    /// The callback's outcome, or the holder of the delivery before that.
+    Callback(Arc<Held>),
+    /// The broker, at the time it sent the delivery. A broker that counts deliveries in flight
+    /// counts this one while it is kept.
+    Broker(#[expect(dead_code, reason = "it counts until it is dropped")] InFlight),
+    /// No party: a test made the delivery.
+    Nobody,
+}
+
+impl<T> Delivery<T> {
+    /// Makes a delivery that no broker sent, for tests of callbacks. Settling it does nothing; its
+    /// fields can be set.
+    #[must_use]
+    pub fn new(msg: T) -> Self {
+        Self {
+            msg,
+            routing_key: RoutingKey::default(),
+            exchange: ExchangeName::default(),
+            queue: QueueName::default(),
+            redelivered: false,
+            delivery_tag: 0,
+            properties: Arc::default(),
+            body: None,
+            settled_by: SettledBy::Nobody,
+        }
+    }
+
+    /// Returns the body before it was decoded. None in a delivery that no broker sent, unless
+    /// [`with_body`](Self::with_body) has set it.
+    #[must_use]
+    pub fn body(&self) -> Option<&Bytes> {
+        self.body.as_ref()
+    }
+
+    /// Sets the delivery's raw body, for tests of callbacks that [forward](crate::Channel::forward)
+    /// their deliveries.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = Some(body.into());
+        self
+    }
+
+    /// Number of times the message was dead-lettered from `queue`, for any reason, by the broker's
+    /// count in the header [`x-death`](https://www.rabbitmq.com/docs/dlx#effects). With a retry
+    /// queue that dead-letters the message back after a delay, this is the number of earlier
+    /// attempts.
+    ///
+    /// Counts the deaths of a message that the broker itself moves back by dead-lettering. From
+    /// RabbitMQ 4.0 on, a message that a client publishes again or
+    /// [forwards](crate::Channel::forward) starts at 0, regardless of its headers: retries that
+    /// republish have to count in a header of their own.
+    ///
+    /// # Examples
+    /// ```
+    /// use mooq::{Delivery, Outcome};
+    ///
+    /// async fn handle(order: Delivery<String>) -> Outcome {
+    ///     let tries = order.death_count("orders") + 1;
+    ///     // …
+    ///     if tries < 3 { Outcome::Reject } else { Outcome::Ack }
+    /// }
+    /// # let _ = handle;
+    /// ```
+    #[must_use]
+    pub fn death_count(&self, queue: &str) -> u64 {
+        let Some(FieldValue::Array(deaths)) = self.properties.headers.get("x-death") else {
+            return 0;
+        };
+        let counts = deaths.iter().filter_map(|death| match death {
+            FieldValue::Table(death) if death.get("queue")?.as_str() == Some(queue) => {
+                death.get("count")?.as_i64()
+            }
+            _ => None,
+        });
+        // Any client may publish a message with such a header.
+        let counts = counts.filter_map(|count| u64::try_from(count).ok());
+        counts.fold(0, u64::saturating_add)
+    }
+
+    /// Number of times the message was returned to its quorum queue after a delivery, by the
+    /// queue's count in the header
+    /// [`x-delivery-count`](https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling): 0
+    /// the first time, and always for classic queues, which do not count. RabbitMQ 3.10 to 4.2
+    /// count every return. RabbitMQ 4.3 counts only deliveries that failed: a reject with requeue
+    /// or a lost connection, not a nack.
+    #[must_use]
+    pub fn delivery_count(&self) -> u64 {
+        let count = self.properties.headers.get("x-delivery-count");
+        let count = count.and_then(FieldValue::as_i64).unwrap_or(0);
+        u64::try_from(count).unwrap_or(0)
+    }
+
+    /// Acknowledges the delivery (`basic.ack`): it is done. Returns the message.
+    ///
+    /// # Errors
+    /// `NotAllowed` if the delivery is settled already: by the outcome of its callback, which has
+    /// ended, or because the consumer acknowledges automatically. `StaleDelivery` if its channel
+    /// was lost after the delivery arrived, and the channel's close if the channel is closed for
+    /// good: in both cases the broker redelivers the message.
+    ///
+    /// # Cancel safety
+    /// Takes effect at the first poll.
+    pub async fn ack(self) -> Result<T> {
+        self.settle(Settlement::Ack)
+    }
+
+    /// Requeues a delivery that failed (`basic.reject` with requeue): the message goes back to its
+    /// place in the queue. A queue's [delivery
+    /// limit](https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling) counts that. To
+    /// requeue a delivery that was not tried, drop it.
+    ///
+    /// # Errors
+    /// As [`ack`](Self::ack).
+    ///
+    /// # Cancel safety
+    /// Takes effect at the first poll.
+    pub async fn requeue(self) -> Result<T> {
+        self.settle(Settlement::Reject { requeue: true })
+    }
+
+    /// Rejects the delivery (`basic.reject` without requeue): the message goes to the dead-letter
+    /// exchange if the queue has one, and is dropped otherwise.
+    ///
+    /// # Errors
+    /// As [`ack`](Self::ack).
+    ///
+    /// # Cancel safety
+    /// Takes effect at the first poll.
+    pub async fn reject(self) -> Result<T> {
+        self.settle(Settlement::Reject { requeue: false })
+    }
+
+    fn settle(self, settlement: Settlement) -> Result<T> {
+        match self.settled_by {
+            SettledBy::Holder(unsettled) => unsettled.settle(settlement)?,
+            SettledBy::Nobody => {}
+            SettledBy::Callback(held) => match held.take() {
+                Some(unsettled) => unsettled.settle(settlement)?,
+                None => {
+                    return Err(not_allowed(
+                        "the outcome of its callback has settled this delivery; register the \
+                         consumer with manual_ack() to settle deliveries later",
+                    ));
+                }
+            },
+            SettledBy::Broker(_) => {
+                return Err(not_allowed(
+                    "the consumer acknowledges automatically: this delivery is settled",
+                ));
+            }
+        }
+        Ok(self.msg)
+    }
+}
+
+fn not_allowed(message: &str) -> Error {
+    Error::new(ErrorKind::NotAllowed, message)
+}
+
+/// A delivery in a callback, settled by hand or by the callback's outcome.
+#[derive(Debug)]
+pub(crate) struct Held(Mutex<Option<Unsettled>>);
+
+impl Held {
+    pub(crate) fn new(unsettled: Unsettled) -> Self {
+        Self(Mutex::new(Some(unsettled)))
+    }
+
+    /// Takes the right to settle the delivery, unless it was taken before.
+    pub(crate) fn take(&self) -> Option<Unsettled> {
+        lock(&self.0).take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mooq_core::FieldTable;
+
+    use super::*;
+
+    #[test]
+    fn deaths_are_counted_whatever_stands_in_the_header() {
+        let died = |queue: &str, count: FieldValue| {
+            let table = FieldTable::new().with("queue", queue).unwrap();
+            FieldValue::Table(table.with("count", count).unwrap())
+        };
+        let counted = |header: FieldValue| {
+            let mut delivery = Delivery::new(());
+            let headers = &mut Arc::make_mut(&mut delivery.properties).headers;
+            headers.insert("x-death".try_into().unwrap(), header);
+            delivery.death_count("q")
+        };
+        assert_eq!(Delivery::new(()).death_count("q"), 0);
+        let often = FieldValue::I64(i64::MAX);
+        for (deaths, count) in [
+            (
+                vec![
+                    died("q", 2.into()),
+                    died("other", 5.into()),
+                    died("q", 1.into()),
+                ],
+                3,
+            ),
+            (
+                vec![
+                    died("q", (-1).into()),
+                    died("q", "text".into()),
+                    FieldValue::Void,
+                ],
+                0,
+            ),
+            (
+                vec![
+                    died("q", often.clone()),
+                    died("q", often.clone()),
+                    died("q", often),
+                ],
+                u64::MAX,
+            ),
+        ] {
+            assert_eq!(counted(FieldValue::Array(deaths)), count);
+        }
+        assert_eq!(counted("no array".into()), 0);
+    }
+}

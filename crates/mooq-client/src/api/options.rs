@@ -1,0 +1,320 @@
+//! Options of a connection.
+
+use std::time::Duration;
+
+use mooq_core::{
+    Credentials, Endpoint, Error, ErrorKind, IntoChecked, Result, Scheme, ShortString, TlsOptions,
+    VirtualHost,
+};
+
+use super::first_error::FirstError;
+use mooq_session::{Recovery, WhileDisconnected};
+
+/// Options of a connection: the broker's address, the credentials, and the timeouts of calls. The
+/// defaults are Python mooq's: RabbitMQ on `localhost:5672`.
+///
+/// ```
+/// use mooq::{ConnectOptions, Scheme};
+///
+/// let options = ConnectOptions::new().host("rabbit.example").port(5673).broker(Scheme::Amqp);
+/// assert_eq!(options.endpoint()?.to_string(), "amqp://rabbit.example:5673");
+///
+/// let same = ConnectOptions::try_from("amqp://rabbit.example:5673")?;
+/// assert_eq!(same.endpoint()?, options.endpoint()?);
+/// # Ok::<(), mooq::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "options do nothing until they are connected with"]
+pub struct ConnectOptions {
+    endpoint: Endpoint,
+    /// Other hosts to connect to, with the same credentials.
+    other_hosts: Vec<(String, u16)>,
+    wait_for_broker: Option<Duration>,
+    timeout: Duration,
+    recovery: Recovery,
+    while_disconnected: WhileDisconnected,
+    publish_buffer: usize,
+    deferred: FirstError,
+}
+
+/// Endpoints that one connection may be opened to.
+#[derive(Debug, Clone)]
+pub(crate) struct Endpoints {
+    first: Endpoint,
+    others: Vec<Endpoint>,
+}
+
+impl Endpoints {
+    /// Number of endpoints.
+    pub(crate) fn len(&self) -> usize {
+        1 + self.others.len()
+    }
+
+    /// Returns endpoint number `index`, or the first if there is none.
+    pub(crate) fn get(&self, index: usize) -> &Endpoint {
+        let other = index
+            .checked_sub(1)
+            .and_then(|index| self.others.get(index));
+        other.unwrap_or(&self.first)
+    }
+}
+
+impl ConnectOptions {
+    /// Default time that a call may wait for the broker.
+    pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+
+    /// Default number of bytes of publishes that may wait for a lost connection.
+    pub const DEFAULT_PUBLISH_BUFFER: usize = 64 * 1024 * 1024;
+
+    /// Options for RabbitMQ on this machine.
+    pub fn new() -> Self {
+        Self::from(Endpoint::default())
+    }
+
+    /// The kind of broker: RabbitMQ ([`Scheme::Amqp`], or the text `rabbit`) or one in memory
+    /// ([`Scheme::Memory`], or `in_memory`). Does not change the port. Any other text fails with
+    /// `UnsupportedScheme` on connecting.
+    pub fn broker(mut self, broker: impl IntoChecked<Scheme>) -> Self {
+        if let Some(scheme) = self.deferred.check(broker) {
+            self.endpoint.scheme = scheme;
+        }
+        self
+    }
+
+    /// The broker's host: a name or an address.
+    pub fn host(mut self, host: impl Into<String>) -> Self {
+        self.endpoint.host = host.into();
+        self
+    }
+
+    /// The broker's port.
+    pub fn port(mut self, port: u16) -> Self {
+        self.endpoint.port = port;
+        self
+    }
+
+    /// The virtual host; `/` by default.
+    pub fn vhost(mut self, vhost: impl IntoChecked<VirtualHost>) -> Self {
+        if let Some(vhost) = self.deferred.check(vhost) {
+            self.endpoint.vhost = vhost;
+        }
+        self
+    }
+
+    /// User and password; `guest` and `guest` by default.
+    pub fn credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.endpoint.credentials = Credentials {
+            username: username.into(),
+            password: password.into(),
+        };
+        self
+    }
+
+    /// Uses TLS, with the options `tls`, for every host: the transport becomes [`Scheme::Amqps`],
+    /// and port 5672 becomes 5671.
+    ///
+    /// ```
+    /// use mooq::{ConnectOptions, TlsOptions};
+    ///
+    /// let tls = TlsOptions::new().ca_file("/etc/app/ca.pem");
+    /// let options = ConnectOptions::new().host("rabbit.example").tls(tls);
+    /// assert_eq!(options.endpoint()?.to_string(), "amqps://rabbit.example:5671");
+    /// # Ok::<(), mooq::Error>(())
+    /// ```
+    pub fn tls(mut self, tls: TlsOptions) -> Self {
+        self.endpoint.scheme = Scheme::Amqps;
+        self.endpoint.tls = tls;
+        if self.endpoint.port == Scheme::Amqp.default_port() {
+            self.endpoint.port = Scheme::Amqps.default_port();
+        }
+        self
+    }
+
+    /// Heartbeat interval of both sides, in whole seconds, 2 to 65535; 6 s by default. A peer is
+    /// given up after twice this time of silence: 12 s by default.
+    pub fn heartbeat(mut self, every: Duration) -> Self {
+        if !(2..=u64::from(u16::MAX)).contains(&every.as_secs()) {
+            self.deferred.fail(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "the heartbeat is {every:?}, expected 2 to {} seconds",
+                    u16::MAX
+                ),
+            ));
+        }
+        self.endpoint.heartbeat = every;
+        self
+    }
+
+    /// The connection's name in the broker's management UI and logs.
+    pub fn name(mut self, name: impl IntoChecked<ShortString>) -> Self {
+        self.endpoint.connection_name = self.deferred.check(name);
+        self
+    }
+
+    /// Time limit for connecting and logging in; 10 s by default. After that, connecting fails with
+    /// `BrokerConnectionError`, no matter at which step the broker was silent. Within half of this
+    /// time, and a second at most, the broker is asked whether it refuses the login.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.endpoint.connect_timeout = limit;
+        self
+    }
+
+    /// Waits up to `limit` for a broker that is not running yet, as when a service and its broker
+    /// start together. All hosts are retried while they cannot be reached, with the delays of
+    /// [`recovery`](Self::recovery). An error that waiting does not fix, a refused login for
+    /// example, fails at once. Without this option each host is tried once.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use mooq::ConnectOptions;
+    ///
+    /// let options = ConnectOptions::try_from("amqp://rabbit")?
+    ///     .wait_for_broker(Duration::from_secs(60));
+    /// # let _ = options;
+    /// # Ok::<(), mooq::Error>(())
+    /// ```
+    pub fn wait_for_broker(mut self, limit: Duration) -> Self {
+        self.wait_for_broker = Some(limit);
+        self
+    }
+
+    /// Time that any other call may wait for the broker before it fails with `TimedOut`; 30 s by
+    /// default.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit;
+        self
+    }
+
+    /// Another host to connect to, if the first does not answer and when the connection is lost. It
+    /// has to be in the same cluster, since everything else stays the same. Can be called several
+    /// times; the hosts are tried in order.
+    ///
+    /// ```
+    /// use mooq::ConnectOptions;
+    ///
+    /// let cluster = ConnectOptions::try_from("amqp://rabbit-1/orders")?
+    ///     .or_host("rabbit-2", 5672)
+    ///     .or_host("rabbit-3", 5672);
+    /// # let _ = cluster;
+    /// # Ok::<(), mooq::Error>(())
+    /// ```
+    pub fn or_host(mut self, host: impl Into<String>, port: u16) -> Self {
+        self.other_hosts.push((host.into(), port));
+        self
+    }
+
+    /// Policy for reopening a lost connection. By default mooq retries without end, and reconnects
+    /// within 500 ms of the broker's return.
+    pub fn recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = recovery;
+        self
+    }
+
+    /// Policy for calls while the connection is lost; by default they wait, up to their timeout.
+    pub fn while_disconnected(mut self, policy: WhileDisconnected) -> Self {
+        self.while_disconnected = policy;
+        self
+    }
+
+    /// Number of bytes of publishes that may wait for a lost connection, each publish counted as
+    /// its body and 256 more; 64 MiB by default. Beyond that, publishes fail with `BufferFull`.
+    pub fn publish_buffer(mut self, bytes: usize) -> Self {
+        self.publish_buffer = bytes;
+        self
+    }
+
+    /// Returns the endpoint that is tried first.
+    ///
+    /// # Errors
+    /// The first error that a setter found.
+    pub fn endpoint(&self) -> Result<Endpoint> {
+        self.deferred.clone().finish()?;
+        Ok(self.endpoint.clone())
+    }
+
+    /// Returns all endpoints, in the order in which they are tried.
+    ///
+    /// # Errors
+    /// The first error that a setter found.
+    pub(crate) fn endpoints(&self) -> Result<Endpoints> {
+        let first = self.endpoint()?;
+        let others = self.other_hosts.iter().map(|(host, port)| {
+            let mut other = first.clone();
+            other.host.clone_from(host);
+            other.port = *port;
+            other
+        });
+        Ok(Endpoints {
+            others: others.collect(),
+            first,
+        })
+    }
+
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.wait_for_broker
+    }
+
+    pub(crate) fn recovery_policy(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    pub(crate) fn while_lost(&self) -> WhileDisconnected {
+        self.while_disconnected
+    }
+
+    pub(crate) fn buffer_limit(&self) -> usize {
+        self.publish_buffer
+    }
+
+    pub(crate) fn call_timeout(&self) -> Duration {
+        self.timeout
+    }
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl From<Endpoint> for ConnectOptions {
+    fn from(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            other_hosts: Vec::new(),
+            wait_for_broker: None,
+            timeout: Self::DEFAULT_TIMEOUT,
+            recovery: Recovery::new(),
+            while_disconnected: WhileDisconnected::default(),
+            publish_buffer: Self::DEFAULT_PUBLISH_BUFFER,
+            deferred: FirstError::default(),
+        }
+    }
+}
+
+impl TryFrom<&str> for ConnectOptions {
+    type Error = Error;
+
+    /// # Errors
+    /// `InvalidUrl` or `UnsupportedScheme`.
+    fn try_from(url: &str) -> Result<Self> {
+        url.parse::<Endpoint>().map(Self::from)
+    }
+}
+
+impl TryFrom<&String> for ConnectOptions {
+    type Error = Error;
+
+    fn try_from(url: &String) -> Result<Self> {
+        Self::try_from(url.as_str())
+    }
+}
+
+impl TryFrom<String> for ConnectOptions {
+    type Error = Error;
+
+    fn try_from(url: String) -> Result<Self> {
+        Self::try_from(url.as_str())
+    }
+}

@@ -1,0 +1,97 @@
+//! Outcomes of callbacks, and their meaning for the delivery.
+
+use std::error::Error as StdError;
+use std::future::Future;
+
+use mooq_core::Settlement;
+
+use super::delivery::Delivery;
+
+/// Outcome of a callback: the settlement of its delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// Acknowledges the delivery: it is done.
+    Ack,
+    /// Requeues a delivery that failed to its place in the queue, by `basic.reject`, which a
+    /// queue's [delivery
+    /// limit](https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling) counts.
+    Requeue,
+    /// Rejects the delivery: it is dead-lettered, or dropped if the queue has no dead-letter
+    /// exchange.
+    Reject,
+}
+
+impl Outcome {
+    /// Returns the settlement to send to the broker. A delivery that failed is rejected, not
+    /// nacked: RabbitMQ 4.3 counts only `basic.reject` towards a queue's delivery limit.
+    pub(crate) fn settlement(self) -> Settlement {
+        match self {
+            Self::Ack => Settlement::Ack,
+            Self::Requeue => Settlement::Reject { requeue: true },
+            Self::Reject => Settlement::Reject { requeue: false },
+        }
+    }
+}
+
+/// The error of a callback that failed.
+pub type CallbackError = Box<dyn StdError + Send + Sync>;
+
+/// A callback's return value: `()`, an [`Outcome`], or a `Result` of either.
+///
+/// `()` and `Ok` acknowledge; an error is handled by the consumer's
+/// [`FailurePolicy`](crate::FailurePolicy).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` says nothing about what becomes of the delivery",
+    label = "a callback returns `()`, `Outcome`, or a `Result` of either",
+    note = "the error of a `Result` may be anything that converts into `Box<dyn Error + Send + Sync>`"
+)]
+pub trait IntoOutcome {
+    /// Returns the outcome, or the error of a callback that failed.
+    ///
+    /// # Errors
+    /// The callback's own.
+    fn into_outcome(self) -> Result<Outcome, CallbackError>;
+}
+
+impl IntoOutcome for () {
+    fn into_outcome(self) -> Result<Outcome, CallbackError> {
+        Ok(Outcome::Ack)
+    }
+}
+
+impl IntoOutcome for Outcome {
+    fn into_outcome(self) -> Result<Outcome, CallbackError> {
+        Ok(self)
+    }
+}
+
+impl<T: IntoOutcome, E: Into<CallbackError>> IntoOutcome for Result<T, E> {
+    fn into_outcome(self) -> Result<Outcome, CallbackError> {
+        self.map_err(Into::into)?.into_outcome()
+    }
+}
+
+/// A callback: any `Fn(Delivery<T>) -> Future` whose output is [`IntoOutcome`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a callback for deliveries of `{T}`",
+    label = "expected an async function or closure that takes a `Delivery<{T}>`",
+    note = "write `|resp: Delivery<String>| async move {{ … }}`; the future must be `Send` and own what it uses (`move`), and return `()`, `Outcome` or a `Result` of either"
+)]
+pub trait Callback<T>: Send + Sync + 'static {
+    /// Handles one delivery.
+    fn call(
+        &self,
+        delivery: Delivery<T>,
+    ) -> impl Future<Output = Result<Outcome, CallbackError>> + Send;
+}
+
+impl<T, F, Fut> Callback<T> for F
+where
+    T: Send + 'static,
+    F: Fn(Delivery<T>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output: IntoOutcome> + Send,
+{
+    async fn call(&self, delivery: Delivery<T>) -> Result<Outcome, CallbackError> {
+        self(delivery).await.into_outcome()
+    }
+}

@@ -1,0 +1,218 @@
+//! One delivery's way through a callback, from its body to its settlement.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use mooq_core::{Deliver, Message, QueueName};
+use tracing::Instrument;
+
+use super::attempt::{Attempt, Failure};
+use super::polling;
+use super::wire::Unsettled;
+use crate::api::codec::{self, Decode};
+use crate::api::delivery::{Delivery, Held, SettledBy};
+use crate::api::failure::{Failed, FailurePolicy};
+use crate::api::outcome::{Callback, Outcome};
+
+/// Mode of acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AckMode {
+    /// After the callback, by its outcome.
+    ByOutcome,
+    /// By the holder of the delivery.
+    Manual,
+    /// By the broker, as it sends them.
+    Auto,
+}
+
+/// A consumer whose deliveries go to a callback.
+pub(crate) struct CallbackConsumer {
+    pub(crate) settings: Settings,
+    pub(crate) handler: Arc<dyn Handler>,
+}
+
+/// Settings of a callback consumer for its deliveries.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Settings {
+    pub(crate) ack_mode: AckMode,
+    /// Maximum number of callbacks that run at once.
+    pub(crate) concurrency: usize,
+    pub(crate) on_error: FailurePolicy,
+    pub(crate) on_decode_error: FailurePolicy,
+}
+
+impl fmt::Debug for CallbackConsumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallbackConsumer")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A callback with its codec, for any types.
+pub(crate) trait Handler: Send + Sync {
+    /// Handles a delivery, and returns the failure that is left to conclude, if any. Dropping the
+    /// future requeues the delivery.
+    fn start(
+        self: Arc<Self>,
+        attempt: Attempt,
+        ack_mode: AckMode,
+    ) -> BoxFuture<'static, Option<Box<Failure>>>;
+}
+
+pub(crate) struct TypedHandler<T, C, F> {
+    codec: C,
+    callback: F,
+    // Deliveries of `T` pass through; none is held.
+    message: PhantomData<fn(T)>,
+}
+
+impl<T, C, F> TypedHandler<T, C, F> {
+    pub(crate) fn new(codec: C, callback: F) -> Self {
+        Self {
+            codec,
+            callback,
+            message: PhantomData,
+        }
+    }
+}
+
+impl<T, C, F> Handler for TypedHandler<T, C, F>
+where
+    T: Send + 'static,
+    C: Decode<T> + Send + Sync + 'static,
+    F: Callback<T>,
+{
+    fn start(
+        self: Arc<Self>,
+        attempt: Attempt,
+        ack_mode: AckMode,
+    ) -> BoxFuture<'static, Option<Box<Failure>>> {
+        let span = attempt.span();
+        // The attempt is kept until the end of the future, so that its delivery counts as in flight
+        // until then.
+        let handling = async move { handle(&*self, attempt, ack_mode).await };
+        Box::pin(handling.instrument(span))
+    }
+}
+
+async fn handle<T, C, F>(
+    handler: &TypedHandler<T, C, F>,
+    mut attempt: Attempt,
+    ack_mode: AckMode,
+) -> Option<Box<Failure>>
+where
+    T: Send + 'static,
+    C: Decode<T> + Send + Sync + 'static,
+    F: Callback<T>,
+{
+    let msg = match decode(&handler.codec, &attempt.deliver.message) {
+        Ok(msg) => msg,
+        Err(why) => return Some(attempt.failed(Failed::Decoding, why)),
+    };
+    let held = attempt.unsettled.take().map(Held::new).map(Arc::new);
+    // If the callback is cut off, its delivery is requeued, no matter where the callback has put
+    // it.
+    let by_outcome = (ack_mode == AckMode::ByOutcome).then(|| GiveBack(held.clone()));
+    let settled_by = match &held {
+        Some(held) => SettledBy::Callback(Arc::clone(held)),
+        None => SettledBy::Broker(attempt.deliver.in_flight.clone()),
+    };
+    let delivery = typed(msg, &attempt.deliver, &attempt.queue, settled_by);
+    let call = catch_unwind(AssertUnwindSafe(|| handler.callback.call(delivery)));
+    let ended = match call {
+        Ok(call) => {
+            let call = AssertUnwindSafe(call).catch_unwind();
+            polling::watched(call, |took| attempt.is_slow(took)).await
+        }
+        Err(panic) => Err(panic),
+    };
+    let failure = match ended {
+        Ok(Ok(outcome)) => {
+            let unsettled = by_outcome.and_then(GiveBack::disarm)?;
+            let lost = attempt.settle(unsettled, outcome)?;
+            return Some(attempt.failed(Failed::Loss, lost));
+        }
+        Ok(Err(err)) => format!("it returned an error: {err}"),
+        Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
+    };
+    attempt.unsettled = match by_outcome {
+        Some(by_outcome) => by_outcome.disarm(),
+        // Settled by hand: if the callback has passed the delivery on, its new holder settles it.
+        None => held.and_then(Arc::into_inner).and_then(|held| held.take()),
+    };
+    Some(attempt.failed(Failed::Callback, failure))
+}
+
+/// Requeues a delivery when its callback is cut off.
+struct GiveBack(Option<Arc<Held>>);
+
+impl GiveBack {
+    /// Passes the delivery to the caller, unless it is settled by hand.
+    fn disarm(mut self) -> Option<Unsettled> {
+        self.0.take().and_then(|held| held.take())
+    }
+}
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        if let Some(held) = &self.0 {
+            drop(held.take());
+        }
+    }
+}
+
+/// Decodes `message`, or returns the reason why that failed. Decoders are the user's code, as
+/// callbacks are.
+fn decode<T>(codec: &impl Decode<T>, message: &Message) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(|| codec::decode(codec, message))) {
+        Ok(Ok(msg)) => Ok(msg),
+        Ok(Err(err)) => Err(err.to_string()),
+        Err(panic) => Err(format!("its decoder panicked: {}", panic_text(&*panic))),
+    }
+}
+
+/// Makes the delivery that the user sees.
+pub(crate) fn typed<T>(
+    msg: T,
+    deliver: &Deliver,
+    queue: &QueueName,
+    settled_by: SettledBy,
+) -> Delivery<T> {
+    let message = &*deliver.message;
+    Delivery {
+        msg,
+        routing_key: message.routing_key.clone(),
+        exchange: message.exchange.clone(),
+        queue: queue.clone(),
+        redelivered: deliver.redelivered,
+        delivery_tag: deliver.delivery_tag,
+        properties: Arc::clone(&message.properties),
+        body: Some(message.body.clone()),
+        settled_by,
+    }
+}
+
+/// Settles a delivery by an outcome. If the channel is closed, the broker has requeued the delivery
+/// already.
+pub(crate) fn settle(unsettled: Unsettled, outcome: Outcome) {
+    let settlement = outcome.settlement();
+    if let Err(err) = unsettled.settle(settlement) {
+        tracing::warn!(%err, ?outcome, "a delivery could not be settled: it will come again");
+    }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    if let Some(text) = panic.downcast_ref::<&str>() {
+        text
+    } else if let Some(text) = panic.downcast_ref::<String>() {
+        text
+    } else {
+        "with a value that is not text"
+    }
+}

@@ -1,0 +1,125 @@
+//! Opening of the first connection.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mooq_core::mailbox::mailbox;
+use mooq_core::{Error, ErrorKind, OpenedConnection, Result, Scheme, Transport};
+use mooq_session::{Host, Options, Recovery, Session};
+use tokio::time::{Instant, sleep};
+
+use super::driver;
+use super::inner::ConnectionInner;
+use super::link::open_link;
+use super::timeout::after;
+use super::wire::LinkRef;
+use crate::api::options::{ConnectOptions, Endpoints};
+
+/// Connects to the first host that answers, and starts the supervisor.
+///
+/// # Errors
+/// The reason why the last host could not be connected to.
+pub(crate) async fn open(
+    transport: Arc<dyn Transport>,
+    options: ConnectOptions,
+) -> Result<Arc<ConnectionInner>> {
+    let endpoints = options.endpoints()?;
+    let (host, opened) = match options.patience() {
+        None => try_all(&*transport, &endpoints).await?,
+        Some(limit) => {
+            let policy = options.recovery_policy();
+            keep_trying(&*transport, &endpoints, policy, limit).await?
+        }
+    };
+    let OpenedConnection { connection, events } = opened;
+    let (sender, work) = mailbox();
+    let now = Instant::now().into_std();
+    let session = Session::new(
+        session_options(&options, &endpoints),
+        host,
+        LinkRef(connection),
+        now,
+    );
+    let inner = ConnectionInner::new(transport, options, endpoints, session, sender.clone());
+    let inner = Arc::new(inner);
+    driver::start(&inner, work, sender, events);
+    Ok(inner)
+}
+
+fn session_options(options: &ConnectOptions, endpoints: &Endpoints) -> Options {
+    let hosts = (0..endpoints.len()).map(|number| {
+        let endpoint = endpoints.get(number);
+        Host {
+            address: endpoint.address(),
+            heartbeat: endpoint.heartbeat,
+        }
+    });
+    Options {
+        recovery: options.recovery_policy().clone(),
+        offline: options.while_lost(),
+        timeout: options.call_timeout(),
+        hosts: hosts.collect(),
+        seed: jitter_seed(endpoints.get(0).scheme),
+    }
+}
+
+/// Returns the seed of the jitter. Clients of a real broker must not reconnect all at once; in
+/// memory every run must be repeatable.
+fn jitter_seed(scheme: Scheme) -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    match scheme {
+        Scheme::Memory => 0,
+        _ => RandomState::new().hash_one(()),
+    }
+}
+
+/// Tries each host once. Returns the number of the host that answers.
+async fn try_all(
+    transport: &dyn Transport,
+    endpoints: &Endpoints,
+) -> Result<(usize, OpenedConnection)> {
+    let mut host = 0;
+    loop {
+        let endpoint = endpoints.get(host);
+        match open_link(transport, endpoint).await {
+            Ok(opened) => return Ok((host, opened)),
+            Err(err) if host + 1 == endpoints.len() => return Err(err),
+            Err(err) => tracing::warn!(address = endpoint.address(), %err, "trying the next host"),
+        }
+        host += 1;
+    }
+}
+
+/// Retries all hosts while none of them can be reached, for `limit`.
+async fn keep_trying(
+    transport: &dyn Transport,
+    endpoints: &Endpoints,
+    policy: &Recovery,
+    limit: Duration,
+) -> Result<(usize, OpenedConnection)> {
+    let end = after(limit);
+    let mut attempt = 0;
+    loop {
+        let err = match try_all(transport, endpoints).await {
+            Err(err) if is_absence(&err) => err,
+            ended => return ended,
+        };
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let message = format!("no broker was there within {limit:?}: {err}");
+            return Err(Error::connection(err.kind(), message).with_source(err));
+        }
+        let delay = policy.delay(attempt);
+        tracing::info!(%err, ?delay, "the broker is not there yet: trying again");
+        sleep(delay.min(left)).await;
+        attempt = attempt.saturating_add(1);
+    }
+}
+
+/// Returns true if the broker may only not be running yet.
+fn is_absence(err: &Error) -> bool {
+    matches!(
+        err.kind(),
+        ErrorKind::BrokerConnectionError | ErrorKind::TimedOut | ErrorKind::ConnectionLost
+    )
+}

@@ -1,0 +1,179 @@
+//! State and events of a connection, for its users to watch.
+
+use std::time::Duration;
+
+use mooq_core::{Error, QueueName, RoutingKey, ShortString};
+
+/// State of a connection.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// The connection is open, and everything that was declared over it exists, except for what is
+    /// [`Unanswered`](Event::Unanswered).
+    Connected,
+    /// The connection was lost, and is being reopened.
+    Reconnecting {
+        /// Number of the attempt that is under way or comes next. It is 0 until the first delay
+        /// begins, and counts on if the connection was lost again at once.
+        attempts: u32,
+        /// Reason why the latest attempt failed, or why the connection was lost.
+        error: Error,
+    },
+    /// The connection is closed for good, for this reason: `ConnectionClosed` if it was closed from
+    /// this side.
+    Closed(Error),
+}
+
+impl ConnectionState {
+    /// Returns true if the connection is open.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(self, Self::Connected)
+    }
+
+    /// Returns true if the connection is closed for good.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed(_))
+    }
+}
+
+/// An event of a connection.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// The connection was lost. Unconfirmed publishes fail, or wait to be sent again; deliveries
+    /// that are not settled yet are stale.
+    Lost(Error),
+    /// An attempt to reopen the connection failed.
+    AttemptFailed(Error),
+    /// The connection is open again, and everything that was declared over it exists, except for
+    /// what is [`Unanswered`](Self::Unanswered).
+    Reconnected {
+        /// `host:port` of the broker.
+        address: String,
+        /// Time for which the connection was lost.
+        after: Duration,
+    },
+    /// The broker closed a channel for this reason, and the channel has been reopened.
+    ChannelReopened(Error),
+    /// An exchange, queue or binding could not be redeclared, and recovery went on without it. Or a
+    /// channel could not be reopened yet, because as many are open as the broker allows.
+    NotRestored {
+        /// Description of the resource.
+        what: String,
+        /// Reason.
+        error: Error,
+    },
+    /// The broker has not confirmed yet that a durable queue exists, or that a consumer is
+    /// registered again. Recovery goes on without it. The consumer's channel, and the bindings of
+    /// the queue, are restored once the broker answers: RabbitMQ takes a minute over a queue whose
+    /// node is down. If the connection is lost before that, all of this starts over.
+    Unanswered {
+        /// Description of the resource.
+        what: String,
+    },
+    /// The broker has answered for a resource that was [`Unanswered`](Self::Unanswered). If the
+    /// answer is an error, [`NotRestored`](Self::NotRestored) or
+    /// [`ConsumerEnded`](Self::ConsumerEnded) follows.
+    Answered {
+        /// Description of the resource, in the same words.
+        what: String,
+        /// Time that the answer took.
+        after: Duration,
+    },
+    /// The broker gave a server-named queue a new name.
+    QueueRenamed {
+        /// The queue's old name.
+        from: QueueName,
+        /// The queue's new name.
+        to: QueueName,
+    },
+    /// A consumer ended by itself: its queue was deleted, it could not be registered again, or
+    /// RabbitMQ 4.3 cancelled it because a delivery from its quorum queue was not acknowledged
+    /// within the [consumer
+    /// timeout](https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).
+    ConsumerEnded {
+        /// The consumer's queue.
+        queue: QueueName,
+        /// Reason.
+        error: Error,
+    },
+    /// A message keeps failing: its callback has failed three times or more, or its body does not
+    /// decode. The message is retried, see `FailurePolicy::Retry`,
+    /// and the event is sent for each failure. No message is lost, but with a concurrency of 1 the
+    /// messages behind it wait.
+    KeepsFailing {
+        /// The message's queue.
+        queue: QueueName,
+        /// The routing key that the message was published with.
+        routing_key: RoutingKey,
+        /// The message's id, if it has one.
+        message_id: Option<ShortString>,
+        /// Number of failures of the message since it was delivered.
+        attempts: u32,
+        /// Reason for the latest failure.
+        error: String,
+        /// Time until the next attempt.
+        next_attempt: Duration,
+    },
+    /// The broker has stopped reading from connections that publish, for the given reason.
+    ///
+    /// **Never sent on RabbitMQ**: amqprs does not ask RabbitMQ to announce its alarms, so in this
+    /// version an alarm is silent. Publishes and calls then wait up to their timeouts, and the
+    /// timeout's error says so. An in-memory broker sends the event if it is asked to
+    /// (`InMemoryBroker::announce_blocked`).
+    Blocked(String),
+    /// The broker reads from such connections again.
+    Unblocked,
+    /// The connection is closed for good, for this reason. Always the last event.
+    Closed(Error),
+    /// This many events were dropped, because they were not read in time.
+    Missed(u64),
+}
+
+impl Event {
+    /// Logs the event, for services that do not listen.
+    pub fn log(&self, address: &str) {
+        match self {
+            Self::Lost(err) => tracing::warn!(address, %err, "the connection is lost"),
+            Self::AttemptFailed(err) => {
+                tracing::debug!(address, %err, "the connection could not be opened again");
+            }
+            Self::Reconnected { address, after } => {
+                tracing::info!(address, ?after, "the connection is open again");
+            }
+            Self::ChannelReopened(err) => {
+                tracing::warn!(address, %err, "the broker closed a channel, which is open again");
+            }
+            Self::NotRestored { what, error } => {
+                tracing::error!(address, what, err = %error, "could not be restored after the connection was lost");
+            }
+            Self::Unanswered { what } => {
+                tracing::warn!(
+                    address,
+                    what,
+                    "not restored yet: the broker has not answered"
+                );
+            }
+            Self::Answered { what, after } => {
+                tracing::info!(address, what, ?after, "the broker has answered");
+            }
+            Self::QueueRenamed { from, to } => {
+                tracing::info!(address, %from, %to, "the broker has given a queue a new name");
+            }
+            Self::ConsumerEnded { queue, error } => {
+                tracing::warn!(address, %queue, err = %error, "a consumer has ended");
+            }
+            // Logged with each failure.
+            Self::KeepsFailing { .. } => {}
+            Self::Blocked(reason) => {
+                tracing::warn!(address, reason, "the broker has blocked the connection");
+            }
+            Self::Unblocked => tracing::info!(address, "the broker has unblocked the connection"),
+            Self::Closed(err) => tracing::debug!(address, %err, "the connection is closed"),
+            // Concerns one stream only.
+            Self::Missed(_) => {}
+        }
+    }
+}

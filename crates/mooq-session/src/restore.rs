@@ -1,0 +1,154 @@
+//! Restoring the lost connection's state on a new one: first the topology, then each channel with
+//! its consumers and waiting publishes. And channels that the broker closed alone.
+//!
+//! Each task is a [`Job`](job::Job), which makes one request after another. A job that fails makes the
+//! connection useless. An error that concerns one resource alone is told, and the resource left
+//! out.
+
+mod declaring;
+mod job;
+mod reopening;
+
+use std::time::Instant;
+
+use mooq_core::{Error, Result};
+
+use crate::ids::{JobId, RequestId};
+use crate::output::{Answer, Output};
+use crate::phase::Phase;
+use crate::purpose::Purpose;
+use crate::session::Session;
+use crate::shell::Shell;
+use crate::timers::Timer;
+pub(crate) use job::Restore;
+use job::{Declare, Job, UNANSWERED};
+
+impl<S: Shell> Session<S> {
+    fn add_job(&mut self, job: Job<S>) -> JobId {
+        self.restore.last += 1;
+        self.restore.jobs.insert(self.restore.last, job);
+        self.restore.last
+    }
+
+    /// The link that resources are restored on.
+    fn target(&self) -> Option<S::Link> {
+        self.restore
+            .link
+            .clone()
+            .or_else(|| self.phase.open().cloned())
+    }
+
+    /// Gives up all restorations.
+    pub(crate) fn stop_restoring(&mut self) {
+        let link = self.restore.link.take();
+        let jobs = std::mem::take(&mut self.restore.jobs);
+        let last = self.restore.last;
+        self.restore = Restore {
+            link,
+            last,
+            ..Restore::default()
+        };
+        for job in jobs.into_values() {
+            self.drop_job(job);
+        }
+        let unwanted = self
+            .purposes
+            .iter()
+            .filter(|(_, purpose)| matches!(purpose, Purpose::Job(_) | Purpose::Connect));
+        let unwanted: Vec<_> = unwanted.map(|(id, _)| *id).collect();
+        for id in unwanted {
+            self.purposes.remove(&id);
+            self.outbox.push(Output::Abort(id));
+        }
+        self.cancel_timers(|timer| {
+            !matches!(
+                timer,
+                Timer::Publishes(_) | Timer::CloseOver | Timer::Request(_)
+            )
+        });
+        self.restore.link = None;
+    }
+
+    fn drop_job(&mut self, job: Job<S>) {
+        match job {
+            Job::Declare(Declare {
+                wire: Some(wire), ..
+            }) => self.outbox.drop_wire(wire),
+            Job::Declare(_) => {}
+            Job::Reopen(reopen) => {
+                let channel = self.channels.get_mut(&reopen.channel);
+                let candidate = channel.and_then(|channel| channel.candidate.take());
+                if let Some(wire) = candidate {
+                    self.discard_wire(reopen.channel, wire);
+                }
+            }
+        }
+    }
+
+    /// Takes the answer to a job's request.
+    pub(crate) fn job_answered(
+        &mut self,
+        job: JobId,
+        id: RequestId,
+        answer: Result<Answer<S>>,
+        is_over: bool,
+        now: Instant,
+    ) {
+        match self.restore.jobs.get(&job) {
+            Some(Job::Declare(_)) => self.declare_answered(job, id, answer, is_over, now),
+            Some(Job::Reopen(_)) => self.reopen_answered(job, answer, is_over, now),
+            None => self.drop_job_answer(answer),
+        }
+    }
+
+    fn drop_job_answer(&mut self, answer: Result<Answer<S>>) {
+        if let Ok(Answer::Wire(wire)) = answer {
+            self.outbox.drop_wire(wire);
+        }
+    }
+
+    /// Ends a job with the reason why the connection is of no use.
+    fn job_failed(&mut self, job: JobId, err: Error, now: Instant) {
+        if let Some(job) = self.restore.jobs.remove(&job) {
+            self.drop_job(job);
+        }
+        match self.phase {
+            Phase::Open(_) => self.link_is_useless(err, now),
+            _ => self.restore_failed(err, now),
+        }
+    }
+
+    /// Waits once more for the broker to make progress.
+    fn made_progress(&mut self, now: Instant) {
+        if self.restore.link.is_some() {
+            self.cancel_timers(|timer| *timer == Timer::NoProgress);
+            self.set_timer(now + UNANSWERED, Timer::NoProgress);
+        }
+    }
+
+    /// Takes the connection into use without what the broker is slow over.
+    pub(crate) fn no_progress(&mut self, now: Instant) {
+        if self.restore.link.is_none() || !self.restore.declared {
+            return;
+        }
+        match self.is_opening() {
+            true => self.made_progress(now),
+            false => self.restored(now),
+        }
+    }
+
+    /// Takes the connection into use once all channels are open with their consumers.
+    pub(crate) fn check_restored(&mut self, now: Instant) {
+        let mut jobs = self.restore.jobs.values();
+        let is_reopening = jobs.any(|job| matches!(job, Job::Reopen(_)));
+        if self.restore.link.is_some() && self.restore.declared && !is_reopening {
+            self.restored(now);
+        }
+    }
+
+    /// Returns true if a channel has not got as far as to register its consumers.
+    fn is_opening(&self) -> bool {
+        let mut jobs = self.restore.jobs.values();
+        jobs.any(|job| matches!(job, Job::Reopen(reopen) if !reopen.has_begun))
+    }
+}

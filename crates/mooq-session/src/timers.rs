@@ -1,0 +1,69 @@
+//! What is to happen at which time.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::ids::{ChannelId, JobId, RequestId};
+
+/// Something that happens at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// The next attempt to connect.
+    Reconnect,
+    /// A request takes too long.
+    Request(RequestId),
+    /// A request of a job has gone unanswered for a while.
+    Late(JobId, RequestId),
+    /// A job's pause is over.
+    Pause(JobId),
+    /// More queues can be declared side by side.
+    Beside,
+    /// Nothing has been restored for a while.
+    NoProgress,
+    /// The last channel that was to be reopened may be gone.
+    MayBeRestored,
+    /// The channels have had time to tell of their end.
+    HandedOn,
+    /// A channel's publishes may be overdue.
+    Publishes(ChannelId),
+    /// The connection's close takes too long.
+    CloseOver,
+}
+
+/// Timers, the next one first, and those of one time in the order in which they were set.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    set: BTreeMap<(Instant, u64), Timer>,
+    last: u64,
+    /// A timer was set that may be the next one.
+    is_changed: bool,
+}
+
+impl Timers {
+    pub(crate) fn set(&mut self, at: Instant, timer: Timer) {
+        self.last += 1;
+        self.is_changed = true;
+        self.set.insert((at, self.last), timer);
+    }
+
+    /// Returns true if a timer was set since this was last asked.
+    pub(crate) fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.is_changed)
+    }
+
+    /// Takes away the timers that are not wanted.
+    pub(crate) fn cancel(&mut self, unwanted: impl Fn(&Timer) -> bool) {
+        self.set.retain(|_, timer| !unwanted(timer));
+    }
+
+    /// The time of the next timer.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.set.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Takes the next timer that is due.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        let first = self.set.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+}
