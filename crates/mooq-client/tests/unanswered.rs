@@ -470,6 +470,33 @@ async fn a_queue_that_is_deleted_before_its_turn_does_not_come_back() {
     assert_eq!(broker.queues("deleted").len(), 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_publish_ends_in_time_while_deliveries_come_without_a_pause() {
+    let (_broker, faults, conn) = connected().await;
+    let [(chan, mut stream)] = consuming(&conn, ["ball"]).await;
+    publish(&chan, "ball").await.unwrap();
+    let playing = tokio::spawn(async move {
+        while let Some(Ok(ball)) = stream.next().await {
+            ball.requeue().await.unwrap();
+        }
+    });
+    faults.swallow_publishes();
+    let limit = Duration::from_secs(5);
+    let mut confirmation = publish(&chan, "ball").timeout(limit).publish_now().unwrap();
+    tokio::task::yield_now().await;
+    tokio::time::advance(limit).await;
+    // So often others get their turn at most.
+    for _ in 0..1_000 {
+        if let Some(ended) = (&mut confirmation).now_or_never() {
+            assert_eq!(ended.unwrap_err().kind(), ErrorKind::TimedOut);
+            playing.abort();
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("nobody looks at the deadline");
+}
+
 /// Opens a connection to a broker, with faults to inject.
 async fn connected() -> (InMemoryBroker, Faults, Connection) {
     let (broker, faults) = (InMemoryBroker::start(), Faults::default());

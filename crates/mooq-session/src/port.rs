@@ -261,3 +261,6 @@ impl<W: Wire> Port<W> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

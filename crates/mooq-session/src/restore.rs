@@ -38,14 +38,11 @@ impl<S: Shell> Session<S> {
             .or_else(|| self.phase.open().cloned())
     }
 
-    /// Gives up all restorations.
+    /// Gives up all restorations, and the connection that is being prepared.
     pub(crate) fn stop_restoring(&mut self) {
-        let link = self.restore.link.take();
         let jobs = std::mem::take(&mut self.restore.jobs);
-        let last = self.restore.last;
         self.restore = Restore {
-            link,
-            last,
+            last: self.restore.last,
             ..Restore::default()
         };
         for job in jobs.into_values() {
@@ -66,7 +63,6 @@ impl<S: Shell> Session<S> {
                 Timer::Publishes(_) | Timer::CloseOver | Timer::Request(_)
             )
         });
-        self.restore.link = None;
     }
 
     fn drop_job(&mut self, job: Job<S>) {

@@ -31,6 +31,7 @@ struct State {
     unanswered: watch::Sender<HashSet<(Asked, QueueName)>>,
     not_consumed: Option<(QueueName, Error)>,
     vanishing: Option<QueueName>,
+    swallows: bool,
     no_channel: Option<(usize, Error)>,
     silent: bool,
     /// Senders of mailboxes that stay empty.
@@ -80,6 +81,11 @@ impl Faults {
     /// Deletes `queue` just before the next consumer of it is registered.
     pub(crate) fn delete_before_consuming(&self, queue: &str) {
         self.0.lock().unwrap().vanishing = Some(queue.try_into().unwrap());
+    }
+
+    /// Loses every publish from now on, so that none is confirmed.
+    pub(crate) fn swallow_publishes(&self) {
+        self.0.lock().unwrap().swallows = true;
     }
 
     /// Refuses one channel with `err`, after this many more channels.
@@ -233,7 +239,10 @@ impl TransportChannel for FaultyChannel {
     }
 
     fn publish(&self, publish: Publish) -> Result<Handoff> {
-        self.inner.publish(publish)
+        match self.faults.0.lock().unwrap().swallows {
+            true => Ok(Handoff::Done),
+            false => self.inner.publish(publish),
+        }
     }
 
     fn closed(&self) -> Option<Error> {

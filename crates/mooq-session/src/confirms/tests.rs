@@ -310,7 +310,7 @@ fn what_is_overdue_is_not_sent_again() {
     confirms.abandon(2);
     confirms.expire(Instant::now() + LIMIT, "", &mut Vec::new());
     assert_eq!(failure(&mut confirms, 1), ErrorKind::TimedOut);
-    lose(&mut confirms);
+    confirms.lose(&lost(), Instant::now() + LIMIT, false, &mut Vec::new());
     assert!(replay(&mut confirms).is_empty());
     assert!(confirms.slots.is_empty());
 }
