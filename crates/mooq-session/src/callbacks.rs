@@ -9,7 +9,7 @@ use foldhash::fast::RandomState;
 use mooq_core::{Error, ErrorKind, Result};
 
 use crate::consumers::{Consumer, Consumers, Handed, Retry, Sink};
-use crate::ids::ConsumerId;
+use crate::ids::{ChannelId, ConsumerId};
 use crate::output::{Outbox, Output, Reply};
 use crate::shell::{Shell, Wire};
 
@@ -36,6 +36,8 @@ pub(crate) struct Callbacks<S: Shell> {
     waker: Option<Waker>,
     /// Callers that wait until no callback runs or is to start.
     quiet: Vec<S::Caller>,
+    /// Channels of consumers that have ended, and been drained.
+    emptied: Vec<ChannelId>,
 }
 
 impl<S: Shell> Default for Callbacks<S> {
@@ -50,6 +52,7 @@ impl<S: Shell> Default for Callbacks<S> {
             running: 0,
             waker: None,
             quiet: Vec::new(),
+            emptied: Vec::new(),
         }
     }
 }
@@ -217,7 +220,7 @@ impl<S: Shell> Callbacks<S> {
                 let had_no_room = callback.running >= callback.concurrency;
                 callback.running -= 1;
                 match retry {
-                    Some(retry) if retry.handed.wire.as_ref() == Some(&wire) => {
+                    Some(retry) if retry.handed.wire.as_ref() == Some(&wire) && !wire.is_lost() => {
                         self.due.insert((retry.due, id));
                         callback.retries.push(retry);
                     }
@@ -279,6 +282,7 @@ impl<S: Shell> Callbacks<S> {
         }
         for id in gone {
             if let Some(consumer) = consumers.remove(id) {
+                self.emptied.push(consumer.channel);
                 outbox.drop_consumer(consumer);
             }
         }
@@ -295,6 +299,11 @@ impl<S: Shell> Callbacks<S> {
     ) {
         self.quiet.push(caller);
         self.tell_quiet(consumers, outbox);
+    }
+
+    /// Takes the channels of consumers that have ended, and been drained: they may be unused now.
+    pub(crate) fn take_emptied(&mut self) -> Vec<ChannelId> {
+        std::mem::take(&mut self.emptied)
     }
 
     /// Number of running callbacks.

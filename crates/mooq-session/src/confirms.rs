@@ -10,9 +10,7 @@ use mooq_core::{Error, ErrorKind, Message, Publish, Result, Returned};
 
 use crate::ids::PublishId;
 use crate::numbering::Numbering;
-
-/// Substitute for a time that is beyond the clock's range.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+use crate::timers::later;
 
 /// Room that a waiting publish takes in a buffer, given back when this is dropped.
 pub struct Permit(
@@ -138,7 +136,7 @@ impl Confirms {
         now: Instant,
         kept: Option<Box<Retained>>,
     ) -> (PublishId, Option<Instant>) {
-        let deadline = now.checked_add(limit).unwrap_or_else(|| now + FAR);
+        let deadline = later(now, limit);
         self.unanswered += 1;
         self.slots.push_back(Slot {
             state: State::Waiting(None),
@@ -156,8 +154,17 @@ impl Confirms {
 
     /// Removes the slot of the publish just opened, which the transport did not take.
     pub(crate) fn take_back(&mut self) {
-        if self.slots.pop_back().is_some() {
-            self.unanswered -= 1;
+        let Some(slot) = self.slots.pop_back() else {
+            return;
+        };
+        self.unanswered -= 1;
+        if self.armed == Some(slot.deadline) {
+            // Nobody was told of this deadline.
+            let waiting = self
+                .slots
+                .iter()
+                .filter(|slot| matches!(slot.state, State::Waiting(_)));
+            self.armed = waiting.map(|slot| slot.deadline).min();
         }
     }
 

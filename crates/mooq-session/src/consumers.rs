@@ -260,6 +260,7 @@ impl<S: Shell> Consumers<S> {
         &mut self,
         id: ConsumerId,
         waker: &Waker,
+        outbox: &mut Outbox<S>,
     ) -> Poll<Result<Handed<S::Wire>, Option<Error>>> {
         let Some(consumer) = self.by_id.get_mut(&id) else {
             return Poll::Ready(Err(None));
@@ -270,8 +271,10 @@ impl<S: Shell> Consumers<S> {
         if let Some(end) = &consumer.end {
             return Poll::Ready(Err(Some(end.clone())));
         }
-        if let Sink::Stream(waiting) = &mut consumer.sink {
-            *waiting = Some(waker.clone());
+        if let Sink::Stream(waiting) = &mut consumer.sink
+            && let Some(old) = waiting.replace(waker.clone())
+        {
+            outbox.drop_waker(old);
         }
         Poll::Pending
     }

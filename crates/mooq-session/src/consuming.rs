@@ -1,7 +1,6 @@
 //! Registering consumers, their deliveries, and their end.
 
 use std::collections::VecDeque;
-use std::time::Instant;
 
 use mooq_core::{
     Consume, ConsumerTag, Deliver, Error, ErrorKind, ErrorScope, IntoChecked, QueueName, Result,
@@ -129,10 +128,9 @@ impl<S: Shell> Session<S> {
         id: ChannelId,
         wire: &S::Wire,
         answer: Result<Answer<S>>,
-        now: Instant,
     ) {
         if let Err(err) = answer {
-            return self.registered(id, Err(err), now);
+            return self.registered(id, Err(err));
         }
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
@@ -141,7 +139,7 @@ impl<S: Shell> Session<S> {
             return;
         };
         if !self.callers.contains_key(&first.call) {
-            return self.registered(id, Err(channel_closed_locally()), now);
+            return self.registered(id, Err(channel_closed_locally()));
         }
         let Some(sink) = first.sink.take() else {
             return;
@@ -157,7 +155,7 @@ impl<S: Shell> Session<S> {
             let tag = &consume.tag;
             let message = format!("a consumer of this channel has the tag '{tag}' already");
             self.drop_sink(Some(sink));
-            return self.registered(id, Err(Error::new(ErrorKind::NotAllowed, message)), now);
+            return self.registered(id, Err(Error::new(ErrorKind::NotAllowed, message)));
         }
         // Before it is announced to the broker, so that no delivery arrives too early.
         let consumer = self.consumers.add(Consumer {
@@ -181,7 +179,6 @@ impl<S: Shell> Session<S> {
         id: ChannelId,
         consumer: ConsumerId,
         answer: Result<Answer<S>>,
-        now: Instant,
     ) {
         let registration = self
             .channels
@@ -215,7 +212,7 @@ impl<S: Shell> Session<S> {
             if let Some(gone) = self.consumers.remove(consumer) {
                 self.outbox.drop_consumer(gone);
             }
-            return self.registered(id, Err(err), now);
+            return self.registered(id, Err(err));
         }
         let is_wanted = self.callers.contains_key(&call);
         if let Some(consumer) = self.consumers.get_mut(consumer) {
@@ -223,19 +220,14 @@ impl<S: Shell> Session<S> {
             consumer.record = lasting.then_some(Record { consume, prefetch });
         }
         self.callbacks.ready(consumer, &mut self.outbox);
-        self.registered(id, Ok((consumer, tag)), now);
+        self.registered(id, Ok((consumer, tag)));
         if !is_wanted {
             self.cancel_consumer(consumer, AfterCancel::End, None);
         }
     }
 
     /// Ends a registration, and begins the next.
-    fn registered(
-        &mut self,
-        id: ChannelId,
-        result: Result<(ConsumerId, ConsumerTag)>,
-        _now: Instant,
-    ) {
+    fn registered(&mut self, id: ChannelId, result: Result<(ConsumerId, ConsumerTag)>) {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };

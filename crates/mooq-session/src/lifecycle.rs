@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use mooq_core::{ChannelEvent, Error, QueueName, Result};
+use mooq_core::{ChannelEvent, Error, ErrorScope, QueueName, Result};
 
 use crate::channel::Closing;
 use crate::consumers::Sink;
@@ -103,6 +103,15 @@ impl<S: Shell> Session<S> {
             self.fail_waiting_requests(id, &not_connected(reason));
         }
         self.channel_lost(id, reason, now);
+        let is_answered = self
+            .channels
+            .get(&id)
+            .and_then(|channel| channel.closing.as_ref())
+            .is_some_and(|closing| closing.result.is_some());
+        if is_answered {
+            self.end_channel(id, &channel_closed_locally());
+        }
+        self.check_closed();
     }
 
     /// Closes a channel for good. Only the first reason counts. Returns the wire that was in use.
@@ -269,10 +278,13 @@ impl<S: Shell> Session<S> {
             return;
         };
         let owner = channel.owner;
+        let reason = channel.port.with(|port| port.phase().closed().cloned());
         for queue in &closing.queues {
             self.consumer_gone(queue);
         }
-        let result = closing.result.unwrap_or(Ok(()));
+        let lost = reason
+            .filter(|reason| reason.scope() == ErrorScope::Connection && !is_local_close(reason));
+        let result = closing.result.unwrap_or_else(|| lost.map_or(Ok(()), Err));
         for call in closing.calls {
             self.reply(call, result.clone().map(|()| Reply::Done));
         }
@@ -339,12 +351,19 @@ impl<S: Shell> Session<S> {
         let waits = channel
             .port
             .with(|port| port.phase().reopening().is_some() && port.in_flight() > 0);
-        let is_needed = channel.has_handle
-            || channel.closing.is_some()
-            || channel.is_registering
-            || (waits && channel.is_known);
+        let is_needed =
+            channel.has_handle || channel.closing.is_some() || (waits && channel.is_known);
         if is_needed || self.has_callbacks(id) {
             return;
+        }
+        self.give_up_forsaken(|channel| channel == id);
+        let channel = self.channels.get(&id);
+        if channel.is_none_or(|channel| channel.is_registering) {
+            return;
+        }
+        if let Some(channel) = self.channels.get_mut(&id) {
+            // The channels of single consumers stay: their consumers' handles keep them.
+            channel.owned.clear();
         }
         self.end_channel(id, &channel_closed_locally());
         if let Some(channel) = self.channels.remove(&id)

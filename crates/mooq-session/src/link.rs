@@ -5,14 +5,15 @@ use std::time::Instant;
 use mooq_core::{Error, ErrorKind, Result};
 
 use crate::event::{ConnectionState, Event};
+use crate::ids::ChannelId;
 use crate::output::{Answer, Output, Reply};
 use crate::phase::{Phase, not_connected};
 use crate::purpose::{AfterDiscard, Purpose};
 use crate::reasons::{abandoned, closed_locally, exceeded};
 use crate::reconnect::{Action, Input};
 use crate::session::{CloseLink, Session};
-use crate::shell::{Link, PortCell, Shell};
-use crate::timers::Timer;
+use crate::shell::{Link, PortCell, Shell, Wire};
+use crate::timers::{Timer, later};
 
 /// Time that a connection of no use may take to close.
 const DISCARDING: std::time::Duration = std::time::Duration::from_secs(1);
@@ -78,7 +79,7 @@ impl<S: Shell> Session<S> {
         let id = self.outbox.next_id();
         self.purposes.insert(id, Purpose::Discard(next));
         self.outbox.push(Output::CloseLink(id, link));
-        self.set_timer(now + DISCARDING, Timer::Request(id));
+        self.set_timer(later(now, DISCARDING), Timer::Request(id));
     }
 
     pub(crate) fn discarded(
@@ -88,7 +89,8 @@ impl<S: Shell> Session<S> {
         now: Instant,
     ) {
         if let Err(err) = answer {
-            tracing::debug!(%err, "a connection of no use did not close");
+            self.outbox
+                .note("a connection of no use did not close", err);
         }
         if self.closing.is_some() || self.phase.closed().is_some() {
             return;
@@ -111,7 +113,7 @@ impl<S: Shell> Session<S> {
             Action::Watch => {}
             Action::Wait(delay) => {
                 self.reconnecting(self.reconnect.attempts());
-                self.set_timer(now + delay, Timer::Reconnect);
+                self.set_timer(later(now, delay), Timer::Reconnect);
             }
             Action::Open(host) => {
                 self.host = host;
@@ -135,6 +137,7 @@ impl<S: Shell> Session<S> {
         match answer {
             Ok(Answer::Link(link)) => {
                 self.frame_max = link.frame_max();
+                self.blocked = None;
                 self.restore.link = Some(link);
                 self.act(Input::Opened, now);
             }
@@ -212,10 +215,11 @@ impl<S: Shell> Session<S> {
         let Some(link) = link else {
             return self.end(&closed_locally());
         };
+        self.give_up_forsaken(|_| true);
         let id = self.outbox.next_id();
         self.purposes.insert(id, Purpose::CloseLink);
         self.outbox.push(Output::CloseLink(id, link));
-        self.set_timer(now + self.options.timeout, Timer::CloseOver);
+        self.set_timer(later(now, self.options.timeout), Timer::CloseOver);
     }
 
     pub(crate) fn close_link_answered(&mut self, answer: Result<Answer<S>>, _now: Instant) {
@@ -265,6 +269,53 @@ impl<S: Shell> Session<S> {
         self.end(&reason);
     }
 
+    /// Ends what still waits for the broker, since nothing more is asked of it: the connection is
+    /// closed for good, and its shell is about to go.
+    pub fn forsake(&mut self) {
+        let reason = self.phase.closed().cloned().unwrap_or_else(closed_locally);
+        let mut callers: Vec<_> = std::mem::take(&mut self.callers).into_iter().collect();
+        callers.sort_by_key(|(call, _)| *call);
+        for (_, caller) in callers {
+            self.outbox.push(Output::Reply(caller, Err(reason.clone())));
+        }
+        self.drop_callbacks();
+    }
+
+    /// Gives up the requests of these channels whose callers have given up: the broker may take a
+    /// minute over one, and a close would wait for it.
+    pub(crate) fn give_up_forsaken(&mut self, of: impl Fn(ChannelId) -> bool) {
+        let is_forsaken = |purpose: &Purpose<S>| {
+            let (channel, call) = match purpose {
+                Purpose::Call { call, wire, .. } => {
+                    (self.wires.get(&wire.id()).copied(), Some(*call))
+                }
+                Purpose::Qos(id, _) | Purpose::Consume(id, _) => {
+                    let channel = self.channels.get(id);
+                    let first = channel.and_then(|channel| channel.registrations.front());
+                    (Some(*id), first.map(|first| first.call))
+                }
+                _ => return false,
+            };
+            channel.is_some_and(&of) && call.is_some_and(|call| !self.callers.contains_key(&call))
+        };
+        let forsaken = self.purposes.iter();
+        let forsaken = forsaken.filter(|(_, purpose)| is_forsaken(purpose));
+        let mut forsaken: Vec<_> = forsaken.map(|(id, _)| *id).collect();
+        forsaken.sort_unstable();
+        for id in forsaken {
+            self.outbox.push(Output::Abort(id));
+            match self.purposes.remove(&id) {
+                Some(Purpose::Qos(channel, wire)) => {
+                    self.qos_answered(channel, &wire, Err(closed_locally()));
+                }
+                Some(Purpose::Consume(channel, consumer)) => {
+                    self.consume_answered(channel, consumer, Err(closed_locally()));
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// Closes the connection for good. Only the first reason counts.
     pub fn end(&mut self, reason: &Error) {
         if self.phase.closed().is_some() {
@@ -283,7 +334,15 @@ impl<S: Shell> Session<S> {
         for channel in channels {
             self.end_channel(channel, reason);
         }
-        self.cancel_timers(|_| true);
+        let unwanted = self.purposes.iter();
+        let unwanted =
+            unwanted.filter(|(_, of)| matches!(of, Purpose::CloseLink | Purpose::Forget(_)));
+        for id in unwanted.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.purposes.remove(&id);
+            self.outbox.push(Output::Abort(id));
+        }
+        // A connection of no use still has its second to close.
+        self.cancel_timers(|timer| !matches!(timer, Timer::Request(_)));
         self.show(ConnectionState::Closed(reason.clone()));
         self.outbox.tell(Event::Closed(reason.clone()));
         if let Some(closing) = &mut self.closing {

@@ -30,6 +30,8 @@ pub enum Output<S: Shell> {
     Reply(S::Caller, Result<Reply<S::Wire>>),
     /// Tells the connection's listeners.
     Tell(Event),
+    /// Notes in the log that something has failed, which changes nothing.
+    Note(&'static str, Error),
     /// Shows the connection's new state.
     State(ConnectionState),
     /// Requeues a delivery that was not tried, by `basic.nack`.
@@ -173,6 +175,10 @@ impl<S: Shell> Outbox<S> {
 
     pub(crate) fn tell(&mut self, event: Event) {
         self.push(Output::Tell(event));
+    }
+
+    pub(crate) fn note(&mut self, what: &'static str, error: Error) {
+        self.push(Output::Note(what, error));
     }
 
     pub(crate) fn not_restored(&mut self, what: String, error: Error) {

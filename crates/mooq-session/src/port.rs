@@ -150,7 +150,9 @@ impl<W: Wire> Port<W> {
         if self.in_flight() == 0 {
             return Poll::Ready(());
         }
-        self.drained.push(cx.waker().clone());
+        if !self.drained.iter().any(|waker| waker.will_wake(cx.waker())) {
+            self.drained.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 

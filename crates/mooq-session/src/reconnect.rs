@@ -74,6 +74,8 @@ pub(crate) struct Reconnect {
     waits: u32,
     lost_at: Option<Instant>,
     restored_at: Instant,
+    /// No attempt since the loss has failed for all hosts.
+    is_prompt: bool,
     jitter: Rng,
 }
 
@@ -95,8 +97,14 @@ impl Reconnect {
             waits: 0,
             lost_at: None,
             restored_at: now,
+            is_prompt: true,
             jitter: Rng::with_seed(seed),
         }
+    }
+
+    /// Returns true if no attempt to return from the last loss has failed for all hosts.
+    pub(crate) fn is_prompt(&self) -> bool {
+        self.is_prompt
     }
 
     /// Number of the attempt that is under way or comes next, since the connection was last good.
@@ -115,6 +123,7 @@ impl Reconnect {
                     self.waits = 0;
                 }
                 self.lost_at = Some(now);
+                self.is_prompt = true;
                 self.wait(now)
             }
             (Stage::Waiting, Input::Waited) => {
@@ -128,12 +137,14 @@ impl Reconnect {
             }
             (Stage::Opening, Input::Failed) => {
                 self.host = (self.host + 1) % self.hosts;
+                self.is_prompt = false;
                 self.wait(now)
             }
             (Stage::Restoring, Input::Failed | Input::Lost) => {
                 // The host accepted the login but is useless all the same: the others get their
                 // turn.
                 self.host = (self.host + 1) % self.hosts;
+                self.is_prompt = false;
                 self.wait(now)
             }
             (Stage::Restoring, Input::Restored) => {

@@ -21,7 +21,7 @@ use crate::session::Session;
 use crate::shell::Shell;
 use crate::timers::Timer;
 pub(crate) use job::Restore;
-use job::{Declare, Job, UNANSWERED};
+use job::{Declare, Job, Stage, UNANSWERED};
 
 impl<S: Shell> Session<S> {
     fn add_job(&mut self, job: Job<S>) -> JobId {
@@ -78,6 +78,21 @@ impl<S: Shell> Session<S> {
                     self.discard_wire(reopen.channel, wire);
                 }
             }
+        }
+    }
+
+    /// Returns true while the connection or a channel is on its way back, and nothing has made it
+    /// wait for the broker's return.
+    #[must_use]
+    pub fn is_returning(&self) -> bool {
+        let is_returning = |job: &Job<S>| match job {
+            Job::Reopen(reopen) => !matches!(reopen.stage, Stage::Pausing),
+            Job::Declare(_) => false,
+        };
+        match self.phase {
+            Phase::Open(_) => self.restore.jobs.values().any(is_returning),
+            Phase::Reopening(_) => self.reconnect.is_prompt(),
+            Phase::Closed(_) => false,
         }
     }
 

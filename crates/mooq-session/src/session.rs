@@ -305,7 +305,7 @@ impl<S: Shell> Session<S> {
         match purpose {
             Purpose::Forget(what) => {
                 if let Err(err) = answer {
-                    tracing::debug!(%err, what, "a request nobody waits for has failed");
+                    self.outbox.note(what, err);
                 }
             }
             Purpose::OpenFirst(channel) => self.first_wire(channel, answer, now),
@@ -315,9 +315,9 @@ impl<S: Shell> Session<S> {
                 wire,
                 request,
             } => self.call_answered(call, &wire, request, answer),
-            Purpose::Qos(channel, wire) => self.qos_answered(channel, &wire, answer, now),
+            Purpose::Qos(channel, wire) => self.qos_answered(channel, &wire, answer),
             Purpose::Consume(channel, consumer) => {
-                self.consume_answered(channel, consumer, answer, now);
+                self.consume_answered(channel, consumer, answer);
             }
             Purpose::Cancel {
                 consumer,
@@ -369,6 +369,10 @@ impl<S: Shell> Session<S> {
 
     /// Tells the session of the earliest deadline among a channel's publishes.
     pub fn arm_publishes(&mut self, channel: ChannelId, deadline: Instant) {
+        // Another publish may have brought an earlier one meanwhile.
+        let port = self.channels.get(&channel).map(|channel| &channel.port);
+        let armed = port.and_then(|port| port.with(|port| port.armed()));
+        let deadline = armed.unwrap_or(deadline);
         self.cancel_timers(|timer| *timer == Timer::Publishes(channel));
         self.set_timer(deadline, Timer::Publishes(channel));
     }
@@ -429,14 +433,18 @@ impl<S: Shell> Session<S> {
         starts: &mut Vec<Start<S>>,
         now: impl Fn() -> Instant,
     ) -> Standing {
-        self.callbacks.sweep(
+        let standing = self.callbacks.sweep(
             &mut self.consumers,
             &now,
             finished,
             may_start,
             starts,
             &mut self.outbox,
-        )
+        );
+        for channel in self.callbacks.take_emptied() {
+            self.drop_unused(channel);
+        }
+        standing
     }
 
     /// Takes the oldest error of a consumer that ended by itself and that has not been returned.
@@ -477,7 +485,8 @@ impl<S: Shell> Session<S> {
         consumer: ConsumerId,
         waker: &Waker,
     ) -> Poll<Result<Handed<S::Wire>, Option<Error>>> {
-        self.consumers.poll_stream(consumer, waker)
+        self.consumers
+            .poll_stream(consumer, waker, &mut self.outbox)
     }
 
     /// Returns the current name of a consumer's queue.

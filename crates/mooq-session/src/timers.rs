@@ -1,9 +1,17 @@
 //! What is to happen at which time.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::ids::{ChannelId, JobId, RequestId};
+
+/// Substitute for a time that is beyond the clock's range.
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+
+/// Returns the time `delay` after `now`, however long that is.
+pub(crate) fn later(now: Instant, delay: Duration) -> Instant {
+    now.checked_add(delay).unwrap_or_else(|| now + FAR)
+}
 
 /// Something that happens at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

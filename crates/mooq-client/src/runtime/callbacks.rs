@@ -257,6 +257,12 @@ impl Drop for Runner {
     fn drop(&mut self) {
         // Callbacks that are cut off requeue their deliveries before new ones can start.
         self.running.clear();
-        self.connection.with(Session::stop_processing);
+        // Those that have ended keep their retries.
+        let mut finished = std::mem::take(&mut self.finished);
+        self.connection.with(|session| {
+            let now = || Instant::now().into_std();
+            session.sweep(&mut finished, false, &mut Vec::new(), now);
+            session.stop_processing();
+        });
     }
 }

@@ -2,7 +2,7 @@
 //! the session's time.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::{Future, pending, poll_fn};
+use std::future::{Future, pending, poll_fn, ready};
 use std::iter;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -21,10 +21,10 @@ use mooq_session::reasons::without_reason;
 use mooq_session::{Answer, Port, PortCell, Request, RequestId, Session, Wire};
 use tokio::time::{Instant, sleep_until};
 
-use super::inner::{ConnectionInner, PortRef, Tokio, no_runtime};
+use super::inner::{ConnectionInner, PortRef, Standing, Tokio, no_runtime};
 use super::wire::{LinkRef, WireInner, WireRef, Work};
 
-/// Number of batches of one wire that are read in a row.
+/// Number of batches that are read in a row before anything else gets its turn.
 const IN_A_ROW: usize = 32;
 
 /// A request under way, with the wire that its answer comes from.
@@ -80,6 +80,8 @@ pub(super) fn start(
         sender,
         link_events: Some(events),
         readers: HashMap::default(),
+        ended_link: None,
+        ended: Vec::new(),
         ready,
         reads,
         asking: Asking::new(),
@@ -97,6 +99,10 @@ struct Driver {
     /// The events of the connection that was opened last.
     link_events: Option<Receiver<ConnectionEvent>>,
     readers: HashMap<u64, Reader, RandomState>,
+    /// Mailboxes of a connection and of wires that have ended, kept until others have taken their
+    /// places: an in-memory broker takes their last events for handled only then.
+    ended_link: Option<Receiver<ConnectionEvent>>,
+    ended: Vec<Receiver<ChannelEvent>>,
     /// The wires that may have events.
     ready: Sender<u64>,
     reads: Receiver<u64>,
@@ -112,10 +118,19 @@ impl Driver {
         let mut work = VecDeque::new();
         let mut reads = VecDeque::new();
         let mut timer = pin!(sleep_until(Instant::now()));
+        let mut in_a_row = 0;
         loop {
-            let (next, is_closed) = self.inner.0.next_timeout();
+            let Standing {
+                next,
+                is_closed,
+                is_returning,
+            } = self.inner.0.standing();
             if is_closed && self.asking.is_empty() {
                 return;
+            }
+            if !is_returning {
+                self.ended.clear();
+                self.ended_link = None;
             }
             if let Some(next) = next.map(Instant::from_std)
                 && timer.deadline() != next
@@ -124,26 +139,36 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                event = next_event(&mut self.link_events) => self.link_event(event),
-                _ = poll_fn(|cx| self.work.poll_batch(cx, &mut work)) => {
-                    for work in work.drain(..) {
-                        self.carry_out(work);
-                    }
-                }
-                () = timer.as_mut(), if next.is_some() => {
-                    let now = Instant::now().into_std();
-                    self.inner.0.with(|session| session.timeout(now));
-                }
-                Some(answered) = self.asking.next() => {
-                    if let Ok(answered) = answered {
-                        self.answered(answered);
-                    }
-                }
-                _ = poll_fn(|cx| self.reads.poll_batch(cx, &mut reads)) => {
+                // First, since it is what happens most; but a broker that sends without a pause
+                // must not keep the rest waiting.
+                _ = poll_fn(|cx| self.reads.poll_batch(cx, &mut reads)), if in_a_row < IN_A_ROW => {
+                    in_a_row += 1;
                     for wire in reads.drain(..) {
                         self.read(wire);
                     }
                 }
+                event = next_event(&mut self.link_events) => {
+                    in_a_row = 0;
+                    self.link_event(event);
+                }
+                _ = poll_fn(|cx| self.work.poll_batch(cx, &mut work)) => {
+                    in_a_row = 0;
+                    for work in work.drain(..) {
+                        self.carry_out(work);
+                    }
+                }
+                Some(answered) = self.asking.next() => {
+                    in_a_row = 0;
+                    if let Ok(answered) = answered {
+                        self.answered(answered);
+                    }
+                }
+                () = timer.as_mut(), if next.is_some() => {
+                    in_a_row = 0;
+                    let now = Instant::now().into_std();
+                    self.inner.0.with(|session| session.timeout(now));
+                }
+                () = ready(()), if in_a_row == IN_A_ROW => in_a_row = 0,
             }
             // A connection with many events leaves room for the tasks that it wakes.
             tokio::task::consume_budget().await;
@@ -153,7 +178,7 @@ impl Driver {
     fn link_event(&mut self, event: Option<ConnectionEvent>) {
         let event = event.unwrap_or_else(|| ConnectionEvent::Closed(without_reason()));
         if let ConnectionEvent::Closed(_) = event {
-            self.link_events = None;
+            self.ended_link = self.link_events.take();
         }
         let now = Instant::now().into_std();
         self.inner
@@ -256,6 +281,7 @@ impl Driver {
         let Self {
             inner,
             readers,
+            ended,
             batch,
             woken,
             ready,
@@ -271,6 +297,8 @@ impl Driver {
                 return;
             };
             let Some(wire) = reader.wire.upgrade().map(WireRef::from_inner) else {
+                // Not left for the next wire.
+                batch.clear();
                 readers.remove(&id);
                 return;
             };
@@ -283,7 +311,7 @@ impl Driver {
             let is_last = take(inner, &wire, reader.port.as_ref(), batch, woken);
             woken.drain(..).for_each(Waker::wake);
             if is_last || !is_open {
-                readers.remove(&id);
+                ended.extend(readers.remove(&id).map(|reader| reader.events));
                 return;
             }
         }
@@ -415,12 +443,15 @@ async fn made(channel: &dyn TransportChannel, request: Request) -> Result<Answer
     .map(|()| Answer::Done)
 }
 
-/// Ends a connection whose driver is dropped, as it is when its runtime ends. If the connection is
-/// closed already, this changes nothing.
+/// Ends a connection whose driver is dropped, as it is when its runtime ends, and the calls that
+/// still wait for it.
 struct EndOnDrop(Arc<ConnectionInner>);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
-        self.0.with(|session| session.end(&no_runtime()));
+        self.0.with(|session| {
+            session.end(&no_runtime());
+            session.forsake();
+        });
     }
 }

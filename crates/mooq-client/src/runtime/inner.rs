@@ -69,6 +69,15 @@ pub(crate) struct ConnectionInner {
     runtime: Handle,
 }
 
+/// How a session stands.
+pub(super) struct Standing {
+    /// The time at which it has something to do next.
+    pub(super) next: Option<std::time::Instant>,
+    pub(super) is_closed: bool,
+    /// The connection or a channel is on its way back.
+    pub(super) is_returning: bool,
+}
+
 /// Number of events that are kept for a stream that is not read.
 const KEPT_EVENTS: usize = 256;
 
@@ -112,10 +121,14 @@ impl ConnectionInner {
         result
     }
 
-    /// The time at which the session has something to do next, and whether it is over.
-    pub(super) fn next_timeout(&self) -> (Option<std::time::Instant>, bool) {
+    /// How the session stands.
+    pub(super) fn standing(&self) -> Standing {
         let session = lock(&self.session);
-        (session.next_timeout(), session.state().is_closed())
+        Standing {
+            next: session.next_timeout(),
+            is_closed: session.state().is_closed(),
+            is_returning: session.is_returning(),
+        }
     }
 
     fn carry_out(&self, output: Output<Tokio>, host: usize, afterwards: &mut Afterwards) {
@@ -131,10 +144,11 @@ impl ConnectionInner {
                 }
             }
             Output::Tell(event) => {
-                event.log(&self.endpoints.get(host).address());
+                afterwards.logged.push(Logged::Event(event.clone(), host));
                 // An error means that there are no listeners.
                 let _ = self.events.send(event);
             }
+            Output::Note(what, err) => afterwards.logged.push(Logged::Note(what, err)),
             Output::State(state) => {
                 self.state.send_replace(state);
             }
@@ -254,17 +268,32 @@ impl Drop for Call<'_> {
     }
 }
 
-/// What is done once the session is not locked any more.
+/// What is done once the session is not locked any more: it may be the user's code, and make calls.
 #[derive(Default)]
 struct Afterwards {
+    logged: Vec<Logged>,
     woken: Vec<Waker>,
     given_back: Vec<(WireRef, u64)>,
     unheard: Vec<Reply<WireRef>>,
     dropped: Vec<Dropped<Tokio>>,
 }
 
+/// Something for the log.
+enum Logged {
+    /// An event of the connection to the host of this number.
+    Event(Event, usize),
+    /// A failure that changes nothing.
+    Note(&'static str, Error),
+}
+
 impl Afterwards {
     fn come_about(self, inner: &ConnectionInner) {
+        for logged in self.logged {
+            match logged {
+                Logged::Event(event, host) => event.log(&inner.endpoints.get(host).address()),
+                Logged::Note(what, err) => tracing::debug!(%err, "{what}"),
+            }
+        }
         for (wire, tag) in self.given_back {
             wire.give_back(tag);
         }

@@ -15,7 +15,7 @@ use crate::purpose::Purpose;
 use crate::reasons::exceeded;
 use crate::session::Session;
 use crate::shell::Shell;
-use crate::timers::Timer;
+use crate::timers::{Timer, later};
 
 /// Time that a queue may keep the next ones waiting, before those are declared side by side.
 const BESIDE: Duration = Duration::from_millis(100);
@@ -37,7 +37,7 @@ impl<S: Shell> Session<S> {
         let host = self.options.hosts.get(self.host);
         let locked = host.map(|host| host.heartbeat * LOCKED_HEARTBEATS);
         self.restore.taken_until = locked.map(|locked| self.lost_at + locked);
-        self.set_timer(now + HANDING_ON, Timer::HandedOn);
+        self.set_timer(later(now, HANDING_ON), Timer::HandedOn);
         let mut declared = self.topology.everything();
         let topology = &self.topology;
         let staying = declared
@@ -104,7 +104,7 @@ impl<S: Shell> Session<S> {
                     }
                 },
             };
-            match self.needed(step) {
+            match self.needed(step, now) {
                 Some(Step::Beside) => return self.begin_beside(now),
                 Some(step) => return self.ask_to_declare(id, step, now),
                 None => {}
@@ -113,14 +113,14 @@ impl<S: Shell> Session<S> {
     }
 
     /// Returns the step if it is still to be done: other calls are made meanwhile.
-    fn needed(&mut self, step: Step) -> Option<Step> {
+    fn needed(&mut self, step: Step, now: Instant) -> Option<Step> {
         let is_needed = match &step {
             Step::Exchange(declare) => self.topology.has_exchange(&declare.name),
             Step::Queue { name, .. } => self.topology.has_queue(name),
             Step::Staying(declare) if self.topology.has_queue(&declare.name) => true,
             Step::Staying(declare) => {
                 let name = declare.name.clone();
-                self.queue_answered(&name);
+                self.queue_answered(&name, now);
                 false
             }
             Step::Bind(binding, is_bound) => {
@@ -149,7 +149,7 @@ impl<S: Shell> Session<S> {
                 return;
             };
             let request = self.open_wire(link, Purpose::Job(id));
-            return self.set_timer(now + limit, Timer::Request(request));
+            return self.set_timer(later(now, limit), Timer::Request(request));
         };
         let request = match &step {
             Step::Exchange(declare) => Request::DeclareExchange(declare.clone()),
@@ -174,8 +174,8 @@ impl<S: Shell> Session<S> {
         }
         match is_staying {
             // The broker takes a minute over a queue whose node is down.
-            true => self.set_timer(now + UNANSWERED, Timer::Late(id, request)),
-            false => self.set_timer(now + limit, Timer::Request(request)),
+            true => self.set_timer(later(now, UNANSWERED), Timer::Late(id, request)),
+            false => self.set_timer(later(now, limit), Timer::Request(request)),
         }
     }
 
@@ -201,7 +201,7 @@ impl<S: Shell> Session<S> {
                 Ok(_) => {}
                 Err(err) if none_to_spare(&err) => {
                     if let Some(step) = job.steps.pop_front() {
-                        self.step_failed(step, err);
+                        self.step_failed(step, err, now);
                     }
                     self.go_on_declaring(id, now);
                 }
@@ -272,7 +272,7 @@ impl<S: Shell> Session<S> {
                 self.queue_renamed(name, declared.name);
             }
             (Step::Queue { asks: false, .. }, Err(err))
-                if self.may_become_free(&err, false, now) =>
+                if self.may_become_free(id, &err, false, now) =>
             {
                 return Some(err);
             }
@@ -285,12 +285,12 @@ impl<S: Shell> Session<S> {
                 }
             }
             (_, Ok(_)) => {}
-            (step, Err(err)) => self.step_failed(step, err),
+            (step, Err(err)) => self.step_failed(step, err, now),
         }
         None
     }
 
-    fn step_failed(&mut self, step: Step, err: Error) {
+    fn step_failed(&mut self, step: Step, err: Error, now: Instant) {
         let what = match &step {
             Step::Exchange(declare) => format!("exchange '{}'", declare.name),
             Step::Queue { name, .. } => format!("queue '{name}'"),
@@ -300,7 +300,7 @@ impl<S: Shell> Session<S> {
         };
         self.outbox.not_restored(what, err);
         if let Step::Staying(declare) = step {
-            self.queue_answered(&declare.name);
+            self.queue_answered(&declare.name, now);
         }
     }
 
@@ -324,13 +324,14 @@ impl<S: Shell> Session<S> {
                 job.steps.extend(steps);
             }
         }
-        self.queue_answered(name);
-        self.resume_waiting(now);
+        self.queue_answered(name, now);
     }
 
-    /// Notes that the broker has answered for a queue, in any way.
-    fn queue_answered(&mut self, name: &QueueName) {
+    /// Notes that the broker has answered for a queue, in any way, or is not asked any more. The
+    /// channels that have waited for that go on.
+    fn queue_answered(&mut self, name: &QueueName, now: Instant) {
         self.restore.unanswered.remove(name);
+        self.resume_waiting(now);
     }
 
     fn queue_renamed(&mut self, from: QueueName, to: QueueName) {
@@ -340,11 +341,29 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Returns true if the resource that `err` refuses may become free: it is locked, or else
-    /// `taken`.
-    pub(super) fn may_become_free(&self, err: &Error, taken: bool, now: Instant) -> bool {
+    /// Returns true if the resource that `err` refuses a job may become free: it is locked, or else
+    /// `taken`. What is refused to a channel that was lost alone belongs to another client.
+    pub(super) fn may_become_free(
+        &self,
+        job: JobId,
+        err: &Error,
+        taken: bool,
+        now: Instant,
+    ) -> bool {
         let taken = taken || err.kind() == ErrorKind::ResourceLocked;
-        taken && self.restore.taken_until.is_some_and(|until| now < until)
+        taken && !self.is_alone(job) && self.restore.taken_until.is_some_and(|until| now < until)
+    }
+
+    /// Returns true if a job is about a channel that was lost alone.
+    fn is_alone(&self, job: JobId) -> bool {
+        match self.restore.jobs.get(&job) {
+            Some(Job::Reopen(reopen)) => reopen.alone.is_some(),
+            Some(Job::Declare(Declare {
+                role: Role::WithChannel(reopen),
+                ..
+            })) => self.is_alone(*reopen),
+            _ => false,
+        }
     }
 
     /// Handles the end of a job that declares.
@@ -399,12 +418,16 @@ impl<S: Shell> Session<S> {
             let job = self.declare(Role::Queues, VecDeque::new());
             self.go_on_declaring(job, now);
         }
+        if !self.restore.waits_beside {
+            // The last of them needed no answer.
+            return;
+        }
         let is_asking = self.restore.jobs.values().any(Self::is_beside);
         let silent = self.restore.answered_at;
         let is_silent = silent.is_some_and(|at| now.saturating_duration_since(at) >= UNANSWERED);
         if is_asking && !is_silent {
             self.cancel_timers(|timer| *timer == Timer::Beside);
-            return self.set_timer(now + BESIDE, Timer::Beside);
+            return self.set_timer(later(now, BESIDE), Timer::Beside);
         }
         self.cancel_timers(|timer| *timer == Timer::Beside);
         self.restore.waits_beside = false;

@@ -13,7 +13,7 @@ use crate::purpose::Purpose;
 use crate::reasons::{exceeded, unheard};
 use crate::session::Session;
 use crate::shell::{Link, PortCell, Shell, Wire};
-use crate::timers::Timer;
+use crate::timers::{Timer, later};
 
 /// Number of times a new channel is tried that the broker closes at once, for no known reason.
 const TRIES: usize = 3;
@@ -88,6 +88,11 @@ impl<S: Shell> Session<S> {
 
     /// Declares what was deleted with the consumers of a broken channel, when it is its turn.
     pub(super) fn declare_with_channel(&mut self, job: JobId, now: Instant) {
+        let mut jobs = self.restore.jobs.values();
+        if jobs.any(|other| matches!(other, Job::Declare(it) if it.role == Role::WithChannel(job)))
+        {
+            return;
+        }
         let Some(channel) = self.reopening(job).map(|reopen| reopen.channel) else {
             self.restore.turn.retain(|other| *other != job);
             return;
@@ -149,24 +154,15 @@ impl<S: Shell> Session<S> {
         // The wire that is being prepared may know the consumer, so there has to be another one.
         if let Stage::Registering { wire, .. } = &reopen.stage {
             let wire = wire.clone();
-            reopen.stage = Stage::Declaring;
+            reopen.stage = Stage::Pausing;
             self.abort_requests_of(job);
+            self.cancel_timers(|timer| matches!(timer, Timer::Late(of, _) if *of == job));
             if let Some(channel) = self.channels.get_mut(&channel) {
                 channel.candidate = None;
             }
             self.discard_wire(channel, wire);
-            self.restart(job);
-        }
-    }
-
-    /// Opens another wire for a channel at once: what has been asked for is not waited for.
-    fn restart(&mut self, job: JobId) {
-        let Some(link) = self.target() else {
-            return;
-        };
-        if let Some(reopen) = self.reopening(job) {
-            reopen.stage = Stage::Opening;
-            self.open_wire(link, Purpose::Job(job));
+            // At once: what has been asked for is not waited for.
+            self.set_timer(self.lost_at, Timer::Pause(job));
         }
     }
 
@@ -200,7 +196,7 @@ impl<S: Shell> Session<S> {
         if let Some(reopen) = self.reopening(job) {
             reopen.stage = Stage::Opening;
             let request = self.open_wire(link, Purpose::Job(job));
-            self.set_timer(now + limit, Timer::Request(request));
+            self.set_timer(later(now, limit), Timer::Request(request));
         }
     }
 
@@ -232,7 +228,7 @@ impl<S: Shell> Session<S> {
                     channel.candidate = Some(wire.clone());
                 }
                 let request = self.ask(&wire, Request::ConfirmSelect, Purpose::Job(id));
-                self.set_timer(now + limit, Timer::Request(request));
+                self.set_timer(later(now, limit), Timer::Request(request));
             }
             (Stage::Selecting(wire), Ok(_)) => {
                 let wire = wire.clone();
@@ -267,12 +263,15 @@ impl<S: Shell> Session<S> {
         reopen.stage = Stage::Pausing;
         let pause = reopen.pause;
         reopen.pause = (2 * pause).min(LONGEST_PAUSE);
-        self.set_timer(now + pause, Timer::Pause(id));
+        self.set_timer(later(now, pause), Timer::Pause(id));
         self.has_begun(id, now);
     }
 
     pub(crate) fn pause_over(&mut self, id: JobId, now: Instant) {
-        self.open_next_wire(id, now);
+        let job = self.reopening(id);
+        if job.is_some_and(|job| matches!(job.stage, Stage::Pausing)) {
+            self.open_next_wire(id, now);
+        }
     }
 
     /// Counts an attempt that failed, and makes another one if there is one left.
@@ -346,7 +345,7 @@ impl<S: Shell> Session<S> {
                 return self.admit(id, &wire, now);
             };
             *current = Some((next, now, false));
-            self.set_timer(now + UNANSWERED, Timer::Late(id, next));
+            self.set_timer(later(now, UNANSWERED), Timer::Late(id, next));
             if let Some(consumer) = self.consumers.get_mut(next) {
                 // Deliveries of a wire that was lost before it was in use must not be taken for
                 // the new one's.
@@ -458,8 +457,9 @@ impl<S: Shell> Session<S> {
         let is_exclusive = record.is_some_and(|record| record.consume.exclusive);
         let queue = record.map(|record| record.consume.queue.clone());
         let is_taken = err.kind() == ErrorKind::AccessRefused && is_exclusive;
-        if refused && self.may_become_free(&err, is_taken, now) {
-            tracing::debug!(%err, "a consumer's place may still be the lost connection's");
+        if refused && self.may_become_free(id, &err, is_taken, now) {
+            let what = "a consumer's place may still be the lost connection's";
+            self.outbox.note(what, err);
             if let Some(wire) = self
                 .channels
                 .get_mut(&channel)

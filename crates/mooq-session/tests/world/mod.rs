@@ -706,6 +706,7 @@ impl World {
                 Output::State(ConnectionState::Closed(_)) => self.is_over = true,
                 Output::GiveBack(..)
                 | Output::Tell(_)
+                | Output::Note(..)
                 | Output::State(_)
                 | Output::Wake(_)
                 | Output::Drop(_) => {}
