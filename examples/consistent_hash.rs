@@ -2,8 +2,9 @@
 //! reach the same worker, in order.
 
 use clap::Parser;
+use mooq::Delivery;
 use mooq::ExchangeKind::ConsistentHash;
-use mooq::{Delivery, InMemoryBroker, InMemoryOptions, Plugin};
+use mooq::memory::{InMemoryBroker, Options, Plugin};
 
 /// Publishes two orders of each of five customers, and prints which worker gets them.
 #[derive(Parser)]
@@ -17,7 +18,7 @@ struct Args {
 #[tokio::main]
 async fn main() -> mooq::Result<()> {
     let args = Args::parse();
-    let options = InMemoryOptions::default().plugin(Plugin::ConsistentHashExchange);
+    let options = Options::default().plugin(Plugin::ConsistentHashExchange);
     let broker = InMemoryBroker::with_options("localhost", 5672, options);
     broker.run(); // memory://localhost:5672 leads here.
 

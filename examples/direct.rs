@@ -1,8 +1,9 @@
 //! A direct exchange: a message goes to the queues that are bound with its very routing key.
 
 use clap::Parser;
+use mooq::Delivery;
 use mooq::ExchangeKind::Direct;
-use mooq::{Delivery, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
 
 /// Publishes four log lines, and prints the two whose routing key is asked for.
 #[derive(Parser)]

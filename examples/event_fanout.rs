@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex};
 
 use clap::Parser;
 use mooq::ExchangeKind::Fanout;
-use mooq::{Channel, Connection, Delivery, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
+use mooq::{Channel, Connection, Delivery};
 use serde::{Deserialize, Serialize};
 
 /// What has happened.
@@ -122,7 +123,7 @@ async fn main() -> mooq::Result<()> {
 mod tests {
     use std::time::Duration;
 
-    use mooq::InMemoryBroker;
+    use mooq::memory::InMemoryBroker;
     use mooq::testing::TestBroker;
 
     use super::*;
@@ -132,7 +133,7 @@ mod tests {
 
     /// Both services, each on a connection of its own, which does not process events yet.
     async fn services(broker: &TestBroker) -> mooq::Result<(Statistics, Connection, Connection)> {
-        let (counting, thanking) = (broker.connect().await?, broker.connect().await?);
+        let (counting, thanking) = (mooq::connect(broker).await?, mooq::connect(broker).await?);
         let statistics = Statistics::default();
         statistics.start(&counting).await?;
         start_to_thank(&thanking).await?;
@@ -195,7 +196,7 @@ mod tests {
         thanking.close().await?;
         tell(&shop, "pencil", "Ada").await?;
 
-        let again = broker.connect().await?;
+        let again = mooq::connect(&broker).await?;
         start_to_thank(&again).await?;
         run(again);
         assert_eq!(next_mail(&shop).await?, "Dear Ada, enjoy your pencil!");

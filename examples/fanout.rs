@@ -1,8 +1,9 @@
 //! A fanout exchange: every bound queue gets a copy, whatever the routing key.
 
 use clap::Parser;
+use mooq::Delivery;
 use mooq::ExchangeKind::Fanout;
-use mooq::{Delivery, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
 
 /// Publishes one piece of news to three readers.
 #[derive(Parser)]

@@ -12,7 +12,8 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 
 use mooq::ExchangeKind::Direct;
-use mooq::{ConnectInMemory, Connection, Delivery, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
+use mooq::{Connection, Delivery};
 
 /// The numbers of the orders that are shipped. A real service has them in its database.
 type Shipped = Arc<Mutex<HashSet<u32>>>;
@@ -48,10 +49,10 @@ async fn start(conn: &Connection, shipped: &Shipped) -> mooq::Result<()> {
 
 /// A broker, the service on it, a queue that the parcels come to, and a channel to order by.
 async fn warehouse(broker: &InMemoryBroker) -> mooq::Result<mooq::Channel> {
-    let conn = broker.connect().await?;
+    let conn = mooq::connect(broker).await?;
     start(&conn, &Shipped::default()).await?;
     tokio::spawn(async move { conn.process_events().await });
-    let chan = broker.connect().await?.create_channel().await?;
+    let chan = mooq::connect(broker).await?.create_channel().await?;
     chan.declare_queue("parcels").await?;
     chan.bind_queue("parcels", "parcels", "").await?;
     Ok(chan)
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn whatever_the_order_of_things_all_are_shipped_once() {
-        mooq::for_each_seed(0..50, |seed| async move {
+        mooq::seeds::for_each_seed(0..50, |seed| async move {
             let broker = InMemoryBroker::start_seeded(seed);
             let chan = warehouse(&broker).await?;
             let _duplicating = broker.faults().duplicate_deliveries(2);

@@ -2,8 +2,9 @@
 //! default, it needs all of them; with `any`, one is enough.
 
 use clap::Parser;
+use mooq::Delivery;
 use mooq::ExchangeKind::Headers;
-use mooq::{Delivery, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
 
 /// Publishes three documents, and prints who gets which.
 #[derive(Parser)]

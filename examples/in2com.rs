@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use clap::Parser;
 use mooq::ExchangeKind::Direct;
-use mooq::{Channel, Connection, Delivery, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
+use mooq::{Channel, Connection, Delivery};
 use tokio::signal::ctrl_c;
 use tokio::time::{interval, sleep};
 

@@ -13,7 +13,8 @@
 use std::time::Duration;
 
 use clap::Parser;
-use mooq::{Channel, Connection, Delivery, ErrorKind, InMemoryBroker, QueueName};
+use mooq::memory::InMemoryBroker;
+use mooq::{Channel, Connection, Delivery, ErrorKind, QueueName};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -154,11 +155,11 @@ mod tests {
 
     impl<On> FromBroker<On> for Shop {
         async fn from_broker(broker: &TestBroker) -> mooq::Result<Self> {
-            let service = broker.connect().await?;
+            let service = mooq::connect(broker).await?;
             start(&service).await?;
             let running = service.clone();
             tokio::spawn(async move { running.process_events().await });
-            let asker = Asker::new(&broker.connect().await?).await?;
+            let asker = Asker::new(&mooq::connect(broker).await?).await?;
             Ok(Self { service, asker })
         }
     }

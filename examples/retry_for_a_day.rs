@@ -12,7 +12,8 @@
 use std::time::Duration;
 
 use mooq::ExchangeKind::Direct;
-use mooq::{Channel, ConnectInMemory, Connection, Delivery, FieldValue, InMemoryBroker, Outcome};
+use mooq::memory::InMemoryBroker;
+use mooq::{Channel, Connection, Delivery, FieldValue, Outcome};
 use tokio::time::Instant;
 
 /// How long a parcel waits after each try that fails; after the last it is given up.
@@ -76,7 +77,7 @@ async fn retry_later(chan: &Channel, parcel: &Delivery<String>) -> mooq::Result<
 async fn main() -> mooq::Result<()> {
     let broker = InMemoryBroker::start();
     let recording = broker.record(100);
-    let conn = broker.connect().await?;
+    let conn = mooq::connect(&broker).await?;
     start(&conn, |_| false).await?;
     let post = conn.create_channel().await?;
     tokio::spawn(async move { conn.process_events().await });
@@ -102,7 +103,7 @@ mod tests {
 
     async fn set_up(is_home: fn(&str) -> bool) -> (InMemoryBroker, Channel) {
         let broker = InMemoryBroker::start();
-        let conn = broker.connect().await.unwrap();
+        let conn = mooq::connect(&broker).await.unwrap();
         start(&conn, is_home).await.unwrap();
         let post = conn.create_channel().await.unwrap();
         tokio::spawn(async move { conn.process_events().await });

@@ -2,8 +2,9 @@
 //! word. `*` stands for one word, `#` for any number, none included.
 
 use clap::Parser;
+use mooq::Delivery;
 use mooq::ExchangeKind::Topic;
-use mooq::{Delivery, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
 
 /// Publishes three things, and prints for each which patterns match it.
 #[derive(Parser)]

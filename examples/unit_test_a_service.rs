@@ -12,7 +12,8 @@ use std::error::Error;
 
 use clap::Parser;
 use mooq::ExchangeKind::{Direct, Topic};
-use mooq::{Channel, Connection, Delivery, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
+use mooq::{Channel, Connection, Delivery};
 use serde::{Deserialize, Serialize};
 
 /// What a shop sends us.
@@ -100,17 +101,15 @@ async fn main() -> mooq::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use mooq::ConnectInMemory;
-
     use super::*;
 
     /// The service, and a shop on a connection of its own: its invoices go to the queue "shop".
     async fn set_up() -> (Connection, Channel) {
         let broker = InMemoryBroker::start();
-        let service = broker.connect().await.unwrap();
+        let service = mooq::connect(&broker).await.unwrap();
         start(&service).await.unwrap();
 
-        let conn = broker.connect().await.unwrap();
+        let conn = mooq::connect(&broker).await.unwrap();
         let shop = conn.create_channel().await.unwrap();
         shop.declare_queue("shop").await.unwrap();
         let bind = shop.bind_queue("shop", "invoices", "invoice.fr");

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use mooq::{Channel, Connection, Delivery, FailurePolicy, InMemoryBroker, Outcome};
+use mooq::memory::InMemoryBroker;
+use mooq::{Channel, Connection, Delivery, FailurePolicy, Outcome};
 use serde::{Deserialize, Serialize};
 
 /// How often a mail is tried.
@@ -110,8 +111,9 @@ async fn main() -> mooq::Result<()> {
 mod tests {
     use std::sync::Mutex;
 
+    use mooq::FieldValue;
+    use mooq::memory::{DeadLetterReason, InMemoryBroker};
     use mooq::testing::TestBroker;
-    use mooq::{DeadLetterReason, FieldValue, InMemoryBroker};
 
     use super::*;
 
@@ -140,10 +142,10 @@ mod tests {
         later: Duration,
         send: impl Fn(&Mail) -> Result<(), String> + Send + Sync + 'static,
     ) -> mooq::Result<Channel> {
-        let worker = broker.connect().await?;
+        let worker = mooq::connect(broker).await?;
         start(&worker, later, send).await?;
         tokio::spawn(async move { worker.process_events().await });
-        broker.connect().await?.create_channel().await
+        mooq::connect(broker).await?.create_channel().await
     }
 
     async fn order(chan: &Channel, to: &str) -> mooq::Result<()> {
@@ -155,7 +157,7 @@ mod tests {
     async fn what_fails_once_is_sent_later(broker: TestBroker) -> mooq::Result<()> {
         let (tried, (sent, mut mails)) = (Tried::default(), tokio::sync::mpsc::channel(9));
         let note = tried.clone();
-        let worker = broker.connect().await?;
+        let worker = mooq::connect(&broker).await?;
         start(&worker, Duration::from_millis(50), move |mail| {
             if mail.to == "ada" && note.note(mail) == 1 {
                 return Err("busy".into());
@@ -163,7 +165,7 @@ mod tests {
             sent.try_send(mail.to.clone()).map_err(|e| e.to_string())
         })
         .await?;
-        let chan = broker.connect().await?.create_channel().await?;
+        let chan = mooq::connect(&broker).await?.create_channel().await?;
         order(&chan, "ada").await?;
         order(&chan, "grace").await?;
         // Not before: else the first may be back before the second is there.
@@ -201,9 +203,9 @@ mod tests {
 
     #[mooq::test]
     async fn a_mail_waits_for_the_worker(broker: TestBroker) -> mooq::Result<()> {
-        let worker = broker.connect().await?;
+        let worker = mooq::connect(&broker).await?;
         start(&worker, SOON, |_| Ok(())).await?;
-        let chan = broker.connect().await?.create_channel().await?;
+        let chan = mooq::connect(&broker).await?.create_channel().await?;
         order(&chan, "ada").await?;
         worker.close().await?;
 

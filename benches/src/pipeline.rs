@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use mooq::{Channel, ConnectInMemory, Connection, Delivery, ExchangeKind, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
+use mooq::{Channel, Connection, Delivery, ExchangeKind};
 use tokio::sync::{Notify, mpsc};
 
 /// How many publishes are on their way before the producer waits for the oldest confirm.
@@ -18,8 +19,7 @@ const TEXT: &str = "Hello World! Here is a message of 64 bytes, more or less, as
 /// and acknowledged, on the caller's thread.
 pub async fn publish_callback_ack(count: u64) -> Duration {
     let broker = InMemoryBroker::start();
-    let conn = broker
-        .connect()
+    let conn = mooq::connect(&broker)
         .await
         .expect("the broker takes connections");
     let chan = conn.create_channel().await.expect("a channel opens");
@@ -95,8 +95,7 @@ pub async fn bounded_mpsc(count: u64) -> Duration {
 pub async fn fresh_broker() -> (Duration, (InMemoryBroker, Connection, Channel)) {
     let begin = Instant::now();
     let broker = InMemoryBroker::start();
-    let conn = broker
-        .connect()
+    let conn = mooq::connect(&broker)
         .await
         .expect("the broker takes connections");
     let chan = conn.create_channel().await.expect("a channel opens");
@@ -108,8 +107,7 @@ pub async fn fresh_broker() -> (Duration, (InMemoryBroker, Connection, Channel))
 pub async fn queued_overhead(count: u64) -> Option<f64> {
     const BODY: usize = 64;
     let broker = InMemoryBroker::start();
-    let conn = broker
-        .connect()
+    let conn = mooq::connect(&broker)
         .await
         .expect("the broker takes connections");
     let chan = conn.create_channel().await.expect("a channel opens");

@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mooq::{ConnectInMemory, InMemoryBroker, for_each_seed};
+use mooq::memory::InMemoryBroker;
+use mooq::seeds::for_each_seed;
 
 /// How long a small test takes with `seeds` seeds: each time a broker, a connection and a channel,
 /// two queues, four confirmed publishes, and their messages.
@@ -14,7 +15,7 @@ pub fn small_tests(seeds: u64) -> Duration {
     let tests = thread::spawn(move || {
         for_each_seed(0..seeds, |seed| async move {
             let broker = InMemoryBroker::start_seeded(seed);
-            let chan = broker.connect().await?.create_channel().await?;
+            let chan = mooq::connect(&broker).await?.create_channel().await?;
             for queue in ["orders", "invoices"] {
                 chan.declare_queue(queue).await?;
                 for n in 0..2 {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mooq::{ConnectInMemory, Delivery, ExchangeKind, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
+use mooq::{Delivery, ExchangeKind};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
@@ -31,8 +32,7 @@ async fn rounds_of(
     called: impl Fn() + Clone + Send + Sync + 'static,
     wait: impl AsyncFn(),
 ) -> Duration {
-    let conn = broker
-        .connect()
+    let conn = mooq::connect(broker)
         .await
         .expect("the broker takes connections");
     let chan = conn.create_channel().await.expect("a channel opens");
@@ -90,8 +90,7 @@ pub fn day_of_retries() -> Duration {
 async fn retry_for_a_day() -> usize {
     let broker = InMemoryBroker::start();
     let recording = broker.record(1_000);
-    let conn = broker
-        .connect()
+    let conn = mooq::connect(&broker)
         .await
         .expect("the broker takes connections");
     let chan = conn.create_channel().await.expect("a channel opens");

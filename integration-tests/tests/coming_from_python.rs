@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use mooq::memory::InMemoryBroker;
 use mooq::{
     Broker, Channel, ConnectOptions, Connection, Delivery, ErrorKind, ExchangeKind, GetBroker,
-    InMemoryBroker, Json, NoCallback, ProcessEvents, Publish, RegisterConsumer,
+    Json, NoCallback, ProcessEvents, Publish, RegisterConsumer,
 };
 use mooq_broker_ctl::{ControlMethod, RabbitMQBroker};
 

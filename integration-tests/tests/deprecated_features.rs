@@ -1,7 +1,8 @@
 //! Deprecated features, permitted and denied: in memory by the options, on RabbitMQ by its
 //! configuration.
 
-use mooq::{ConnectOptions, InMemoryBroker, InMemoryOptions, Profile};
+use mooq::ConnectOptions;
+use mooq::memory::{InMemoryBroker, Options, Profile};
 use mooq_core::{Consume, Endpoint, QueueDeclare, Scheme, Transport};
 use mooq_integration_tests::container::{Image, RabbitContainer};
 use mooq_integration_tests::raw::{queue, quorum_queue, table};
@@ -57,7 +58,7 @@ async fn permits(transport: &dyn Transport, endpoint: &Endpoint, permitted: bool
 async fn in_memory_they_are_as_the_options_say() {
     for profile in [Profile::V4_0, Profile::V4_3] {
         for permitted in [true, false] {
-            let mut options = InMemoryOptions::of(profile);
+            let mut options = Options::of(profile);
             let features = &mut options.deprecated_features;
             features.global_qos = Some(permitted);
             features.queue_master_locator = Some(permitted);

@@ -6,12 +6,11 @@
     reason = "a test's helpers fail as the test does"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use mooq::{
-    ConnectInMemory, ConnectOptions, Connection, ConnectionState, ErrorKind, Event, Events,
-    InMemoryBroker, Scheme,
-};
+use mooq::memory::InMemoryBroker;
+use mooq::{ConnectOptions, Connection, ConnectionState, ErrorKind, Event, Events, Scheme};
 
 fn options_of(host: &str) -> ConnectOptions {
     ConnectOptions::new().broker(Scheme::Memory).host(host)
@@ -78,11 +77,14 @@ async fn a_lost_connection_goes_to_another_host_and_its_topology_with_it() {
 /// A connection that has lost its exclusive queue to another one.
 async fn robbed() -> (Connection, Events, Connection) {
     let broker = InMemoryBroker::start();
-    let conn = broker.connect_with(ConnectOptions::new().name("first"));
+    let conn = Connection::open(
+        Arc::new(broker.transport()),
+        ConnectOptions::new().name("first"),
+    );
     let conn = conn.await.unwrap();
     let chan = conn.create_channel().await.unwrap();
     chan.declare_queue("mine").exclusive().await.unwrap();
-    let other = broker.connect().await.unwrap();
+    let other = mooq::connect(&broker).await.unwrap();
     let robber = other.create_channel().await.unwrap();
     let events = conn.events();
     let refused = broker.faults().refuse_connections();
@@ -127,7 +129,7 @@ async fn a_queue_that_stays_locked_is_done_without() {
 #[tokio::test(start_paused = true)]
 async fn events_that_are_not_read_in_time_are_counted() {
     let broker = InMemoryBroker::start();
-    let conn = broker.connect().await.unwrap();
+    let conn = mooq::connect(&broker).await.unwrap();
     let mut events = conn.events();
     let down = broker.faults().stop();
     tokio::time::sleep(Duration::from_secs(600)).await;

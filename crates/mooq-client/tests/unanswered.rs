@@ -15,7 +15,7 @@ use std::time::Duration;
 use faulty::{Asked, Faults};
 use futures_util::future::join_all;
 use futures_util::{FutureExt, StreamExt};
-use mooq::InMemoryBroker;
+use mooq::memory::InMemoryBroker;
 use mooq_client::{Channel, ConnectOptions, Connection, Deliveries, Event, Events, Publish};
 use mooq_core::{Error, ErrorKind, ErrorScope, Scheme, Transport};
 use tokio::time::{Instant, sleep, timeout};

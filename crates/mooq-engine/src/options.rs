@@ -75,10 +75,10 @@ impl Options {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use mooq::InMemoryOptions;
+    /// use mooq::memory::Options;
     ///
-    /// let quick = InMemoryOptions::default().consumer_timeout(Duration::from_secs(90));
-    /// let never = InMemoryOptions::default().consumer_timeout(None);
+    /// let quick = Options::default().consumer_timeout(Duration::from_secs(90));
+    /// let never = Options::default().consumer_timeout(None);
     /// assert_eq!(quick.consumer_timeout, Some(Duration::from_secs(90)));
     /// assert_eq!(never.consumer_timeout, None);
     /// ```
@@ -92,14 +92,15 @@ impl Options {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, ExchangeKind, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
+    /// # use mooq::ExchangeKind;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// use mooq::{InMemoryOptions, Plugin, Profile};
+    /// use mooq::memory::{Options, Plugin, Profile};
     ///
-    /// let options = InMemoryOptions::of(Profile::V4_3).plugin(Plugin::ConsistentHashExchange);
+    /// let options = Options::of(Profile::V4_3).plugin(Plugin::ConsistentHashExchange);
     /// let broker = InMemoryBroker::start_with_options(options);
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.register_producer("by-customer", ExchangeKind::ConsistentHash).await?;
     /// # Ok(())
     /// # }

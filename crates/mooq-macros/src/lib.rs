@@ -74,7 +74,8 @@ use proc_macro::TokenStream;
 /// ```test_harness
 /// use std::time::Duration;
 ///
-/// use mooq::{Channel, InMemoryBroker};
+/// use mooq::memory::InMemoryBroker;
+/// use mooq::Channel;
 ///
 /// #[mooq::test(paused)]
 /// async fn an_offer_ends_after_a_day(broker: InMemoryBroker, chan: Channel) -> mooq::Result<()> {
@@ -92,7 +93,7 @@ use proc_macro::TokenStream;
 /// An `InMemoryBroker` needs `memory`, so that the test declares that it cannot run on RabbitMQ:
 /// ```compile_fail,E0277,test_harness
 /// #[mooq::test]
-/// async fn an_order_is_audited(broker: mooq::InMemoryBroker) {}
+/// async fn an_order_is_audited(broker: mooq::memory::InMemoryBroker) {}
 /// ```
 #[proc_macro_attribute]
 pub fn test(options: TokenStream, function: TokenStream) -> TokenStream {

@@ -45,12 +45,12 @@ const VARIABLE: &str = "MOOQ_SEED";
 ///
 /// # Examples
 /// ```
-/// use mooq::{ConnectInMemory, InMemoryBroker};
+/// use mooq::memory::InMemoryBroker;
 ///
 /// // In a #[test]:
-/// mooq::for_each_seed(0..20, |seed| async move {
+/// mooq::seeds::for_each_seed(0..20, |seed| async move {
 ///     let broker = InMemoryBroker::start_seeded(seed);
-///     let chan = broker.connect().await?.create_channel().await?;
+///     let chan = mooq::connect(&broker).await?.create_channel().await?;
 ///     chan.declare_queue("orders").await?;
 ///     chan.publish("", "book").routing_key("orders").await?;
 ///     assert_eq!(broker.queues("orders")[0].ready, 1);
@@ -60,7 +60,7 @@ const VARIABLE: &str = "MOOQ_SEED";
 ///
 /// The message names the seed for which a test fails:
 /// ```should_panic
-/// mooq::for_each_seed(0..100, |seed| async move {
+/// mooq::seeds::for_each_seed(0..100, |seed| async move {
 ///     assert_ne!(seed, 17);
 /// });
 /// // seed 17: assertion `left != right` failed …

@@ -33,8 +33,8 @@ pub enum MemoryOnly {}
 ///
 /// impl<On> FromBroker<On> for Shop {
 ///     async fn from_broker(broker: &TestBroker) -> mooq::Result<Self> {
-///         let service = broker.connect().await?;
-///         let customer = broker.connect().await?.create_channel().await?;
+///         let service = mooq::connect(&broker).await?;
+///         let customer = mooq::connect(&broker).await?.create_channel().await?;
 ///         customer.declare_queue("orders").await?;
 ///         Ok(Self { service, customer })
 ///     }
@@ -71,13 +71,13 @@ impl<On> FromBroker<On> for TestBroker {
 
 impl<On> FromBroker<On> for Connection {
     async fn from_broker(broker: &TestBroker) -> Result<Self> {
-        broker.connect().await
+        broker.open().await
     }
 }
 
 impl<On> FromBroker<On> for Channel {
     async fn from_broker(broker: &TestBroker) -> Result<Self> {
-        broker.connect().await?.create_channel().await
+        broker.open().await?.create_channel().await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mooq_client::{ConnectOptions, Connection};
-use mooq_core::{Endpoint, IntoChecked, Result, Scheme, Transport, VirtualHost};
+use mooq_core::{Endpoint, Result, Scheme, Transport, VirtualHost};
 use mooq_memory::{InMemoryBroker, Options, Policy};
 
 use crate::choice::{self, Choice};
@@ -24,7 +24,7 @@ use crate::rabbitmq::OwnVhost;
 ///
 /// #[mooq::test]
 /// async fn two_services_meet(broker: TestBroker) -> mooq::Result<()> {
-///     let one = broker.connect().await?.create_channel().await?;
+///     let one = mooq::connect(&broker).await?.create_channel().await?;
 ///     // A service that wants a URL.
 ///     let other = mooq::connect(broker.url()).await?.create_channel().await?;
 ///
@@ -103,29 +103,9 @@ impl TestBroker {
         Ok(Self { inner })
     }
 
-    /// Connects to the broker.
-    ///
-    /// # Errors
-    /// As [`Connection::open`].
-    ///
-    /// # Cancel safety
-    /// If the future is dropped midway, no connection stays open.
-    pub async fn connect(&self) -> Result<Connection> {
-        self.connect_with(self.options()).await
-    }
-
-    /// Connects to the broker with these options, which start from [`Self::options`].
-    ///
-    /// # Errors
-    /// As [`Connection::open`].
-    ///
-    /// # Cancel safety
-    /// If the future is dropped midway, no connection stays open.
-    pub async fn connect_with(
-        &self,
-        options: impl IntoChecked<ConnectOptions>,
-    ) -> Result<Connection> {
-        Connection::open(self.transport(), options).await
+    /// Opens a connection for an argument of a test.
+    pub(crate) async fn open(&self) -> Result<Connection> {
+        Connection::open(self.transport(), self.options()).await
     }
 
     fn transport(&self) -> Arc<dyn Transport> {
@@ -186,7 +166,8 @@ impl TestBroker {
     /// # Examples
     /// ```test_harness
     /// use mooq::testing::TestBroker;
-    /// use mooq::{Channel, ErrorKind, FieldTable, Policy};
+    /// use mooq::memory::Policy;
+    /// use mooq::{Channel, ErrorKind, FieldTable};
     ///
     /// #[mooq::test]
     /// async fn a_full_queue_refuses(broker: TestBroker, chan: Channel) -> mooq::Result<()> {
@@ -251,7 +232,7 @@ impl TestBroker {
     ///     let billing = broker.add_user("billing").await?;
     ///     billing.set_permissions("^billing-", ".*", ".*").await?;
     ///
-    ///     let conn = broker.connect_with(billing.options()).await?;
+    ///     let conn = mooq::connect(billing.options()).await?;
     ///     let chan = conn.create_channel().await?;
     ///     chan.declare_queue("billing-orders").await?;
     ///     let refused = chan.declare_queue("orders").await.unwrap_err();

@@ -33,7 +33,7 @@ const SEED_VARIABLE: &str = "MOOQ_SEED";
 /// // In a #[test]:
 /// let test = Test::new("a_day_is_short").paused().limit(Duration::from_secs(5));
 /// test.run(|broker| async move {
-///     let chan = broker.connect().await?.create_channel().await?;
+///     let chan = mooq::connect(&broker).await?.create_channel().await?;
 ///     chan.declare_queue("offers").await?;
 ///     tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
 ///     chan.publish("", "half price").routing_key("offers").await

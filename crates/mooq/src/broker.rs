@@ -16,7 +16,8 @@ use mooq_memory::InMemoryBroker;
 ///
 /// # Examples
 /// ```
-/// use mooq::{Broker, InMemoryBroker};
+/// use mooq::memory::InMemoryBroker;
+/// use mooq::Broker;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> mooq::Result<()> {
@@ -163,7 +164,8 @@ fn failed(broker: &RabbitMQBroker, err: ControlError) -> Error {
 ///
 /// # Examples
 /// ```
-/// use mooq::{GetBroker, InMemoryBroker};
+/// use mooq::memory::InMemoryBroker;
+/// use mooq::GetBroker;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> mooq::Result<()> {

@@ -1,13 +1,18 @@
-//! Connecting by URL: the choice of the transport by the scheme.
+//! Connecting: the choice of the transport, by a URL's scheme or by the broker itself.
 
 use std::sync::Arc;
 
 use mooq_client::{ConnectOptions, Connection};
-use mooq_core::{Error, ErrorKind, IntoChecked, Result, Scheme, Transport};
+use mooq_core::{Endpoint, Error, ErrorKind, Result, Scheme, Transport};
+#[cfg(feature = "memory")]
+use mooq_memory::InMemoryBroker;
+#[cfg(feature = "test")]
+use mooq_test::TestBroker;
 
-/// Connects to a broker: RabbitMQ for `amqp://…`, a broker in this process for `memory://…`.
+/// Connects to a broker: by URL to RabbitMQ (`amqp://…`) or to a broker in this process
+/// (`memory://…`), or to an in-memory broker itself.
 ///
-/// Takes a URL or [`ConnectOptions`]; see [`Endpoint`](crate::Endpoint) for the parts of a URL.
+/// See [`ConnectTo`] for what it takes, [`Endpoint`](crate::Endpoint) for the parts of a URL.
 ///
 /// # Errors
 /// `InvalidUrl`; `UnsupportedScheme`, also for a scheme whose feature is not compiled in;
@@ -21,9 +26,16 @@ use mooq_core::{Error, ErrorKind, IntoChecked, Result, Scheme, Transport};
 /// ```
 /// # #[cfg(feature = "memory")]
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// let broker = mooq::InMemoryBroker::new("localhost", 5672);
-/// broker.run();
+/// use mooq::memory::InMemoryBroker;
 ///
+/// // A broker that belongs to one test is connected to by itself,
+/// let broker = InMemoryBroker::start();
+/// let conn = mooq::connect(&broker).await?;
+/// conn.close().await?;
+///
+/// // one with an address by URL, as RabbitMQ is.
+/// let broker = InMemoryBroker::new("localhost", 5672);
+/// broker.run();
 /// let conn = mooq::connect("memory://localhost:5672").await?;
 /// conn.close().await?;
 ///
@@ -32,10 +44,96 @@ use mooq_core::{Error, ErrorKind, IntoChecked, Result, Scheme, Transport};
 /// # Ok::<(), mooq::Error>(())
 /// # }).unwrap();
 /// ```
-pub async fn connect(options: impl IntoChecked<ConnectOptions>) -> Result<Connection> {
-    let options = options.into_checked()?;
-    let transport = transport(options.endpoint()?.scheme)?;
+pub async fn connect(to: impl ConnectTo) -> Result<Connection> {
+    let Target { transport, options } = to.target()?;
     Connection::open(transport, options).await
+}
+
+/// What [`connect`] takes: a URL, [`ConnectOptions`], an [`Endpoint`], or, with the features
+/// `memory` and `test`, a reference to an `InMemoryBroker` or a `TestBroker`.
+///
+/// To connect to an in-memory broker with options, give the broker an address, and the options its
+/// host and port; or open the connection over its transport:
+/// `Connection::open(Arc::new(broker.transport()), options)`.
+///
+/// The trait is sealed. It is here and not with the brokers, since those know nothing of the
+/// [`Connection`] above them.
+pub trait ConnectTo: sealed::Sealed {
+    #[doc(hidden)]
+    fn target(self) -> Result<Target>;
+}
+
+/// A broker to connect to.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Target {
+    transport: Arc<dyn Transport>,
+    options: ConnectOptions,
+}
+
+impl ConnectTo for ConnectOptions {
+    fn target(self) -> Result<Target> {
+        let transport = transport(self.endpoint()?.scheme)?;
+        Ok(Target {
+            transport,
+            options: self,
+        })
+    }
+}
+
+impl ConnectTo for Endpoint {
+    fn target(self) -> Result<Target> {
+        ConnectOptions::from(self).target()
+    }
+}
+
+impl ConnectTo for &str {
+    fn target(self) -> Result<Target> {
+        ConnectOptions::try_from(self)?.target()
+    }
+}
+
+impl ConnectTo for &String {
+    fn target(self) -> Result<Target> {
+        self.as_str().target()
+    }
+}
+
+impl ConnectTo for String {
+    fn target(self) -> Result<Target> {
+        self.as_str().target()
+    }
+}
+
+#[cfg(feature = "memory")]
+impl ConnectTo for &InMemoryBroker {
+    fn target(self) -> Result<Target> {
+        Ok(Target {
+            transport: Arc::new(self.transport()),
+            options: ConnectOptions::new().broker(Scheme::Memory),
+        })
+    }
+}
+
+#[cfg(feature = "test")]
+impl ConnectTo for &TestBroker {
+    fn target(self) -> Result<Target> {
+        self.options().target()
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl Sealed for super::ConnectOptions {}
+    impl Sealed for super::Endpoint {}
+    impl Sealed for &str {}
+    impl Sealed for &String {}
+    impl Sealed for String {}
+    #[cfg(feature = "memory")]
+    impl Sealed for &super::InMemoryBroker {}
+    #[cfg(feature = "test")]
+    impl Sealed for &super::TestBroker {}
 }
 
 fn transport(scheme: Scheme) -> Result<Arc<dyn Transport>> {

@@ -13,7 +13,8 @@
 //! nothing changes when they are two, or when the URL is `amqp://localhost:5672`.
 //!
 //! ```
-//! use mooq::{Delivery, ExchangeKind::Direct, InMemoryBroker};
+//! use mooq::memory::InMemoryBroker;
+//! use mooq::{Delivery, ExchangeKind::Direct};
 //!
 //! #[tokio::main]
 //! async fn main() -> mooq::Result<()> {
@@ -56,11 +57,11 @@
 //! the call that caused it, by [kind](ErrorKind).
 //!
 //! ```
-//! # use mooq::{ConnectInMemory, InMemoryBroker};
+//! # use mooq::memory::InMemoryBroker;
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> mooq::Result<()> {
 //! # let broker = InMemoryBroker::start();
-//! # let conn = broker.connect().await?;
+//! # let conn = mooq::connect(&broker).await?;
 //! # let chan = conn.create_channel().await?;
 //! use mooq::{ErrorKind, ExchangeKind::Topic};
 //!
@@ -87,11 +88,11 @@
 //! message is retried, after delays that grow, and no message is lost ([`FailurePolicy`]).
 //!
 //! ```
-//! # use mooq::{ConnectInMemory, InMemoryBroker};
+//! # use mooq::memory::InMemoryBroker;
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> mooq::Result<()> {
 //! # let broker = InMemoryBroker::start();
-//! # let conn = broker.connect().await?;
+//! # let conn = mooq::connect(&broker).await?;
 //! # let chan = conn.create_channel().await?;
 //! use mooq::{Delivery, ExchangeKind::Topic};
 //!
@@ -121,7 +122,8 @@
 //! see the [testing guide](https://github.com/mooq-rs/mooq/blob/main/docs/testing.md).
 //!
 //! ```
-//! use mooq::{ConnectInMemory, Connection, Delivery, InMemoryBroker};
+//! use mooq::memory::InMemoryBroker;
+//! use mooq::{Connection, Delivery};
 //!
 //! /// The service under test: adds one to what comes to "in", for "out".
 //! async fn start(conn: &Connection) -> mooq::Result<()> {
@@ -140,7 +142,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> mooq::Result<()> {
 //! // In a #[tokio::test]:
-//! let conn = InMemoryBroker::start().connect().await?;
+//! let conn = mooq::connect(&InMemoryBroker::start()).await?;
 //! start(&conn).await?;
 //!
 //! let chan = conn.create_channel().await?;
@@ -162,11 +164,11 @@
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
-//! | test | `mooq::test` and `mooq::testing`, [`InMemoryBroker`], [`ConnectInMemory`], [`Delivery::new`] |
-//! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`], [`InMemoryBroker::record`], [`Recording`], [`Selection`] |
+//! | test | `mooq::test` and `mooq::testing`, [`memory`], [`Delivery::new`] |
+//! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`](memory::InMemoryBroker::wait_idle), [`InMemoryBroker::record`](memory::InMemoryBroker::record), [`Recording`](memory::Recording), [`Selection`](memory::Selection) |
 //! | inject faults | [`faults`] |
 //! | close a connection's broker and run it again | [`GetBroker`], [`Broker`] |
-//! | run a test with many seeds | [`for_each_seed`], [`seeds`] |
+//! | run a test with many seeds | [`seeds`] |
 //!
 //! # Features
 //!
@@ -174,7 +176,7 @@
 //! |---|---|---|
 //! | `rabbit` | yes | `amqp://` URLs: RabbitMQ, over amqprs |
 //! | `tls` | yes | `amqps://` URLs: the same over TLS, by rustls; useful with `rabbit` |
-//! | `memory` | yes | `memory://` URLs, [`InMemoryBroker`] and [`ConnectInMemory`] |
+//! | `memory` | yes | `memory://` URLs, and [`memory`] |
 //! | `broker-ctl` | no | [`Broker`] for RabbitMQ too: run and closed as [`GetBroker::get_broker`] returns it |
 //! | `test` | no | the attribute `mooq::test` and `mooq::testing`, for `[dev-dependencies]` |
 //! | `testcontainers` | no | tests on RabbitMQ in a container, if `MOOQ_TEST_BROKER` asks for it |
@@ -197,27 +199,35 @@
 /// }
 /// ```
 pub mod prelude {
+    #[cfg(feature = "memory")]
+    pub use crate::memory::InMemoryBroker;
     pub use crate::{
         Channel, ConnectOptions, Connection, Delivery, ErrorKind, ExchangeKind,
         ExchangeKind::{Direct, Fanout, Headers, Topic},
         FailurePolicy, Json, Outcome, RawBytes, Text,
     };
-    #[cfg(feature = "memory")]
-    pub use crate::{ConnectInMemory, InMemoryBroker};
+}
+
+/// The in-memory broker: starting it, what a test sees of it, its policies and alarms.
+#[cfg(feature = "memory")]
+pub mod memory {
+    pub use mooq_memory::{
+        Activity, Alarm, AlarmGuard, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo,
+        ConsumerInfo, DeadLetterReason, DeprecatedFeatures, ExchangeInfo, InMemoryBroker, Options,
+        Plugin, Policy, Profile, PublishOutcome, QueueInfo, QueueTally, ReadyMessage, Recorded,
+        RecordedDeadLetter, RecordedDelivery, RecordedPublish, Recording, Selection, Settled,
+        UnackedMessage,
+    };
 }
 
 #[cfg(any(feature = "memory", feature = "broker-ctl"))]
 mod broker;
 mod connect;
-#[cfg(feature = "memory")]
-mod in_memory;
 
 #[cfg(any(feature = "memory", feature = "broker-ctl"))]
 pub use broker::{Broker, GetBroker};
 pub use bytes;
-pub use connect::connect;
-#[cfg(feature = "memory")]
-pub use in_memory::ConnectInMemory;
+pub use connect::{ConnectTo, connect};
 pub use mooq_client::{
     Backoff, Bind, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection,
     ConnectionState, ConsumeQueue, Consumer, DeclareQueue, Decode, DeleteExchange, DeleteQueue,
@@ -234,16 +244,6 @@ pub use mooq_core::{
 };
 #[cfg(feature = "test")]
 pub use mooq_macros::test;
-#[cfg(feature = "memory")]
-pub use mooq_memory::seeds::for_each_seed;
-#[cfg(feature = "memory")]
-pub use mooq_memory::{
-    Activity, Alarm, AlarmGuard, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo,
-    DeadLetterReason, DeprecatedFeatures, ExchangeInfo, InMemoryBroker, Options as InMemoryOptions,
-    Plugin, Policy, Profile, PublishOutcome, QueueInfo, QueueTally, ReadyMessage, Recorded,
-    RecordedDeadLetter, RecordedDelivery, RecordedPublish, Recording, Selection, Settled,
-    UnackedMessage,
-};
 #[cfg(feature = "memory")]
 pub use mooq_memory::{faults, seeds};
 #[cfg(feature = "test")]

@@ -9,8 +9,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mooq::memory::{ApplyTo, InMemoryBroker, Policy, Profile};
 use mooq::testing::{FromBroker, Test, TestBroker};
-use mooq::{ApplyTo, Channel, Connection, ErrorKind, FieldTable, InMemoryBroker, Policy, Profile};
+use mooq::{Channel, Connection, ErrorKind, FieldTable};
 
 #[mooq::test]
 async fn it_connects(conn: Connection) -> mooq::Result<()> {
@@ -24,7 +25,7 @@ async fn arguments_of_one_test_meet(one: Channel, broker: TestBroker) -> mooq::R
     let other = mooq::connect(broker.url()).await?;
     let options = broker.options().name("greeter");
     assert_eq!(options.endpoint()?.vhost, *broker.vhost());
-    let third = broker.connect_with(options).await?.create_channel().await?;
+    let third = mooq::connect(options).await?.create_channel().await?;
 
     third.publish("", "hello").routing_key("greetings").await?;
     let chan = other.create_channel().await?;
@@ -122,11 +123,11 @@ async fn a_policy_is_set_and_cleared(broker: TestBroker, chan: Channel) -> mooq:
 async fn a_user_may_do_what_it_is_permitted(broker: TestBroker) -> mooq::Result<()> {
     let billing = broker.add_user("billing").await?;
     assert!(billing.name().starts_with("billing"), "{}", billing.name());
-    let conn = broker.connect_with(billing.options()).await?;
+    let conn = mooq::connect(billing.options()).await?;
     conn.create_channel().await?.declare_queue("orders").await?;
 
     billing.set_permissions("^billing-", ".*", ".*").await?;
-    let conn = broker.connect_with(billing.options()).await?;
+    let conn = mooq::connect(billing.options()).await?;
     let chan = conn.create_channel().await?;
     chan.declare_queue("billing-orders").await?;
     let refused = chan.declare_queue("refunds").await.unwrap_err();
@@ -151,7 +152,7 @@ struct Shop {
 
 impl<On> FromBroker<On> for Shop {
     async fn from_broker(broker: &TestBroker) -> mooq::Result<Self> {
-        let customer = broker.connect().await?.create_channel().await?;
+        let customer = mooq::connect(broker).await?.create_channel().await?;
         Ok(Self { customer })
     }
 }
@@ -176,8 +177,7 @@ async fn one_that_hangs_fails_and_says_what_is_under_way() {
     let hangs = |limit: Duration| {
         let test = Test::new("hangs").limit(limit);
         test.run(|broker| async move {
-            let chan = broker
-                .connect()
+            let chan = mooq::connect(&broker)
                 .await
                 .unwrap()
                 .create_channel()

@@ -2,7 +2,8 @@
 
 #![cfg(feature = "memory")]
 
-use mooq::{Broker, ConnectOptions, ErrorKind, GetBroker, InMemoryBroker, connect};
+use mooq::memory::InMemoryBroker;
+use mooq::{Broker, ConnectOptions, ErrorKind, GetBroker, connect};
 
 #[tokio::test]
 async fn brokers_are_found_by_host_and_port_while_they_run() {

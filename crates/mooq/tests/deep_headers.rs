@@ -10,13 +10,14 @@
 
 use std::sync::Arc;
 
-use mooq::{ConnectInMemory, Delivery, ErrorKind, FailurePolicy, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
+use mooq::{Delivery, ErrorKind, FailurePolicy};
 use mooq_core::{Endpoint, Message, Properties, Publish, Scheme, Transport};
 
 #[tokio::test]
 async fn a_message_that_nests_too_deep_is_an_error_on_its_delivery() -> mooq::Result<()> {
     let broker = InMemoryBroker::start();
-    let chan = broker.connect().await?.create_channel().await?;
+    let chan = mooq::connect(&broker).await?.create_channel().await?;
     chan.declare_queue("dead").await?;
     let orders = chan.declare_queue("orders");
     let orders = orders.argument("x-dead-letter-exchange", "");
@@ -55,7 +56,7 @@ async fn a_message_that_nests_too_deep_is_an_error_on_its_delivery() -> mooq::Re
     assert_eq!(stream.next().await.unwrap()?.ack().await?, "good");
     stream.cancel().await?;
 
-    let conn = broker.connect().await?;
+    let conn = mooq::connect(&broker).await?;
     let worker = conn.create_channel().await?;
     let (seen, mut served) = tokio::sync::mpsc::unbounded_channel();
     let consumer = worker

@@ -4,7 +4,8 @@
 
 use std::collections::VecDeque;
 
-use mooq::{ConnectInMemory, Delivery, InMemoryBroker};
+use mooq::Delivery;
+use mooq::memory::InMemoryBroker;
 
 /// How many confirms the publisher waits for at most.
 const WINDOW: usize = 256;
@@ -13,7 +14,7 @@ const WINDOW: usize = 256;
 #[tokio::test]
 async fn callbacks_keep_up_with_the_publisher() {
     let broker = InMemoryBroker::start();
-    let conn = broker.connect().await.unwrap();
+    let conn = mooq::connect(&broker).await.unwrap();
     let chan = conn.create_channel().await.unwrap();
     chan.register_consumer("numbers", "fanout")
         .queue("numbers")

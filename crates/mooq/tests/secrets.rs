@@ -11,7 +11,8 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mooq::{ConnectOptions, Credentials, Endpoint, InMemoryBroker, Scheme};
+use mooq::memory::InMemoryBroker;
+use mooq::{ConnectOptions, Credentials, Endpoint, Scheme};
 use tokio::net::TcpListener;
 use tracing_subscriber::filter::LevelFilter;
 

@@ -29,7 +29,8 @@ async fn main() -> mooq::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mooq::{Channel, InMemoryBroker};
+    use mooq::Channel;
+    use mooq::memory::InMemoryBroker;
 
     const SOON: std::time::Duration = std::time::Duration::from_secs(20);
 

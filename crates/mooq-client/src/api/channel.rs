@@ -27,9 +27,9 @@ use crate::runtime::{ChannelRef, ConnectionRef, WireRef};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> mooq::Result<()> {
-/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # use mooq::memory::InMemoryBroker;
 /// # let broker = InMemoryBroker::start();
-/// # let conn = broker.connect().await?;
+/// # let conn = mooq::connect(&broker).await?;
 /// # let chan = conn.create_channel().await?;
 /// let err = chan.publish("no-such-exchange", "hello").await.unwrap_err();
 /// assert_eq!(err.kind(), ErrorKind::ExchangeNotFound);

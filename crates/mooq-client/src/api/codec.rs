@@ -143,9 +143,9 @@ impl Decode<Vec<u8>> for RawBytes {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> mooq::Result<()> {
-/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # use mooq::memory::InMemoryBroker;
 /// # let broker = InMemoryBroker::start();
-/// # let conn = broker.connect().await?;
+/// # let conn = mooq::connect(&broker).await?;
 /// # let chan = conn.create_channel().await?;
 /// chan.declare_queue("hello").await?;
 /// chan.publish_with("", "Hello World!", Text).routing_key("hello").await?;

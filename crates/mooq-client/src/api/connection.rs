@@ -29,7 +29,7 @@ use crate::runtime::{self, ConnectionRef};
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> mooq::Result<()> {
-/// # let broker = mooq::InMemoryBroker::new("localhost", 5672);
+/// # let broker = mooq::memory::InMemoryBroker::new("localhost", 5672);
 /// # broker.run();
 /// let conn = mooq::connect("memory://localhost:5672").await?;
 /// let chan = conn.create_channel().await?;
@@ -111,9 +111,9 @@ impl Connection {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// # let chan = conn.create_channel().await?;
     /// chan.register_consumer("orders", "fanout")
     ///     .callback(|order: Delivery<String>| async move { println!("{}", order.msg) })
@@ -170,9 +170,9 @@ impl Connection {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// let mut state = conn.state();
     /// assert!(state.borrow().is_connected());
     ///
@@ -195,9 +195,9 @@ impl Connection {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// let mut events = conn.events();
     /// conn.close().await?;
     /// assert!(matches!(events.next().await, Some(Event::Closed(_))));

@@ -32,9 +32,9 @@ impl Channel {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// # let chan = conn.create_channel().await?;
     /// chan.register_producer("orders", Topic).await?;
     /// chan.register_producer("orders", "topic").await?; // It is there: nothing changes.

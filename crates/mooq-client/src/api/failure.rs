@@ -20,9 +20,9 @@ use super::outcome::Outcome;
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> mooq::Result<()> {
-/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # use mooq::memory::InMemoryBroker;
 /// # let broker = InMemoryBroker::start();
-/// # let conn = broker.connect().await?;
+/// # let conn = mooq::connect(&broker).await?;
 /// # let chan = conn.create_channel().await?;
 /// static TRIES: AtomicU32 = AtomicU32::new(0);
 /// let booked = Arc::new(Notify::new());

@@ -29,9 +29,9 @@ impl Channel {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// # let chan = conn.create_channel().await?;
     /// # chan.declare_queue("orders").await?;
     /// # chan.declare_queue("orders-later").await?;

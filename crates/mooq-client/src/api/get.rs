@@ -36,9 +36,9 @@ pub struct Get<T, C = Json>(Request<T, C>);
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> mooq::Result<()> {
-/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # use mooq::memory::InMemoryBroker;
 /// # let broker = InMemoryBroker::start();
-/// # let conn = broker.connect().await?;
+/// # let conn = mooq::connect(&broker).await?;
 /// # let chan = conn.create_channel().await?;
 /// chan.declare_queue("replies").await?;
 ///
@@ -64,9 +64,9 @@ impl Channel {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// # let chan = conn.create_channel().await?;
     /// chan.declare_queue("numbers").await?;
     /// for number in [1, 2] {
@@ -92,9 +92,9 @@ impl Channel {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// # let chan = conn.create_channel().await?;
     /// chan.declare_queue("numbers").await?;
     /// chan.publish("", &42).routing_key("numbers").await?;

@@ -19,9 +19,9 @@ use crate::runtime::callbacks::{Mode, Runner};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> mooq::Result<()> {
-/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # use mooq::memory::InMemoryBroker;
 /// # let broker = InMemoryBroker::start();
-/// # let conn = broker.connect().await?;
+/// # let conn = mooq::connect(&broker).await?;
 /// # let chan = conn.create_channel().await?;
 /// chan.register_consumer("log", "fanout")
 ///     .callback(|line: Delivery<String>| async move { println!("{}", line.msg) })

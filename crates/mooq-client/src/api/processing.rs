@@ -23,9 +23,9 @@ impl ProcessEvents {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// # let chan = conn.create_channel().await?;
     /// chan.register_consumer("orders", "fanout")
     ///     .callback(|order: Delivery<String>| async move { println!("{}", order.msg) })

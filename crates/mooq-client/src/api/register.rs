@@ -68,9 +68,9 @@ impl Channel {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// # let chan = conn.create_channel().await?;
     /// let consumer = chan
     ///     .register_consumer("orders", Topic)
@@ -157,9 +157,9 @@ impl<C> RegisterConsumer<C, NoCallback> {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// # let chan = conn.create_channel().await?;
     /// // An async function; its error is anything that a `Box<dyn Error + Send + Sync>` can hold.
     /// async fn parse(text: Delivery<String>) -> Result<(), std::num::ParseIntError> {

@@ -42,9 +42,9 @@ impl Channel {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # let broker = InMemoryBroker::start();
-    /// # let conn = broker.connect().await?;
+    /// # let conn = mooq::connect(&broker).await?;
     /// # let chan = conn.create_channel().await?;
     /// chan.declare_queue("numbers").await?;
     /// for number in [1, 2, 3] {
@@ -191,9 +191,9 @@ where
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> mooq::Result<()> {
-/// # use mooq::{ConnectInMemory, InMemoryBroker};
+/// # use mooq::memory::InMemoryBroker;
 /// # let broker = InMemoryBroker::start();
-/// # let conn = broker.connect().await?;
+/// # let conn = mooq::connect(&broker).await?;
 /// # let chan = conn.create_channel().await?;
 /// chan.declare_queue("numbers").await?;
 /// chan.publish("", &1).routing_key("numbers").await?;

@@ -44,13 +44,14 @@ use mooq_engine::{
 /// # Examples
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// use mooq::{ConnectInMemory, DeadLetterReason, Delivery, FailurePolicy, InMemoryBroker, Settled};
+/// use mooq::memory::{DeadLetterReason, InMemoryBroker, Settled};
+/// use mooq::{Delivery, FailurePolicy};
 ///
 /// let broker = InMemoryBroker::start();
 /// let recording = broker.record(1_000);
 ///
 /// // A service that rejects what it cannot use.
-/// let conn = broker.connect().await?;
+/// let conn = mooq::connect(&broker).await?;
 /// let chan = conn.create_channel().await?;
 /// chan.declare_queue("refused").await?;
 /// chan.register_consumer("numbers", "direct")

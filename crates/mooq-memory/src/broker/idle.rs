@@ -88,13 +88,14 @@ impl InMemoryBroker {
     ///
     /// # Examples
     /// ```
-    /// use mooq::{ConnectInMemory, Delivery, InMemoryBroker};
+    /// use mooq::memory::InMemoryBroker;
+    /// use mooq::Delivery;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// let broker = InMemoryBroker::start();
     /// // A service that counts down, each number in a message of its own.
-    /// let service = broker.connect().await?;
+    /// let service = mooq::connect(&broker).await?;
     /// let chan = service.create_channel().await?;
     /// let out = chan.clone();
     /// chan.register_consumer("numbers", "fanout")
@@ -137,11 +138,11 @@ impl InMemoryBroker {
     /// ```
     /// use std::time::Duration;
     ///
-    /// use mooq::{ConnectInMemory, InMemoryBroker};
+    /// use mooq::memory::InMemoryBroker;
     ///
     /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
     /// let broker = InMemoryBroker::start();
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.declare_queue("orders").await?;
     /// chan.publish("", "three pencils").routing_key("orders").await?;
     /// let held = chan.get_one::<String>("orders").await?;

@@ -15,10 +15,11 @@ use mooq_engine::{
 /// # Examples
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// use mooq::{ConnectInMemory, Delivery, InMemoryBroker};
+/// use mooq::memory::InMemoryBroker;
+/// use mooq::Delivery;
 ///
 /// let broker = InMemoryBroker::start();
-/// let conn = broker.connect().await?;
+/// let conn = mooq::connect(&broker).await?;
 /// let chan = conn.create_channel().await?;
 /// chan.register_consumer("orders", "topic")
 ///     .queue("orders-to-bill")

@@ -141,12 +141,12 @@ impl InMemoryBroker {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// for seed in 0..10 {
     ///     let broker = InMemoryBroker::start_seeded(seed);
-    ///     let chan = broker.connect().await?.create_channel().await?;
+    ///     let chan = mooq::connect(&broker).await?.create_channel().await?;
     ///     chan.declare_queue("orders").await?;
     ///     chan.publish("", "book").routing_key("orders").await?;
     ///     assert_eq!(chan.get_one::<String>("orders").await?.ack().await?, "book");
@@ -169,13 +169,14 @@ impl InMemoryBroker {
     /// # Examples
     /// All messages with the same key go to the same queue:
     /// ```
-    /// # use mooq::{ConnectInMemory, ExchangeKind, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
+    /// # use mooq::ExchangeKind;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
-    /// use mooq::Plugin;
+    /// use mooq::memory::Plugin;
     ///
     /// let broker = InMemoryBroker::start_with_plugins([Plugin::ConsistentHashExchange]);
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.register_producer("orders", ExchangeKind::ConsistentHash).await?;
     /// for queue in ["orders-1", "orders-2"] {
     ///     chan.declare_queue(queue).await?;

@@ -18,12 +18,12 @@ use mooq_engine::{Log, RecordingId};
 /// # Examples
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-/// use mooq::{ConnectInMemory, InMemoryBroker};
+/// use mooq::memory::InMemoryBroker;
 ///
 /// let broker = InMemoryBroker::start();
 /// let recording = broker.record(2);
 ///
-/// let chan = broker.connect().await?.create_channel().await?;
+/// let chan = mooq::connect(&broker).await?.create_channel().await?;
 /// chan.register_producer("numbers", "fanout").await?;
 /// for number in [1, 2, 3] {
 ///     chan.publish("numbers", &number).await?;

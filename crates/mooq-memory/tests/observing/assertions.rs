@@ -1,11 +1,10 @@
 //! What failed assertions say, word for word.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use mooq::{
-    Channel, ConnectInMemory, ConnectOptions, DeadLetterReason, InMemoryBroker, PublishOutcome,
-    Recording, Settled,
-};
+use mooq::memory::{DeadLetterReason, InMemoryBroker, PublishOutcome, Recording, Settled};
+use mooq::{Channel, ConnectOptions, Connection};
 use serde_json::json;
 
 use crate::{publish, set_up};
@@ -45,7 +44,7 @@ async fn shop() -> (InMemoryBroker, Channel, Recording) {
 async fn names_and_keys_are_globs() {
     let broker = InMemoryBroker::start();
     let recording = broker.record(100);
-    let chan = broker.connect().await.unwrap();
+    let chan = mooq::connect(&broker).await.unwrap();
     let chan = chan.create_channel().await.unwrap();
     chan.register_producer("shop.orders", "topic")
         .await
@@ -83,7 +82,9 @@ async fn records_tell_connections_apart() {
     let recording = broker.record(100);
     for (name, body) in [("shop", "tea"), ("billing", "bill")] {
         let options = ConnectOptions::default().name(name);
-        let conn = broker.connect_with(options).await.unwrap();
+        let conn = Connection::open(Arc::new(broker.transport()), options)
+            .await
+            .unwrap();
         let chan = conn.create_channel().await.unwrap();
         chan.publish("", body).routing_key(name).await.unwrap();
         chan.declare_queue(name).await.unwrap();

@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mooq::ExchangeKind::{Direct, Fanout};
-use mooq::{
-    Backoff, Channel, ConnectInMemory, Connection, Delivery, FailurePolicy, InMemoryBroker,
-};
+use mooq::memory::InMemoryBroker;
+use mooq::{Backoff, Channel, Connection, Delivery, FailurePolicy};
 use tokio::task::JoinHandle;
 
 /// What the services have done.
@@ -38,7 +37,7 @@ impl Services {
         let done = Arc::new(Done::default());
         let mut open = Vec::new();
         for _ in 0..4 {
-            open.push(broker.connect().await.unwrap());
+            open.push(mooq::connect(broker).await.unwrap());
         }
         let mut chans = Vec::new();
         for conn in &open {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mooq::{Alarm, ConnectInMemory, ConnectOptions, Delivery, InMemoryBroker, Outcome, Recovery};
+use mooq::memory::{Alarm, InMemoryBroker};
+use mooq::{ConnectOptions, Connection, Delivery, Outcome, Recovery};
 use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout};
 
@@ -286,7 +287,9 @@ async fn what_an_alarm_or_a_fault_holds_up_is_under_way() {
 async fn callbacks_that_are_cut_off_are_not_under_way_any_more() {
     let broker = InMemoryBroker::start();
     let options = ConnectOptions::new().recovery(Recovery::off());
-    let conn = broker.connect_with(options).await.unwrap();
+    let conn = Connection::open(Arc::new(broker.transport()), options)
+        .await
+        .unwrap();
     let chan = conn.create_channel().await.unwrap();
     chan.register_consumer("jobs", "direct")
         .queue("jobs")
@@ -331,7 +334,7 @@ async fn a_dead_letter_that_waits_for_a_route_keeps_nobody_busy_and_goes_in_time
 -> mooq::Result<()> {
     let broker = InMemoryBroker::start();
     let recording = broker.record(100);
-    let chan = broker.connect().await?.create_channel().await?;
+    let chan = mooq::connect(&broker).await?.create_channel().await?;
     chan.declare_queue("orders")
         .quorum()
         .overflow(mooq::Overflow::RejectPublish)

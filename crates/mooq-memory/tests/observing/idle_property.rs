@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mooq::ExchangeKind::Direct;
-use mooq::{Channel, ConnectInMemory, Delivery, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
+use mooq::{Channel, Delivery};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use tokio::runtime::Builder;
@@ -62,7 +63,7 @@ fn expected(services: &[Service], first: u32) -> Vec<u32> {
 
 async fn start(broker: &InMemoryBroker, services: &[Service], done: &Done) {
     for (at, service) in services.iter().copied().enumerate() {
-        let conn = broker.connect().await.unwrap();
+        let conn = mooq::connect(broker).await.unwrap();
         let chan = conn.create_channel().await.unwrap();
         let (out, done, all) = (chan.clone(), Arc::clone(done), services.len());
         let register = chan
@@ -113,8 +114,7 @@ async fn run(services: Vec<Service>, first: u32, seed: Option<u64>) -> Vec<u32> 
     };
     let done: Done = Arc::new(services.iter().map(|_| AtomicU32::new(0)).collect());
     start(&broker, &services, &done).await;
-    let chan = broker
-        .connect()
+    let chan = mooq::connect(&broker)
         .await
         .unwrap()
         .create_channel()

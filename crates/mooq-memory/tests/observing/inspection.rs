@@ -1,8 +1,10 @@
 //! Looking in: each noun, by name and by glob.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use mooq::{ConnectInMemory, ConnectOptions, Delivery, InMemoryBroker, VirtualHost};
+use mooq::memory::InMemoryBroker;
+use mooq::{ConnectOptions, Connection, Delivery, VirtualHost};
 
 use crate::{publish, set_up};
 
@@ -154,7 +156,11 @@ async fn connections_are_found_by_the_names_that_their_clients_gave_them() {
         ConnectOptions::new(),
         ConnectOptions::new().name("shop").vhost("other"),
     ] {
-        open.push(broker.connect_with(options).await.unwrap());
+        open.push(
+            Connection::open(Arc::new(broker.transport()), options)
+                .await
+                .unwrap(),
+        );
     }
     let chan = open[2].create_channel().await.unwrap();
     chan.register_consumer("log", "fanout")

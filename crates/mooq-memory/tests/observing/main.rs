@@ -15,12 +15,13 @@ mod inspection;
 mod recording;
 mod time;
 
-use mooq::{Channel, ConnectInMemory, Connection, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
+use mooq::{Channel, Connection};
 
 /// A broker, and a connection to it with a channel.
 async fn set_up() -> (InMemoryBroker, Connection, Channel) {
     let broker = InMemoryBroker::start();
-    let conn = broker.connect().await.unwrap();
+    let conn = mooq::connect(&broker).await.unwrap();
     let chan = conn.create_channel().await.unwrap();
     (broker, conn, chan)
 }

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use mooq::{
-    ConnectInMemory, DeadLetterReason, Delivery, FailurePolicy, Outcome, PublishOutcome, Settled,
-};
+use mooq::memory::{DeadLetterReason, PublishOutcome, Settled};
+use mooq::{Delivery, FailurePolicy, Outcome};
 
 use crate::{publish, set_up};
 
@@ -105,8 +104,7 @@ async fn what_a_channel_or_connection_has_when_it_ends_is_recorded_as_returned()
     drop((held, held_too));
 
     broker.run();
-    let chan = broker
-        .connect()
+    let chan = mooq::connect(&broker)
         .await
         .unwrap()
         .create_channel()

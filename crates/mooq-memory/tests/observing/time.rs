@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use mooq::{
-    Alarm, Channel, ConnectInMemory, DeadLetterReason, Delivery, ErrorKind, Event, InMemoryBroker,
-    InMemoryOptions, Outcome, Profile, RecordedDelivery,
-};
+use mooq::memory::{Alarm, DeadLetterReason, InMemoryBroker, Options, Profile, RecordedDelivery};
+use mooq::{Channel, Delivery, ErrorKind, Event, Outcome};
 use tokio::time::{Instant, advance, sleep};
 
 use crate::{publish, set_up};
@@ -287,10 +285,9 @@ async fn a_delivery_that_is_kept_for_half_an_hour_comes_again_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_broker_without_a_consumer_timeout_waits_for_ever() {
-    let options = InMemoryOptions::default().consumer_timeout(None);
+    let options = Options::default().consumer_timeout(None);
     let broker = InMemoryBroker::start_with_options(options);
-    let chan = broker
-        .connect()
+    let chan = mooq::connect(&broker)
         .await
         .unwrap()
         .create_channel()
@@ -309,7 +306,7 @@ async fn a_broker_without_a_consumer_timeout_waits_for_ever() {
 #[tokio::test(start_paused = true)]
 async fn a_consumer_that_4_3_cancels_is_gone_from_its_queue() {
     let broker = InMemoryBroker::start_as(Profile::V4_3);
-    let conn = broker.connect().await.unwrap();
+    let conn = mooq::connect(&broker).await.unwrap();
     let mut events = conn.events();
     let chan = conn.create_channel().await.unwrap();
     chan.declare_queue("jobs").quorum().await.unwrap();

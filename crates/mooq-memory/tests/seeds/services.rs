@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
 use mooq::ExchangeKind::Topic;
-use mooq::{ConnectInMemory, Connection, Delivery, InMemoryBroker};
+use mooq::memory::InMemoryBroker;
+use mooq::{Connection, Delivery};
 use mooq_memory::seeds::for_each_seed;
 
 type Seen = Arc<Mutex<Vec<String>>>;
@@ -40,11 +41,11 @@ async fn start(conn: &Connection, name: &'static str, seen: &Seen) -> mooq::Resu
 async fn run(broker: &InMemoryBroker) -> mooq::Result<Vec<String>> {
     let seen = Seen::default();
     for name in ["one", "other"] {
-        let conn = broker.connect().await?;
+        let conn = mooq::connect(broker).await?;
         start(&conn, name, &seen).await?;
         tokio::spawn(async move { conn.process_events().await });
     }
-    let chan = broker.connect().await?.create_channel().await?;
+    let chan = mooq::connect(broker).await?.create_channel().await?;
     let mut confirmations = Vec::new();
     for n in 0..8 {
         let key = ["red", "green", "blue", "all"][n as usize % 4];
@@ -89,7 +90,7 @@ fn services_repeat_themselves_with_the_seed_and_differ_without() {
 
 /// A consumer of a quorum queue acknowledges two of eight and is cancelled at once: what is left.
 async fn left_after_cancelling(broker: &InMemoryBroker) -> mooq::Result<String> {
-    let chan = broker.connect().await?.create_channel().await?;
+    let chan = mooq::connect(broker).await?.create_channel().await?;
     chan.declare_queue("numbers").quorum().await?;
     for number in 1..=8 {
         chan.publish("", &number).routing_key("numbers").await?;

@@ -18,11 +18,11 @@ impl Faults {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// let broker = InMemoryBroker::start();
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.declare_queue("orders").await?;
     /// chan.publish("", "book").routing_key("orders").await?;
     ///
@@ -32,7 +32,7 @@ impl Faults {
     /// let _ = order.ack().await; // Nobody tells whether the broker has heard it.
     /// assert_eq!(losing.strikes(), 1);
     ///
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// let order = chan.get_one::<String>("orders").await?;
     /// assert!(order.redelivered);
     /// # Ok(())
@@ -51,11 +51,11 @@ impl Faults {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// let broker = InMemoryBroker::start();
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.declare_queue("orders").await?;
     /// chan.publish("", "book").routing_key("orders").await?;
     ///
@@ -81,11 +81,12 @@ impl Faults {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, ErrorKind, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
+    /// # use mooq::ErrorKind;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// let broker = InMemoryBroker::start();
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.declare_queue("orders").await?;
     /// chan.publish("", "book").routing_key("orders").await?;
     ///
@@ -108,13 +109,14 @@ impl Faults {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, Delivery, ExchangeKind::Direct, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
+    /// # use mooq::{Delivery, ExchangeKind::Direct};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// use tokio::sync::mpsc::unbounded_channel;
     ///
     /// let broker = InMemoryBroker::start();
-    /// let conn = broker.connect().await?;
+    /// let conn = mooq::connect(&broker).await?;
     /// let chan = conn.create_channel().await?;
     /// let (seen, mut payments_and_orders) = unbounded_channel();
     /// for queue in ["orders", "payments"] {

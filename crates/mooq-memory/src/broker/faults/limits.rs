@@ -13,16 +13,17 @@ impl Faults {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, ErrorKind, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
+    /// # use mooq::ErrorKind;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// let broker = InMemoryBroker::start();
     /// let refusing = broker.faults().refuse_logins();
-    /// let err = broker.connect().await.unwrap_err();
+    /// let err = mooq::connect(&broker).await.unwrap_err();
     /// assert_eq!(err.kind(), ErrorKind::AuthenticationFailed);
     ///
     /// drop(refusing);
-    /// broker.connect().await?;
+    /// mooq::connect(&broker).await?;
     /// # Ok(())
     /// # }
     /// ```

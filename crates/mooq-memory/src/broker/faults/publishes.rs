@@ -16,11 +16,12 @@ impl Faults {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, ErrorKind, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
+    /// # use mooq::ErrorKind;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// let broker = InMemoryBroker::start();
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.declare_queue("orders").await?;
     ///
     /// let nacking = broker.faults().nack_publishes(1);
@@ -45,11 +46,12 @@ impl Faults {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, ErrorKind, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
+    /// # use mooq::ErrorKind;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// let broker = InMemoryBroker::start();
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.declare_queue("orders").await?;
     ///
     /// let _losing = broker.faults().lose_publishes(1);
@@ -72,11 +74,12 @@ impl Faults {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, ErrorKind, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
+    /// # use mooq::ErrorKind;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// let broker = InMemoryBroker::start();
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.declare_queue("orders").await?;
     ///
     /// let _losing = broker.faults().exchange("").lose_confirms(1);

@@ -12,11 +12,12 @@ impl Faults {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, ErrorKind, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
+    /// # use mooq::ErrorKind;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// let broker = InMemoryBroker::start();
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.declare_queue("orders").await?;
     ///
     /// assert_eq!(broker.faults().queue("orders").delete_queues(), 1);
@@ -40,11 +41,12 @@ impl Faults {
     ///
     /// # Examples
     /// ```
-    /// # use mooq::{ConnectInMemory, ErrorKind, InMemoryBroker};
+    /// # use mooq::memory::InMemoryBroker;
+    /// # use mooq::ErrorKind;
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> mooq::Result<()> {
     /// let broker = InMemoryBroker::start();
-    /// let chan = broker.connect().await?.create_channel().await?;
+    /// let chan = mooq::connect(&broker).await?.create_channel().await?;
     /// chan.declare_queue("orders").await?;
     ///
     /// let full = broker.faults().queue("orders").fill_queues();
