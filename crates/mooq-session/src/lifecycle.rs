@@ -351,14 +351,11 @@ impl<S: Shell> Session<S> {
         let waits = channel
             .port
             .with(|port| port.phase().reopening().is_some() && port.in_flight() > 0);
-        let is_needed =
-            channel.has_handle || channel.closing.is_some() || (waits && channel.is_known);
+        let is_needed = channel.has_handle
+            || channel.closing.is_some()
+            || channel.is_registering
+            || (waits && channel.is_known);
         if is_needed || self.has_callbacks(id) {
-            return;
-        }
-        self.give_up_forsaken(|channel| channel == id);
-        let channel = self.channels.get(&id);
-        if channel.is_none_or(|channel| channel.is_registering) {
             return;
         }
         if let Some(channel) = self.channels.get_mut(&id) {

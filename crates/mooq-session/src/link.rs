@@ -5,14 +5,13 @@ use std::time::Instant;
 use mooq_core::{Error, ErrorKind, Result};
 
 use crate::event::{ConnectionState, Event};
-use crate::ids::ChannelId;
 use crate::output::{Answer, Output, Reply};
 use crate::phase::{Phase, not_connected};
 use crate::purpose::{AfterDiscard, Purpose};
 use crate::reasons::{abandoned, closed_locally, exceeded};
 use crate::reconnect::{Action, Input};
 use crate::session::{CloseLink, Session};
-use crate::shell::{Link, PortCell, Shell, Wire};
+use crate::shell::{Link, PortCell, Shell};
 use crate::timers::{Timer, later};
 
 /// Time that a connection of no use may take to close.
@@ -215,7 +214,7 @@ impl<S: Shell> Session<S> {
         let Some(link) = link else {
             return self.end(&closed_locally());
         };
-        self.give_up_forsaken(|_| true);
+        self.give_up_forsaken();
         let id = self.outbox.next_id();
         self.purposes.insert(id, Purpose::CloseLink);
         self.outbox.push(Output::CloseLink(id, link));
@@ -278,25 +277,32 @@ impl<S: Shell> Session<S> {
         for (_, caller) in callers {
             self.outbox.push(Output::Reply(caller, Err(reason.clone())));
         }
+        for (_, purpose) in std::mem::take(&mut self.purposes) {
+            if let Purpose::Call { wire, .. }
+            | Purpose::Qos(_, wire)
+            | Purpose::SelectFirst(_, wire)
+            | Purpose::CloseChannel(_, wire) = purpose
+            {
+                self.outbox.drop_wire(wire);
+            }
+        }
         self.drop_callbacks();
     }
 
-    /// Gives up the requests of these channels whose callers have given up: the broker may take a
-    /// minute over one, and a close would wait for it.
-    pub(crate) fn give_up_forsaken(&mut self, of: impl Fn(ChannelId) -> bool) {
+    /// Gives up the requests whose callers have given up: the broker may take a minute over one, and
+    /// the close of the connection would wait for it.
+    fn give_up_forsaken(&mut self) {
         let is_forsaken = |purpose: &Purpose<S>| {
-            let (channel, call) = match purpose {
-                Purpose::Call { call, wire, .. } => {
-                    (self.wires.get(&wire.id()).copied(), Some(*call))
-                }
+            let call = match purpose {
+                Purpose::Call { call, .. } => Some(*call),
                 Purpose::Qos(id, _) | Purpose::Consume(id, _) => {
                     let channel = self.channels.get(id);
                     let first = channel.and_then(|channel| channel.registrations.front());
-                    (Some(*id), first.map(|first| first.call))
+                    first.map(|first| first.call)
                 }
-                _ => return false,
+                _ => None,
             };
-            channel.is_some_and(&of) && call.is_some_and(|call| !self.callers.contains_key(&call))
+            call.is_some_and(|call| !self.callers.contains_key(&call))
         };
         let forsaken = self.purposes.iter();
         let forsaken = forsaken.filter(|(_, purpose)| is_forsaken(purpose));
@@ -343,6 +349,7 @@ impl<S: Shell> Session<S> {
         }
         // A connection of no use still has its second to close.
         self.cancel_timers(|timer| !matches!(timer, Timer::Request(_)));
+        self.timers.touch();
         self.show(ConnectionState::Closed(reason.clone()));
         self.outbox.tell(Event::Closed(reason.clone()));
         if let Some(closing) = &mut self.closing {

@@ -150,6 +150,7 @@ impl Reconnect {
             (Stage::Restoring, Input::Restored) => {
                 self.lost_at = None;
                 self.restored_at = now;
+                self.is_prompt = true;
                 self.enter(Stage::Connected, Action::Watch)
             }
             // No other event is possible here; if one arrives, it changes nothing.

@@ -86,7 +86,14 @@ impl<S: Shell> Session<S> {
     #[must_use]
     pub fn is_returning(&self) -> bool {
         let is_returning = |job: &Job<S>| match job {
-            Job::Reopen(reopen) => !matches!(reopen.stage, Stage::Pausing),
+            Job::Reopen(reopen) => !matches!(
+                reopen.stage,
+                Stage::Pausing
+                    | Stage::Registering {
+                        current: Some((_, _, true)),
+                        ..
+                    }
+            ),
             Job::Declare(_) => false,
         };
         match self.phase {

@@ -78,7 +78,7 @@ pub struct Session<S: Shell> {
     pub(crate) purposes: HashMap<RequestId, Purpose<S>, RandomState>,
     pub(crate) restore: Restore<S>,
     pub(crate) closing: Option<CloseLink<S>>,
-    timers: Timers,
+    pub(crate) timers: Timers,
     pub(crate) outbox: Outbox<S>,
 }
 

@@ -43,7 +43,7 @@ pub(crate) enum Timer {
 pub(crate) struct Timers {
     set: BTreeMap<(Instant, u64), Timer>,
     last: u64,
-    /// A timer was set that may be the next one.
+    /// The next timer may be another one.
     is_changed: bool,
 }
 
@@ -54,9 +54,14 @@ impl Timers {
         self.set.insert((at, self.last), timer);
     }
 
-    /// Returns true if a timer was set since this was last asked.
+    /// Returns true if the next timer may be another one than when this was last asked.
     pub(crate) fn take_change(&mut self) -> bool {
         std::mem::take(&mut self.is_changed)
+    }
+
+    /// Notes that the next timer may be another one.
+    pub(crate) fn touch(&mut self) {
+        self.is_changed = true;
     }
 
     /// Takes away the timers that are not wanted.

@@ -2,7 +2,7 @@
 //! the session's time.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::{Future, pending, poll_fn, ready};
+use std::future::{Future, poll_fn};
 use std::iter;
 use std::pin::pin;
 use std::sync::{Arc, Weak};
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use foldhash::fast::RandomState;
 use futures_util::StreamExt;
-use futures_util::future::{AbortHandle, Abortable, BoxFuture};
+use futures_util::future::{AbortHandle, Abortable, Aborted, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use mooq_core::mailbox::{Receiver, Sender, mailbox};
 use mooq_core::{
@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use super::inner::{ConnectionInner, PortRef, Standing, Tokio, no_runtime};
 use super::wire::{LinkRef, WireInner, WireRef, Work};
 
-/// Number of batches that are read in a row before anything else gets its turn.
+/// Number of batches of one wire that are read in a row.
 const IN_A_ROW: usize = 32;
 
 /// A request under way, with the wire that its answer comes from.
@@ -118,7 +118,6 @@ impl Driver {
         let mut work = VecDeque::new();
         let mut reads = VecDeque::new();
         let mut timer = pin!(sleep_until(Instant::now()));
-        let mut in_a_row = 0;
         loop {
             let Standing {
                 next,
@@ -137,38 +136,35 @@ impl Driver {
             {
                 timer.as_mut().reset(next);
             }
-            tokio::select! {
-                biased;
-                // First, since it is what happens most; but a broker that sends without a pause
-                // must not keep the rest waiting.
-                _ = poll_fn(|cx| self.reads.poll_batch(cx, &mut reads)), if in_a_row < IN_A_ROW => {
-                    in_a_row += 1;
-                    for wire in reads.drain(..) {
-                        self.read(wire);
-                    }
+            let mut turn = Turn::default();
+            poll_fn(|cx| {
+                turn.event = poll_event(&mut self.link_events, cx);
+                turn.is_due = next.is_some() && timer.as_mut().poll(cx).is_ready();
+                turn.answered = self.asking.poll_next_unpin(cx);
+                let is_work = self.work.poll_batch(cx, &mut work).is_ready();
+                let is_read = self.reads.poll_batch(cx, &mut reads).is_ready();
+                match turn.is_ready() || is_work || is_read {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
                 }
-                event = next_event(&mut self.link_events) => {
-                    in_a_row = 0;
-                    self.link_event(event);
-                }
-                _ = poll_fn(|cx| self.work.poll_batch(cx, &mut work)) => {
-                    in_a_row = 0;
-                    for work in work.drain(..) {
-                        self.carry_out(work);
-                    }
-                }
-                Some(answered) = self.asking.next() => {
-                    in_a_row = 0;
-                    if let Ok(answered) = answered {
-                        self.answered(answered);
-                    }
-                }
-                () = timer.as_mut(), if next.is_some() => {
-                    in_a_row = 0;
-                    let now = Instant::now().into_std();
-                    self.inner.0.with(|session| session.timeout(now));
-                }
-                () = ready(()), if in_a_row == IN_A_ROW => in_a_row = 0,
+            })
+            .await;
+            // Each gets its turn, however busy the others are.
+            if let Poll::Ready(event) = turn.event {
+                self.link_event(event);
+            }
+            if turn.is_due {
+                let now = Instant::now().into_std();
+                self.inner.0.with(|session| session.timeout(now));
+            }
+            for work in work.drain(..) {
+                self.carry_out(work);
+            }
+            if let Poll::Ready(Some(Ok(answered))) = turn.answered {
+                self.answered(answered);
+            }
+            for wire in reads.drain(..) {
+                self.read(wire);
             }
             // A connection with many events leaves room for the tasks that it wakes.
             tokio::task::consume_budget().await;
@@ -399,10 +395,36 @@ fn next_for(tag: &mooq_core::ConsumerTag, batch: &mut VecDeque<ChannelEvent>) ->
     }
 }
 
-async fn next_event(events: &mut Option<Receiver<ConnectionEvent>>) -> Option<ConnectionEvent> {
+/// What was there at one poll, besides work and events of wires.
+struct Turn {
+    event: Poll<Option<ConnectionEvent>>,
+    is_due: bool,
+    answered: Poll<Option<std::result::Result<Answered, Aborted>>>,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            event: Poll::Pending,
+            is_due: false,
+            answered: Poll::Pending,
+        }
+    }
+}
+
+impl Turn {
+    fn is_ready(&self) -> bool {
+        self.event.is_ready() || self.is_due || matches!(self.answered, Poll::Ready(Some(_)))
+    }
+}
+
+fn poll_event(
+    events: &mut Option<Receiver<ConnectionEvent>>,
+    cx: &mut Context<'_>,
+) -> Poll<Option<ConnectionEvent>> {
     match events {
-        Some(events) => events.next().await,
-        None => pending().await,
+        Some(events) => events.poll_next_unpin(cx),
+        None => Poll::Pending,
     }
 }
 

@@ -80,8 +80,8 @@ impl InMemoryBroker {
     /// limit is set as for any future, by `tokio::time::timeout`.
     ///
     /// This method does not know of tasks that hold no delivery: await a task that publishes by
-    /// itself before you call this method. It does not wait for a client that waits to reconnect
-    /// either.
+    /// itself before you call this method. It waits for a client that was just lost to reconnect,
+    /// but not for one whose first attempt has failed.
     ///
     /// # Cancel safety
     /// Safe to drop at any point.
