@@ -9,6 +9,7 @@
 
 use std::io;
 use std::num::NonZero;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
@@ -26,31 +27,49 @@ const STACK: usize = if cfg!(target_pointer_width = "64") {
     32 << 20
 };
 
-/// Maximum number of threads. More do not make amqprs faster: a connection has one reader and one
-/// writer.
+/// Maximum number of threads.
 const MOST_THREADS: usize = 4;
 
-/// Maximum number of threads for blocking work: looking up hosts, reading certificates.
-const MOST_BLOCKING_THREADS: usize = 8;
+/// Maximum number of threads for blocking work, for each thread: looking up hosts, reading
+/// certificates.
+const MOST_BLOCKING_THREADS: usize = 2;
 
-/// Returns the runtime for everything that uses amqprs. The threads start with the first call, and
-/// stay.
+/// Returns the runtime for everything that one connection does with amqprs: one of a few with a
+/// thread each, in turn. They start with the first call, and stay.
+///
+/// The tasks of one connection must not run side by side: amqprs registers who waits for the answer
+/// to `basic.get` without waiting until its dispatcher knows, and panics if the answer comes first.
 ///
 /// # Errors
 /// The system's error, if it has no memory for the threads' stacks.
 pub(crate) fn handle() -> io::Result<&'static Handle> {
     // Never dropped, because a runtime must not be dropped within another one.
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    static RUNTIMES: OnceLock<Vec<Runtime>> = OnceLock::new();
     static STARTING: Mutex<()> = Mutex::new(());
-    if let Some(runtime) = RUNTIME.get() {
-        return Ok(runtime.handle());
-    }
-    let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(runtime) = RUNTIME.get() {
-        return Ok(runtime.handle());
-    }
-    let runtime = start()?;
-    Ok(RUNTIME.get_or_init(|| runtime).handle())
+    static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
+    let runtimes = match RUNTIMES.get() {
+        Some(runtimes) => runtimes,
+        None => {
+            let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+            match RUNTIMES.get() {
+                Some(runtimes) => runtimes,
+                None => {
+                    let runtimes = start_all()?;
+                    RUNTIMES.get_or_init(|| runtimes)
+                }
+            }
+        }
+    };
+    let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+    let runtime = runtimes.get(connection % runtimes.len());
+    runtime
+        .map(Runtime::handle)
+        .ok_or_else(|| io::Error::other("there is no thread for amqprs"))
+}
+
+fn start_all() -> io::Result<Vec<Runtime>> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    (0..cores.min(MOST_THREADS)).map(|_| start()).collect()
 }
 
 fn start() -> io::Result<Runtime> {
@@ -58,9 +77,8 @@ fn start() -> io::Result<Runtime> {
     let trial = thread::Builder::new().stack_size(STACK).spawn(|| {})?;
     // The thread does nothing, and so it does not panic.
     let _ = trial.join();
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
     Builder::new_multi_thread()
-        .worker_threads(cores.min(MOST_THREADS))
+        .worker_threads(1)
         .max_blocking_threads(MOST_BLOCKING_THREADS)
         .thread_stack_size(STACK)
         .thread_name("mooq-rabbit")
