@@ -7,10 +7,10 @@
 //! until only mooq's own tables are left, which do not nest deeper than
 //! [`FieldTable::MAX_DEPTH`](mooq_core::FieldTable::MAX_DEPTH).
 
+use std::collections::VecDeque;
 use std::io;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -35,7 +35,7 @@ const MOST_THREADS: usize = 4;
 const MOST_BLOCKING_THREADS: usize = 2;
 
 /// Returns the runtime for everything that one connection does with amqprs: one of a few with a
-/// thread each, in turn. They start with the first call, and stay.
+/// thread each, in turn. They start with the first connections, and stay.
 ///
 /// The tasks of one connection must not run side by side: amqprs registers who waits for the answer
 /// to `basic.get` without waiting until its dispatcher knows, and panics if the answer comes first.
@@ -44,32 +44,17 @@ const MOST_BLOCKING_THREADS: usize = 2;
 /// The system's error, if it has no memory for the threads' stacks.
 pub(crate) fn handle() -> io::Result<&'static Handle> {
     // Never dropped, because a runtime must not be dropped within another one.
-    static RUNTIMES: OnceLock<Vec<Runtime>> = OnceLock::new();
-    static STARTING: Mutex<()> = Mutex::new(());
-    static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
-    let runtimes = match RUNTIMES.get() {
-        Some(runtimes) => runtimes,
-        None => {
-            let _one = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
-            match RUNTIMES.get() {
-                Some(runtimes) => runtimes,
-                None => {
-                    let runtimes = start_all()?;
-                    RUNTIMES.get_or_init(|| runtimes)
-                }
-            }
-        }
-    };
-    let connection = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
-    let runtime = runtimes.get(connection % runtimes.len());
-    runtime
-        .map(Runtime::handle)
-        .ok_or_else(|| io::Error::other("there is no thread for amqprs"))
-}
-
-fn start_all() -> io::Result<Vec<Runtime>> {
+    static RUNTIMES: Mutex<VecDeque<&'static Runtime>> = Mutex::new(VecDeque::new());
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    (0..cores.min(MOST_THREADS)).map(|_| start()).collect()
+    let mut runtimes = RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let has_all = runtimes.len() >= cores.min(MOST_THREADS);
+    let next = has_all.then(|| runtimes.pop_front()).flatten();
+    let runtime = match next {
+        Some(runtime) => runtime,
+        None => Box::leak(Box::new(start()?)),
+    };
+    runtimes.push_back(runtime);
+    Ok(runtime.handle())
 }
 
 fn start() -> io::Result<Runtime> {

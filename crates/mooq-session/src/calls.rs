@@ -81,7 +81,7 @@ impl<S: Shell> Session<S> {
     }
 
     /// Takes the wire of a channel that is opened for the first time.
-    pub(crate) fn first_wire(&mut self, id: ChannelId, answer: Result<Answer<S>>, _now: Instant) {
+    pub(crate) fn first_wire(&mut self, id: ChannelId, answer: Result<Answer<S>>) {
         let wire = match answer {
             Ok(Answer::Wire(wire)) => wire,
             Ok(_) => return,
@@ -215,9 +215,7 @@ impl<S: Shell> Session<S> {
                 return;
             }
         };
-        if let Ok(answer) = &Ok::<_, Error>(&answer) {
-            self.record(&request, answer);
-        }
+        self.record(&request, &answer);
         // Recovery may have begun before the record was made.
         if let Some(reason) = wire.closed()
             && reason.scope() == ErrorScope::Connection

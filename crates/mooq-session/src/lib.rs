@@ -56,4 +56,5 @@ pub use port::{Port, PublishTerms, Taken};
 pub use purpose::AfterCancel;
 pub use session::{Host, Options, Session};
 pub use shell::{Link, PortCell, Shell, Wire};
+pub use timers::later;
 pub use topology::Escape;

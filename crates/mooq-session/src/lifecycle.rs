@@ -77,17 +77,12 @@ impl<S: Shell> Session<S> {
             return;
         };
         let mut woken = Vec::new();
-        let (wire, armed) = channel.port.with(|port| {
-            let wire = port.lose(reason, now, &mut woken);
-            (wire, port.armed())
-        });
+        let wire = channel.port.with(|port| port.lose(reason, now, &mut woken));
         let Some(wire) = wire else {
             return;
         };
         self.outbox.wake_all(woken);
-        if let Some(deadline) = armed {
-            self.arm_publishes(id, deadline);
-        }
+        self.arm_publishes(id);
         wire.set_lost();
         self.forget_wire(wire);
         for consumer in self.consumers.of(id) {
@@ -186,6 +181,7 @@ impl<S: Shell> Session<S> {
     }
 
     fn begin_closing(&mut self, id: ChannelId, call: Option<CallId>) {
+        let queues = self.queues_of(id);
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };
@@ -193,17 +189,13 @@ impl<S: Shell> Session<S> {
             closing.calls.extend(call);
             return;
         }
-        let owned: Vec<_> = channel.owned.clone();
+        let owned = channel.owned.clone();
         channel.closing = Some(Closing {
             calls: call.into_iter().collect(),
             owned: owned.clone(),
-            queues: Vec::new(),
+            queues,
             result: None,
         });
-        let queues = self.queues_of(id);
-        if let Some(closing) = self.channels.get_mut(&id).and_then(|c| c.closing.as_mut()) {
-            closing.queues = queues;
-        }
         for own in owned {
             self.begin_closing(own, None);
         }
@@ -249,7 +241,6 @@ impl<S: Shell> Session<S> {
         id: ChannelId,
         wire: &S::Wire,
         answer: Result<Answer<S>>,
-        _now: Instant,
     ) {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;

@@ -221,7 +221,7 @@ impl<S: Shell> Session<S> {
         self.set_timer(later(now, self.options.timeout), Timer::CloseOver);
     }
 
-    pub(crate) fn close_link_answered(&mut self, answer: Result<Answer<S>>, _now: Instant) {
+    pub(crate) fn close_link_answered(&mut self, answer: Result<Answer<S>>) {
         let Some(closing) = &mut self.closing else {
             return;
         };
@@ -237,7 +237,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    pub(crate) fn close_over(&mut self, _now: Instant) {
+    pub(crate) fn close_over(&mut self) {
         if let Some(closing) = &mut self.closing {
             let limit = self.options.timeout;
             closing.result = Err(exceeded("closing the connection", limit));

@@ -7,11 +7,11 @@ use crate::output::Request;
 use crate::shell::Shell;
 
 pub(crate) enum Purpose<S: Shell> {
-    /// Nobody waits for it.
+    /// Nothing: the answer is waited for by nobody.
     Forget(&'static str),
     /// A channel's first wire.
     OpenFirst(ChannelId),
-    /// That wire's confirm mode.
+    /// The confirm mode of a channel's first wire.
     SelectFirst(ChannelId, S::Wire),
     /// A user's call.
     Call {
@@ -21,7 +21,7 @@ pub(crate) enum Purpose<S: Shell> {
     },
     /// The prefetch of the consumer that a channel registers.
     Qos(ChannelId, S::Wire),
-    /// That consumer's registration.
+    /// The registration of the consumer that a channel registers.
     Consume(ChannelId, ConsumerId),
     /// A consumer's cancellation.
     Cancel {

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use mooq_core::{Error, Result};
 
-use crate::ids::{JobId, RequestId};
+use crate::ids::JobId;
 use crate::output::{Answer, Output};
 use crate::phase::Phase;
 use crate::purpose::Purpose;
@@ -107,21 +107,14 @@ impl<S: Shell> Session<S> {
     pub(crate) fn job_answered(
         &mut self,
         job: JobId,
-        id: RequestId,
         answer: Result<Answer<S>>,
         is_over: bool,
         now: Instant,
     ) {
         match self.restore.jobs.get(&job) {
-            Some(Job::Declare(_)) => self.declare_answered(job, id, answer, is_over, now),
+            Some(Job::Declare(_)) => self.declare_answered(job, answer, is_over, now),
             Some(Job::Reopen(_)) => self.reopen_answered(job, answer, is_over, now),
-            None => self.drop_job_answer(answer),
-        }
-    }
-
-    fn drop_job_answer(&mut self, answer: Result<Answer<S>>) {
-        if let Ok(Answer::Wire(wire)) = answer {
-            self.outbox.drop_wire(wire);
+            None => self.drop_answer(answer),
         }
     }
 

@@ -27,9 +27,9 @@ use crate::topology::{Escape, Topology};
 /// What a session is told of its connection.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How a lost connection is reopened.
+    /// The policy for reopening a lost connection.
     pub recovery: Recovery,
-    /// Whether calls wait while the connection is lost.
+    /// The policy for calls while the connection is lost.
     pub offline: WhileDisconnected,
     /// Time that one request may take.
     pub timeout: Duration,
@@ -156,14 +156,14 @@ impl<S: Shell> Session<S> {
         match timer {
             Timer::Reconnect => self.waited(now),
             Timer::Request(request) => self.request_over(request, now),
-            Timer::Late(job, request) => self.request_is_late(job, request, now),
+            Timer::Late(job, request) => self.request_is_late(job, request),
             Timer::Pause(job) => self.pause_over(job, now),
             Timer::Beside => self.declare_beside(now),
             Timer::NoProgress => self.no_progress(now),
             Timer::MayBeRestored => self.check_restored(now),
             Timer::HandedOn => self.handed_on(now),
             Timer::Publishes(channel) => self.publishes_due(channel, now),
-            Timer::CloseOver => self.close_over(now),
+            Timer::CloseOver => self.close_over(),
         }
     }
 
@@ -308,7 +308,7 @@ impl<S: Shell> Session<S> {
                     self.outbox.note(what, err);
                 }
             }
-            Purpose::OpenFirst(channel) => self.first_wire(channel, answer, now),
+            Purpose::OpenFirst(channel) => self.first_wire(channel, answer),
             Purpose::SelectFirst(channel, wire) => self.first_open(channel, &wire, answer, now),
             Purpose::Call {
                 call,
@@ -325,15 +325,15 @@ impl<S: Shell> Session<S> {
                 call,
             } => self.cancel_answered(consumer, then, call, answer),
             Purpose::CloseChannel(channel, wire) => {
-                self.close_channel_answered(channel, &wire, answer, now);
+                self.close_channel_answered(channel, &wire, answer);
             }
             Purpose::CloseOwned { call, queues } => {
                 self.close_owned_answered(call, &queues, answer);
             }
-            Purpose::Job(job) => self.job_answered(job, id, answer, false, now),
+            Purpose::Job(job) => self.job_answered(job, answer, false, now),
             Purpose::Connect => self.connect_answered(answer, now),
             Purpose::Discard(next) => self.discarded(next, answer, now),
-            Purpose::CloseLink => self.close_link_answered(answer, now),
+            Purpose::CloseLink => self.close_link_answered(answer),
         }
     }
 
@@ -346,7 +346,7 @@ impl<S: Shell> Session<S> {
         match purpose {
             Purpose::Job(job) => {
                 let err = crate::reasons::exceeded("a request", limit);
-                self.job_answered(job, id, Err(err), true, now);
+                self.job_answered(job, Err(err), true, now);
             }
             Purpose::Discard(next) => self.discarded(next, Ok(Answer::Done), now),
             _ => {}
@@ -354,7 +354,7 @@ impl<S: Shell> Session<S> {
     }
 
     /// Lets go of an answer that nobody waits for.
-    fn drop_answer(&mut self, answer: Result<Answer<S>>) {
+    pub(crate) fn drop_answer(&mut self, answer: Result<Answer<S>>) {
         match answer {
             Ok(Answer::Wire(wire)) => self.outbox.drop_wire(wire),
             Ok(Answer::Link(link)) => {
@@ -367,14 +367,14 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Tells the session of the earliest deadline among a channel's publishes.
-    pub fn arm_publishes(&mut self, channel: ChannelId, deadline: Instant) {
-        // Another publish may have brought an earlier one meanwhile.
-        let port = self.channels.get(&channel).map(|channel| &channel.port);
-        let armed = port.and_then(|port| port.with(|port| port.armed()));
-        let deadline = armed.unwrap_or(deadline);
+    /// Sets the timer of a channel's publishes to their earliest deadline, which may be another one
+    /// by now.
+    pub fn arm_publishes(&mut self, channel: ChannelId) {
         self.cancel_timers(|timer| *timer == Timer::Publishes(channel));
-        self.set_timer(deadline, Timer::Publishes(channel));
+        let port = self.channels.get(&channel).map(|channel| &channel.port);
+        if let Some(deadline) = port.and_then(|port| port.with(|port| port.armed())) {
+            self.set_timer(deadline, Timer::Publishes(channel));
+        }
     }
 
     fn publishes_due(&mut self, id: ChannelId, now: Instant) {
@@ -383,14 +383,11 @@ impl<S: Shell> Session<S> {
             return;
         };
         let mut woken = Vec::new();
-        let armed = channel.port.with(|port| {
-            port.expire(now, &note, &mut woken);
-            port.armed()
-        });
+        channel
+            .port
+            .with(|port| port.expire(now, &note, &mut woken));
         self.outbox.wake_all(woken);
-        if let Some(deadline) = armed {
-            self.arm_publishes(id, deadline);
-        }
+        self.arm_publishes(id);
     }
 
     /// Returns the known cause of the broker's silence.

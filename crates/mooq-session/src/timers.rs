@@ -9,7 +9,7 @@ use crate::ids::{ChannelId, JobId, RequestId};
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Returns the time `delay` after `now`, however long that is.
-pub(crate) fn later(now: Instant, delay: Duration) -> Instant {
+pub fn later(now: Instant, delay: Duration) -> Instant {
     now.checked_add(delay).unwrap_or_else(|| now + FAR)
 }
 

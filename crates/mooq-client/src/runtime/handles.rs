@@ -103,8 +103,8 @@ impl ChannelRef {
         let taken = self.port.with(|port| {
             port.publish(publish, terms, now, |message| self.inner.room_for(message))
         })?;
-        if let Some(deadline) = taken.earliest {
-            self.with(|session| session.arm_publishes(self.id, deadline));
+        if taken.earliest.is_some() {
+            self.with(|session| session.arm_publishes(self.id));
         }
         Ok(taken)
     }

@@ -69,7 +69,7 @@ pub(crate) struct ConnectionInner {
     runtime: Handle,
 }
 
-/// How a session stands.
+/// The standing of a session.
 pub(super) struct Standing {
     /// The time at which it has something to do next.
     pub(super) next: Option<std::time::Instant>,
@@ -121,7 +121,7 @@ impl ConnectionInner {
         result
     }
 
-    /// How the session stands.
+    /// Returns the session's standing.
     pub(super) fn standing(&self) -> Standing {
         let session = lock(&self.session);
         Standing {

@@ -15,7 +15,7 @@ use super::timeout::after;
 use super::wire::LinkRef;
 use crate::api::options::{ConnectOptions, Endpoints};
 
-/// Connects to the first host that answers, and starts the supervisor.
+/// Connects to the first host that answers, and starts its driver.
 ///
 /// # Errors
 /// The reason why the last host could not be connected to.

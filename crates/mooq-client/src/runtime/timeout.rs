@@ -4,11 +4,9 @@ use std::future::Future;
 use std::time::Duration;
 
 use mooq_core::Result;
+use mooq_session::later;
 use mooq_session::reasons::exceeded;
 use tokio::time::Instant;
-
-/// Substitute for a time that is beyond the clock's range.
-const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// Runs `call`, and gives up after `limit`. Dropping a transport's call is safe by contract.
 pub(crate) async fn within<T>(
@@ -24,6 +22,5 @@ pub(crate) async fn within<T>(
 
 /// Returns the time `limit` from now.
 pub(crate) fn after(limit: Duration) -> Instant {
-    let now = Instant::now();
-    now.checked_add(limit).unwrap_or_else(|| now + FAR)
+    later(Instant::now().into_std(), limit).into()
 }

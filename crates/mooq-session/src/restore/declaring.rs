@@ -9,7 +9,7 @@ use mooq_core::{
 
 use super::job::{Declare, Job, Role, Step, UNANSWERED, none_to_spare};
 use crate::event::Event;
-use crate::ids::{JobId, RequestId};
+use crate::ids::JobId;
 use crate::output::{Answer, Request};
 use crate::purpose::Purpose;
 use crate::reasons::exceeded;
@@ -182,7 +182,6 @@ impl<S: Shell> Session<S> {
     pub(super) fn declare_answered(
         &mut self,
         id: JobId,
-        _request: RequestId,
         answer: Result<Answer<S>>,
         is_over: bool,
         now: Instant,

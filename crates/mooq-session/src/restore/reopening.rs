@@ -541,7 +541,7 @@ impl<S: Shell> Session<S> {
     }
 
     /// Tells that a request of a job has gone unanswered for a while.
-    pub(crate) fn request_is_late(&mut self, job: JobId, request: RequestId, _now: Instant) {
+    pub(crate) fn request_is_late(&mut self, job: JobId, request: RequestId) {
         let what = match self.restore.jobs.get_mut(&job) {
             Some(Job::Declare(declare)) => match &declare.asked {
                 Some((Step::Staying(queue), id, _)) if *id == request => {
@@ -578,14 +578,9 @@ impl<S: Shell> Session<S> {
             return;
         };
         let mut woken = Vec::new();
-        let (opened, armed) = state.port.with(|port| {
-            let opened = port.open(wire, now, &mut woken);
-            (opened, port.armed())
-        });
+        let opened = state.port.with(|port| port.open(wire, now, &mut woken));
         self.outbox.wake_all(woken);
-        if let Some(deadline) = armed {
-            self.arm_publishes(channel, deadline);
-        }
+        self.arm_publishes(channel);
         if let Err(err) = opened {
             return self.one_less(id, err, now);
         }

@@ -384,8 +384,8 @@ impl World {
         let taken = port
             .with(|port| port.publish(Publish::new(message), terms, now, |_| Ok(Permit::new(()))));
         if let Ok(taken) = taken {
-            if let Some(deadline) = taken.earliest {
-                self.session.arm_publishes(id, deadline);
+            if taken.earliest.is_some() {
+                self.session.arm_publishes(id);
             }
             self.published.push(Published {
                 channel: id,
