@@ -33,8 +33,8 @@ pub enum MemoryOnly {}
 ///
 /// impl<On> FromBroker<On> for Shop {
 ///     async fn from_broker(broker: &TestBroker) -> mooq::Result<Self> {
-///         let service = mooq::connect(&broker).await?;
-///         let customer = mooq::connect(&broker).await?.create_channel().await?;
+///         let service = mooq::connect(broker).await?;
+///         let customer = mooq::connect(broker).await?.create_channel().await?;
 ///         customer.declare_queue("orders").await?;
 ///         Ok(Self { service, customer })
 ///     }

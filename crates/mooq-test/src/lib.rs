@@ -21,7 +21,7 @@
 //! }
 //!
 //! async fn numbers(broker: &TestBroker) -> mooq::Result<()> {
-//!     let chan = mooq::connect(&broker).await?.create_channel().await?;
+//!     let chan = mooq::connect(broker).await?.create_channel().await?;
 //!     chan.declare_queue("numbers").await?;
 //!     chan.publish("", &42).routing_key("numbers").await?;
 //!     assert_eq!(chan.get_one::<i32>("numbers").await?.ack().await?, 42);
