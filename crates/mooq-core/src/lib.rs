@@ -42,7 +42,7 @@ pub use topology::{
     Binding, BindingDestination, ExchangeDeclare, ExchangeKind, QueueDeclare, QueueDeclared,
 };
 pub use transport::{
-    Consume, Fetched, Handoff, OpenedChannel, OpenedConnection, Settle, Settlement, Transport,
-    TransportChannel, TransportConnection,
+    Consume, Fetched, Handoff, OpenedChannel, OpenedConnection, RawMethods, Settle, Settlement,
+    Transport, TransportChannel, TransportConnection,
 };
 pub use value::{Decimal, FieldTable, FieldValue};

@@ -113,28 +113,17 @@ pub trait TransportChannel: fmt::Debug + Send + Sync {
     /// `exchange.declare`.
     async fn declare_exchange(&self, declare: ExchangeDeclare) -> Result<()>;
 
-    /// `exchange.declare` with `nowait`: done once the request is sent to the broker. A success has
-    /// no answer, a failure closes the channel.
-    async fn declare_exchange_nowait(&self, declare: ExchangeDeclare) -> Result<()>;
-
     /// `exchange.delete`. Not an error if the exchange does not exist.
     async fn delete_exchange(&self, name: ExchangeName, if_unused: bool) -> Result<()>;
 
     /// `queue.bind` or `exchange.bind`, depending on the destination.
     async fn bind(&self, binding: Binding) -> Result<()>;
 
-    /// [`Self::bind`] with `nowait`: a success has no answer, a failure closes the channel.
-    async fn bind_nowait(&self, binding: Binding) -> Result<()>;
-
     /// `queue.unbind` or `exchange.unbind`. Not an error if the binding does not exist.
     async fn unbind(&self, binding: Binding) -> Result<()>;
 
     /// `queue.declare`.
     async fn declare_queue(&self, declare: QueueDeclare) -> Result<QueueDeclared>;
-
-    /// `queue.declare` with `nowait`: a success has no answer, a failure closes the channel. The
-    /// name of a queue that the broker names stays unknown, but counts as the channel's last one.
-    async fn declare_queue_nowait(&self, declare: QueueDeclare) -> Result<()>;
 
     /// `queue.purge`: drops the ready messages and returns their number.
     async fn purge_queue(&self, name: QueueName) -> Result<u32>;
@@ -159,11 +148,41 @@ pub trait TransportChannel: fmt::Debug + Send + Sync {
     /// `basic.get`: the first ready message, or none.
     async fn get(&self, queue: QueueName, no_ack: bool) -> Result<Option<Fetched>>;
 
-    /// `basic.recover`: requeues every unacked delivery.
-    async fn recover(&self, requeue: bool) -> Result<()>;
-
     /// `confirm.select`: from here on publishes are numbered from 1 and confirmed.
     async fn confirm_select(&self) -> Result<()>;
+
+    /// `basic.publish`. The message is taken when this returns: dropping the returned [`Handoff`]
+    /// loses nothing.
+    fn publish(&self, publish: Publish) -> Result<Handoff>;
+
+    /// `basic.ack`, `basic.nack` or `basic.reject`. An unknown tag closes the channel, which
+    /// becomes known later: these methods have no answer (AMQP 0-9-1, 1.8.3.13).
+    fn settle(&self, settle: Settle) -> Result<()>;
+
+    /// The methods of AMQP that mooq's client never calls, if this transport has them.
+    fn raw_methods(&self) -> Option<&dyn RawMethods> {
+        None
+    }
+}
+
+/// The methods of AMQP that mooq's client never calls. A transport needs none of them for a
+/// service; the tests of a broker call them.
+#[async_trait]
+pub trait RawMethods: fmt::Debug + Send + Sync {
+    /// `exchange.declare` with `nowait`: done once the request is sent to the broker. A success has
+    /// no answer, a failure closes the channel.
+    async fn declare_exchange_nowait(&self, declare: ExchangeDeclare) -> Result<()>;
+
+    /// `queue.declare` with `nowait`: a success has no answer, a failure closes the channel. The
+    /// name of a queue that the broker names stays unknown, but counts as the channel's last one.
+    async fn declare_queue_nowait(&self, declare: QueueDeclare) -> Result<()>;
+
+    /// `queue.bind` or `exchange.bind` with `nowait`: a success has no answer, a failure closes the
+    /// channel.
+    async fn bind_nowait(&self, binding: Binding) -> Result<()>;
+
+    /// `basic.recover`: requeues every unacked delivery.
+    async fn recover(&self, requeue: bool) -> Result<()>;
 
     /// `tx.select`.
     async fn tx_select(&self) -> Result<()>;
@@ -173,14 +192,6 @@ pub trait TransportChannel: fmt::Debug + Send + Sync {
 
     /// `tx.rollback`.
     async fn tx_rollback(&self) -> Result<()>;
-
-    /// `basic.publish`. The message is taken when this returns: dropping the returned [`Handoff`]
-    /// loses nothing.
-    fn publish(&self, publish: Publish) -> Result<Handoff>;
-
-    /// `basic.ack`, `basic.nack` or `basic.reject`. An unknown tag closes the channel, which
-    /// becomes known later: these methods have no answer (AMQP 0-9-1, 1.8.3.13).
-    fn settle(&self, settle: Settle) -> Result<()>;
 }
 
 /// Result of handing a publish to the transport.

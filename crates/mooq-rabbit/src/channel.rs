@@ -8,8 +8,8 @@ use amqprs::channel::Channel;
 use async_trait::async_trait;
 use mooq_core::{
     Binding, BindingDestination, Consume, ConsumerTag, Error, ErrorKind, ExchangeDeclare,
-    ExchangeName, Fetched, Handoff, Publish, QueueDeclare, QueueDeclared, QueueName, Result,
-    Settle, TransportChannel,
+    ExchangeName, Fetched, Handoff, Publish, QueueDeclare, QueueDeclared, QueueName, RawMethods,
+    Result, Settle, TransportChannel,
 };
 use tokio::sync::oneshot;
 
@@ -85,13 +85,6 @@ impl TransportChannel for RabbitChannel {
             .await
     }
 
-    async fn declare_exchange_nowait(&self, declare: ExchangeDeclare) -> Result<()> {
-        let mut args = convert::exchange_declare(&declare);
-        args.no_wait(true);
-        self.call(move |channel| async move { channel.exchange_declare(args).await })
-            .await
-    }
-
     async fn delete_exchange(&self, name: ExchangeName, if_unused: bool) -> Result<()> {
         let args = convert::exchange_delete(&name, if_unused);
         self.call(move |channel| async move { channel.exchange_delete(args).await })
@@ -107,23 +100,6 @@ impl TransportChannel for RabbitChannel {
             }
             BindingDestination::Exchange(exchange) => {
                 let args = convert::exchange_bind(&binding, exchange);
-                self.call(move |channel| async move { channel.exchange_bind(args).await })
-                    .await
-            }
-        }
-    }
-
-    async fn bind_nowait(&self, binding: Binding) -> Result<()> {
-        match &binding.destination {
-            BindingDestination::Queue(queue) => {
-                let mut args = convert::queue_bind(&binding, queue);
-                args.no_wait(true);
-                self.call(move |channel| async move { channel.queue_bind(args).await })
-                    .await
-            }
-            BindingDestination::Exchange(exchange) => {
-                let mut args = convert::exchange_bind(&binding, exchange);
-                args.no_wait(true);
                 self.call(move |channel| async move { channel.exchange_bind(args).await })
                     .await
             }
@@ -152,13 +128,6 @@ impl TransportChannel for RabbitChannel {
             Ok(convert::queue_declared(declared))
         })
         .await
-    }
-
-    async fn declare_queue_nowait(&self, declare: QueueDeclare) -> Result<()> {
-        let mut args = convert::queue_declare(&declare);
-        args.no_wait(true);
-        self.call(move |channel| async move { channel.queue_declare(args).await.map(|_| ()) })
-            .await
     }
 
     async fn purge_queue(&self, name: QueueName) -> Result<u32> {
@@ -226,14 +195,66 @@ impl TransportChannel for RabbitChannel {
         .await
     }
 
-    async fn recover(&self, requeue: bool) -> Result<()> {
-        self.call(move |channel| async move { channel.basic_recover(requeue).await })
-            .await
-    }
-
     async fn confirm_select(&self) -> Result<()> {
         self.state.confirms.begin();
         self.call(|channel| async move { channel.confirm_select(convert::confirm()).await })
+            .await
+    }
+
+    fn publish(&self, publish: Publish) -> Result<Handoff> {
+        if !self.state.publish(publish)? {
+            return Ok(Handoff::Done);
+        }
+        let state = Arc::clone(&self.state);
+        Ok(Handoff::Full(Box::pin(async move {
+            state.queue.room().await;
+        })))
+    }
+
+    fn settle(&self, settle: Settle) -> Result<()> {
+        self.state.push(Command::Settle(settle)).map(drop)
+    }
+
+    fn raw_methods(&self) -> Option<&dyn RawMethods> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl RawMethods for RabbitChannel {
+    async fn declare_exchange_nowait(&self, declare: ExchangeDeclare) -> Result<()> {
+        let mut args = convert::exchange_declare(&declare);
+        args.no_wait(true);
+        self.call(move |channel| async move { channel.exchange_declare(args).await })
+            .await
+    }
+
+    async fn declare_queue_nowait(&self, declare: QueueDeclare) -> Result<()> {
+        let mut args = convert::queue_declare(&declare);
+        args.no_wait(true);
+        self.call(move |channel| async move { channel.queue_declare(args).await.map(|_| ()) })
+            .await
+    }
+
+    async fn bind_nowait(&self, binding: Binding) -> Result<()> {
+        match &binding.destination {
+            BindingDestination::Queue(queue) => {
+                let mut args = convert::queue_bind(&binding, queue);
+                args.no_wait(true);
+                self.call(move |channel| async move { channel.queue_bind(args).await })
+                    .await
+            }
+            BindingDestination::Exchange(exchange) => {
+                let mut args = convert::exchange_bind(&binding, exchange);
+                args.no_wait(true);
+                self.call(move |channel| async move { channel.exchange_bind(args).await })
+                    .await
+            }
+        }
+    }
+
+    async fn recover(&self, requeue: bool) -> Result<()> {
+        self.call(move |channel| async move { channel.basic_recover(requeue).await })
             .await
     }
 
@@ -250,20 +271,6 @@ impl TransportChannel for RabbitChannel {
     async fn tx_rollback(&self) -> Result<()> {
         self.call(|channel| async move { channel.tx_rollback().await })
             .await
-    }
-
-    fn publish(&self, publish: Publish) -> Result<Handoff> {
-        if !self.state.publish(publish)? {
-            return Ok(Handoff::Done);
-        }
-        let state = Arc::clone(&self.state);
-        Ok(Handoff::Full(Box::pin(async move {
-            state.queue.room().await;
-        })))
-    }
-
-    fn settle(&self, settle: Settle) -> Result<()> {
-        self.state.push(Command::Settle(settle)).map(drop)
     }
 }
 

@@ -265,6 +265,9 @@ impl Client {
         // What an administrator does needs none.
         let channel = operation.channel.min(self.channels.len() - 1);
         let channel = Arc::clone(&self.channels[channel].channel);
+        let raw_methods = channel
+            .raw_methods()
+            .expect("both transports have every method");
         let mut delivery_tag = None;
         let done = |()| Reply::Done;
         let answer = match self.names.placed(operation.action.clone()) {
@@ -323,12 +326,12 @@ impl Client {
                 };
                 channel.settle(settle).map(done)
             }
-            Action::Recover { requeue } => channel.recover(requeue).await.map(done),
+            Action::Recover { requeue } => raw_methods.recover(requeue).await.map(done),
             Action::Qos { count, global } => channel.qos(count, global).await.map(done),
             Action::ConfirmSelect => channel.confirm_select().await.map(done),
-            Action::TxSelect => channel.tx_select().await.map(done),
-            Action::TxCommit => channel.tx_commit().await.map(done),
-            Action::TxRollback => channel.tx_rollback().await.map(done),
+            Action::TxSelect => raw_methods.tx_select().await.map(done),
+            Action::TxCommit => raw_methods.tx_commit().await.map(done),
+            Action::TxRollback => raw_methods.tx_rollback().await.map(done),
             Action::CloseChannel => channel.close().await.map(done),
             Action::SetPolicy(policy) => {
                 self.set_policy(policy).await;

@@ -254,12 +254,12 @@ fn call(channel: &str, action: &Action) -> String {
             let method = if *multiple { "settle_up_to" } else { "settle" };
             format!("{channel}.{method}({tag}, {how})")
         }
-        Action::Recover { requeue } => format!("{on}.recover({requeue})"),
+        Action::Recover { requeue } => format!("{channel}.methods().recover({requeue})"),
         Action::Qos { count, global } => format!("{on}.qos({count}, {global})"),
         Action::ConfirmSelect => format!("{on}.confirm_select()"),
-        Action::TxSelect => format!("{on}.tx_select()"),
-        Action::TxCommit => format!("{on}.tx_commit()"),
-        Action::TxRollback => format!("{on}.tx_rollback()"),
+        Action::TxSelect => format!("{channel}.methods().tx_select()"),
+        Action::TxCommit => format!("{channel}.methods().tx_commit()"),
+        Action::TxRollback => format!("{channel}.methods().tx_rollback()"),
         Action::CloseChannel => format!("{on}.close()"),
         Action::CloseConnection => format!("{channel}.connection.close()"),
         Action::SetPolicy(_)

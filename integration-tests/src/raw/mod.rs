@@ -11,7 +11,8 @@ use futures_util::StreamExt;
 use mooq_core::mailbox::Receiver;
 use mooq_core::{
     ChannelEvent, ConnectionEvent, ConsumerTag, Deliver, Endpoint, Error, ErrorScope,
-    OpenedConnection, QueueDeclare, Result, Returned, TransportChannel, TransportConnection,
+    OpenedConnection, QueueDeclare, RawMethods, Result, Returned, TransportChannel,
+    TransportConnection,
 };
 use tokio::sync::Mutex;
 
@@ -61,6 +62,16 @@ impl Raw {
             Arc::clone(&self.connection_events),
         )
         .await
+    }
+
+    /// The channel's methods that mooq's client never calls.
+    ///
+    /// # Panics
+    /// If the transport lacks them.
+    pub fn methods(&self) -> &dyn RawMethods {
+        self.channel
+            .raw_methods()
+            .expect("the transport has every method of AMQP")
     }
 
     /// Goes on with a new channel in place of this one.

@@ -256,7 +256,7 @@ async fn recover_requeues_all_of_the_channel(fixture: Fixture) {
     assert_eq!(body(&kept.message), "4");
 
     raw.ack(2);
-    raw.channel.recover(true).await.unwrap();
+    raw.methods().recover(true).await.unwrap();
     for expected in ["1", "3"] {
         let fetched = raw.fetch(&q).await;
         assert_eq!(body(&fetched.message), expected);
@@ -273,7 +273,7 @@ async fn recover_delivers_again_to_the_same_consumer(fixture: Fixture) {
     raw.consume(&q).await;
     publisher.fill(&q, &["1", "2"]).await;
     raw.delivered(2).await;
-    raw.channel.recover(true).await.unwrap();
+    raw.methods().recover(true).await.unwrap();
     for (tag, expected) in [(3, "1"), (4, "2")] {
         let again = raw.delivery().await;
         assert_eq!(text(&again), expected);

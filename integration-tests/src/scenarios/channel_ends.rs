@@ -29,11 +29,11 @@ impl Way {
             Self::Closed => raw.channel.close().await.unwrap(),
             Self::ConnectionClosed => raw.connection.close().await.unwrap(),
             Self::Failed => {
-                raw.channel.tx_commit().await.unwrap_err();
+                raw.methods().tx_commit().await.unwrap_err();
                 raw.closed().await;
             }
             Self::ConnectionFailed => {
-                raw.channel.recover(false).await.unwrap_err();
+                raw.methods().recover(false).await.unwrap_err();
                 raw.closed().await;
             }
         }

@@ -12,7 +12,10 @@ use crate::{Fixture, Version};
 impl Raw {
     /// Selects a transaction.
     async fn tx_select(&self) {
-        self.channel.tx_select().await.expect("the channel has tx");
+        self.methods()
+            .tx_select()
+            .await
+            .expect("the channel has tx");
     }
 
     /// Waits until each of the first `count` publishes is confirmed, and no other.
@@ -157,7 +160,7 @@ async fn a_refused_message_fails_its_commit(fixture: Fixture) {
     raw.tx_select().await;
     raw.publish("", &full, "refused");
     raw.publish("", &roomy, "taken");
-    let outcome = raw.channel.tx_commit().await;
+    let outcome = raw.methods().tx_commit().await;
     let text = "PRECONDITION_FAILED - partial tx completion";
     raw.refused(outcome, 406, TX_COMMIT, text).await;
     raw.receives(&roomy, &["taken"]).await;
@@ -166,7 +169,7 @@ async fn a_refused_message_fails_its_commit(fixture: Fixture) {
 async fn confirms_and_transactions_exclude_each_other(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     raw.confirm_select().await;
-    let outcome = raw.channel.tx_select().await;
+    let outcome = raw.methods().tx_select().await;
     let text = "PRECONDITION_FAILED - cannot switch from confirm to tx mode";
     raw.refused(outcome, 406, TX_SELECT, text).await;
 
@@ -179,12 +182,12 @@ async fn confirms_and_transactions_exclude_each_other(fixture: Fixture) {
 async fn committing_outside_a_transaction_is_refused(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let text = "PRECONDITION_FAILED - channel is not transactional";
-    let outcome = raw.channel.tx_commit().await;
+    let outcome = raw.methods().tx_commit().await;
     raw.refused(outcome, 406, TX_COMMIT, text).await;
-    let outcome = raw.channel.tx_rollback().await;
+    let outcome = raw.methods().tx_rollback().await;
     raw.refused(outcome, 406, TX_ROLLBACK, text).await;
     raw.confirm_select().await;
-    let outcome = raw.channel.tx_commit().await;
+    let outcome = raw.methods().tx_commit().await;
     raw.refused(outcome, 406, TX_COMMIT, text).await;
 }
 
@@ -197,13 +200,13 @@ async fn published_messages_arrive_with_the_commit(fixture: Fixture) {
     raw.publish("", &q, "1");
     raw.publish("", &q, "2");
     assert!(raw.get(&q).await.is_none(), "not yet");
-    raw.channel.tx_commit().await.unwrap();
+    raw.methods().tx_commit().await.unwrap();
     assert_eq!(raw.drain(&q).await, ["1", "2"]);
 
     // The next transaction has begun by itself.
     raw.publish("", &q, "3");
     assert!(raw.get(&q).await.is_none(), "not yet");
-    raw.channel.tx_commit().await.unwrap();
+    raw.methods().tx_commit().await.unwrap();
     assert_eq!(raw.drain(&q).await, ["3"]);
 }
 
@@ -217,14 +220,14 @@ async fn a_rollback_forgets_publishes_and_acks(fixture: Fixture) {
     assert_eq!(raw.fetch(&q).await.delivery_tag, 1);
     raw.publish("", &q, "forgotten");
     raw.ack(1);
-    raw.channel.tx_rollback().await.unwrap();
+    raw.methods().tx_rollback().await.unwrap();
 
     // The ack is undone, and the message is still this channel's.
     assert_eq!(raw.fetch(&q).await.delivery_tag, 2);
     assert!(raw.get(&q).await.is_none());
     raw.nothing_more().await;
     raw.ack(1);
-    raw.channel.tx_commit().await.unwrap();
+    raw.methods().tx_commit().await.unwrap();
     raw.channel.close().await.unwrap();
     publisher.receives(&q, &["2"]).await;
 }
@@ -242,7 +245,7 @@ async fn acks_count_with_the_commit(fixture: Fixture) {
     raw.ack(1);
     raw.requeue(2);
     assert!(raw.get(&q).await.is_none(), "not yet");
-    raw.channel.tx_commit().await.unwrap();
+    raw.methods().tx_commit().await.unwrap();
     assert_eq!(raw.drain(&q).await, ["2"]);
     raw.ack(3);
     // Closing is no commit.
@@ -260,7 +263,7 @@ async fn a_transaction_routes_when_it_publishes(fixture: Fixture) {
     raw.nothing_more().await;
     raw.bind(&q, &x, "").await;
     raw.publish(&x, "", "bound");
-    raw.channel.tx_commit().await.unwrap();
+    raw.methods().tx_commit().await.unwrap();
     let returned = raw.returned().await;
     assert_eq!(crate::raw::body(&returned.message), "nowhere to go yet");
     assert_eq!(raw.drain(&q).await, ["bound"]);
@@ -290,7 +293,7 @@ async fn publish_and_replace_a_queue(raw: &mut Raw, fixture: &Fixture) -> (Strin
 async fn a_commit_to_a_queue_that_has_gone_is_refused(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let (gone, stays) = publish_and_replace_a_queue(&mut raw, &fixture).await;
-    let outcome = raw.channel.tx_commit().await;
+    let outcome = raw.methods().tx_commit().await;
     let text = "PRECONDITION_FAILED - partial tx completion";
     raw.refused(outcome, 406, TX_COMMIT, text).await;
     assert_eq!(raw.drain(&gone).await, [""; 0], "it is another queue");
@@ -316,7 +319,7 @@ async fn a_commit_to_no_queue_of_that_name_any_more(fixture: Fixture) {
         raw.publish("", &stays, "after");
         raw.settled().await;
         raw.delete(gone).await;
-        let outcome = raw.channel.tx_commit().await;
+        let outcome = raw.methods().tx_commit().await;
         let mut left = vec!["before", "to both", "after"];
         if fixture.version() >= Version::V4_2 {
             outcome.unwrap_err();
@@ -340,13 +343,13 @@ async fn a_commit_to_no_queue_of_that_name_any_more(fixture: Fixture) {
 async fn a_commit_finds_its_queues_by_name(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let (gone, stays) = publish_and_replace_a_queue(&mut raw, &fixture).await;
-    raw.channel.tx_commit().await.unwrap();
+    raw.methods().tx_commit().await.unwrap();
     assert_eq!(raw.drain(&gone).await, ["to both", "to one"]);
     assert_eq!(raw.drain(&stays).await, ["to both"]);
     raw.send(mandatory(message("", &gone, "to none")));
     raw.settled().await;
     raw.delete(&gone).await;
-    raw.channel.tx_commit().await.unwrap();
+    raw.methods().tx_commit().await.unwrap();
     let returned = raw.returned().await;
     assert_eq!(crate::raw::body(&returned.message), "to none");
 }

@@ -353,18 +353,18 @@ async fn a_reply_goes_to_the_addresses_in_cc_and_bcc_as_well(fixture: Fixture) {
 async fn a_transaction_does_not_hold_a_reply_back(fixture: Fixture) {
     let (mut requester, address) = requester(&fixture).await;
     let server = fixture.raw().await;
-    server.channel.tx_select().await.unwrap();
+    server.methods().tx_select().await.unwrap();
     server.publish("", &address, "reply");
     assert_eq!(requester.delivered(1).await, ["reply"]);
-    server.channel.tx_rollback().await.unwrap();
+    server.methods().tx_rollback().await.unwrap();
 }
 
 async fn a_transaction_holds_a_reply_back(fixture: Fixture) {
     let (mut requester, address) = requester(&fixture).await;
     let server = fixture.raw().await;
-    server.channel.tx_select().await.unwrap();
+    server.methods().tx_select().await.unwrap();
     server.publish("", &address, "rolled back");
-    server.channel.tx_rollback().await.unwrap();
+    server.methods().tx_rollback().await.unwrap();
     server.publish("", &address, "reply");
     // To one who is gone by the time of the commit it goes as well.
     let (gone, dead) = self::requester(&fixture).await;
@@ -372,7 +372,7 @@ async fn a_transaction_holds_a_reply_back(fixture: Fixture) {
     gone.channel.close().await.unwrap();
     server.settled().await;
     requester.nothing_more().await;
-    server.channel.tx_commit().await.unwrap();
+    server.methods().tx_commit().await.unwrap();
     assert_eq!(requester.delivered(1).await, ["reply"]);
 }
 

@@ -137,7 +137,7 @@ async fn an_immediate_message_closes_the_connection(fixture: Fixture) {
 
 async fn recover_without_requeue_closes_the_connection(fixture: Fixture) {
     let mut raw = fixture.raw().await;
-    let err = raw.channel.recover(false).await.unwrap_err();
+    let err = raw.methods().recover(false).await.unwrap_err();
     assert_eq!(err.scope(), ErrorScope::Connection, "{err}");
     let text = "NOT_IMPLEMENTED - requeue=false";
     crate::expect_reason(&err, 540, BASIC_RECOVER, text);

@@ -67,7 +67,7 @@ async fn what_comes_back_waits_by_its_type(fixture: Fixture) {
         raw.fill(&q, &["m"]).await;
         let other = raw.sibling().await;
         other.fetch(&q).await;
-        other.channel.recover(true).await.unwrap();
+        other.methods().recover(true).await.unwrap();
         raw.until_counts(&q, (ready(nacked_waits), 0)).await;
         raw.channel
             .purge_queue(q.as_str().try_into().unwrap())

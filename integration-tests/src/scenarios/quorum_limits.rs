@@ -164,9 +164,9 @@ async fn a_refusal_does_not_fail_a_transaction(fixture: Fixture) {
     .await;
     raw.fill(&q, &["over"]).await;
     let tx = raw.sibling().await;
-    tx.channel.tx_select().await.unwrap();
+    tx.methods().tx_select().await.unwrap();
     tx.publish("", &q, "lost");
-    tx.channel.tx_commit().await.unwrap();
+    tx.methods().tx_commit().await.unwrap();
     assert_eq!(raw.drain(&q).await, ["over"]);
 }
 

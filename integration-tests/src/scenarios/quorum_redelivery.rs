@@ -46,7 +46,7 @@ async fn redeliveries_and_only_they_say_how_often_a_message_came_back(fixture: F
     let fetched = raw.fetch_soon(&q).await;
     assert_eq!(delivery_count(&fetched), Some(&FieldValue::I64(2)));
 
-    raw.channel.recover(true).await.unwrap();
+    raw.methods().recover(true).await.unwrap();
     let fetched = raw.fetch_soon(&q).await;
     assert_eq!(delivery_count(&fetched), Some(&FieldValue::I64(3)));
 
@@ -310,7 +310,7 @@ async fn a_transaction_settles_at_its_commit(fixture: Fixture) {
         .await;
     raw.fill(&q, &["requeued", "acked"]).await;
     let tx = raw.sibling().await;
-    tx.channel.tx_select().await.unwrap();
+    tx.methods().tx_select().await.unwrap();
     for _ in 0..2 {
         tx.fetch(&q).await;
     }
@@ -318,7 +318,7 @@ async fn a_transaction_settles_at_its_commit(fixture: Fixture) {
     tx.requeue(1);
     tx.ack(2);
     assert_eq!(raw.counts(&q).await, (0, 2));
-    tx.channel.tx_commit().await.unwrap();
+    tx.methods().tx_commit().await.unwrap();
     raw.until_counts(&q, (2, 0)).await;
     assert_eq!(raw.drain(&q).await, ["requeued", "published"]);
 }

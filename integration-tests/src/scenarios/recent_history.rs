@@ -178,9 +178,9 @@ async fn what_was_published_in_a_transaction_is_kept_at_once(fixture: Fixture) {
     let (x, q) = (fixture.name("x"), fixture.name("q"));
     raw.declare_exchange(&x, ExchangeKind::RecentHistory).await;
     raw.declare(&q).await;
-    raw.channel.tx_select().await.unwrap();
+    raw.methods().tx_select().await.unwrap();
     raw.publish(&x, "", "rolled back");
-    raw.channel.tx_rollback().await.unwrap();
+    raw.methods().tx_rollback().await.unwrap();
     raw.bind(&q, &x, "").await;
     assert_eq!(raw.drain(&q).await, ["rolled back"]);
 }

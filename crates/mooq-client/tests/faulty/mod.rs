@@ -256,21 +256,14 @@ impl TransportChannel for FaultyChannel {
     as_inside! {
         fn close() -> ();
         fn declare_exchange(declare: ExchangeDeclare) -> ();
-        fn declare_exchange_nowait(declare: ExchangeDeclare) -> ();
         fn delete_exchange(name: ExchangeName, if_unused: bool) -> ();
         fn bind(binding: Binding) -> ();
-        fn bind_nowait(binding: Binding) -> ();
         fn unbind(binding: Binding) -> ();
-        fn declare_queue_nowait(declare: QueueDeclare) -> ();
         fn purge_queue(name: QueueName) -> u32;
         fn delete_queue(name: QueueName, if_unused: bool, if_empty: bool) -> u32;
         fn qos(prefetch_count: u16, global: bool) -> ();
         fn cancel(tag: ConsumerTag) -> ();
         fn get(queue: QueueName, no_ack: bool) -> Option<Fetched>;
-        fn recover(requeue: bool) -> ();
         fn confirm_select() -> ();
-        fn tx_select() -> ();
-        fn tx_commit() -> ();
-        fn tx_rollback() -> ();
     }
 }

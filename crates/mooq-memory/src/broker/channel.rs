@@ -5,7 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use mooq_core::{
     Binding, Consume, ConsumerTag, Error, ErrorKind, ExchangeDeclare, ExchangeName, Fetched,
-    Handoff, Publish, QueueDeclare, QueueDeclared, QueueName, Result, Settle, TransportChannel,
+    Handoff, Publish, QueueDeclare, QueueDeclared, QueueName, RawMethods, Result, Settle,
+    TransportChannel,
 };
 
 use super::connection::Link;
@@ -97,16 +98,8 @@ impl TransportChannel for MemoryChannel {
         self.done(Method::ExchangeDelete { name, if_unused }).await
     }
 
-    async fn declare_exchange_nowait(&self, declare: ExchangeDeclare) -> Result<()> {
-        self.send_nowait(Method::ExchangeDeclare(declare))
-    }
-
     async fn bind(&self, binding: Binding) -> Result<()> {
         self.done(Method::Bind(binding)).await
-    }
-
-    async fn bind_nowait(&self, binding: Binding) -> Result<()> {
-        self.send_nowait(Method::Bind(binding))
     }
 
     async fn unbind(&self, binding: Binding) -> Result<()> {
@@ -118,10 +111,6 @@ impl TransportChannel for MemoryChannel {
             Reply::QueueDeclared(declared) => Ok(declared),
             other => Err(self.no_answer(other)),
         }
-    }
-
-    async fn declare_queue_nowait(&self, declare: QueueDeclare) -> Result<()> {
-        self.send_nowait(Method::QueueDeclare(declare))
     }
 
     async fn purge_queue(&self, name: QueueName) -> Result<u32> {
@@ -164,12 +153,41 @@ impl TransportChannel for MemoryChannel {
         }
     }
 
-    async fn recover(&self, requeue: bool) -> Result<()> {
-        self.done(Method::BasicRecover { requeue }).await
-    }
-
     async fn confirm_select(&self) -> Result<()> {
         self.done(Method::ConfirmSelect).await
+    }
+
+    fn publish(&self, publish: Publish) -> Result<Handoff> {
+        self.send(Method::BasicPublish(publish))?;
+        Ok(Handoff::Done)
+    }
+
+    fn settle(&self, settle: Settle) -> Result<()> {
+        self.send(Method::BasicSettle(settle))?;
+        Ok(())
+    }
+
+    fn raw_methods(&self) -> Option<&dyn RawMethods> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl RawMethods for MemoryChannel {
+    async fn declare_exchange_nowait(&self, declare: ExchangeDeclare) -> Result<()> {
+        self.send_nowait(Method::ExchangeDeclare(declare))
+    }
+
+    async fn declare_queue_nowait(&self, declare: QueueDeclare) -> Result<()> {
+        self.send_nowait(Method::QueueDeclare(declare))
+    }
+
+    async fn bind_nowait(&self, binding: Binding) -> Result<()> {
+        self.send_nowait(Method::Bind(binding))
+    }
+
+    async fn recover(&self, requeue: bool) -> Result<()> {
+        self.done(Method::BasicRecover { requeue }).await
     }
 
     async fn tx_select(&self) -> Result<()> {
@@ -182,16 +200,6 @@ impl TransportChannel for MemoryChannel {
 
     async fn tx_rollback(&self) -> Result<()> {
         self.done(Method::TxRollback).await
-    }
-
-    fn publish(&self, publish: Publish) -> Result<Handoff> {
-        self.send(Method::BasicPublish(publish))?;
-        Ok(Handoff::Done)
-    }
-
-    fn settle(&self, settle: Settle) -> Result<()> {
-        self.send(Method::BasicSettle(settle))?;
-        Ok(())
     }
 }
 

@@ -112,7 +112,7 @@ async fn what_a_transaction_has_settled_is_unacked_until_its_commit() {
     let (transport, endpoint) = (broker.transport(), Endpoint::new(Scheme::Memory));
     let opened = transport.open(&endpoint).await.unwrap();
     let tx = opened.connection.open_channel().await.unwrap().channel;
-    tx.tx_select().await.unwrap();
+    tx.raw_methods().unwrap().tx_select().await.unwrap();
     let fetched = tx.get("jobs".try_into().unwrap(), false).await.unwrap();
     tx.settle(Settle {
         delivery_tag: fetched.unwrap().delivery_tag,
@@ -123,7 +123,7 @@ async fn what_a_transaction_has_settled_is_unacked_until_its_commit() {
     assert_eq!(broker.unacked_messages("jobs").len(), 1);
     let channel = &broker.connections("*")[1].channels[0];
     assert!(channel.transactional && channel.unacked == 1);
-    tx.tx_commit().await.unwrap();
+    tx.raw_methods().unwrap().tx_commit().await.unwrap();
     assert_eq!(broker.unacked_messages("jobs"), []);
 }
 

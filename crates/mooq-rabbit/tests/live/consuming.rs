@@ -185,7 +185,9 @@ pub(crate) async fn messages_are_fetched_one_by_one(broker: &Broker) {
     let second = soon(get()).await.unwrap().unwrap();
     assert_eq!((second.delivery_tag, second.message_count), (2, 0));
     assert_eq!(second.message.body, "2");
-    soon(channel.channel.recover(true)).await.unwrap();
+    soon(channel.channel.raw_methods().unwrap().recover(true))
+        .await
+        .unwrap();
     let again = soon(get()).await.unwrap().unwrap();
     assert!(again.redelivered);
     assert_eq!(again.message.body, "1");

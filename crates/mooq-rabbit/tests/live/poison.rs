@@ -106,7 +106,9 @@ pub(crate) async fn a_header_may_nest_as_deep_as_a_frame_allows(broker: &Broker)
         let fetched = fetched.unwrap().expect("it is there");
         assert_eq!(is_too_deep(&fetched.message), *expected);
     }
-    soon(channel.channel.recover(true)).await.unwrap();
+    soon(channel.channel.raw_methods().unwrap().recover(true))
+        .await
+        .unwrap();
     soon(channel.channel.consume(Consume::new(queue.clone())))
         .await
         .unwrap();

@@ -70,7 +70,7 @@ pub(crate) async fn every_request_is_answered(broker: &Broker) {
     );
     assert_eq!(soon(c.delete_queue(queue, false, false)).await.unwrap(), 0);
     soon(c.qos(10, false)).await.unwrap();
-    soon(c.recover(true)).await.unwrap();
+    soon(c.raw_methods().unwrap().recover(true)).await.unwrap();
     soon(c.delete_exchange("live-x".try_into().unwrap(), false))
         .await
         .unwrap();
@@ -81,11 +81,11 @@ pub(crate) async fn every_request_is_answered(broker: &Broker) {
     let transactions = connection.channel().await;
     let t = &transactions.channel;
     let queue = transactions.queue().await;
-    soon(t.tx_select()).await.unwrap();
+    soon(t.raw_methods().unwrap().tx_select()).await.unwrap();
     transactions.publish(&queue, "undone").await;
-    soon(t.tx_rollback()).await.unwrap();
+    soon(t.raw_methods().unwrap().tx_rollback()).await.unwrap();
     transactions.publish(&queue, "done").await;
-    soon(t.tx_commit()).await.unwrap();
+    soon(t.raw_methods().unwrap().tx_commit()).await.unwrap();
     assert_eq!(soon(t.purge_queue(queue)).await.unwrap(), 1);
     connection.check_and_close().await;
 }
