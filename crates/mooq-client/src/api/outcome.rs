@@ -9,6 +9,7 @@ use super::delivery::Delivery;
 
 /// Outcome of a callback: the settlement of its delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Outcome {
     /// Acknowledges the delivery: it is done.
     Ack,

@@ -36,6 +36,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Scope of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ErrorScope {
     /// Only the call that returned the error fails: the channel and the connection stay open.
     Operation,
