@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn whatever_the_order_of_things_all_are_shipped_once() {
-        mooq::seeds::for_each_seed(0..50, |seed| async move {
+        mooq::testing::for_each_seed(0..50, |seed| async move {
             let broker = InMemoryBroker::start_seeded(seed);
             let chan = warehouse(&broker).await?;
             let _duplicating = broker.faults().duplicate_deliveries(2);

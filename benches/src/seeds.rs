@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mooq::memory::InMemoryBroker;
-use mooq::seeds::for_each_seed;
+use mooq::testing::for_each_seed;
 
 /// How long a small test takes with `seeds` seeds: each time a broker, a connection and a channel,
 /// two queues, four confirmed publishes, and their messages.

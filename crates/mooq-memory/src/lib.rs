@@ -7,12 +7,11 @@
 //!
 //! A test can inspect a broker ([`InMemoryBroker::queues`] and others),
 //! [record](InMemoryBroker::record) its traffic and assert [on the records](Selection), and [wait
-//! until it is idle](InMemoryBroker::wait_idle). [`faults`] inject failures, and [`seeds`] vary
-//! everything that RabbitMQ leaves open.
+//! until it is idle](InMemoryBroker::wait_idle). [`faults`] inject failures, and
+//! [seeds](InMemoryBroker::start_seeded) vary everything that RabbitMQ leaves open.
 
 mod assertions;
 mod broker;
-pub mod seeds;
 
 pub use assertions::{Recorded, Selection};
 pub use broker::faults;

@@ -36,7 +36,9 @@ mod limit;
 #[cfg(feature = "rabbit")]
 mod rabbitmq;
 mod run;
+mod seeds;
 
 pub use argument::{AnyBroker, FromBroker, MemoryOnly, argument};
 pub use broker::{TestBroker, TestUser};
 pub use run::{Test, expect_no_memory};
+pub use seeds::for_each_seed;

@@ -1,6 +1,5 @@
 //! Running a test: with its broker, on a runtime of its own, within a limit.
 
-use std::env;
 use std::fmt::Display;
 use std::future::Future;
 use std::iter;
@@ -17,9 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::broker::TestBroker;
 use crate::choice::{self, Choice, VARIABLE};
 use crate::limit::{self, Outcome};
-
-/// The variable that names the one seed to run.
-const SEED_VARIABLE: &str = "MOOQ_SEED";
+use crate::seeds;
 
 /// A test with a broker of its own: `#[mooq::test]` expands to it, and the attribute's options are
 /// the methods here.
@@ -95,7 +92,7 @@ impl Test {
     }
 
     /// Runs the test once with each of these seeds, or with the one that `MOOQ_SEED` names: see
-    /// [`seeds`](mooq_memory::seeds). This needs the in-memory broker. The limit is for each run.
+    /// [`start_seeded`](mooq_memory::InMemoryBroker::start_seeded). This needs the in-memory broker. The limit is for each run.
     pub fn seeds(mut self, seeds: Range<u64>) -> Self {
         self.seeds = Some(seeds);
         self.in_memory()
@@ -143,7 +140,7 @@ impl Test {
             options.seed = Some(seed);
             let outcome = self.run_once(options, limit, test)?;
             if !outcome.is_success() {
-                eprintln!("{SEED_VARIABLE}={seed} cargo test {}", self.name);
+                eprintln!("{}={seed} cargo test {}", seeds::VARIABLE, self.name);
                 return Ok(outcome);
             }
         }
@@ -176,14 +173,10 @@ impl Test {
         let Some(seeds) = self.seeds.clone() else {
             return Ok(None);
         };
-        let Ok(only) = env::var(SEED_VARIABLE) else {
-            return Ok(Some(Box::new(seeds)));
-        };
-        let seed = only.parse().map_err(|e| {
-            let message = format!("{SEED_VARIABLE} is '{only}', expected a number");
-            Error::new(ErrorKind::InvalidArgument, message).with_source(e)
-        })?;
-        Ok(Some(Box::new(iter::once(seed))))
+        Ok(Some(match seeds::the_one()? {
+            Some(seed) => Box::new(iter::once(seed)),
+            None => Box::new(seeds),
+        }))
     }
 
     fn run_once<F, T>(

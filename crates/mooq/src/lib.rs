@@ -168,7 +168,7 @@
 //! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`](memory::InMemoryBroker::wait_idle), [`InMemoryBroker::record`](memory::InMemoryBroker::record), [`Recording`](memory::Recording), [`Selection`](memory::Selection) |
 //! | inject faults | [`faults`] |
 //! | close a connection's broker and run it again | [`GetBroker`], [`Broker`] |
-//! | run a test with many seeds | [`seeds`] |
+//! | run a test with many seeds | `mooq::testing::for_each_seed`, [`InMemoryBroker::start_seeded`](memory::InMemoryBroker::start_seeded) |
 //!
 //! # Features
 //!
@@ -245,7 +245,7 @@ pub use mooq_core::{
 #[cfg(feature = "test")]
 pub use mooq_macros::test;
 #[cfg(feature = "memory")]
-pub use mooq_memory::{faults, seeds};
+pub use mooq_memory::faults;
 #[cfg(feature = "test")]
 #[doc(inline)]
 pub use mooq_test as testing;

@@ -132,10 +132,26 @@ impl InMemoryBroker {
         Self::start_with_options(Options::of(profile))
     }
 
-    /// Starts a broker in which `seed` decides everything that RabbitMQ leaves open: the order in
-    /// which deliveries of several queues arrive, the batches in which confirms arrive, the choice
-    /// between several consumers, the names that the broker chooses. The same seed gives the same
-    /// decisions on a current-thread runtime. See [`seeds`](crate::seeds).
+    /// Starts a broker in which `seed` decides everything that RabbitMQ leaves open:
+    ///
+    /// - the order in which the deliveries of several queues arrive, and their delay: each queue's
+    ///   own deliveries to a channel stay in order;
+    /// - the batches in which confirms arrive: one by one, or several as one (`multiple`), a later
+    ///   one before an earlier one;
+    /// - the first of several consumers of one priority to be served: then they are served in turn;
+    /// - a delay of an acknowledgement to a quorum queue, so that a cancellation overtakes the
+    ///   deliveries that the acknowledgement makes room for, which are requeued before the
+    ///   deliveries that the consumer requeues;
+    /// - the names that the broker chooses for queues and consumers.
+    ///
+    /// RabbitMQ's guarantees always hold. A broker without a seed decides in one plain way: all
+    /// effects of a method have happened before the next method is handled.
+    ///
+    /// The same seed gives the same run on a current-thread runtime, as `#[tokio::test]` starts
+    /// one, if the test is deterministic itself: `tokio::select!` without `biased`, iteration over
+    /// a `HashMap`, and a clock that is not paused are other sources of chance.
+    /// `mooq::testing::for_each_seed` and `#[mooq::test(seeds = 0..50)]` run a test with many seeds
+    /// and name the one that failed.
     ///
     /// For a broker with a host and a port, give [`Self::with_options`] options with a seed.
     ///

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use mooq::ExchangeKind::Topic;
 use mooq::memory::InMemoryBroker;
 use mooq::{Connection, Delivery};
-use mooq_memory::seeds::for_each_seed;
+use mooq_test::for_each_seed;
 
 type Seen = Arc<Mutex<Vec<String>>>;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use mooq_memory::InMemoryBroker;
-use mooq_memory::seeds::for_each_seed;
+use mooq_test::for_each_seed;
 
 use crate::chatter::{CONSUMERS, Heard, MESSAGES, PUBLISHERS, QUEUES, Trace, run};
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use mooq_memory::InMemoryBroker;
-use mooq_memory::seeds::for_each_seed;
+use mooq_test::for_each_seed;
 
 use crate::chatter::run;
 

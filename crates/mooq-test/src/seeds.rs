@@ -1,26 +1,4 @@
-//! Seeds: a test sees variations that RabbitMQ allows, and can be repeated exactly.
-//!
-//! Wherever RabbitMQ leaves something open, a broker that is started with a seed
-//! ([`start_seeded`](crate::InMemoryBroker::start_seeded)) decides by that seed:
-//!
-//! - the order in which the deliveries of several queues arrive, and their delay: each queue's own
-//!   deliveries to a channel stay in order;
-//! - the batches in which confirms arrive: one by one, or several as one (`multiple`), a later one
-//!   before an earlier one;
-//! - the first of several consumers of one priority to be served: then they are served in turn;
-//! - a delay of an acknowledgement to a quorum queue, so that a cancellation overtakes the
-//!   deliveries that the acknowledgement makes room for, which are requeued before the deliveries
-//!   that the consumer requeues;
-//! - the names that the broker chooses for queues and consumers.
-//!
-//! RabbitMQ's guarantees always hold. A broker without a seed decides in one plain way: all effects
-//! of a method have happened before the next method is handled.
-//!
-//! [`for_each_seed`] runs a test with many seeds and names the one that failed.
-//!
-//! The same seed gives the same run on a current-thread runtime, as `#[tokio::test]` starts one, if
-//! the test is deterministic itself: `tokio::select!` without `biased`, iteration over a `HashMap`,
-//! and a clock that is not paused are other sources of chance.
+//! Runs of a test with many seeds.
 
 use std::any::Any;
 use std::env;
@@ -30,13 +8,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{ExitCode, Termination};
 use std::thread;
 
+use mooq_core::{Error, ErrorKind, Result};
 use tokio::runtime::Builder;
 
 /// The variable that names the one seed to run.
-const VARIABLE: &str = "MOOQ_SEED";
+pub(crate) const VARIABLE: &str = "MOOQ_SEED";
 
 /// Runs a test once with each seed, on a current-thread runtime of its own. If the environment
 /// variable `MOOQ_SEED` is set, the test runs with that seed alone.
+///
+/// The attribute `#[mooq::test(seeds = 0..20)]` does the same with a broker that it starts: this
+/// function is for tests with another attribute, or with brokers of their own.
+/// [`start_seeded`](mooq_memory::InMemoryBroker::start_seeded) tells what a seed decides.
 ///
 /// # Panics
 /// If the test panics or returns an error, at the first seed for which it does. The message's last
@@ -48,7 +31,7 @@ const VARIABLE: &str = "MOOQ_SEED";
 /// use mooq::memory::InMemoryBroker;
 ///
 /// // In a #[test]:
-/// mooq::seeds::for_each_seed(0..20, |seed| async move {
+/// mooq::testing::for_each_seed(0..20, |seed| async move {
 ///     let broker = InMemoryBroker::start_seeded(seed);
 ///     let chan = mooq::connect(&broker).await?.create_channel().await?;
 ///     chan.declare_queue("orders").await?;
@@ -60,7 +43,7 @@ const VARIABLE: &str = "MOOQ_SEED";
 ///
 /// The message names the seed for which a test fails:
 /// ```should_panic
-/// mooq::seeds::for_each_seed(0..100, |seed| async move {
+/// mooq::testing::for_each_seed(0..100, |seed| async move {
 ///     assert_ne!(seed, 17);
 /// });
 /// // seed 17: assertion `left != right` failed …
@@ -71,13 +54,25 @@ pub fn for_each_seed<F>(seeds: impl IntoIterator<Item = u64>, test: impl Fn(u64)
 where
     F: Future<Output: Termination>,
 {
-    match env::var(VARIABLE) {
-        Ok(seed) => match seed.parse() {
-            Ok(seed) => run(seed, &test),
-            Err(_) => fail(format!("{VARIABLE} is '{seed}', expected a number")),
-        },
-        Err(_) => seeds.into_iter().for_each(|seed| run(seed, &test)),
+    match the_one() {
+        Ok(Some(seed)) => run(seed, &test),
+        Ok(None) => seeds.into_iter().for_each(|seed| run(seed, &test)),
+        Err(err) => fail(err),
     }
+}
+
+/// The seed that `MOOQ_SEED` names.
+///
+/// # Errors
+/// `InvalidArgument` if the variable's value is not a number.
+pub(crate) fn the_one() -> Result<Option<u64>> {
+    let Ok(seed) = env::var(VARIABLE) else {
+        return Ok(None);
+    };
+    seed.parse().map(Some).map_err(|e| {
+        let message = format!("{VARIABLE} is '{seed}', expected a number");
+        Error::new(ErrorKind::InvalidArgument, message).with_source(e)
+    })
 }
 
 #[track_caller]
