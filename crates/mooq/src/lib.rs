@@ -160,7 +160,7 @@
 //! |---|---|
 //! | connect, close, run callbacks | [`connect`], [`ConnectOptions`], [`TlsOptions`], [`Connection`], [`ProcessEvents`] |
 //! | recover a lost connection | [`Recovery`], [`ConnectionState`], [`Event`], [`OnLoss`] |
-//! | declare, bind, delete | [`Channel`], [`RegisterProducer`], [`DeclareQueue`], [`Bind`] |
+//! | declare, bind, delete | [`Channel`], [`RegisterProducer`](topology::RegisterProducer), [`DeclareQueue`](topology::DeclareQueue), [`Bind`](topology::Bind) |
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
@@ -208,6 +208,14 @@ pub mod prelude {
     };
 }
 
+/// Declaring, binding and deleting exchanges and queues: what the methods of [`Channel`] return.
+pub mod topology {
+    pub use mooq_client::{
+        Bind, DeclareQueue, DeleteExchange, DeleteQueue, Overflow, RegisterProducer,
+    };
+    pub use mooq_core::QueueDeclared;
+}
+
 /// The in-memory broker: starting it, what a test sees of it, its policies and alarms.
 #[cfg(feature = "memory")]
 pub mod memory {
@@ -229,18 +237,17 @@ pub use broker::{Broker, GetBroker};
 pub use bytes;
 pub use connect::{ConnectTo, connect};
 pub use mooq_client::{
-    Backoff, Bind, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection,
-    ConnectionState, ConsumeQueue, Consumer, DeclareQueue, Decode, DeleteExchange, DeleteQueue,
-    Deliveries, Delivery, Encode, Event, Events, FailurePolicy, Get, GetOne, IntoOutcome, Json,
-    NoCallback, OnLoss, Outcome, Overflow, ProcessEvents, Processing, Publish, Published, RawBytes,
-    Recovery, RegisterCallback, RegisterConsumer, RegisterProducer, Text, WhileDisconnected,
-    WithCallback,
+    Backoff, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection,
+    ConnectionState, ConsumeQueue, Consumer, Decode, Deliveries, Delivery, Encode, Event, Events,
+    FailurePolicy, Get, GetOne, IntoOutcome, Json, NoCallback, OnLoss, Outcome, ProcessEvents,
+    Processing, Publish, Published, RawBytes, Recovery, RegisterCallback, RegisterConsumer, Text,
+    WhileDisconnected, WithCallback,
 };
 pub use mooq_core::{
     ClientCertificate, CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode, Endpoint,
     Error, ErrorKind, ErrorScope, ExchangeKind, ExchangeName, FieldTable, FieldValue, IntoChecked,
-    Message, Properties, QueueDeclared, QueueName, Result, Returned, RoutingKey, Scheme,
-    ShortString, TlsOptions, VirtualHost,
+    Message, Properties, QueueName, Result, Returned, RoutingKey, Scheme, ShortString, TlsOptions,
+    VirtualHost,
 };
 #[cfg(feature = "test")]
 pub use mooq_macros::test;

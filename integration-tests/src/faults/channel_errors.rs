@@ -99,7 +99,7 @@ impl Provocation {
     }
 }
 
-async fn declared(workload: &Workload, declare: mooq::DeclareQueue) -> Result<(), Error> {
+async fn declared(workload: &Workload, declare: mooq::topology::DeclareQueue) -> Result<(), Error> {
     workload.call("DeclareQueue", declare).await.map(drop)
 }
 

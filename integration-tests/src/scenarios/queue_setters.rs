@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use mooq::{Channel, DeclareQueue, ErrorKind, FieldValue, Overflow};
+use mooq::topology::{DeclareQueue, Overflow};
+use mooq::{Channel, ErrorKind, FieldValue};
 
 use super::scenarios;
 use crate::Fixture;

@@ -135,7 +135,7 @@ impl Channel {
 /// ```
 /// use std::time::Duration;
 ///
-/// use mooq::Overflow;
+/// use mooq::topology::Overflow;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> mooq::Result<()> {

@@ -337,7 +337,7 @@ async fn a_dead_letter_that_waits_for_a_route_keeps_nobody_busy_and_goes_in_time
     let chan = mooq::connect(&broker).await?.create_channel().await?;
     chan.declare_queue("orders")
         .quorum()
-        .overflow(mooq::Overflow::RejectPublish)
+        .overflow(mooq::topology::Overflow::RejectPublish)
         .dead_letter("", "dead")
         .argument("x-dead-letter-strategy", "at-least-once")
         .await?;
