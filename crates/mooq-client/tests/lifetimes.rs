@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mooq::memory::InMemoryBroker;
-use mooq::{ConnectOptions, Connection, Delivery, ErrorKind, Recovery, Scheme};
+use mooq::{ConnectOptions, Connection, Delivery, ErrorKind, Event, Recovery, Scheme};
 use tokio::time::Instant;
 
 async fn open(broker: &InMemoryBroker, options: ConnectOptions) -> Connection {
@@ -118,5 +118,48 @@ async fn a_broker_is_not_idle_while_a_connection_is_on_its_way_back() {
         assert_eq!(lost.strikes(), 1);
         assert_eq!(seen.load(Ordering::Relaxed), 2);
         conn.close().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_outlives_the_cancellation_of_its_last_consumer() {
+    let broker = InMemoryBroker::start();
+    let conn = open(&broker, ConnectOptions::new()).await;
+    let chan = conn.create_channel().await.unwrap();
+    let mut events = conn.events();
+    for (queue, deleted) in [("kept", false), ("deleted", true)] {
+        chan.declare_queue(queue).exclusive().await.unwrap();
+        let mut stream = chan.consume::<String>(queue).await.unwrap();
+        if deleted {
+            broker.faults().queue(queue).delete_queues();
+        } else {
+            broker.faults().queue(queue).cancel_consumers();
+        }
+        assert!(stream.next().await.unwrap().is_err());
+        // Until the client knows if the queue is still there.
+        broker.wait_idle().await;
+    }
+
+    broker.faults().drop_connections();
+    while !matches!(events.next().await, Some(Event::Reconnected { .. })) {}
+    let queues = broker.queues("*");
+    let names: Vec<_> = queues.iter().map(|queue| queue.name.as_str()).collect();
+    assert_eq!(names, ["kept"]);
+}
+
+#[tokio::test]
+async fn the_endpoint_is_the_one_that_was_open_last() {
+    let broker = InMemoryBroker::new("the-endpoint-open-last", 5672);
+    broker.run();
+    let options = ConnectOptions::new()
+        .broker(Scheme::Memory)
+        .host("the-endpoint-open-last")
+        .or_host("not-running", 5672);
+    let conn = mooq::connect(options).await.unwrap();
+    let mut events = conn.events();
+    broker.close();
+    for _ in 0..4 {
+        while !matches!(events.next().await, Some(Event::AttemptFailed(_))) {}
+        assert_eq!(conn.endpoint().host, "the-endpoint-open-last");
     }
 }

@@ -177,8 +177,9 @@ impl FieldTable {
     /// Sets `key` to `value` and returns the previous value. [`with`](Self::with) takes text as
     /// key.
     ///
-    /// A value that nests deeper than [`MAX_DEPTH`](Self::MAX_DEPTH) is not taken: from then on the
-    /// table cannot be sent, as [`check`](Self::check) reports.
+    /// A value that nests deeper than [`MAX_DEPTH`](Self::MAX_DEPTH) is rejected: from then on the
+    /// table cannot be sent, as [`check`](Self::check) reports. The same holds for a value that
+    /// contains a table which cannot be sent.
     pub fn insert(&mut self, key: ShortString, value: impl Into<FieldValue>) -> Option<FieldValue> {
         let value = value.into();
         if value.is_deeper_than(Self::MAX_DEPTH) {
@@ -186,7 +187,19 @@ impl FieldTable {
             self.refuse(key.clone());
             return self.entries.remove(&key);
         }
+        if value.holds_refused() {
+            self.refuse(key.clone());
+        }
         self.entries.insert(key, value)
+    }
+
+    /// Moves every entry of `other` into this table, and replaces entries that have the same key.
+    /// If `other` cannot be sent, neither can this table from then on.
+    pub fn append(&mut self, mut other: Self) {
+        if let Some(key) = other.too_deep.take() {
+            self.refuse(key);
+        }
+        self.entries.append(&mut other.entries);
     }
 
     /// Records that the value of `key` nests too deep to be taken, as [`insert`](Self::insert)

@@ -142,7 +142,7 @@ impl<S: Shell> Session<S> {
         };
         match channel.port.with(|port| port.phase().clone()) {
             Phase::Open(wire) if wire.closed().is_none() => {
-                self.send_request(call, &wire, request);
+                self.send_request(id, call, &wire, request);
             }
             Phase::Reopening(reason) if !waits => {
                 self.reply(call, Err(not_connected(&reason)));
@@ -155,11 +155,21 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    fn send_request(&mut self, call: CallId, wire: &S::Wire, mut request: Request) {
+    fn send_request(&mut self, id: ChannelId, call: CallId, wire: &S::Wire, mut request: Request) {
         // Only now: a queue may have got a new name while the call waited.
+        match self.channels.get_mut(&id) {
+            Some(channel) if matches!(request, Request::DeclareQueue(_)) => {
+                channel.last_queue_wire = Some(wire.id());
+            }
+            Some(channel) if channel.last_queue_wire != Some(wire.id()) => {
+                name_queue(&mut request, &channel.last_queue);
+            }
+            _ => {}
+        }
         self.use_current_names(&mut request);
         let purpose = Purpose::Call {
             call,
+            channel: id,
             wire: wire.clone(),
             request: request.clone(),
         };
@@ -203,9 +213,9 @@ impl<S: Shell> Session<S> {
 
     pub(crate) fn call_answered(
         &mut self,
-        call: CallId,
+        (channel, call): (ChannelId, CallId),
         wire: &S::Wire,
-        request: Request,
+        mut request: Request,
         answer: Result<Answer<S>>,
     ) {
         let answer = match answer {
@@ -215,6 +225,12 @@ impl<S: Shell> Session<S> {
                 return;
             }
         };
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            if let Answer::Queue(declared) = &answer {
+                channel.last_queue.clone_from(&declared.name);
+            }
+            name_queue(&mut request, &channel.last_queue);
+        }
         self.record(&request, &answer);
         // Recovery may have begun before the record was made.
         if let Some(reason) = wire.closed()
@@ -307,6 +323,29 @@ impl<S: Shell> Session<S> {
         if let Some(now) = self.topology.current_name(name) {
             name.clone_from(now);
         }
+    }
+}
+
+/// Names the queue of a request that leaves its name empty, for the queue that the channel declared
+/// last. A binding without a routing key then has the queue's name as its key (AMQP 0-9-1, 1.7.2.3.3).
+fn name_queue(request: &mut Request, last: &QueueName) {
+    let name = match request {
+        Request::DeleteQueue { name, .. } | Request::PurgeQueue(name) | Request::Get(name, _) => {
+            name
+        }
+        Request::Bind(binding) | Request::Unbind(binding) => match &mut binding.destination {
+            BindingDestination::Queue(name) => {
+                if name.is_empty() && binding.routing_key.is_empty() {
+                    binding.routing_key = last.clone().into();
+                }
+                name
+            }
+            BindingDestination::Exchange(_) => return,
+        },
+        _ => return,
+    };
+    if name.is_empty() {
+        name.clone_from(last);
     }
 }
 

@@ -25,6 +25,12 @@ pub(crate) struct Channel<S: Shell> {
     pub(crate) is_registering: bool,
     /// A wire that is being prepared and not in use yet.
     pub(crate) candidate: Option<S::Wire>,
+    /// The queue that was declared last on the channel, for which an empty name stands
+    /// (AMQP 0-9-1, 1.7.2.1.3). Empty if there is none.
+    pub(crate) last_queue: QueueName,
+    /// The wire on which a queue was declared last: the broker resolves an empty name there by
+    /// itself, and on no other.
+    pub(crate) last_queue_wire: Option<u64>,
     /// Number of tags that were chosen.
     pub(crate) tags: u64,
     /// The channel's failure has been reported: it is the failure of all its consumers.
@@ -70,6 +76,8 @@ impl<S: Shell> Channel<S> {
             registrations: VecDeque::new(),
             is_registering: false,
             candidate: None,
+            last_queue: QueueName::default(),
+            last_queue_wire: None,
             tags: 0,
             has_failed: false,
             owner: None,

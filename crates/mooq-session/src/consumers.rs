@@ -139,7 +139,11 @@ impl<S: Shell> Consumer<S> {
         }
         for deliver in std::mem::take(&mut self.waiting) {
             if !self.no_ack {
-                outbox.push(Output::GiveBack(self.wire.clone(), deliver.delivery_tag));
+                outbox.push(Output::GiveBack {
+                    wire: self.wire.clone(),
+                    delivery_tag: deliver.delivery_tag,
+                    failed: false,
+                });
             }
             outbox.drop_delivers([deliver].into());
         }

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 
 use mooq_core::{
-    Consume, ConsumerTag, Deliver, Error, ErrorKind, ErrorScope, IntoChecked, QueueName, Result,
+    Consume, ConsumerTag, Deliver, Error, ErrorKind, ErrorScope, IntoChecked, QueueDeclare,
+    QueueName, Result,
 };
 
 use crate::callbacks::callback;
@@ -146,10 +147,13 @@ impl<S: Shell> Session<S> {
         };
         let mut consume = first.consume.clone();
         // Only now: the queue may have got a new name while this waited.
+        if consume.queue.is_empty() {
+            consume.queue.clone_from(&channel.last_queue);
+        }
         if let Some(name) = self.topology.current_name(&consume.queue) {
             consume.queue.clone_from(name);
-            first.consume.queue.clone_from(name);
         }
+        first.consume.queue.clone_from(&consume.queue);
         if self.consumers.has_tag(id, &consume.tag) {
             // RabbitMQ would close the connection.
             let tag = &consume.tag;
@@ -255,8 +259,11 @@ impl<S: Shell> Session<S> {
         let Some(id) = self.consumers.tagged(*channel, tag) else {
             // It was never registered: its caller no longer waited for the broker's answer.
             for deliver in delivers {
-                let tag = deliver.delivery_tag;
-                self.outbox.push(Output::GiveBack(wire.clone(), tag));
+                self.outbox.push(Output::GiveBack {
+                    wire: wire.clone(),
+                    delivery_tag: deliver.delivery_tag,
+                    failed: false,
+                });
                 self.outbox.drop_delivers([deliver].into());
             }
             return;
@@ -300,10 +307,8 @@ impl<S: Shell> Session<S> {
         if let Some(id) = current {
             let queue = self.queue_of(id).cloned().unwrap_or_default();
             self.consumers.untag(id);
-            // The queue was deleted by another client. If it were redeclared at the next loss, it
-            // would fill without a consumer.
-            if !self.consumers.consume_from(&queue) {
-                self.topology.queue_deleted(&queue);
+            if self.topology.has_queue(&queue) && !self.consumers.consume_from(&queue) {
+                self.find_out_if_deleted(queue.clone());
             }
             let error = Error::new(
                 ErrorKind::ConsumerCancelled,
@@ -319,6 +324,50 @@ impl<S: Shell> Session<S> {
         // the delivery is settled.
         let purpose = Purpose::Forget("cancelling a consumer that the broker has cancelled");
         self.ask(wire, Request::Cancel(tag), purpose);
+    }
+
+    /// Asks the broker, on a channel of its own, if a queue is still there whose last consumer it has
+    /// cancelled. Most likely another client has deleted the queue: if it were redeclared at the
+    /// next loss, it would fill without a consumer. But a broker also cancels the consumers of a
+    /// queue whose node fails, and those of a quorum queue that take too long.
+    fn find_out_if_deleted(&mut self, queue: QueueName) {
+        match self.usable_link() {
+            Some(link) => {
+                self.open_wire(link, Purpose::OpenToAsk(queue));
+            }
+            None => self.topology.queue_deleted(&queue),
+        }
+    }
+
+    pub(crate) fn ask_for_queue(&mut self, queue: QueueName, answer: Result<Answer<S>>) {
+        match answer {
+            Ok(Answer::Wire(wire)) => {
+                let mut declare = QueueDeclare::new(queue.clone());
+                declare.passive = true;
+                let purpose = Purpose::IsThere(queue, wire.clone());
+                self.ask(&wire, Request::DeclareQueue(declare), purpose);
+            }
+            Ok(_) | Err(_) => self.queue_may_be_deleted(&queue),
+        }
+    }
+
+    pub(crate) fn queue_asked_for(
+        &mut self,
+        queue: &QueueName,
+        wire: S::Wire,
+        answer: &Result<Answer<S>>,
+    ) {
+        self.outbox.drop_wire(wire);
+        if answer.is_err() {
+            self.queue_may_be_deleted(queue);
+        }
+    }
+
+    /// Forgets a queue, unless it is consumed again by now.
+    fn queue_may_be_deleted(&mut self, queue: &QueueName) {
+        if !self.consumers.consume_from(queue) {
+            self.topology.queue_deleted(queue);
+        }
     }
 
     /// Ends a consumer that ended by itself and is not registered any more.

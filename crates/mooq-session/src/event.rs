@@ -99,9 +99,9 @@ pub enum Event {
         /// Reason.
         error: Error,
     },
-    /// A message keeps failing: its callback has failed three times or more, or its body does not
-    /// decode. The message is retried, see `FailurePolicy::Retry`,
-    /// and the event is sent for each failure. No message is lost, but with a concurrency of 1 the
+    /// A message has failed at least three times: its callback fails, or its body does not decode.
+    /// The message is retried, see `FailurePolicy::Retry`, and the event is sent for the third
+    /// failure and each one after it. No message is lost, but with a concurrency of 1 the
     /// messages behind it wait.
     KeepsFailing {
         /// The message's queue.

@@ -163,6 +163,7 @@ impl<S: Shell> Session<S> {
             return;
         };
         self.phase = Phase::Open(link);
+        self.connected_host = self.host;
         self.act(Input::Restored, now);
         self.show(ConnectionState::Connected);
         let host = self.options.hosts.get(self.host);
@@ -281,6 +282,7 @@ impl<S: Shell> Session<S> {
             if let Purpose::Call { wire, .. }
             | Purpose::Qos(_, wire)
             | Purpose::SelectFirst(_, wire)
+            | Purpose::IsThere(_, wire)
             | Purpose::CloseChannel(_, wire) = purpose
             {
                 self.outbox.drop_wire(wire);

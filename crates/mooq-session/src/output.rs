@@ -34,8 +34,16 @@ pub enum Output<S: Shell> {
     Note(&'static str, Error),
     /// Shows the connection's new state.
     State(ConnectionState),
-    /// Requeues a delivery that was not tried, by `basic.nack`.
-    GiveBack(S::Wire, u64),
+    /// Requeues a delivery: by `basic.nack` one that was not tried, and by `basic.reject` one whose
+    /// processing has failed, which counts towards a delivery limit on every version of RabbitMQ.
+    GiveBack {
+        /// The wire to settle it on.
+        wire: S::Wire,
+        /// The delivery's number.
+        delivery_tag: u64,
+        /// Its processing has failed.
+        failed: bool,
+    },
     /// Wakes a task.
     Wake(Waker),
     /// Drops this, where no lock is held.
@@ -192,7 +200,11 @@ impl<S: Shell> Outbox<S> {
     /// Requeues a delivery that was taken, unless the broker has settled it.
     pub(crate) fn give_back(&mut self, handed: Handed<S::Wire>) {
         if let Some(wire) = handed.wire {
-            self.push(Output::GiveBack(wire, handed.deliver.delivery_tag));
+            self.push(Output::GiveBack {
+                wire,
+                delivery_tag: handed.deliver.delivery_tag,
+                failed: handed.failures > 0,
+            });
         }
         self.drop_delivers([handed.deliver].into());
     }

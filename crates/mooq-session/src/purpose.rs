@@ -16,6 +16,7 @@ pub(crate) enum Purpose<S: Shell> {
     /// A user's call.
     Call {
         call: CallId,
+        channel: ChannelId,
         wire: S::Wire,
         request: Request,
     },
@@ -29,6 +30,10 @@ pub(crate) enum Purpose<S: Shell> {
         then: AfterCancel,
         call: Option<CallId>,
     },
+    /// A channel to ask on if a queue is still there.
+    OpenToAsk(QueueName),
+    /// Whether a queue is still there.
+    IsThere(QueueName, S::Wire),
     /// A channel's close.
     CloseChannel(ChannelId, S::Wire),
     /// The close of a channel that was there for one consumer, of these queues.

@@ -60,6 +60,8 @@ pub struct Session<S: Shell> {
     pub(crate) reconnect: Reconnect,
     /// Number of the host in use, or tried last.
     pub(crate) host: usize,
+    /// Number of the host that the connection is open to, or was last.
+    pub(crate) connected_host: usize,
     pub(crate) frame_max: u32,
     /// Reason why the broker is not reading publishes.
     pub(crate) blocked: Option<String>,
@@ -111,6 +113,7 @@ impl<S: Shell> Session<S> {
             phase: Phase::Open(link),
             state: ConnectionState::Connected,
             host,
+            connected_host: host,
             blocked: None,
             lost_at: now,
             error: closed_locally(),
@@ -181,11 +184,16 @@ impl<S: Shell> Session<S> {
         &self.state
     }
 
-    /// Returns the number of the host that the connection is open to, or was last, or that is tried
-    /// now.
+    /// Returns the number of the host that is in use, or was tried last.
     #[must_use]
     pub fn host(&self) -> usize {
         self.host
+    }
+
+    /// Returns the number of the host that the connection is open to, or was open to last.
+    #[must_use]
+    pub fn connected_host(&self) -> usize {
+        self.connected_host
     }
 
     /// Maximum number of bytes in a frame.
@@ -312,9 +320,10 @@ impl<S: Shell> Session<S> {
             Purpose::SelectFirst(channel, wire) => self.first_open(channel, &wire, answer, now),
             Purpose::Call {
                 call,
+                channel,
                 wire,
                 request,
-            } => self.call_answered(call, &wire, request, answer),
+            } => self.call_answered((channel, call), &wire, request, answer),
             Purpose::Qos(channel, wire) => self.qos_answered(channel, &wire, answer),
             Purpose::Consume(channel, consumer) => {
                 self.consume_answered(channel, consumer, answer);
@@ -327,6 +336,8 @@ impl<S: Shell> Session<S> {
             Purpose::CloseChannel(channel, wire) => {
                 self.close_channel_answered(channel, &wire, answer);
             }
+            Purpose::OpenToAsk(queue) => self.ask_for_queue(queue, answer),
+            Purpose::IsThere(queue, wire) => self.queue_asked_for(&queue, wire, &answer),
             Purpose::CloseOwned { call, queues } => {
                 self.close_owned_answered(call, &queues, answer);
             }

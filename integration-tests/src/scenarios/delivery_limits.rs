@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use mooq::{
-    Channel, Connection, Delivery, FailurePolicy, Json, NoCallback, Outcome, RawBytes,
+    Backoff, Channel, Connection, Delivery, FailurePolicy, Json, NoCallback, Outcome, RawBytes,
     RegisterConsumer,
 };
 use mooq_core::FieldValue;
+use tokio::sync::mpsc;
 
 use super::scenarios;
 use crate::Fixture;
@@ -162,6 +164,33 @@ async fn a_delivery_requeued_by_hand_is_counted(fixture: Fixture) {
     assert_eq!(poisoned.reason().await, "delivery_limit");
 }
 
+/// A nack would not count on RabbitMQ 4.3.
+async fn a_failed_delivery_is_counted_when_its_consumer_is_cancelled(fixture: Fixture) {
+    let poisoned = Poisoned::new(&fixture).await;
+    let a_day = Backoff::new().first_delay(Duration::from_secs(86_400));
+    let (failing, mut failed) = mpsc::unbounded_channel();
+    let register = poisoned.register(&fixture);
+    let consumer = register
+        .on_error(FailurePolicy::Retry(
+            a_day.max_delay(Duration::from_secs(86_400)),
+        ))
+        .callback(move |_: Delivery<String>| {
+            failing.send(()).unwrap();
+            async { Err::<(), _>("poison") }
+        })
+        .await
+        .unwrap();
+    let cancelled = async {
+        failed.recv().await.unwrap();
+        consumer.cancel().await.unwrap();
+    };
+    processing(&poisoned.conn, "the cancellation", cancelled).await;
+    let get = poisoned.chan.get_one::<String>(&poisoned.queue);
+    let message = get.timeout(LIMIT).await.unwrap();
+    assert_eq!((message.redelivered, message.delivery_count()), (true, 1));
+    message.ack().await.unwrap();
+}
+
 /// From RabbitMQ 4.3 on.
 async fn a_delivery_that_was_only_given_back_is_not_counted(fixture: Fixture) {
     let poisoned = Poisoned::new(&fixture).await;
@@ -192,5 +221,6 @@ scenarios! { delivery_limits:
     a_callback_that_returns_requeue_is_counted,
     a_body_that_does_not_decode_under_requeue_is_counted,
     a_delivery_requeued_by_hand_is_counted,
+    a_failed_delivery_is_counted_when_its_consumer_is_cancelled,
     a_delivery_that_was_only_given_back_is_not_counted [from V4_3],
 }

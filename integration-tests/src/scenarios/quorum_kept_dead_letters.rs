@@ -110,11 +110,16 @@ async fn what_has_no_route_stays_and_counts_until_it_has_one(fixture: Fixture) {
         assert_eq!(deaths(headers), [death(1, "rejected", &q, "", &q)]);
         letters.push(body(&letter.message).to_owned());
     }
-    // A round of tries that meets the new binding midway takes the second one first.
-    letters.sort();
-    assert_eq!(letters, ["1", "2"]);
+    assert_eq!(in_any_order(letters), ["1", "2"]);
     until_taken(&mut raw, &q, "4").await;
     assert_eq!(raw.drain(&q).await, ["4"]);
+}
+
+/// The bodies of dead letters that were tried before they had a route: a round of tries that meets
+/// the new route midway takes the later ones first.
+fn in_any_order(mut letters: Vec<String>) -> Vec<String> {
+    letters.sort();
+    letters
 }
 
 async fn what_is_tried_holds_up_what_has_a_route(fixture: Fixture) {
@@ -141,9 +146,11 @@ async fn what_is_tried_holds_up_what_has_a_route(fixture: Fixture) {
 
     reject(&raw, &q, expected.len()).await;
     raw.until_counts(&q, (0, 0)).await;
+    assert_eq!(raw.counts(&dead).await, (0, 0));
     raw.bind(&dead, &exchange, "bad").await;
     retry(&fixture, &[]).await;
-    assert_eq!(arrived(&raw, &dead, expected.len()).await, expected);
+    let letters = arrived(&raw, &dead, expected.len()).await;
+    assert_eq!(in_any_order(letters), in_any_order(expected));
 }
 
 async fn what_expires_into_its_own_queue_stays(fixture: Fixture) {
@@ -187,7 +194,8 @@ async fn a_purge_leaves_dead_letters_to_their_targets(fixture: Fixture) {
     assert_eq!(purged.await.unwrap(), if counted { 3 } else { 1 });
     raw.declare(&dead).await;
     retry(&fixture, &[]).await;
-    assert_eq!(arrived(&raw, &dead, 2).await, ["1", "2"]);
+    let letters = arrived(&raw, &dead, 2).await;
+    assert_eq!(in_any_order(letters), ["1", "2"]);
 }
 
 async fn dead_letters_are_dropped_with_the_strategy(fixture: Fixture) {

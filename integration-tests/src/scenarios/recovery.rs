@@ -105,6 +105,40 @@ async fn what_was_declared_is_there_again(fixture: Fixture) {
     assert_eq!(ready_in(&victim.chan, &queue).await, 1);
 }
 
+async fn an_empty_queue_name_stands_for_the_last_queue_after_a_loss_too(fixture: Fixture) {
+    let mut victim = Victim::connect(&fixture).await;
+    let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
+    let chan = &victim.chan;
+    chan.register_producer(&exchange, "direct").await.unwrap();
+    // Another channel's last queue is another one.
+    let other = victim.conn.create_channel().await.unwrap();
+    let others = fixture.name("other queue");
+    other.declare_queue(&others).exclusive().await.unwrap();
+    chan.declare_queue(&queue).exclusive().await.unwrap();
+    chan.bind_queue("", &exchange, "key").await.unwrap();
+    // Without a key either, the queue's name is the key.
+    chan.bind_queue("", &exchange, "").await.unwrap();
+    let mut stream = chan.consume::<String>("").await.unwrap();
+    victim.lose().await;
+    for key in ["key", queue.as_str()] {
+        let publish = victim.chan.publish(&exchange, key).routing_key(key);
+        publish.mandatory().await.unwrap();
+        let delivery = within("the delivery", stream.next()).await.unwrap();
+        assert_eq!(delivery.unwrap().ack().await.unwrap(), key);
+    }
+    assert_eq!(ready_in(&other, &others).await, 0);
+    victim
+        .chan
+        .unbind_queue("", &exchange, "key")
+        .await
+        .unwrap();
+    drop(stream);
+    victim.chan.delete_queue("").await.unwrap();
+    victim.lose().await;
+    let there = other.declare_queue(&queue).passive().await.unwrap_err();
+    assert_eq!(there.kind(), ErrorKind::ConsumerQueueNotFound);
+}
+
 async fn what_was_deleted_does_not_come_back(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
@@ -489,6 +523,7 @@ async fn a_wait_for_a_message_ends_with_the_loss(fixture: Fixture) {
 
 scenarios! { recovery:
     what_was_declared_is_there_again,
+    an_empty_queue_name_stands_for_the_last_queue_after_a_loss_too,
     what_was_deleted_does_not_come_back,
     what_someone_else_deleted_does_not_come_back_without_its_consumer,
     a_callback_goes_on_after_a_loss,

@@ -72,11 +72,13 @@ impl ConnectOptions {
     }
 
     /// The kind of broker: RabbitMQ ([`Scheme::Amqp`], or the text `rabbit`) or one in memory
-    /// ([`Scheme::Memory`], or `in_memory`). Does not change the port. Any other text fails with
-    /// `UnsupportedScheme` on connecting.
+    /// ([`Scheme::Memory`], or `in_memory`). Does not change the port, and keeps TLS if the options
+    /// have it: [`Scheme::Amqp`] after [`tls`](Self::tls) or an `amqps` URL is RabbitMQ over TLS.
+    /// Any other text fails with `UnsupportedScheme` on connecting.
     pub fn broker(mut self, broker: impl IntoChecked<Scheme>) -> Self {
-        if let Some(scheme) = self.deferred.check(broker) {
-            self.endpoint.scheme = scheme;
+        match (self.deferred.check(broker), self.endpoint.scheme) {
+            (None, _) | (Some(Scheme::Amqp), Scheme::Amqps) => {}
+            (Some(scheme), _) => self.endpoint.scheme = scheme,
         }
         self
     }

@@ -278,10 +278,7 @@ impl Publish<'_> {
 
     /// Adds headers; a header with the same name is replaced.
     pub fn headers(mut self, headers: FieldTable) -> Self {
-        let set = &mut self.change_properties().headers;
-        for (key, value) in headers {
-            set.insert(key, value);
-        }
+        self.change_properties().headers.append(headers);
         self
     }
 

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use mooq_session::{Event, Retry};
-use tokio::time::Instant;
 
 use super::attempt::{Attempt, Failure};
 use super::handler::{Settings, settle};
 use super::inner::ConnectionInner;
+use super::timeout;
 use super::wire::{Unsettled, WireRef};
 use crate::api::failure::{Failed, Verdict};
 use crate::api::outcome::Outcome;
@@ -60,7 +60,7 @@ pub(super) fn conclude(
                 let event = keeps_failing(&attempt, why, delay);
                 connection.with(|session| session.tell(event));
             }
-            let due = (Instant::now() + delay).into_std();
+            let due = timeout::after(delay).into_std();
             let handed = attempt.again(unsettled);
             Some(Retry { handed, due })
         }

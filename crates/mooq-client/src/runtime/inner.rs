@@ -152,7 +152,11 @@ impl ConnectionInner {
             Output::State(state) => {
                 self.state.send_replace(state);
             }
-            Output::GiveBack(wire, tag) => afterwards.given_back.push((wire, tag)),
+            Output::GiveBack {
+                wire,
+                delivery_tag,
+                failed,
+            } => afterwards.given_back.push((wire, delivery_tag, failed)),
             Output::Wake(waker) => afterwards.woken.push(waker),
             Output::Drop(dropped) => afterwards.dropped.push(dropped),
         }
@@ -211,9 +215,10 @@ impl ConnectionInner {
         self.options.recovery_policy().is_enabled()
     }
 
-    /// Returns the endpoint that the connection is open to, or was last, or that is tried now.
+    /// Returns the endpoint that the connection is open to, or was open to last.
     pub(crate) fn endpoint(&self) -> &Endpoint {
-        self.endpoints.get(self.with(|session| session.host()))
+        self.endpoints
+            .get(self.with(|session| session.connected_host()))
     }
 
     pub(crate) fn state(&self) -> &watch::Sender<ConnectionState> {
@@ -273,7 +278,7 @@ impl Drop for Call<'_> {
 struct Afterwards {
     logged: Vec<Logged>,
     woken: Vec<Waker>,
-    given_back: Vec<(WireRef, u64)>,
+    given_back: Vec<(WireRef, u64, bool)>,
     unheard: Vec<Reply<WireRef>>,
     dropped: Vec<Dropped<Tokio>>,
 }
@@ -294,8 +299,8 @@ impl Afterwards {
                 Logged::Note(what, err) => tracing::debug!(%err, "{what}"),
             }
         }
-        for (wire, tag) in self.given_back {
-            wire.give_back(tag);
+        for (wire, delivery_tag, failed) in self.given_back {
+            wire.give_back(delivery_tag, failed);
         }
         self.woken.into_iter().for_each(Waker::wake);
         for reply in self.unheard {

@@ -93,13 +93,19 @@ impl WireRef {
         Self(inner)
     }
 
-    /// Requeues a delivery that was not tried, by `basic.nack`, which RabbitMQ 4.3 does not count
-    /// towards a delivery limit. If the wire is lost, the broker has requeued the delivery already.
-    pub(crate) fn give_back(&self, delivery_tag: u64) {
+    /// Requeues a delivery. RabbitMQ 4.3 counts `basic.reject` towards a delivery limit and
+    /// `basic.nack` not, so that one says that the processing has failed and the other that it was
+    /// not tried. If the wire is lost, the broker has requeued the delivery already.
+    pub(crate) fn give_back(&self, delivery_tag: u64, failed: bool) {
+        let settlement = if failed {
+            Settlement::Reject { requeue: true }
+        } else {
+            Settlement::Nack { requeue: true }
+        };
         let settle = Settle {
             delivery_tag,
             multiple: false,
-            settlement: Settlement::Nack { requeue: true },
+            settlement,
         };
         if let Err(err) = self.0.transport.settle(settle) {
             tracing::debug!(%err, delivery_tag, "the broker has the delivery back already");
@@ -246,7 +252,7 @@ impl Drop for Unsettled {
                 "dropped before it was settled: back to its queue"
             );
             wire.take_back();
-            wire.give_back(self.delivery_tag);
+            wire.give_back(self.delivery_tag, false);
         }
     }
 }

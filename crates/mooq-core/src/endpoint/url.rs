@@ -218,7 +218,7 @@ fn parameter(
             endpoint.connection_name = Some(name);
         }
         // Most likely a password holds a '?', and the text before the '?' looks like host and port.
-        _ if key.contains('@') => {
+        _ if key.contains('@') || value.contains('@') => {
             return Err(invalid(
                 "a '?' before the '@': in a user name or a password, write it as %3F",
             ));
@@ -241,7 +241,8 @@ fn number(key: &str, value: &str, unit: &str, least: u64, most: u64) -> Result<u
         .filter(|n| (least..=most).contains(n))
         .ok_or_else(|| {
             invalid(format!(
-                "query parameter '{key}' is '{value}': expected {unit}, {least} to {most}"
+                "query parameter '{key}' is '{}': expected {unit}, {least} to {most}",
+                unless_secret(value)
             ))
         })
 }
@@ -347,6 +348,12 @@ mod tests {
             ("amqp:/localhost", InvalidUrl, "'//' is missing"),
             ("amqp:h?name=a://b", InvalidUrl, "'//' is missing"),
             ("amqp://h:99999", InvalidUrl, "port"),
+            ("amqp://u:1?sec=ret@h", InvalidUrl, "'?' before the '@'"),
+            (
+                "amqp://u:1?heartbeat=secret@h",
+                InvalidUrl,
+                "'heartbeat' is '…'",
+            ),
             ("amqp://h:0", InvalidUrl, "port 0"),
             ("amqp://h/a/b", InvalidUrl, "%2F"),
             ("amqp://h/%FF", InvalidUrl, "virtual host is not UTF-8"),

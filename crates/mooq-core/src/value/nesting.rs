@@ -21,6 +21,17 @@ impl FieldValue {
         }
     }
 
+    /// Returns true if a table in the value has rejected an entry.
+    pub(super) fn holds_refused(&self) -> bool {
+        match self {
+            Self::Array(values) => values.iter().any(Self::holds_refused),
+            Self::Table(table) => {
+                table.too_deep().is_some() || table.iter().any(|(_, value)| value.holds_refused())
+            }
+            _ => false,
+        }
+    }
+
     /// Drops the value without a recursive call for each level.
     pub(super) fn dismantle(self) {
         let mut left = vec![self];
@@ -93,6 +104,39 @@ mod tests {
         table.insert("deep".try_into().unwrap(), arrays(100));
         assert!(table.too_deep().is_none());
         assert!(table.check("header").is_ok());
+    }
+
+    #[test]
+    fn a_refused_value_makes_every_table_around_it_unsendable() {
+        let mut refused = FieldTable::new();
+        refused.insert("deep".try_into().unwrap(), arrays(101));
+
+        let mut appended = FieldTable::new().with("kept", 1).unwrap();
+        appended.append(refused.clone());
+        assert_eq!(appended.get("kept"), Some(&1.into()));
+        let err = appended.check("header").unwrap_err();
+        assert!(err.to_string().starts_with("header 'deep' nests"), "{err}");
+
+        let mut around = FieldTable::new();
+        around.insert("list".try_into().unwrap(), vec![refused.into()]);
+        let err = around.check("header").unwrap_err();
+        assert!(err.to_string().starts_with("header 'list' nests"), "{err}");
+    }
+
+    #[test]
+    fn append_replaces_entries_of_the_same_key() {
+        let mut table = FieldTable::new()
+            .with("a", 1)
+            .unwrap()
+            .with("b", 1)
+            .unwrap();
+        table.append(FieldTable::new().with("b", 2).unwrap());
+        let expected = FieldTable::new()
+            .with("a", 1)
+            .unwrap()
+            .with("b", 2)
+            .unwrap();
+        assert_eq!(table, expected);
     }
 
     #[test]

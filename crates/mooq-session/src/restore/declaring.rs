@@ -35,8 +35,8 @@ impl<S: Shell> Session<S> {
     /// Restores everything on the connection that has just been opened.
     pub(crate) fn begin_restore(&mut self, now: Instant) {
         let host = self.options.hosts.get(self.host);
-        let locked = host.map(|host| host.heartbeat * LOCKED_HEARTBEATS);
-        self.restore.taken_until = locked.map(|locked| self.lost_at + locked);
+        let locked = host.map(|host| host.heartbeat.saturating_mul(LOCKED_HEARTBEATS));
+        self.restore.taken_until = locked.map(|locked| later(self.lost_at, locked));
         self.set_timer(later(now, HANDING_ON), Timer::HandedOn);
         let mut declared = self.topology.everything();
         let topology = &self.topology;

@@ -704,7 +704,7 @@ impl World {
                 Output::Abort(id) => self.asked.retain(|asked| asked.id != id),
                 Output::Reply(caller, reply) => self.replied(caller, reply),
                 Output::State(ConnectionState::Closed(_)) => self.is_over = true,
-                Output::GiveBack(..)
+                Output::GiveBack { .. }
                 | Output::Tell(_)
                 | Output::Note(..)
                 | Output::State(_)
