@@ -23,7 +23,7 @@ impl Image {
     /// The one that most tests run on: `MOOQ_RABBITMQ_IMAGE`, else the official one.
     #[must_use]
     pub fn current() -> Self {
-        Self::named("MOOQ_RABBITMQ_IMAGE", "rabbitmq:4-management")
+        Self::named("MOOQ_RABBITMQ_IMAGE", "rabbitmq:4.0-management")
     }
 
     /// The oldest that mooq is tested with: `MOOQ_RABBITMQ_3_10_IMAGE`, else the official one.

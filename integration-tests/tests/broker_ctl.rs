@@ -302,7 +302,7 @@ fn exit_code(output: &Output) -> i32 {
 
 /// The image of a broker, the same as in every other test.
 fn rabbitmq_image() -> String {
-    env::var("MOOQ_RABBITMQ_IMAGE").unwrap_or_else(|_| "rabbitmq:4-management".into())
+    env::var("MOOQ_RABBITMQ_IMAGE").unwrap_or_else(|_| "rabbitmq:4.0-management".into())
 }
 
 /// The command, which cargo puts beside the directory of the tests' executables.

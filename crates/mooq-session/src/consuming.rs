@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 
 use mooq_core::{
-    Consume, ConsumerTag, Deliver, Error, ErrorKind, ErrorScope, IntoChecked, QueueDeclare,
-    QueueName, Result,
+    Consume, ConsumerTag, Deliver, Error, ErrorKind, ErrorScope, IntoChecked, QueueName, Result,
 };
 
 use crate::callbacks::callback;
@@ -219,9 +218,13 @@ impl<S: Shell> Session<S> {
             return self.registered(id, Err(err));
         }
         let is_wanted = self.callers.contains_key(&call);
+        let queue = consume.queue.clone();
         if let Some(consumer) = self.consumers.get_mut(consumer) {
             consumer.registered = true;
             consumer.record = lasting.then_some(Record { consume, prefetch });
+        }
+        if callback(self.consumers.get_mut(consumer)).is_some() {
+            self.verify_escape(&queue);
         }
         self.callbacks.ready(consumer, &mut self.outbox);
         self.registered(id, Ok((consumer, tag)));
@@ -324,50 +327,6 @@ impl<S: Shell> Session<S> {
         // the delivery is settled.
         let purpose = Purpose::Forget("cancelling a consumer that the broker has cancelled");
         self.ask(wire, Request::Cancel(tag), purpose);
-    }
-
-    /// Asks the broker, on a channel of its own, if a queue is still there whose last consumer it has
-    /// cancelled. Most likely another client has deleted the queue: if it were redeclared at the
-    /// next loss, it would fill without a consumer. But a broker also cancels the consumers of a
-    /// queue whose node fails, and those of a quorum queue that take too long.
-    fn find_out_if_deleted(&mut self, queue: QueueName) {
-        match self.usable_link() {
-            Some(link) => {
-                self.open_wire(link, Purpose::OpenToAsk(queue));
-            }
-            None => self.topology.queue_deleted(&queue),
-        }
-    }
-
-    pub(crate) fn ask_for_queue(&mut self, queue: QueueName, answer: Result<Answer<S>>) {
-        match answer {
-            Ok(Answer::Wire(wire)) => {
-                let mut declare = QueueDeclare::new(queue.clone());
-                declare.passive = true;
-                let purpose = Purpose::IsThere(queue, wire.clone());
-                self.ask(&wire, Request::DeclareQueue(declare), purpose);
-            }
-            Ok(_) | Err(_) => self.queue_may_be_deleted(&queue),
-        }
-    }
-
-    pub(crate) fn queue_asked_for(
-        &mut self,
-        queue: &QueueName,
-        wire: S::Wire,
-        answer: &Result<Answer<S>>,
-    ) {
-        self.outbox.drop_wire(wire);
-        if answer.is_err() {
-            self.queue_may_be_deleted(queue);
-        }
-    }
-
-    /// Forgets a queue, unless it is consumed again by now.
-    fn queue_may_be_deleted(&mut self, queue: &QueueName) {
-        if !self.consumers.consume_from(queue) {
-            self.topology.queue_deleted(queue);
-        }
     }
 
     /// Ends a consumer that ended by itself and is not registered any more.

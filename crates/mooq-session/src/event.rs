@@ -117,6 +117,17 @@ pub enum Event {
         /// Time until the next attempt.
         next_attempt: Duration,
     },
+    /// A message of the queue has failed, and the destination of the queue's dead letters does not
+    /// exist: a reject would lose the message. `FailurePolicy::Retry` retries it instead, unless it
+    /// has a number of attempts, and the event is sent each time.
+    DeadLetterTargetMissing {
+        /// The message's queue.
+        queue: QueueName,
+        /// The exchange or queue that does not exist, for example `exchange 'dead'`.
+        target: String,
+        /// The broker's answer.
+        error: Error,
+    },
     /// The broker has stopped reading from connections that publish, for the given reason.
     ///
     /// **Never sent on RabbitMQ**: amqprs does not ask RabbitMQ to announce its alarms, so in this
@@ -164,6 +175,13 @@ impl Event {
             }
             Self::ConsumerEnded { queue, error } => {
                 tracing::warn!(address, %queue, err = %error, "a consumer has ended");
+            }
+            Self::DeadLetterTargetMissing {
+                queue,
+                target,
+                error,
+            } => {
+                tracing::warn!(address, %queue, target, err = %error, "rejected messages would be lost: the destination of dead letters is missing");
             }
             // Logged with each failure.
             Self::KeepsFailing { .. } => {}

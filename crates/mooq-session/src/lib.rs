@@ -17,8 +17,10 @@
 //! | `lifecycle` | the loss, the end and the close of channels |
 //! | `link`, `reconnect` | the loss, the return and the close of the connection |
 //! | `restore` | what to restore next |
+//! | `asking` | what the broker is asked about: a queue whose consumer it cancelled, a dead-letter exchange |
 //! | `topology` | what was declared over the connection |
 
+mod asking;
 mod callbacks;
 mod calls;
 mod channel;

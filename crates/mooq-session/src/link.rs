@@ -45,6 +45,7 @@ impl<S: Shell> Session<S> {
         };
         self.stop_restoring();
         self.blocked = None;
+        self.dead_letters.clear();
         self.lost_at = now;
         self.error = reason.clone();
         if !self.options.recovery.is_enabled() {

@@ -2,6 +2,7 @@
 
 use mooq_core::QueueName;
 
+use crate::asking::Question;
 use crate::ids::{CallId, ChannelId, ConsumerId, JobId};
 use crate::output::Request;
 use crate::shell::Shell;
@@ -30,10 +31,10 @@ pub(crate) enum Purpose<S: Shell> {
         then: AfterCancel,
         call: Option<CallId>,
     },
-    /// A channel to ask on if a queue is still there.
-    OpenToAsk(QueueName),
-    /// Whether a queue is still there.
-    IsThere(QueueName, S::Wire),
+    /// A channel to ask a question on.
+    OpenToAsk(Question),
+    /// Whether what is asked about exists.
+    IsThere(Question, S::Wire),
     /// A channel's close.
     CloseChannel(ChannelId, S::Wire),
     /// The close of a channel that was there for one consumer, of these queues.

@@ -22,7 +22,7 @@ use crate::reconnect::Reconnect;
 use crate::restore::Restore;
 use crate::shell::{Link, PortCell, Shell, Wire};
 use crate::timers::{Timer, Timers};
-use crate::topology::{Escape, Topology};
+use crate::topology::{DeadLetterTarget, Escape, Topology};
 
 /// What a session is told of its connection.
 #[derive(Debug, Clone)]
@@ -69,6 +69,9 @@ pub struct Session<S: Shell> {
     /// Reason why the connection was lost, or why the latest attempt failed.
     pub(crate) error: Error,
     pub(crate) topology: Topology,
+    /// Destinations of dead letters that the broker was asked about: true if they exist, false until
+    /// it has answered.
+    pub(crate) dead_letters: HashMap<DeadLetterTarget, bool, RandomState>,
     pub(crate) channels: BTreeMap<ChannelId, Channel<S>>,
     pub(crate) last_channel: ChannelId,
     /// The channels of the wires, by the wires' ids.
@@ -118,6 +121,7 @@ impl<S: Shell> Session<S> {
             lost_at: now,
             error: closed_locally(),
             topology: Topology::default(),
+            dead_letters: HashMap::default(),
             channels: BTreeMap::new(),
             last_channel: 0,
             wires: HashMap::default(),
@@ -336,8 +340,8 @@ impl<S: Shell> Session<S> {
             Purpose::CloseChannel(channel, wire) => {
                 self.close_channel_answered(channel, &wire, answer);
             }
-            Purpose::OpenToAsk(queue) => self.ask_for_queue(queue, answer),
-            Purpose::IsThere(queue, wire) => self.queue_asked_for(&queue, wire, &answer),
+            Purpose::OpenToAsk(question) => self.opened_to_ask(question, answer),
+            Purpose::IsThere(question, wire) => self.asked_if_there(question, wire, answer),
             Purpose::CloseOwned { call, queues } => {
                 self.close_owned_answered(call, &queues, answer);
             }

@@ -1,6 +1,7 @@
 //! Topology of a connection: its exchanges, queues and bindings, for redeclaring.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
 
 use foldhash::fast::RandomState;
 use mooq_core::{
@@ -72,6 +73,23 @@ impl Escape {
             delivery_limit: limit
                 .and_then(FieldValue::as_i64)
                 .and_then(|limit| u32::try_from(limit).ok()),
+        }
+    }
+}
+
+/// Where a queue's dead letters go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum DeadLetterTarget {
+    Exchange(ExchangeName),
+    /// Through the default exchange.
+    Queue(QueueName),
+}
+
+impl fmt::Display for DeadLetterTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exchange(name) => write!(f, "exchange '{name}'"),
+            Self::Queue(name) => write!(f, "queue '{name}'"),
         }
     }
 }
@@ -204,6 +222,19 @@ impl Topology {
         queue.map_or_else(Escape::default, |queue| {
             Escape::of(&queue.declare.what.arguments)
         })
+    }
+
+    /// Returns where the rejected messages of queue `name` go. None if the queue has no dead-letter
+    /// exchange, or the default one without a routing key: then each message's own key decides.
+    pub(crate) fn dead_letter_target(&self, name: &QueueName) -> Option<DeadLetterTarget> {
+        let arguments = &self.queues.get(name)?.declare.what.arguments;
+        let text = |key| arguments.get(key).and_then(FieldValue::as_str);
+        let exchange = text("x-dead-letter-exchange")?;
+        if !exchange.is_empty() {
+            return exchange.try_into().ok().map(DeadLetterTarget::Exchange);
+        }
+        let queue = text("x-dead-letter-routing-key")?;
+        queue.try_into().ok().map(DeadLetterTarget::Queue)
     }
 
     /// Returns the current name of the queue once called `name`.

@@ -406,6 +406,63 @@ async fn what_keeps_failing_goes_to_a_known_dead_letter_exchange(fixture: Fixtur
     assert_eq!(got.await.unwrap().ack().await.unwrap(), "bad");
 }
 
+/// A reject would lose the message: RabbitMQ drops a dead letter that has nowhere to go.
+async fn what_keeps_failing_is_kept_until_its_dead_letter_exchange_exists(fixture: Fixture) {
+    // To the exchange itself, and through the default one to a queue.
+    for through_default in [false, true] {
+        let (conn, chan) = fixture.channel().await;
+        let mut events = conn.events();
+        let name = |what: &str| fixture.name(&format!("{what} {through_default}"));
+        let (queue, dead) = (name("queue"), name("dead"));
+        let exchange = if through_default { "" } else { &dead };
+        chan.declare_queue(&queue)
+            .dead_letter(exchange, &dead)
+            .await
+            .unwrap();
+        chan.register_callback(&queue)
+            .on_error(FailurePolicy::Retry(
+                quickly().max_delay(Duration::from_millis(10)),
+            ))
+            .callback(|_: Delivery<String>| async { Err::<(), _>("the message is bad") })
+            .await
+            .unwrap();
+        put(&chan, &queue, "bad").await;
+        let missing = async {
+            loop {
+                if let Some(Event::DeadLetterTargetMissing { queue: from, .. }) =
+                    events.next().await
+                {
+                    assert_eq!(&*from, &*queue);
+                    break;
+                }
+            }
+        };
+        processing(&conn, "the event", missing).await;
+
+        let (_other, other) = fixture.channel().await;
+        if through_default {
+            other.declare_queue(&dead).await.unwrap();
+        } else {
+            let letters = fixture.name("letters");
+            other.declare_queue(&letters).await.unwrap();
+            other.register_producer(&dead, "fanout").await.unwrap();
+            other.bind_queue(&letters, &dead, "").await.unwrap();
+        }
+        let letters = if through_default {
+            dead
+        } else {
+            fixture.name("letters")
+        };
+        let letter = other
+            .get_one::<String>(&letters)
+            .timeout(LIMIT)
+            .into_future();
+        let letter = processing(&conn, "the dead letter", letter).await.unwrap();
+        assert_eq!(letter.ack().await.unwrap(), "bad");
+        conn.close().await.unwrap();
+    }
+}
+
 async fn what_keeps_failing_is_tried_as_often_as_a_known_delivery_limit_allows(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (queue, dead) = (fixture.name("queue"), fixture.name("dead"));
@@ -506,6 +563,7 @@ scenarios! { failures:
     a_message_is_rejected_after_as_many_attempts_as_were_asked_for,
     what_keeps_failing_is_told,
     what_keeps_failing_goes_to_a_known_dead_letter_exchange,
+    what_keeps_failing_is_kept_until_its_dead_letter_exchange_exists,
     what_keeps_failing_is_tried_as_often_as_a_known_delivery_limit_allows,
     a_cancelled_consumer_gives_back_what_it_would_try_again,
     a_shutdown_does_not_wait_for_what_would_be_tried_again,

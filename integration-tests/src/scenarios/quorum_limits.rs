@@ -286,7 +286,7 @@ async fn pushed_out_by_bytes(fixture: &Fixture) -> Vec<String> {
 
 /// The order in which messages of two priorities die that expire one after another.
 async fn order_of_expiry(fixture: &Fixture) -> Vec<String> {
-    let mut raw = fixture.publisher().await;
+    let mut raw = fixture.raw().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
     raw.declare_quorum(
@@ -298,15 +298,16 @@ async fn order_of_expiry(fixture: &Fixture) -> Vec<String> {
     )
     .await;
     for (body, priority, expiration) in [
-        ("last", 9, "900"),
-        ("second", 9, "600"),
-        ("first", 1, "300"),
+        ("last", 9, "2700"),
+        ("second", 9, "1800"),
+        ("first", 1, "900"),
     ] {
         let mut message = message("", &q, body);
         let properties = Arc::make_mut(&mut message.properties);
         properties.priority = Some(priority);
         properties.expiration = Some(expiration.try_into().unwrap());
-        raw.put_message(Publish::new(message)).await;
+        // One right behind the other: a wait for a confirm between them may take long.
+        raw.send(Publish::new(message));
     }
     raw.consume(&dead).await;
     raw.delivered(3).await

@@ -166,5 +166,5 @@ scenarios! { restarting:
     a_ring_is_kept [from V4_3],
     recent_history_is_kept_or_lost,
     persistent_messages_of_durable_queues_survive_in_order,
-    what_is_durable_survives_and_nothing_else [before V4_3],
+    what_is_durable_survives_and_nothing_else,
 }

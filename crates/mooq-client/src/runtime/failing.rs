@@ -42,7 +42,7 @@ pub(super) fn conclude(
         log(&attempt, failed, &why, "its delivery is settled already");
         return None;
     };
-    let escape = connection.with(|session| session.escape(&attempt.queue));
+    let escape = connection.with(|session| session.verified_escape(&attempt.queue));
     match policy.verdict(failed, attempt.failures, escape) {
         Verdict::Settle(outcome) => {
             let then = match outcome {

@@ -53,7 +53,7 @@ ssl_options.fail_if_no_peer_cert = false
 impl Broker {
     pub(crate) async fn start() -> Self {
         let image = std::env::var("MOOQ_RABBITMQ_IMAGE");
-        let image = image.unwrap_or_else(|_| "rabbitmq:4-management".into());
+        let image = image.unwrap_or_else(|_| "rabbitmq:4.0-management".into());
         let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
         // run-all finds by it what an interrupted run leaves behind.
         let run = std::env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into());
