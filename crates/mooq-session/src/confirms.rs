@@ -436,7 +436,7 @@ fn equal_properties(sent: &Message, returned: &Message) -> bool {
     expected == *returned.properties
 }
 
-/// The error for a second request for the outcome of a publish.
+/// Error for polling a publish after its outcome was returned.
 pub fn asked_twice() -> Error {
     Error::new(
         ErrorKind::InvalidArgument,

@@ -144,7 +144,7 @@ impl<S: Shell> Session<S> {
         wire
     }
 
-    /// Makes `own` a channel that is there for one consumer of `owner`, and ends with it.
+    /// Makes `own` the dedicated channel of one consumer of `owner`; it closes with `owner`.
     pub fn adopt(&mut self, owner: ChannelId, own: ChannelId) {
         let reason = self.channels.get_mut(&owner).and_then(|owner| {
             owner.owned.push(own);
@@ -158,7 +158,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Returns true if a channel is there for one consumer.
+    /// Returns true if a channel is dedicated to one consumer.
     #[must_use]
     pub fn is_owned(&self, id: ChannelId) -> bool {
         self.channels

@@ -268,8 +268,7 @@ impl<S: Shell> Session<S> {
         self.end(&reason);
     }
 
-    /// Ends what still waits for the broker, since nothing more is asked of it: the connection is
-    /// closed for good, and its shell is about to go.
+    /// Fails all pending calls with the close reason. Call it when the driver stops.
     pub fn forsake(&mut self) {
         let reason = self.phase.closed().cloned().unwrap_or_else(closed_locally);
         let mut callers: Vec<_> = std::mem::take(&mut self.callers).into_iter().collect();

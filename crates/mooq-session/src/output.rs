@@ -1,4 +1,4 @@
-//! What the session wants done: requests to the broker, replies to callers, events to tell.
+//! Outputs of the session: requests to the broker, replies to callers, events.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,7 +22,8 @@ pub enum Output<S: Shell> {
     OpenWire(RequestId, S::Link),
     /// Closes a connection.
     CloseLink(RequestId, S::Link),
-    /// Makes a request on a wire. Its events that arrive before the answer have to be told before.
+    /// Sends a request on a channel of the transport. Events that were received before its answer
+    /// must be passed to the session first.
     Ask(RequestId, S::Wire, Request),
     /// Drops a request whose answer is no longer waited for.
     Abort(RequestId),
@@ -38,7 +39,8 @@ pub enum Output<S: Shell> {
     GiveBack(S::Wire, u64),
     /// Wakes a task.
     Wake(Waker),
-    /// Drops this, where no lock is held.
+    /// Drops a value that may run foreign code when it is dropped: drop it after releasing the
+    /// lock.
     Drop(Dropped<S>),
 }
 

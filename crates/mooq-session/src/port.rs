@@ -43,10 +43,10 @@ pub struct PublishTerms {
 pub struct Taken {
     /// Its id.
     pub id: PublishId,
-    /// What the transport says.
+    /// The state of the transport after the publish: it can take more messages, or it is full.
     pub handoff: Handoff,
-    /// Its deadline, if that is the earliest: the session has to be told
-    /// ([`Session::arm_publishes`](crate::Session::arm_publishes)).
+    /// Its deadline, if that is the earliest: pass it to
+    /// [`Session::arm_publishes`](crate::Session::arm_publishes).
     pub earliest: Option<Instant>,
 }
 
@@ -69,8 +69,8 @@ impl<W: Wire> Port<W> {
         &self.phase
     }
 
-    /// Hands a message to the transport, or keeps it until there is a wire to hand it to. Then it
-    /// takes `room`.
+    /// Sends a message, or buffers it until the channel is open; a buffered message reserves space
+    /// through `room`.
     ///
     /// # Errors
     /// The reason why the channel is closed; `ConnectionLost` if the channel is lost and publishes

@@ -24,7 +24,7 @@ use crate::shell::{Link, PortCell, Shell, Wire};
 use crate::timers::{Timer, Timers};
 use crate::topology::{Escape, Topology};
 
-/// What a session is told of its connection.
+/// Configuration of a session.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The policy for reopening a lost connection.
@@ -44,7 +44,7 @@ pub struct Options {
 pub struct Host {
     /// `host:port`, for events.
     pub address: String,
-    /// The interval of heartbeats: the broker gives a silent client up after two.
+    /// Heartbeat interval: the broker drops a client that is silent for two intervals.
     pub heartbeat: Duration,
 }
 
@@ -140,7 +140,7 @@ impl<S: Shell> Session<S> {
         self.timers.next()
     }
 
-    /// Returns true if the next time may be another one than when this was last asked.
+    /// Returns true if [`next_timeout`](Self::next_timeout) may have changed since the last call.
     pub fn timeout_changed(&mut self) -> bool {
         self.timers.take_change()
     }
@@ -206,9 +206,10 @@ impl<S: Shell> Session<S> {
         self.topology.escape(queue)
     }
 
-    /// Returns true if the order of the queue depends on how a consumer of it ends: another
-    /// consumer becomes active when this one is cancelled, and must not do so before the cancelled
-    /// one's deliveries are requeued. Such a consumer should have a channel of its own.
+    /// Returns true if the consumer needs its own channel: it is exclusive, or its queue has a
+    /// single active consumer. When such a consumer is cancelled, another one becomes active, and
+    /// would receive later messages before the deliveries of the cancelled one are requeued.
+    /// Closing the channel requeues them in the same step.
     #[must_use]
     pub fn keeps_order(&self, channel: ChannelId, consume: &mooq_core::Consume) -> bool {
         let owner = self
@@ -289,8 +290,9 @@ impl<S: Shell> Session<S> {
         true
     }
 
-    /// Returns the caller of a call, which does not wait for the reply any more. What the call has
-    /// begun comes to its end, and takes back what nobody takes.
+    /// Returns the caller of a call, which no longer waits for the reply. The work that the call
+    /// has begun is completed, and its result is undone if it is a resource that nobody holds, such
+    /// as a consumer.
     pub fn abandon(&mut self, call: CallId) -> Option<S::Caller> {
         self.callers.remove(&call)
     }
@@ -449,15 +451,16 @@ impl<S: Shell> Session<S> {
         self.callbacks.take_failure()
     }
 
-    /// Wakes the runner when there is something new for one that found a failure if `failed`, and
-    /// that may start callbacks if `may_start`.
+    /// Registers the waker of the runner, and returns the time that the runner should wait.
+    /// `failed`: the runner already knows of a failure. `may_start`: the runner may start
+    /// callbacks.
     pub fn wait(&mut self, waker: &Waker, failed: bool, may_start: bool) -> Waiting {
         self.callbacks
             .wait(waker, failed, may_start, &mut self.outbox)
     }
 
-    /// Replies once no callback runs, and none is to start for a consumer that has ended. If no
-    /// runner processes events, that is at once.
+    /// Replies once no callback is running, and none is pending for a consumer that has ended; at
+    /// once if no runner is active.
     pub fn quiet(&mut self, caller: S::Caller) {
         self.callbacks
             .quiet(caller, &self.consumers, &mut self.outbox);

@@ -1,4 +1,4 @@
-//! What is to happen at which time.
+//! Timers: each time at which the session must act, and the action.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

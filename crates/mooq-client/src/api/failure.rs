@@ -62,9 +62,8 @@ pub enum FailurePolicy {
     ///
     /// The delivery is retried until it succeeds, or tried as often as [`Backoff::attempts`] says
     /// and then rejected. Without a number of attempts, it is rejected only if the arguments with
-    /// which this connection declared the queue show that a reject does not lose it or is wanted:
-    /// after 5 attempts if the queue has an `x-dead-letter-exchange`, or after one more than its
-    /// `x-delivery-limit` if it has one.
+    /// which this connection declared the queue make that safe: after 5 attempts if the queue has
+    /// an `x-dead-letter-exchange`, or after one more than its `x-delivery-limit` if it has one.
     ///
     /// Attempts are counted in this process, for as long as it has the delivery. If a message is
     /// redelivered after the connection was lost, its count starts over.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Policy of a full queue: the message that it drops or refuses when one more than its `max_length`
-/// or `max_length_bytes` arrives.
+/// Policy of a full queue for a new message. A queue is full when it has reached its `max_length`
+/// or `max_length_bytes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -50,8 +50,8 @@ macro_rules! queue_arguments {
         }
 
         /// Time that a message may wait in the queue, in whole milliseconds, before it is dropped
-        /// or dead-lettered. With less than one a message only reaches a consumer that is ready.
-        /// Argument `x-message-ttl`.
+        /// or dead-lettered. A TTL under 1 ms delivers only to a consumer that is ready. Argument
+        /// `x-message-ttl`.
         pub fn message_ttl(self, ttl: ::std::time::Duration) -> Self {
             let ttl = $crate::api::queue_arguments::milliseconds(ttl);
             self.$argument("x-message-ttl", ttl)
@@ -124,8 +124,9 @@ macro_rules! queue_arguments {
         }
 
         /// Delivers messages with a higher priority first, with priorities from 0 to `highest`, at
-        /// most 255; few levels cost less. Classic queues only: quorum queues have two levels
-        /// without this argument. Argument `x-max-priority`.
+        /// most 255; few levels cost less. Classic queues only: quorum queues refuse this argument.
+        /// From RabbitMQ 4.0 on they have two levels without it, up to 4 and above 4, and from 4.3
+        /// on 32, from 0 to 31. Argument `x-max-priority`.
         pub fn max_priority(self, highest: u8) -> Self {
             self.$argument("x-max-priority", i64::from(highest))
         }

@@ -1,9 +1,10 @@
-//! Faults that begin and end on demand, and what each of them strikes.
+//! Faults that begin and end on demand.
 //!
 //! A lasting fault begins with [`Engine::begin_fault`] and ends with [`Engine::end_fault`]. A fault
-//! that happens once is a method of its own, in `connections`, `channels` and `queues`. `logins`,
-//! `publishes`, `deliveries` and `acks` are what lasting faults strike, and `link` holds up the
-//! traffic between the broker and a client.
+//! that happens once is a method of its own, in `connections`, `channels` and `queues`. Lasting
+//! faults strike logins and new channels (`logins`), publishes, including those to full queues
+//! (`publishes`), deliveries, including those of held and reordered queues (`deliveries`), and
+//! acknowledgements (`acks`). `link` holds up the traffic between the broker and a client.
 
 pub(crate) mod acks;
 mod channels;

@@ -130,8 +130,8 @@ impl Queue {
         queued
     }
 
-    /// Adds a message that no consumer has taken on arrival. A classic queue marks only such
-    /// messages for deliveries that have failed elsewhere.
+    /// Enqueues a message that no consumer took on arrival. Only here does a classic queue mark a
+    /// message as redelivered for earlier failures elsewhere.
     pub(crate) fn wait(&mut self, mut queued: QueuedMessage) {
         self.inherit_failures(&mut queued);
         self.ready.push(queued);

@@ -20,7 +20,7 @@ pub(crate) const UNLIMITED_PREFETCH: u32 = 2000;
 /// State that only a quorum queue has.
 #[derive(Debug, Default)]
 pub(crate) struct Quorum {
-    /// The gate that refuses messages, while arguments or a policy have the queue refuse them.
+    /// Publisher gate for `reject-publish`, set by an argument or a policy.
     pub(crate) gate: Gate,
     /// Cancelled consumers that still have unacked deliveries.
     pub(crate) lingering: Vec<ConsumerId>,
