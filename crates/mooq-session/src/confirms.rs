@@ -186,7 +186,7 @@ impl Confirms {
         }
     }
 
-    /// Drops the outcome of `id`, which no publisher waits for any more.
+    /// Drops the outcome of `id`, which is no longer awaited.
     pub(crate) fn abandon(&mut self, id: u64) {
         if let Some(slot) = self.slot(id) {
             slot.state = State::Gone;

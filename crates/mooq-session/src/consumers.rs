@@ -191,7 +191,8 @@ impl<S: Shell> Consumers<S> {
         self.by_id.get_mut(&id)
     }
 
-    /// Takes the consumer's tag from it: no delivery reaches it any more. False if it had none.
+    /// Removes the consumer's tag, so that no more deliveries reach the consumer. False if it had
+    /// none.
     pub(crate) fn untag(&mut self, id: ConsumerId) -> bool {
         let Some(consumer) = self.by_id.get(&id) else {
             return false;

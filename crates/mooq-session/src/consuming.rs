@@ -321,7 +321,7 @@ impl<S: Shell> Session<S> {
         self.ask(wire, Request::Cancel(tag), purpose);
     }
 
-    /// Ends a consumer that ended by itself and is not registered any more.
+    /// Ends a consumer that the broker ended and that is no longer registered.
     fn consumer_failed(&mut self, id: ConsumerId, queue: QueueName, error: Error) {
         self.end_consumer(id, &error);
         self.outbox.tell(Event::ConsumerEnded { queue, error });

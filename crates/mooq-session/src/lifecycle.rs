@@ -333,7 +333,7 @@ impl<S: Shell> Session<S> {
         self.drop_unused(id);
     }
 
-    /// Removes a channel that nothing needs any more.
+    /// Removes a channel that is no longer needed.
     pub(crate) fn drop_unused(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get(&id) else {
             return;

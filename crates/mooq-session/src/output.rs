@@ -50,9 +50,10 @@ impl<S: Shell> fmt::Debug for Output<S> {
     }
 }
 
-/// Something to drop where no lock is held: it may be the user's, or cause calls into the session.
+/// A value to drop after the lock is released: it may be the user's, or cause calls into the
+/// session.
 pub enum Dropped<S: Shell> {
-    /// Deliveries that nobody settles.
+    /// Deliveries that are not to be settled.
     Delivers(VecDeque<Deliver>),
     /// The callback of a consumer that is gone.
     Callback(S::Callback),
@@ -213,7 +214,7 @@ impl<S: Shell> Outbox<S> {
         self.push(Output::Drop(Dropped::Wire(wire)));
     }
 
-    /// Drops a consumer that is gone, whose deliveries have been seen to.
+    /// Drops a consumer that has ended and whose deliveries are taken care of.
     pub(crate) fn drop_consumer(&mut self, consumer: Consumer<S>) {
         self.drop_delivers(consumer.waiting);
         self.drop_wire(consumer.wire);
@@ -221,7 +222,7 @@ impl<S: Shell> Outbox<S> {
             Sink::Callback(callback) => {
                 self.push(Output::Drop(Dropped::Callback(callback.callback)));
             }
-            // Whoever waits there is told that there is nothing more.
+            // Wakes the reader of the stream, which has ended.
             Sink::Stream(waker) => self.outputs.extend(waker.map(Output::Wake)),
         }
     }

@@ -134,7 +134,7 @@ impl<W: Wire> Port<W> {
         self.confirms.poll(id, cx)
     }
 
-    /// Drops the outcome of a publish, which nobody waits for any more.
+    /// Drops the outcome of a publish that is no longer awaited.
     pub fn abandon(&mut self, id: PublishId) {
         self.confirms.abandon(id);
     }
@@ -157,7 +157,7 @@ impl<W: Wire> Port<W> {
     }
 
     /// Takes an answer of the broker's to publishes of `wire`, and gives the wakers of those who
-    /// waited for it. Returns a returned message that nobody waits for.
+    /// waited for it. Returns a returned message whose publish is not awaited.
     ///
     /// A wire that was given up may still send answers, to publishes that were sent again since:
     /// these are passed over.
@@ -194,7 +194,7 @@ impl<W: Wire> Port<W> {
     /// Opens the port with `wire`, after the publishes that waited for it.
     ///
     /// # Errors
-    /// The reason why the wire is of no use. The port stays as it is.
+    /// The reason why the wire cannot be used. The port stays as it is.
     pub(crate) fn open(&mut self, wire: &W, now: Instant, woken: &mut Vec<Waker>) -> Result<()> {
         if let Some(reason) = wire.closed() {
             return Err(reason);

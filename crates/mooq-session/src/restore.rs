@@ -1,9 +1,9 @@
 //! Restoring the lost connection's state on a new one: first the topology, then each channel with
 //! its consumers and waiting publishes. And channels that the broker closed alone.
 //!
-//! Each task is a [`Job`](job::Job), which makes one request after another. A job that fails makes the
-//! connection useless. An error that concerns one resource alone is told, and the resource left
-//! out.
+//! Each task is a [`Job`](job::Job), which makes one request after another. A job that fails makes
+//! the connection useless. An error that concerns only one resource is reported as an event, and
+//! the resource is skipped.
 
 mod declaring;
 mod job;
@@ -118,7 +118,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Ends a job with the reason why the connection is of no use.
+    /// Ends a job with the reason why the connection cannot be used.
     fn job_failed(&mut self, job: JobId, err: Error, now: Instant) {
         if let Some(job) = self.restore.jobs.remove(&job) {
             self.drop_job(job);

@@ -223,7 +223,8 @@ impl<S: Shell> Session<S> {
     }
 
     /// Returns true if a link or wire that ended for this `reason` is followed by another one. A
-    /// close from this side is not always the user's: the session replaces a connection of no use.
+    /// close from this side is not always the user's: the session replaces a connection that cannot
+    /// be used.
     pub(crate) fn replaces(&self, reason: &Error) -> bool {
         let replacing = match reason.kind() {
             ErrorKind::ChannelClosed => false,
@@ -355,7 +356,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Lets go of an answer that nobody waits for.
+    /// Drops an answer that is no longer awaited.
     pub(crate) fn drop_answer(&mut self, answer: Result<Answer<S>>) {
         match answer {
             Ok(Answer::Wire(wire)) => self.outbox.drop_wire(wire),
@@ -523,7 +524,7 @@ impl<S: Shell> Session<S> {
         link.closed().is_none().then(|| link.clone())
     }
 
-    /// Forgets a wire: nothing is expected of it any more.
+    /// Forgets a wire from which nothing more is expected.
     pub(crate) fn forget_wire(&mut self, wire: S::Wire) {
         self.wires.remove(&wire.id());
         self.outbox.drop_wire(wire);

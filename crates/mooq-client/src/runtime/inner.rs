@@ -1,4 +1,4 @@
-//! What the handles of a connection share.
+//! State that the handles of a connection share.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -268,7 +268,8 @@ impl Drop for Call<'_> {
     }
 }
 
-/// What is done once the session is not locked any more: it may be the user's code, and make calls.
+/// Work to do after the lock of the session is released: it may run the user's code, and make
+/// calls.
 #[derive(Default)]
 struct Afterwards {
     logged: Vec<Logged>,

@@ -48,7 +48,7 @@ pub enum Fault {
     LoseConfirms(u64),
     /// The next N acknowledgements are lost, and their connections with them.
     LoseAcks(u64),
-    /// The deliveries of the next N acknowledgements are redelivered all the same.
+    /// The messages of the next N acknowledgements are redelivered although they were acknowledged.
     Redeliver(u64),
     /// The bodies of the next N messages that go out differ from those that were published.
     CorruptBodies(u64),
@@ -116,8 +116,8 @@ impl Faults {
         self.active.is_empty()
     }
 
-    /// Lets the oldest fault strike that is not spent and whose scope fits what happens. `effect`
-    /// returns a fault's effect on what happens, if any.
+    /// Lets the oldest fault strike that is not spent and whose scope fits the event. `effect`
+    /// returns the effect of a fault on the event, if any.
     fn strike<T>(&mut self, what: Involved<'_>, effect: impl Fn(&Fault) -> Option<T>) -> Option<T> {
         let mut able = self.active.iter_mut().filter(|active| !active.is_spent());
         able.find_map(|active| {

@@ -339,7 +339,7 @@ impl Queue {
         self.options.has_limits() && self.is_low()
     }
 
-    /// Lets publishers go on if newly set options give the queue room. `was_low` is true if the
+    /// Lets publishers resume if newly set options give the queue room. `was_low` is true if the
     /// queue was low within its limits before.
     pub(crate) fn settle_gate(&mut self, had_limits: bool, was_low: bool, profile: Profile) {
         let is_low = self.is_low();

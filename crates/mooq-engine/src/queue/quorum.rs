@@ -46,7 +46,7 @@ impl DeliveryLimit {
         }
     }
 
-    /// True if a message with these returns is not to be delivered any more.
+    /// True if a message with these returns may not be delivered again.
     pub(crate) fn is_exceeded(self, returns: Returns, profile: Profile) -> bool {
         let counted = if profile.limits_failed_deliveries_only() {
             returns.failed

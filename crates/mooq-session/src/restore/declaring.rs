@@ -326,8 +326,8 @@ impl<S: Shell> Session<S> {
         self.queue_answered(name, now);
     }
 
-    /// Notes that the broker has answered for a queue, in any way, or is not asked any more. The
-    /// channels that have waited for that go on.
+    /// Records that the broker has answered for a queue, in any way, or is no longer asked. The
+    /// channels that waited for the answer continue.
     fn queue_answered(&mut self, name: &QueueName, now: Instant) {
         self.restore.unanswered.remove(name);
         self.resume_waiting(now);

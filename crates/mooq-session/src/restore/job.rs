@@ -77,7 +77,8 @@ pub(super) enum Role {
     Everything,
     /// One of those that declare queues side by side.
     Queues,
-    /// What was deleted with the consumers of a broken channel, for the job that reopens it.
+    /// Redeclares the resources that were deleted with the consumers of a broken channel, for the
+    /// job that reopens the channel.
     WithChannel(JobId),
 }
 

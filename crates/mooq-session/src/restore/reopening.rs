@@ -133,12 +133,12 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Gives up to reopen a channel, which is closed for good.
+    /// Stops reopening a channel, which is closed for good.
     pub(crate) fn stop_reopening(&mut self, id: ChannelId) {
         if let Some(job) = self.reopening_of(id) {
             self.restore.jobs.remove(&job);
             self.restore.turn.retain(|other| *other != job);
-            // What it has asked for is answered to nobody. It may have been the last one.
+            // The answers to its requests are ignored. It may have been the last job.
             self.set_timer(self.lost_at, Timer::MayBeRestored);
         }
     }
