@@ -25,7 +25,7 @@ pub(crate) struct Callbacks<S: Shell> {
     due: BTreeSet<(Instant, ConsumerId)>,
     /// Fingerprints of messages whose channel was lost while their callbacks ran, and how often.
     lost: HashMap<u64, u32, RandomState>,
-    /// Errors of consumers that ended by themselves, for the runner to return.
+    /// Errors of consumers that the broker ended, for the runner to return.
     failures: VecDeque<Error>,
     /// Set once the connection is closed: an error unless it was closed from this side.
     end: Option<Result<()>>,
@@ -62,7 +62,7 @@ impl<S: Shell> Default for Callbacks<S> {
 pub enum Standing {
     /// Callbacks can be called.
     Good,
-    /// A consumer has ended by itself, and its error has not been returned yet.
+    /// The broker has ended a consumer, and its error has not been returned yet.
     Failed,
     /// The connection is closed: the result with which processing ends.
     Over(Result<()>),
@@ -311,7 +311,7 @@ impl<S: Shell> Callbacks<S> {
         self.running
     }
 
-    /// Takes the oldest error of a consumer that ended by itself.
+    /// Takes the oldest error of a consumer that the broker ended.
     pub(crate) fn take_failure(&mut self) -> Option<Error> {
         self.failures.pop_front()
     }

@@ -397,7 +397,7 @@ impl<S: Shell> Session<S> {
         call
     }
 
-    /// Takes note that the handle of a stream was dropped: its consumer is cancelled, and the
+    /// Records that the handle of a stream was dropped: its consumer is cancelled, and the
     /// deliveries that it has not given are requeued.
     pub fn drop_stream(&mut self, id: ConsumerId) {
         let Some(consumer) = self.consumers.get(id) else {

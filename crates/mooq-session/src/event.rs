@@ -91,7 +91,7 @@ pub enum Event {
         /// The queue's new name.
         to: QueueName,
     },
-    /// A consumer ended by itself: its queue was deleted, it could not be registered again, or
+    /// The broker ended a consumer: its queue was deleted, it could not be registered again, or
     /// RabbitMQ 4.3 cancelled it because a delivery from its quorum queue was not acknowledged
     /// within the [consumer
     /// timeout](https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).

@@ -1,7 +1,7 @@
-//! The port of a channel: whether the channel is usable, and its publishes.
+//! The port of a channel: the state of the channel, and its publishes.
 //!
-//! The port is the one place that says whether a channel is open. It is a part of its own so that a
-//! publish needs nothing else of the session, and the shell can guard it by a lock of its own.
+//! The port is the one place that says whether a channel is open. It is separate so that a publish
+//! needs nothing else of the session, and the shell can guard it with a lock of its own.
 
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub struct Port<W> {
     numbered: Option<W>,
     /// Publishes wait while the channel is reopened, instead of failing.
     waits: bool,
-    /// Wakers of those who wait until no publish is in flight.
+    /// Wakers of the tasks that wait until no publish is in flight.
     drained: Vec<Waker>,
 }
 
@@ -156,7 +156,7 @@ impl<W: Wire> Port<W> {
         Poll::Pending
     }
 
-    /// Takes an answer of the broker's to publishes of `wire`, and gives the wakers of those who
+    /// Takes the broker's answer to publishes of `wire`, and returns the wakers of the tasks that
     /// waited for it. Returns a returned message whose publish is not awaited.
     ///
     /// A wire that was given up may still send answers, to publishes that were sent again since:

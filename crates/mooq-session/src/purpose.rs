@@ -31,7 +31,7 @@ pub(crate) enum Purpose<S: Shell> {
     },
     /// A channel's close.
     CloseChannel(ChannelId, S::Wire),
-    /// The close of a channel that was there for one consumer, of these queues.
+    /// The close of a channel that was dedicated to one consumer, of these queues.
     CloseOwned {
         call: Option<CallId>,
         queues: Vec<QueueName>,

@@ -1,4 +1,4 @@
-//! The session: everything that a connection is, apart from its sockets, locks and tasks.
+//! The session: the state of a connection, apart from its sockets, locks and tasks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -50,9 +50,9 @@ pub struct Host {
 
 /// A connection, its channels, publishes, consumers and topology.
 ///
-/// Methods take what happens, and the shell carries out what follows: it calls
-/// [`poll_output`](Self::poll_output) until there is nothing left, and
-/// [`timeout`](Self::timeout) when it is time.
+/// Methods take events, and the shell carries out their outputs: it calls
+/// [`poll_output`](Self::poll_output) until no output is left, and [`timeout`](Self::timeout) at
+/// the time of [`next_timeout`](Self::next_timeout).
 pub struct Session<S: Shell> {
     pub(crate) options: Options,
     pub(crate) phase: Phase<S::Link>,
@@ -423,9 +423,9 @@ impl<S: Shell> Session<S> {
         self.callbacks.stop(&mut self.consumers, &mut self.outbox);
     }
 
-    /// Takes in the callbacks that have `finished`, and says how processing stands. If it can go on
-    /// and `may_start`, takes one delivery of each consumer that has one and room for it, in the
-    /// order of registration.
+    /// Records the callbacks that have `finished`, and returns the state of processing. If
+    /// processing continues and `may_start` is set, takes one delivery from each consumer that has
+    /// one and has capacity for it, in the order of registration.
     pub fn sweep(
         &mut self,
         finished: &mut Vec<Finished<S::Wire>>,
@@ -447,7 +447,7 @@ impl<S: Shell> Session<S> {
         standing
     }
 
-    /// Takes the oldest error of a consumer that ended by itself and that has not been returned.
+    /// Takes the oldest unreturned error of a consumer that the broker ended.
     pub fn take_failure(&mut self) -> Option<Error> {
         self.callbacks.take_failure()
     }
