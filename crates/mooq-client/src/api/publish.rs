@@ -297,8 +297,8 @@ impl Publish<'_> {
         self
     }
 
-    /// Time that the message may wait in a queue, in whole milliseconds. With less than one the
-    /// message only reaches a consumer that is ready.
+    /// Time that the message may wait in a queue, in whole milliseconds. A time under 1 ms delivers
+    /// only to a consumer that is ready.
     pub fn expiration(self, after: Duration) -> Self {
         self.expiration_text(after.as_millis().to_string())
     }

@@ -88,8 +88,9 @@ macro_rules! queue_arguments {
 
         /// Dead-letters messages to `exchange` with `routing_key` if they are rejected, expire,
         /// exceed a limit of the queue, or were delivered too often. With the default exchange,
-        /// `""`, they go to the queue named by `routing_key`. Without a dead-letter exchange such
-        /// messages are dropped. Arguments `x-dead-letter-exchange` and
+        /// `""`, they go to the queue named by `routing_key`. Without a dead-letter exchange, or if
+        /// it does not exist or has no route, such messages are dropped: neither mooq nor RabbitMQ
+        /// checks that it exists. Arguments `x-dead-letter-exchange` and
         /// `x-dead-letter-routing-key`.
         pub fn dead_letter(
             mut self,
@@ -116,9 +117,11 @@ macro_rules! queue_arguments {
             }
         }
 
-        /// Number of times a message may be requeued after a delivery that failed: at the next
-        /// failure it is dropped or dead-lettered. Quorum queues only; their default is 20 from
-        /// RabbitMQ 4.0 on. Argument `x-delivery-limit`.
+        /// Number of times a message may return to the queue: at the next return it is dropped or
+        /// dead-lettered. RabbitMQ before 4.3 counts every return, and 4.3 only deliveries that
+        /// failed: those that were rejected with requeue, or whose channel or connection ended.
+        /// Quorum queues only; their default is 20 from RabbitMQ 4.0 on. Argument
+        /// `x-delivery-limit`.
         pub fn delivery_limit(self, times: u32) -> Self {
             self.$argument("x-delivery-limit", i64::from(times))
         }

@@ -65,7 +65,7 @@ pub(crate) struct ConnectionInner {
     options: ConnectOptions,
     endpoints: Endpoints,
     buffer: Arc<Buffer>,
-    /// Runtime on which calls go on after their futures were dropped.
+    /// Runtime on which calls continue after their futures were dropped.
     runtime: Handle,
 }
 
@@ -158,8 +158,8 @@ impl ConnectionInner {
         }
     }
 
-    /// Makes a call, and waits for its reply. If the future is dropped, the call is given up, and
-    /// what it has begun is undone or comes to its end by itself.
+    /// Makes a call, and waits for its reply. If the future is dropped, the call is abandoned, and
+    /// the work that it has begun is undone or completed.
     pub(crate) async fn call(
         &self,
         begin: impl FnOnce(&mut Session<Tokio>, oneshot::Sender<CallResult>) -> CallId,
