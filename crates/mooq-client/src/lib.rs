@@ -1,8 +1,8 @@
 //! The mooq runtime: connections, channels, producers and consumers over any transport.
 //!
 //! Services use it through the facade, `mooq`, whose documentation begins with a tutorial. This
-//! crate is written against the traits of [`mooq_core::transport`], so it behaves the same over
-//! RabbitMQ and in memory.
+//! crate uses only the traits of [`mooq_core::transport`], so it behaves the same on RabbitMQ and
+//! in memory.
 //!
 //! | Items | Purpose |
 //! |---|---|

@@ -161,8 +161,8 @@ pub struct Receiver<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Appends everything that waits to `batch`, in order. Ready with `true` once there was
-    /// something, with `false` when the mailbox is empty and every sender is gone.
+    /// Appends all waiting items to `batch`, in order. Resolves to `true` after appending items; to
+    /// `false` when the mailbox is empty and has no senders.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, batch: &mut VecDeque<T>) -> Poll<bool> {
         let mut state = lock(&self.shared);
         if state.waiting.is_empty() {

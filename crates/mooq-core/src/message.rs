@@ -7,7 +7,8 @@ use bytes::Bytes;
 use crate::name::{ExchangeName, RoutingKey};
 use crate::properties::Properties;
 
-/// A message with its address. Cloning a message copies neither body nor properties.
+/// A message with its exchange and routing key. Cloning a message copies neither body nor
+/// properties.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// The exchange that the message was published to. The empty name is the default exchange.

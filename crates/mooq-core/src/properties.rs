@@ -3,7 +3,7 @@
 use crate::name::ShortString;
 use crate::value::FieldTable;
 
-/// Persistence of a message: its survival of a broker restart, on a durable queue.
+/// Persistence of a message: a persistent message in a durable queue survives a broker restart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryMode {
     /// Kept in memory only: mode 1.

@@ -99,7 +99,7 @@ pub struct ExchangeDeclare {
     pub passive: bool,
     /// True if the exchange survives a restart of the broker.
     pub durable: bool,
-    /// True if the exchange is deleted when its last binding as source is removed.
+    /// True if the exchange is deleted when the last binding from it is removed.
     pub auto_delete: bool,
     /// True if only other exchanges may publish to the exchange.
     pub internal: bool,

@@ -1,17 +1,17 @@
 //! The transport traits: AMQP's connections and channels, without conveniences.
 //!
-//! The runtime above (mooq-client) is written against these traits alone, so any behaviour that
-//! holds over one transport holds over all. A transport must guarantee three things:
+//! The runtime above (mooq-client) uses only these traits, so any behaviour that holds on one
+//! transport holds on all. A transport must guarantee three things:
 //!
 //! 1. **Order.** [`TransportChannel::publish`] and [`TransportChannel::settle`] take effect in the
 //!    order of their calls, and before any call that is begun after they returned. Events arrive
 //!    in the broker's order.
-//! 2. **No loss at a drop.** Every future here may be dropped at any point: the call that it began
+//! 2. **Cancel safety.** Every future here may be dropped at any point: the call that it began
 //!    either happens in full or not at all, and the channel stays usable.
-//! 3. **An end.** When a channel or connection is gone, every waiting call fails with the stored
-//!    reason, and [`ChannelEvent::Closed`] or [`ConnectionEvent::Closed`] is the mailbox's last
-//!    event. A transport does not time out calls by itself once it is connected: deadlines are the
-//!    caller's. It may limit the time that a close waits for earlier work, for example late
+//! 3. **Termination.** When a channel or connection is gone, every waiting call fails with the
+//!    stored reason, and [`ChannelEvent::Closed`] or [`ConnectionEvent::Closed`] is the mailbox's
+//!    last event. A transport does not time out calls by itself once it is connected: deadlines are
+//!    the caller's. It may limit the time that a close waits for earlier work, for example late
 //!    confirms.
 
 use std::fmt;
@@ -94,7 +94,8 @@ pub trait TransportConnection: fmt::Debug + Send + Sync {
     async fn close(&self) -> Result<()>;
 }
 
-/// A channel. Its methods are AMQP's, named and ordered as in the specification. Dropping the last
+/// A channel. Its methods correspond to the methods of AMQP 0-9-1 that mooq's client calls, and the
+/// documentation of each names its counterpart; [`RawMethods`] has the others. Dropping the last
 /// reference to the channel closes it, as [`TransportChannel::close`] does.
 ///
 /// # Errors
@@ -165,8 +166,8 @@ pub trait TransportChannel: fmt::Debug + Send + Sync {
     }
 }
 
-/// The methods of AMQP that mooq's client never calls. A transport needs none of them for a
-/// service; the tests of a broker call them.
+/// Methods of AMQP 0-9-1 that mooq's client never calls. Services do not need them; the tests of a
+/// broker do.
 #[async_trait]
 pub trait RawMethods: fmt::Debug + Send + Sync {
     /// `exchange.declare` with `nowait`: done once the request is sent to the broker. A success has

@@ -145,7 +145,7 @@ pub struct FieldTable {
 
 impl FieldTable {
     /// Maximum depth of tables and arrays in a value, including the value itself. A value that
-    /// nests deeper is not taken: comparing, printing or dropping it would overflow the stack.
+    /// nests deeper is rejected: comparing, printing or dropping it would overflow the stack.
     pub const MAX_DEPTH: usize = 100;
 
     /// An empty table.

@@ -49,8 +49,8 @@ impl Alarms {
 
 impl Engine {
     /// Raises an alarm. Until the alarm is cleared, a connection that begins to publish is blocked:
-    /// the broker handles nothing that a blocked connection sends. A connection that only consumes
-    /// and settles goes on.
+    /// the broker handles nothing that a blocked connection sends. Connections that only consume
+    /// and acknowledge are unaffected.
     pub fn raise_alarm(&mut self, alarm: Alarm) {
         *self.alarms.count(alarm) += 1;
     }

@@ -96,8 +96,9 @@ impl Engine {
         interval.max(SHORTEST_INTERVAL)
     }
 
-    /// Schedules the retry timer of a queue. The timer starts with the first dead letter that is
-    /// not accepted, and then keeps running: dead letters have no timers of their own.
+    /// Starts the retry timer of a queue if it is not running. The timer starts with the first dead
+    /// letter that is not accepted, and then keeps running: dead letters have no timers of their
+    /// own.
     fn see_to_retry(&mut self, key: QueueId) {
         let at = self.now.plus(self.retry_interval());
         let Some(letters) = self.kept_dead_letters(key) else {

@@ -53,7 +53,7 @@ pub struct Command {
 }
 
 /// A method of AMQP 0-9-1 or of RabbitMQ's extensions that a client sends once its connection is
-/// open. `nowait` is not part of a method: a front that honours `nowait` drops the reply.
+/// open. `nowait` is not part of a method: a server that honours `nowait` drops the reply.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Method {
@@ -68,7 +68,7 @@ pub enum Method {
     ChannelCloseOk,
     /// `channel.flow`.
     ChannelFlow {
-        /// True if the broker is to send. The broker does not let itself be stopped.
+        /// True to let the broker send. RabbitMQ refuses false (540).
         active: bool,
     },
     /// `exchange.declare`.

@@ -26,15 +26,15 @@ const TICK: u64 = 60_000;
 /// Timeout of a quorum queue's consumers, in milliseconds, if none is set and the broker has none.
 const LONGEST: u64 = 86_400_000;
 
-/// Precision with which deliveries and channel activity are dated. Reading a clock costs as much as
-/// acknowledging a message. So in a stream of messages, only the first few of each moment are dated
-/// exactly.
+/// Timestamps of deliveries and channel activity. Reading a clock costs as much as acknowledging a
+/// message. To save clock reads, only the first methods of an interval get an exact timestamp;
+/// later ones get the end of the interval.
 #[derive(Debug)]
 pub(crate) struct Stamps {
-    /// Number of methods that are still to get the time in this moment.
+    /// Number of methods that still get an exact timestamp in this interval.
     exact: u32,
-    /// End of the moment, set once `exact` is used up. Everything that follows is dated to that
-    /// end: late, and never early.
+    /// End of the interval, set once `exact` is used up. Later methods get this timestamp: late,
+    /// and never early.
     end: Option<Time>,
 }
 
@@ -51,7 +51,7 @@ impl Stamps {
     const EXACT: u32 = 64;
     const MOMENT: u64 = 100;
 
-    /// Returns true if the next method is to get the time.
+    /// Returns true if the next method gets an exact timestamp.
     pub(crate) fn want_time(&self) -> bool {
         self.exact > 0
     }

@@ -128,9 +128,8 @@ impl DeadLetter {
         }
     }
 
-    /// Returns true if delivering the dead letter to `queue` would send it round in circles. Then
-    /// the message has died in that queue before and was not rejected since, so that nothing but
-    /// the broker keeps it going.
+    /// Returns true if delivery to `queue` would close a dead-letter cycle: the message died in
+    /// that queue before, and no consumer has rejected it since.
     pub(crate) fn is_cycle(&self, queue: &QueueName) -> bool {
         if self.reason == Reason::Rejected {
             return false;

@@ -71,9 +71,8 @@ fn asked_delay(headers: &FieldTable) -> Option<i64> {
     }
 }
 
-/// Negates the delay in the header of a message whose delay is over. By the opposite number
-/// consumers see that the message was delayed, and further exchanges do not delay the message
-/// again.
+/// Negates the delay in the header of a message whose delay is over. The negative value shows
+/// consumers that the message was delayed, and stops further delays.
 fn released(mut accepted: Accepted) -> Accepted {
     if let Some(millis) = asked_delay(&accepted.message.properties.headers) {
         let opposite = i32::try_from(-millis).map_or(FieldValue::I64(-millis), FieldValue::I32);

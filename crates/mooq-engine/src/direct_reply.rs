@@ -33,7 +33,7 @@ pub(crate) struct ReplyConsumer {
     pub(crate) address: ShortString,
 }
 
-/// Form of a name that begins like an address: the channel, if any, that the name stands for.
+/// Reference of a name with the reply-address prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// The name names a channel, which may be gone or may never have existed.
@@ -58,8 +58,7 @@ impl Form {
 /// Channels that get replies, by address, regardless of their virtual hosts.
 pub(crate) type ReplyConsumers = HashMap<ShortString, ChannelId, RandomState>;
 
-/// Returns true if a name is not that of a queue, but of the pseudo-queue or of something like an
-/// address.
+/// Returns true for the pseudo-queue, and for any name with the prefix of reply addresses.
 pub(crate) fn is_pseudo_queue(name: &str) -> bool {
     name.starts_with(REPLY_TO)
 }
@@ -162,8 +161,7 @@ impl Engine {
         }))
     }
 
-    /// Checks that no address is to be bound or unbound, if RabbitMQ has an error of its own for
-    /// that.
+    /// Refuses to bind or unbind a reply address, in versions with a dedicated error.
     pub(super) fn check_bindable(&self, name: &QueueName) -> Result<(), ReplyError> {
         if name.starts_with(ADDRESS_PREFIX) && self.options.profile.addresses_are_queues() {
             return Err(ReplyError::access_refused(

@@ -40,8 +40,8 @@ pub(crate) struct Exchange {
 const ALTERNATE_EXCHANGE: &str = "alternate-exchange";
 
 impl Exchange {
-    /// Creates an exchange. `routes_as` is its kind or, for a kind that delays, the kind that the
-    /// delaying one stands for.
+    /// Creates an exchange. `routes_as` is the kind itself or, for `x-delayed-message`, its
+    /// `x-delayed-type`.
     pub(crate) fn new(
         declare: ExchangeDeclare,
         kind: Routing,

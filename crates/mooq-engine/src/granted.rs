@@ -1,6 +1,6 @@
-//! Permissions that a channel remembers.
+//! A channel's permission cache.
 //!
-//! RabbitMQ's channel asks for a permission once. It trusts the answer until the channel has been
+//! A channel of RabbitMQ checks a permission once, and keeps the answer until the channel has been
 //! idle for a while and hibernates. Until then, the channel keeps a permission that the user has
 //! lost.
 
@@ -44,7 +44,7 @@ impl Granted {
 }
 
 /// Subject of a permission, as a hash that is never zero. The hash is compared for every message.
-/// One permission is mistaken for another once in 10^18 messages.
+/// The chance of a hash collision is 1 in 10^18 messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Grant(u64);
 
@@ -92,8 +92,8 @@ impl Recent {
 }
 
 impl Engine {
-    /// Records activity on a channel. Returns true if the broker has closed the channel and waits
-    /// for the client to know.
+    /// Records activity on a channel. Returns true if the channel is closing: the client's close-ok
+    /// is outstanding.
     #[inline]
     pub(super) fn rouse(&mut self, channel: ChannelId) -> bool {
         let now = self.stamp();

@@ -110,7 +110,8 @@ impl Engine {
     }
 }
 
-/// Returns the error for a binding by which a recent history exchange reaches no queue.
+/// Returns the error for a binding through which a recent history exchange cannot deliver its
+/// history.
 fn without_queue(profile: Profile) -> ReplyError {
     if profile.says_why_history_fails() {
         let text = "could not find queue/exchange ''";

@@ -1,7 +1,7 @@
 //! The in-memory broker as a state machine: synchronous, deterministic, without clock, I/O or
 //! randomness.
 //!
-//! The caller passes in what happens and what time it is, and then carries out the effects:
+//! The caller passes in commands and the time, and then carries out the effects:
 //!
 //! 1. [`Engine::open_connection`] logs a client in. [`Engine::handle`] takes a [`Command`]: a
 //!    method that a client sends on one of its channels.
@@ -51,9 +51,9 @@
 //! a message's way to its queues, and `direct_reply` its way to a channel instead of a queue.
 //! `acceptance`, `publishing` and `delivery` cover a message's way in and out, `consumer_timeouts`
 //! the time that a message may stay out, and `transit` the items on their way meanwhile. `faults`
-//! covers what goes wrong; `unconsumed`, `at_least_once` and `endings` cover what becomes of the
-//! rest. `methods` holds the handling of each AMQP method, which uses all of these. `inspect`,
-//! `recording` and `activity` let tests look inside.
+//! covers injected failures; `unconsumed` and `at_least_once` cover dead letters, and `endings` the
+//! teardown of channels, connections and queues. `methods` holds the handling of each AMQP method,
+//! which uses all of these. `inspect`, `recording` and `activity` let tests look inside.
 
 mod acceptance;
 mod activity;
@@ -164,7 +164,7 @@ pub struct Engine {
     now: Time,
     /// True if any state depends on the time, or once did.
     keeps_time: bool,
-    /// Precision with which deliveries and channel activity are dated otherwise.
+    /// Timestamps of deliveries and channel activity otherwise.
     stamps: Stamps,
     names: NameGenerator,
     /// Items in transit from queues to channels.

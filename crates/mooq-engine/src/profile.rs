@@ -17,14 +17,14 @@ pub enum Profile {
     /// RabbitMQ 4.0, with the behaviour observed on 4.0.5.
     #[default]
     V4_0,
-    /// RabbitMQ 4.1, which was not observed: the rules are those of 4.0. One rule is that of 4.3,
-    /// as the source of 4.1.2 to 4.1.8 has it: a single active consumer that has to give way and
-    /// requeues its last delivery has a successor at once.
+    /// RabbitMQ 4.1, which was not compared with a live broker: the rules are those of 4.0. One
+    /// rule is that of 4.3, as the source of 4.1.2 to 4.1.8 has it: a single active consumer that
+    /// has to give way and requeues its last delivery has a successor at once.
     V4_1,
-    /// RabbitMQ 4.2, which was not observed: the rules are those of 4.1. Some rules are those of
-    /// 4.3, as the source of 4.2.8 and 4.2.9 has them: all of direct reply-to; a passive declare
-    /// takes a permission; a queue type may be empty; the text about fetching beside a single
-    /// active consumer; and `x-stream-filter-size-bytes` is for streams alone.
+    /// RabbitMQ 4.2, which was not compared with a live broker: the rules are those of 4.1. Some
+    /// rules are those of 4.3, as the source of 4.2.8 and 4.2.9 has them: all of direct reply-to; a
+    /// passive declare takes a permission; a queue type may be empty; the text about fetching
+    /// beside a single active consumer; and `x-stream-filter-size-bytes` is for streams alone.
     V4_2,
     /// RabbitMQ 4.3, with the behaviour observed on 4.3.6.
     V4_3,
@@ -64,13 +64,14 @@ impl Profile {
         self >= Self::V4_0
     }
 
-    /// True if RabbitMQ undoes a binding through which a recent history exchange reaches no queue.
+    /// True if RabbitMQ removes a binding again when a recent history exchange cannot deliver its
+    /// history through it.
     pub(crate) fn unbinds_where_history_fails(self) -> bool {
         self < Self::V4_0
     }
 
-    /// True if the error for a binding through which a recent history exchange reaches no queue
-    /// says that there is no such queue.
+    /// True if the error for a binding through which a recent history exchange cannot deliver its
+    /// history says that there is no such queue.
     pub(crate) fn says_why_history_fails(self) -> bool {
         self >= Self::V4_0
     }
@@ -163,9 +164,9 @@ impl Profile {
         self < Self::V4_0
     }
 
-    /// True if RabbitMQ knows a word that is no exchange type as the name of something else. The
-    /// error text depends on this. RabbitMQ knows all its atoms, far too many to list: these are
-    /// the likely ones, and the names of exchange types that have no plugin enabled.
+    /// True if `word` exists as an atom in RabbitMQ: the error for an unknown exchange type then
+    /// says "invalid", otherwise "unknown". RabbitMQ knows all its atoms, far too many to list:
+    /// these are the likely ones, and the names of exchange types that have no plugin enabled.
     pub(crate) fn knows_word(self, word: &str) -> bool {
         const WORDS: [&str; 19] = [
             "",
@@ -463,7 +464,7 @@ impl Profile {
         self < Self::V4_3
     }
 
-    /// True if a message fetched by `basic.get` carries its number of returns even if that is zero.
+    /// True if `basic.get` sets `x-delivery-count` even when it is 0.
     pub(crate) fn tells_getters_of_no_return(self) -> bool {
         self < Self::V4_0
     }
@@ -530,8 +531,9 @@ impl Profile {
 
 /// The protocol on the wire.
 impl Profile {
-    /// Returns the version that RabbitMQ reports: that of the live broker that the profile was
-    /// compared with.
+    /// Returns the version that the broker reports: for 3.10, 4.0 and 4.3 that of the live broker
+    /// that the profile was compared with. The profiles 4.1 and 4.2, which were compared with no
+    /// live broker, report the version of 4.0.
     #[must_use]
     pub fn server_version(self) -> &'static str {
         if self >= Self::V4_3 {

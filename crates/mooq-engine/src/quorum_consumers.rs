@@ -144,8 +144,8 @@ impl Engine {
         }
     }
 
-    /// Removes the cancelled consumers that a channel which ends has left in a queue, and finds a
-    /// successor for the single active one.
+    /// Drops the cancelled consumers of an ending channel from a queue, and elects a new single
+    /// active consumer.
     pub(super) fn end_quorum_consumers(&mut self, queue: QueueId, channel: ChannelId) {
         while let Some(cancelled) = self.take_lingering(queue, |other| other.channel == channel) {
             self.consumers.remove(cancelled);

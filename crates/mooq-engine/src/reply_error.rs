@@ -64,12 +64,12 @@ impl ReplyError {
         Self::new(ReplyCode::ResourceError, text)
     }
 
-    /// Error for something that must exist and that the engine has lost.
+    /// Error for a missing object to which the engine refers.
     pub(crate) fn internal(what: &str) -> Self {
         Self::new(ReplyCode::InternalError, format!("the {what} is gone"))
     }
 
-    /// Error for a failure of RabbitMQ's channel, of which RabbitMQ says no more.
+    /// Error for a crash of RabbitMQ's channel process: 541 without a text.
     pub(crate) fn crash() -> Self {
         Self::new(ReplyCode::InternalError, "")
     }

@@ -3,7 +3,8 @@
 //! [`InMemoryBroker`] is a broker in this process, [`MemoryTransport`] connects to one. Underneath
 //! is [`mooq_engine`], a state machine without I/O, clock or randomness, which can also be driven
 //! by itself. The engine does what RabbitMQ does, down to reply codes and texts: by default it
-//! behaves as RabbitMQ 4.0, and as 3.10 or 4.3 if a broker has their [`Profile`].
+//! behaves as RabbitMQ 4.0, and with another [`Profile`] as 3.10, 4.1, 4.2 or 4.3. 3.10, 4.0 and
+//! 4.3 are compared with live brokers.
 //!
 //! A test can inspect a broker ([`InMemoryBroker::queues`] and others),
 //! [record](InMemoryBroker::record) its traffic and assert [on the records](Selection), and [wait

@@ -25,7 +25,7 @@ pub(crate) struct Callbacks<S: Shell> {
     due: BTreeSet<(Instant, ConsumerId)>,
     /// Fingerprints of messages whose channel was lost while their callbacks ran, and how often.
     lost: HashMap<u64, u32, RandomState>,
-    /// Errors of consumers that ended by themselves, for the runner to return.
+    /// Errors of consumers that the broker ended, for the runner to return.
     failures: VecDeque<Error>,
     /// Set once the connection is closed: an error unless it was closed from this side.
     end: Option<Result<()>>,
@@ -62,7 +62,7 @@ impl<S: Shell> Default for Callbacks<S> {
 pub enum Standing {
     /// Callbacks can be called.
     Good,
-    /// A consumer has ended by itself, and its error has not been returned yet.
+    /// The broker has ended a consumer, and its error has not been returned yet.
     Failed,
     /// The connection is closed: the result with which processing ends.
     Over(Result<()>),
@@ -93,7 +93,7 @@ pub struct Finished<W> {
     pub retry: Option<Retry<W>>,
 }
 
-/// Time that a runner has to wait.
+/// Time that the runner should wait.
 #[derive(Debug)]
 pub enum Waiting {
     /// None: there is something new.
@@ -146,7 +146,7 @@ impl<S: Shell> Callbacks<S> {
         }
     }
 
-    /// Notes the error of a consumer that ended by itself.
+    /// Records the error of a consumer that the broker ended.
     pub(crate) fn failed(&mut self, err: Error) {
         self.failures.push_back(err);
     }
@@ -163,9 +163,9 @@ impl<S: Shell> Callbacks<S> {
         self.wake(outbox);
     }
 
-    /// Takes in the callbacks that have `finished`, and says how processing stands. If it can go on
-    /// and `may_start`, takes one delivery of each consumer that has one and room for it, in the
-    /// order of registration.
+    /// Records the callbacks that have `finished`, and returns the state of processing. If
+    /// processing continues and `may_start` is set, takes one delivery from each consumer that has
+    /// one and has capacity for it, in the order of registration.
     pub(crate) fn sweep(
         &mut self,
         consumers: &mut Consumers<S>,
@@ -289,8 +289,8 @@ impl<S: Shell> Callbacks<S> {
         self.tell_quiet(consumers, outbox);
     }
 
-    /// Replies once no callback runs, and none is to start for a consumer that has ended. If no
-    /// runner processes events, that is at once.
+    /// Replies once no callback is running, and none is pending for a consumer that has ended; at
+    /// once if no runner is active.
     pub(crate) fn quiet(
         &mut self,
         caller: S::Caller,
@@ -311,13 +311,14 @@ impl<S: Shell> Callbacks<S> {
         self.running
     }
 
-    /// Takes the oldest error of a consumer that ended by itself.
+    /// Takes the oldest error of a consumer that the broker ended.
     pub(crate) fn take_failure(&mut self) -> Option<Error> {
         self.failures.pop_front()
     }
 
-    /// Wakes the runner when there is something new for one that found a failure if `failed`, and
-    /// that may start callbacks if `may_start`.
+    /// Registers the waker of the runner, and returns the time that the runner should wait.
+    /// `failed`: the runner already knows of a failure. `may_start`: the runner may start
+    /// callbacks.
     pub(crate) fn wait(
         &mut self,
         waker: &Waker,

@@ -182,7 +182,7 @@ impl<S: Shell> Session<S> {
             return;
         };
         for (call, request) in std::mem::take(&mut channel.waiting) {
-            // A call that was given up is not made any more.
+            // An abandoned call is not made.
             if self.callers.contains_key(&call) {
                 self.try_request(id, call, request);
             }
@@ -250,7 +250,7 @@ impl<S: Shell> Session<S> {
         self.reply(call, Ok(reply));
     }
 
-    /// Hands over a message that was fetched, or requeues it if nobody waits for it.
+    /// Hands over a fetched message, or requeues it if its caller no longer waits.
     fn fetched(
         &mut self,
         call: CallId,
@@ -349,7 +349,7 @@ fn name_queue(request: &mut Request, last: &QueueName) {
     }
 }
 
-/// What a request is called in errors.
+/// Returns the description of a request for errors.
 pub fn described(request: &Request) -> String {
     match request {
         Request::DeclareExchange(declare) => format!("declaring exchange '{}'", declare.name),

@@ -35,9 +35,9 @@ pub(crate) struct Channel<S: Shell> {
     pub(crate) tags: u64,
     /// The channel's failure has been reported: it is the failure of all its consumers.
     pub(crate) has_failed: bool,
-    /// The channel is there for one consumer of this other channel.
+    /// The owner: the channel whose consumer this channel is dedicated to.
     pub(crate) owner: Option<ChannelId>,
-    /// The channels that are there for single consumers of this one.
+    /// Dedicated channels of single consumers of this channel.
     pub(crate) owned: Vec<ChannelId>,
     /// The close that the user asked for.
     pub(crate) closing: Option<Closing>,

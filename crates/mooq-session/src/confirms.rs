@@ -186,7 +186,7 @@ impl Confirms {
         }
     }
 
-    /// Drops the outcome of `id`, which no publisher waits for any more.
+    /// Drops the outcome of `id`, which is no longer awaited.
     pub(crate) fn abandon(&mut self, id: u64) {
         if let Some(slot) = self.slot(id) {
             slot.state = State::Gone;
@@ -436,7 +436,7 @@ fn equal_properties(sent: &Message, returned: &Message) -> bool {
     expected == *returned.properties
 }
 
-/// The error for a second request for the outcome of a publish.
+/// Error for polling a publish after its outcome was returned.
 pub fn asked_twice() -> Error {
     Error::new(
         ErrorKind::InvalidArgument,

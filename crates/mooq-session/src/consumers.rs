@@ -11,7 +11,7 @@ use crate::ids::{ChannelId, ConsumerId};
 use crate::output::{Outbox, Output};
 use crate::shell::{Shell, Wire};
 
-/// A delivery on its way to a callback or a user. Whoever takes it has to settle it.
+/// A delivery taken from a consumer, to be settled by its holder.
 #[derive(Debug)]
 pub struct Handed<W> {
     /// The delivery.
@@ -63,7 +63,7 @@ impl<S: Shell> std::fmt::Debug for Callback<S> {
 }
 
 impl<S: Shell> Sink<S> {
-    /// A sink that calls `callback`, as often at once as `concurrency`.
+    /// A sink that runs at most `concurrency` calls of `callback` at a time.
     pub fn callback(callback: S::Callback, concurrency: usize) -> Self {
         Self::Callback(Callback {
             callback,
@@ -75,7 +75,7 @@ impl<S: Shell> Sink<S> {
     }
 }
 
-/// What it takes to register a consumer again.
+/// The data for registering a consumer again.
 #[derive(Debug, Clone)]
 pub(crate) struct Record {
     pub(crate) consume: Consume,
@@ -102,7 +102,7 @@ pub(crate) struct Consumer<S: Shell> {
 }
 
 impl<S: Shell> Consumer<S> {
-    /// Takes the oldest delivery, for somebody to settle.
+    /// Takes the oldest delivery. The caller settles it.
     pub(crate) fn pop(&mut self) -> Option<Handed<S::Wire>> {
         let deliver = self.waiting.pop_front()?;
         if !self.no_ack {
@@ -195,7 +195,8 @@ impl<S: Shell> Consumers<S> {
         self.by_id.get_mut(&id)
     }
 
-    /// Takes the consumer's tag from it: no delivery reaches it any more. False if it had none.
+    /// Removes the consumer's tag, so that no more deliveries reach the consumer. False if it had
+    /// none.
     pub(crate) fn untag(&mut self, id: ConsumerId) -> bool {
         let Some(consumer) = self.by_id.get(&id) else {
             return false;
@@ -240,7 +241,7 @@ impl<S: Shell> Consumers<S> {
         consumers.any(|consumer| consumer.queue == *queue)
     }
 
-    /// Consumers and their records follow a queue to its new name.
+    /// Replaces the name of a renamed queue in its consumers and in their records.
     pub(crate) fn queue_renamed(&mut self, from: &QueueName, to: &QueueName) {
         for consumer in self.by_id.values_mut() {
             if let Some(record) = &mut consumer.record

@@ -329,7 +329,7 @@ impl<S: Shell> Session<S> {
         self.ask(wire, Request::Cancel(tag), purpose);
     }
 
-    /// Ends a consumer that ended by itself and is not registered any more.
+    /// Ends a consumer that the broker ended and that is no longer registered.
     fn consumer_failed(&mut self, id: ConsumerId, queue: QueueName, error: Error) {
         self.end_consumer(id, &error);
         self.outbox.tell(Event::ConsumerEnded { queue, error });
@@ -405,7 +405,7 @@ impl<S: Shell> Session<S> {
         call
     }
 
-    /// Takes note that the handle of a stream was dropped: its consumer is cancelled, and the
+    /// Records that the handle of a stream was dropped: its consumer is cancelled, and the
     /// deliveries that it has not given are requeued.
     pub fn drop_stream(&mut self, id: ConsumerId) {
         let Some(consumer) = self.consumers.get(id) else {

@@ -13,8 +13,9 @@ pub enum ConnectionState {
     Connected,
     /// The connection was lost, and is being reopened.
     Reconnecting {
-        /// Number of the attempt that is under way or comes next. It is 0 until the first delay
-        /// begins, and counts on if the connection was lost again at once.
+        /// Number of the current or next attempt; 0 before the first delay begins. It continues
+        /// counting if the connection is lost again soon after it was restored
+        /// ([`Recovery`](crate::Recovery)).
         attempts: u32,
         /// Reason why the latest attempt failed, or why the connection was lost.
         error: Error,
@@ -57,18 +58,19 @@ pub enum Event {
     },
     /// The broker closed a channel for this reason, and the channel has been reopened.
     ChannelReopened(Error),
-    /// An exchange, queue or binding could not be redeclared, and recovery went on without it. Or a
-    /// channel could not be reopened yet, because as many are open as the broker allows.
+    /// An exchange, queue or binding could not be redeclared and was skipped; or a channel must
+    /// wait before it is reopened, because the broker's channel limit is reached.
     NotRestored {
         /// Description of the resource.
         what: String,
         /// Reason.
         error: Error,
     },
-    /// The broker has not confirmed yet that a durable queue exists, or that a consumer is
-    /// registered again. Recovery goes on without it. The consumer's channel, and the bindings of
-    /// the queue, are restored once the broker answers: RabbitMQ takes a minute over a queue whose
-    /// node is down. If the connection is lost before that, all of this starts over.
+    /// The broker has not yet answered the redeclaration of a durable queue, or the registration of
+    /// a consumer. Recovery continues without the queue or the consumer. The consumer's channel,
+    /// and the bindings of the queue, are restored once the broker answers: RabbitMQ takes a minute
+    /// over a queue whose node is down. If the connection is lost before that, all of this starts
+    /// over.
     Unanswered {
         /// Description of the resource.
         what: String,
@@ -89,7 +91,7 @@ pub enum Event {
         /// The queue's new name.
         to: QueueName,
     },
-    /// A consumer ended by itself: its queue was deleted, it could not be registered again, or
+    /// The broker ended a consumer: its queue was deleted, it could not be registered again, or
     /// RabbitMQ 4.3 cancelled it because a delivery from its quorum queue was not acknowledged
     /// within the [consumer
     /// timeout](https://www.rabbitmq.com/docs/consumers#acknowledgement-timeout).

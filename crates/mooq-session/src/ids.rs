@@ -1,4 +1,4 @@
-//! Identities. All of them rise for as long as the connection lives.
+//! Ids: unique and increasing within one connection.
 
 /// A channel of a connection, in the order of opening.
 pub type ChannelId = u64;

@@ -1,24 +1,49 @@
-//! What a connection of mooq's is, as a state machine: no runtime, no lock, no I/O.
+//! The state machine of a connection, without I/O, locks or a runtime.
 //!
-//! `mooq-client` is the shell around it, as quinn is around quinn-proto. What happens and what time
-//! it is come in by the methods of [`Session`]; what follows comes out by
-//! [`Session::poll_output`]. Publishes enter by the [`Port`] of their channel, which is a part of
-//! its own so that it can have a lock of its own.
+//! `mooq-client` is the shell around it, as quinn is around quinn-proto. Events and the time come
+//! in through the methods of [`Session`]; requests, replies and events come out through
+//! [`Session::poll_output`]. Publishes enter through the [`Port`] of their channel, which is
+//! separate so that it can have its own lock.
 //!
 //! | File | Contents |
 //! |---|---|
 //! | `session` | the façade: requests, answers, timers |
+//! | `shell` | the traits that the driver implements |
+//! | `output` | requests, replies and events that the driver carries out |
+//! | `purpose` | for each request, how its answer is used |
+//! | `timers` | times at which the session must act |
+//! | `ids` | ids of channels, consumers, requests, calls, publishes and jobs |
 //! | `phase` | the state of a connection and of a channel: open, reopening, closed |
-//! | `port` | whether a channel is usable, and its publishes |
+//! | `reasons` | standard close reasons |
+//! | `event` | state and events of a connection, for users |
+//! | `policy` | recovery policies |
+//! | `channel` | a channel: its port, waiting calls, and the registration of its consumers |
+//! | `port` | state of a channel, and its publishes |
 //! | `confirms`, `numbering` | publishes that wait for their confirms |
 //! | `calls` | opening channels, and requests on them |
 //! | `consuming`, `consumers` | registering consumers, their deliveries, and their end |
-//! | `callbacks` | which callbacks to call next |
+//! | `callbacks` | choice of the callbacks that start next |
 //! | `lifecycle` | the loss, the end and the close of channels |
 //! | `link`, `reconnect` | the loss, the return and the close of the connection |
-//! | `restore` | what to restore next |
-//! | `asking` | what the broker is asked about: a queue whose consumer it cancelled, a dead-letter exchange |
-//! | `topology` | what was declared over the connection |
+//! | `restore` | restoring topology and channels after a loss |
+//! | `asking` | questions to the broker: a queue whose consumer it cancelled, a dead-letter exchange |
+//! | `topology` | exchanges, queues and bindings that were declared over the connection |
+//!
+//! | Term | Meaning |
+//! |---|---|
+//! | link | one open connection of the transport; a connection has one link after another |
+//! | wire | one open channel of the transport; a channel has one wire after another |
+//! | shell | the driver of the session: transport, locks and tasks (in `mooq-client`) |
+//! | port | the part of a channel that publishes, under a lock of its own |
+//! | caller | a user's call that waits for its reply |
+//! | outbox | the outputs that the driver has not taken yet |
+//! | job | one task of a restoration, such as redeclaring a queue |
+//! | owner | the channel on which a consumer with a dedicated channel was registered |
+//! | runner | the one task that awaits `process_events` |
+//! | hand out | give a delivery to a callback, a stream or a `get`, which settles it |
+//! | give back | requeue a delivery: with `basic.nack` one that was not tried, with `basic.reject` one that failed |
+//! | escape | known destination of a queue's rejected messages: dead-letter exchange or delivery limit |
+//! | forsake | fail everything that still waits, because the driver stops; a forsaken request is one whose caller has given up |
 
 mod asking;
 mod callbacks;

@@ -36,8 +36,8 @@ impl<S: Shell> Session<S> {
             return;
         };
         if self.wire_of(id).as_ref() != Some(wire) {
-            // It is not in use yet. Whoever prepares it finds out by itself, and its end is not the
-            // channel's.
+            // The wire is not in use yet. The job that prepares it notices its end, which is not
+            // the end of the channel.
             wire.set_lost();
             self.drop_deliveries_of(id, wire);
             return;
@@ -144,7 +144,7 @@ impl<S: Shell> Session<S> {
         wire
     }
 
-    /// Makes `own` a channel that is there for one consumer of `owner`, and ends with it.
+    /// Makes `own` the dedicated channel of one consumer of `owner`; it closes with `owner`.
     pub fn adopt(&mut self, owner: ChannelId, own: ChannelId) {
         let reason = self.channels.get_mut(&owner).and_then(|owner| {
             owner.owned.push(own);
@@ -158,7 +158,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Returns true if a channel is there for one consumer.
+    /// Returns true if a channel is dedicated to one consumer.
     #[must_use]
     pub fn is_owned(&self, id: ChannelId) -> bool {
         self.channels
@@ -290,7 +290,7 @@ impl<S: Shell> Session<S> {
         self.drop_unused(id);
     }
 
-    /// Ends a channel that is there for one consumer, and so the consumer. When the wire closes,
+    /// Ends a channel that is dedicated to one consumer, and so the consumer. When the wire closes,
     /// the broker requeues its unsettled deliveries before another consumer becomes active.
     /// Deliveries that were handed out can still be settled: the wire closes with the last of them.
     pub(crate) fn close_owned(&mut self, id: ChannelId, call: Option<CallId>) {
@@ -324,7 +324,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Takes note that the last handle of a channel was dropped. The channel ends, unless it has
+    /// Records that the last handle of a channel was dropped. The channel ends, unless it has
     /// callbacks, which keep it.
     pub fn drop_channel(&mut self, id: ChannelId) {
         if let Some(channel) = self.channels.get_mut(&id) {
@@ -333,7 +333,7 @@ impl<S: Shell> Session<S> {
         self.drop_unused(id);
     }
 
-    /// Removes a channel that nothing needs any more.
+    /// Removes a channel that is no longer needed.
     pub(crate) fn drop_unused(&mut self, id: ChannelId) {
         let Some(channel) = self.channels.get(&id) else {
             return;

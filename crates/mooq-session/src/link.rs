@@ -14,7 +14,7 @@ use crate::session::{CloseLink, Session};
 use crate::shell::{Link, PortCell, Shell};
 use crate::timers::{Timer, later};
 
-/// Time that a connection of no use may take to close.
+/// Time that an unusable connection may take to close.
 const DISCARDING: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl<S: Shell> Session<S> {
@@ -74,7 +74,7 @@ impl<S: Shell> Session<S> {
         self.outbox.push(Output::State(state));
     }
 
-    /// Closes a connection of no use, and goes on when that is done or takes too long.
+    /// Closes an unusable connection, and continues when that is done or takes too long.
     fn discard_link(&mut self, link: S::Link, next: AfterDiscard, now: Instant) {
         let id = self.outbox.next_id();
         self.purposes.insert(id, Purpose::Discard(next));
@@ -270,8 +270,7 @@ impl<S: Shell> Session<S> {
         self.end(&reason);
     }
 
-    /// Ends what still waits for the broker, since nothing more is asked of it: the connection is
-    /// closed for good, and its shell is about to go.
+    /// Fails all pending calls with the close reason. Call it when the driver stops.
     pub fn forsake(&mut self) {
         let reason = self.phase.closed().cloned().unwrap_or_else(closed_locally);
         let mut callers: Vec<_> = std::mem::take(&mut self.callers).into_iter().collect();
@@ -350,7 +349,7 @@ impl<S: Shell> Session<S> {
             self.purposes.remove(&id);
             self.outbox.push(Output::Abort(id));
         }
-        // A connection of no use still has its second to close.
+        // An unusable connection still has its second to close.
         self.cancel_timers(|timer| !matches!(timer, Timer::Request(_)));
         self.timers.touch();
         self.show(ConnectionState::Closed(reason.clone()));

@@ -1,4 +1,4 @@
-//! What the session wants done: requests to the broker, replies to callers, events to tell.
+//! Outputs of the session: requests to the broker, replies to callers, events.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -22,7 +22,8 @@ pub enum Output<S: Shell> {
     OpenWire(RequestId, S::Link),
     /// Closes a connection.
     CloseLink(RequestId, S::Link),
-    /// Makes a request on a wire. Its events that arrive before the answer have to be told before.
+    /// Sends a request on a channel of the transport. Events that were received before its answer
+    /// must be passed to the session first.
     Ask(RequestId, S::Wire, Request),
     /// Drops a request whose answer is no longer waited for.
     Abort(RequestId),
@@ -46,7 +47,8 @@ pub enum Output<S: Shell> {
     },
     /// Wakes a task.
     Wake(Waker),
-    /// Drops this, where no lock is held.
+    /// Drops a value that may run foreign code when it is dropped: drop it after releasing the
+    /// lock.
     Drop(Dropped<S>),
 }
 
@@ -56,9 +58,10 @@ impl<S: Shell> fmt::Debug for Output<S> {
     }
 }
 
-/// Something to drop where no lock is held: it may be the user's, or cause calls into the session.
+/// A value to drop after the lock is released: it may be the user's, or cause calls into the
+/// session.
 pub enum Dropped<S: Shell> {
-    /// Deliveries that nobody settles.
+    /// Deliveries that are not to be settled.
     Delivers(VecDeque<Deliver>),
     /// The callback of a consumer that is gone.
     Callback(S::Callback),
@@ -223,7 +226,7 @@ impl<S: Shell> Outbox<S> {
         self.push(Output::Drop(Dropped::Wire(wire)));
     }
 
-    /// Drops a consumer that is gone, whose deliveries have been seen to.
+    /// Drops a consumer that has ended and whose deliveries are taken care of.
     pub(crate) fn drop_consumer(&mut self, consumer: Consumer<S>) {
         self.drop_delivers(consumer.waiting);
         self.drop_wire(consumer.wire);
@@ -231,7 +234,7 @@ impl<S: Shell> Outbox<S> {
             Sink::Callback(callback) => {
                 self.push(Output::Drop(Dropped::Callback(callback.callback)));
             }
-            // Whoever waits there is told that there is nothing more.
+            // Wakes the reader of the stream, which has ended.
             Sink::Stream(waker) => self.outputs.extend(waker.map(Output::Wake)),
         }
     }

@@ -1,4 +1,4 @@
-//! The one word for the state of a connection and of a channel.
+//! State of a connection or of a channel: open, reopening or closed.
 
 use mooq_core::{Error, ErrorKind};
 

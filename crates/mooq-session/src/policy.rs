@@ -5,7 +5,8 @@ use std::time::Duration;
 /// Policy for reopening a lost connection. The delays double from `first_delay` to `max_delay`.
 /// Each is shortened at random by up to half, so that many clients of one broker do not reconnect
 /// at the same moment. Between two delays every host is tried once, until one of them answers. If a
-/// connection is lost again within 30 s, the delays continue from where they were.
+/// connection is lost again within 30 s of its restoration, or within `max_delay` if that is
+/// longer, the delays continue from where they were.
 ///
 /// Reopening a connection also restores exchanges, queues and bindings, and each channel with its
 /// prefetch, its confirm mode, and its consumers in the order in which they were registered. A
@@ -35,10 +36,10 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// Default delay before the first attempt.
+    /// Default base delay: the delay before the first attempt, shortened at random by up to half.
     pub const DEFAULT_FIRST_DELAY: Duration = Duration::from_millis(50);
-    /// Default longest delay between attempts: a service reconnects within a second of its broker's
-    /// return.
+    /// Default upper bound on the delay between attempts. After the return of its broker, a service
+    /// makes the next attempt within this time, unless an attempt is still under way.
     pub const DEFAULT_MAX_DELAY: Duration = Duration::from_millis(500);
 
     /// Recovery with a delay of 50 ms, doubling up to 500 ms, without end.
@@ -74,7 +75,7 @@ impl Recovery {
         delay.min(self.max_delay)
     }
 
-    /// Delay before the first attempt.
+    /// Base delay, before the first attempt; later delays double.
     pub fn first_delay(mut self, delay: Duration) -> Self {
         self.first_delay = delay;
         self
@@ -105,7 +106,7 @@ impl Default for Recovery {
 #[non_exhaustive]
 pub enum WhileDisconnected {
     /// The call waits for the connection, up to its timeout. Publishes wait in memory, within
-    /// [`publish_buffer`](https://docs.rs/mooq/latest/mooq/struct.ConnectOptions.html#method.publish_buffer).
+    /// `ConnectOptions::publish_buffer`.
     #[default]
     Wait,
     /// The call fails at once with `ConnectionLost`.
@@ -120,7 +121,7 @@ pub enum OnLoss {
     #[default]
     Fail,
     /// The publish is sent again once the connection is reopened, unless its timeout has passed:
-    /// the broker has the message at least once, perhaps twice. A
-    /// [`message_id`](https://docs.rs/mooq/latest/mooq/struct.Publish.html#method.message_id) lets consumers recognize the second one.
+    /// the broker has the message at least once, perhaps twice. A message id
+    /// (`Publish::message_id`) lets consumers recognize the second one.
     Resend,
 }

@@ -1,7 +1,7 @@
-//! The port of a channel: whether the channel is usable, and its publishes.
+//! The port of a channel: the state of the channel, and its publishes.
 //!
-//! The port is the one place that says whether a channel is open. It is a part of its own so that a
-//! publish needs nothing else of the session, and the shell can guard it by a lock of its own.
+//! The port is the one place that says whether a channel is open. It is separate so that a publish
+//! needs nothing else of the session, and the shell can guard it with a lock of its own.
 
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ pub struct Port<W> {
     numbered: Option<W>,
     /// Publishes wait while the channel is reopened, instead of failing.
     waits: bool,
-    /// Wakers of those who wait until no publish is in flight.
+    /// Wakers of the tasks that wait until no publish is in flight.
     drained: Vec<Waker>,
 }
 
@@ -43,10 +43,10 @@ pub struct PublishTerms {
 pub struct Taken {
     /// Its id.
     pub id: PublishId,
-    /// What the transport says.
+    /// The state of the transport after the publish: it can take more messages, or it is full.
     pub handoff: Handoff,
-    /// Its deadline, if that is the earliest: the session has to be told
-    /// ([`Session::arm_publishes`](crate::Session::arm_publishes)).
+    /// Its deadline, if that is the earliest: pass it to
+    /// [`Session::arm_publishes`](crate::Session::arm_publishes).
     pub earliest: Option<Instant>,
 }
 
@@ -69,8 +69,8 @@ impl<W: Wire> Port<W> {
         &self.phase
     }
 
-    /// Hands a message to the transport, or keeps it until there is a wire to hand it to. Then it
-    /// takes `room`.
+    /// Sends a message, or buffers it until the channel is open; a buffered message reserves space
+    /// through `room`.
     ///
     /// # Errors
     /// The reason why the channel is closed; `ConnectionLost` if the channel is lost and publishes
@@ -134,7 +134,7 @@ impl<W: Wire> Port<W> {
         self.confirms.poll(id, cx)
     }
 
-    /// Drops the outcome of a publish, which nobody waits for any more.
+    /// Drops the outcome of a publish that is no longer awaited.
     pub fn abandon(&mut self, id: PublishId) {
         self.confirms.abandon(id);
     }
@@ -156,8 +156,8 @@ impl<W: Wire> Port<W> {
         Poll::Pending
     }
 
-    /// Takes an answer of the broker's to publishes of `wire`, and gives the wakers of those who
-    /// waited for it. Returns a returned message that nobody waits for.
+    /// Takes the broker's answer to publishes of `wire`, and returns the wakers of the tasks that
+    /// waited for it. Returns a returned message whose publish is not awaited.
     ///
     /// A wire that was given up may still send answers, to publishes that were sent again since:
     /// these are passed over.
@@ -194,7 +194,7 @@ impl<W: Wire> Port<W> {
     /// Opens the port with `wire`, after the publishes that waited for it.
     ///
     /// # Errors
-    /// The reason why the wire is of no use. The port stays as it is.
+    /// The reason why the wire cannot be used. The port stays as it is.
     pub(crate) fn open(&mut self, wire: &W, now: Instant, woken: &mut Vec<Waker>) -> Result<()> {
         if let Some(reason) = wire.closed() {
             return Err(reason);

@@ -1,4 +1,4 @@
-//! What the answer to a request is for.
+//! Purposes of requests: how the session uses each answer.
 
 use mooq_core::QueueName;
 
@@ -8,7 +8,7 @@ use crate::output::Request;
 use crate::shell::Shell;
 
 pub(crate) enum Purpose<S: Shell> {
-    /// Nothing: the answer is waited for by nobody.
+    /// None: the answer is ignored.
     Forget(&'static str),
     /// A channel's first wire.
     OpenFirst(ChannelId),
@@ -37,7 +37,7 @@ pub(crate) enum Purpose<S: Shell> {
     IsThere(Question, S::Wire),
     /// A channel's close.
     CloseChannel(ChannelId, S::Wire),
-    /// The close of a channel that was there for one consumer, of these queues.
+    /// The close of a channel that was dedicated to one consumer, of these queues.
     CloseOwned {
         call: Option<CallId>,
         queues: Vec<QueueName>,
@@ -46,25 +46,25 @@ pub(crate) enum Purpose<S: Shell> {
     Job(JobId),
     /// An attempt to connect.
     Connect,
-    /// The close of a connection of no use.
+    /// The close of a connection that cannot be used.
     Discard(AfterDiscard),
     /// The connection's close by its user.
     CloseLink,
 }
 
-/// What becomes of a consumer that was cancelled.
+/// Treatment of a cancelled consumer's buffered deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AfterCancel {
-    /// Its waiting deliveries can still be taken, until the stream is dropped.
+    /// They can still be taken, until the stream is dropped.
     Keep,
-    /// Its waiting deliveries are requeued, and it is gone. With automatic acknowledgement its
-    /// callback still sees them, since the broker will not send them again.
+    /// They are requeued, and the consumer is removed. With automatic acknowledgement its callback
+    /// still receives them, since the broker will not send them again.
     End,
-    /// As `End`, but a stream still gives the deliveries that it holds.
+    /// As `End`, but a stream still yields the deliveries that it holds.
     Drain,
 }
 
-/// What follows when a connection of no use is closed.
+/// The next step once an unusable connection is closed.
 pub(crate) enum AfterDiscard {
     /// The next attempt, after a loss.
     Lost,

@@ -1,4 +1,4 @@
-//! Reasons for which no other reason is given.
+//! Standard close reasons, for ends without a reason of the broker's.
 
 use std::time::Duration;
 

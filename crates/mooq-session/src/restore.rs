@@ -1,9 +1,9 @@
 //! Restoring the lost connection's state on a new one: first the topology, then each channel with
 //! its consumers and waiting publishes. And channels that the broker closed alone.
 //!
-//! Each task is a [`Job`](job::Job), which makes one request after another. A job that fails makes the
-//! connection useless. An error that concerns one resource alone is told, and the resource left
-//! out.
+//! Each task is a [`Job`](job::Job), which makes one request after another. A job that fails makes
+//! the connection useless. An error that concerns only one resource is reported as an event, and
+//! the resource is skipped.
 
 mod declaring;
 mod job;
@@ -81,7 +81,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Returns true while the connection or a channel is on its way back, and nothing has made it
+    /// Returns true while the connection or a channel is being reopened, and nothing has made it
     /// wait for the broker's return.
     #[must_use]
     pub fn is_returning(&self) -> bool {
@@ -118,7 +118,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Ends a job with the reason why the connection is of no use.
+    /// Ends a job with the reason why the connection cannot be used.
     fn job_failed(&mut self, job: JobId, err: Error, now: Instant) {
         if let Some(job) = self.restore.jobs.remove(&job) {
             self.drop_job(job);
@@ -137,7 +137,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Takes the connection into use without what the broker is slow over.
+    /// Takes the connection into use without the resources that the broker is slow to restore.
     pub(crate) fn no_progress(&mut self, now: Instant) {
         if self.restore.link.is_none() || !self.restore.declared {
             return;
@@ -157,7 +157,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Returns true if a channel has not got as far as to register its consumers.
+    /// Returns true if a channel has not begun to register its consumers.
     fn is_opening(&self) -> bool {
         let mut jobs = self.restore.jobs.values();
         jobs.any(|job| matches!(job, Job::Reopen(reopen) if !reopen.has_begun))

@@ -1,4 +1,4 @@
-//! The session: everything that a connection is, apart from its sockets, locks and tasks.
+//! The session: the state of a connection, apart from its sockets, locks and tasks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -24,7 +24,7 @@ use crate::shell::{Link, PortCell, Shell, Wire};
 use crate::timers::{Timer, Timers};
 use crate::topology::{DeadLetterTarget, Escape, Topology};
 
-/// What a session is told of its connection.
+/// Configuration of a session.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The policy for reopening a lost connection.
@@ -44,15 +44,15 @@ pub struct Options {
 pub struct Host {
     /// `host:port`, for events.
     pub address: String,
-    /// The interval of heartbeats: the broker gives a silent client up after two.
+    /// Heartbeat interval: the broker drops a client that is silent for two intervals.
     pub heartbeat: Duration,
 }
 
 /// A connection, its channels, publishes, consumers and topology.
 ///
-/// Methods take what happens, and the shell carries out what follows: it calls
-/// [`poll_output`](Self::poll_output) until there is nothing left, and
-/// [`timeout`](Self::timeout) when it is time.
+/// Methods take events, and the shell carries out their outputs: it calls
+/// [`poll_output`](Self::poll_output) until no output is left, and [`timeout`](Self::timeout) at
+/// the time of [`next_timeout`](Self::next_timeout).
 pub struct Session<S: Shell> {
     pub(crate) options: Options,
     pub(crate) phase: Phase<S::Link>,
@@ -147,7 +147,7 @@ impl<S: Shell> Session<S> {
         self.timers.next()
     }
 
-    /// Returns true if the next time may be another one than when this was last asked.
+    /// Returns true if [`next_timeout`](Self::next_timeout) may have changed since the last call.
     pub fn timeout_changed(&mut self) -> bool {
         self.timers.take_change()
     }
@@ -218,9 +218,10 @@ impl<S: Shell> Session<S> {
         self.topology.escape(queue)
     }
 
-    /// Returns true if the order of the queue depends on how a consumer of it ends: another
-    /// consumer becomes active when this one is cancelled, and must not do so before the cancelled
-    /// one's deliveries are requeued. Such a consumer should have a channel of its own.
+    /// Returns true if the consumer needs its own channel: it is exclusive, or its queue has a
+    /// single active consumer. When such a consumer is cancelled, another one becomes active, and
+    /// would receive later messages before the deliveries of the cancelled one are requeued.
+    /// Closing the channel requeues them in the same step.
     #[must_use]
     pub fn keeps_order(&self, channel: ChannelId, consume: &mooq_core::Consume) -> bool {
         let owner = self
@@ -234,7 +235,8 @@ impl<S: Shell> Session<S> {
     }
 
     /// Returns true if a link or wire that ended for this `reason` is followed by another one. A
-    /// close from this side is not always the user's: the session replaces a connection of no use.
+    /// close from this side is not always the user's: the session replaces a connection that cannot
+    /// be used.
     pub(crate) fn replaces(&self, reason: &Error) -> bool {
         let replacing = match reason.kind() {
             ErrorKind::ChannelClosed => false,
@@ -301,8 +303,9 @@ impl<S: Shell> Session<S> {
         true
     }
 
-    /// Returns the caller of a call, which does not wait for the reply any more. What the call has
-    /// begun comes to its end, and takes back what nobody takes.
+    /// Returns the caller of a call, which no longer waits for the reply. The work that the call
+    /// has begun is completed, and its result is undone if it is a resource that nobody holds, such
+    /// as a consumer.
     pub fn abandon(&mut self, call: CallId) -> Option<S::Caller> {
         self.callers.remove(&call)
     }
@@ -368,7 +371,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Lets go of an answer that nobody waits for.
+    /// Drops an answer that is no longer awaited.
     pub(crate) fn drop_answer(&mut self, answer: Result<Answer<S>>) {
         match answer {
             Ok(Answer::Wire(wire)) => self.outbox.drop_wire(wire),
@@ -435,9 +438,9 @@ impl<S: Shell> Session<S> {
         self.callbacks.stop(&mut self.consumers, &mut self.outbox);
     }
 
-    /// Takes in the callbacks that have `finished`, and says how processing stands. If it can go on
-    /// and `may_start`, takes one delivery of each consumer that has one and room for it, in the
-    /// order of registration.
+    /// Records the callbacks that have `finished`, and returns the state of processing. If
+    /// processing continues and `may_start` is set, takes one delivery from each consumer that has
+    /// one and has capacity for it, in the order of registration.
     pub fn sweep(
         &mut self,
         finished: &mut Vec<Finished<S::Wire>>,
@@ -459,20 +462,21 @@ impl<S: Shell> Session<S> {
         standing
     }
 
-    /// Takes the oldest error of a consumer that ended by itself and that has not been returned.
+    /// Takes the oldest unreturned error of a consumer that the broker ended.
     pub fn take_failure(&mut self) -> Option<Error> {
         self.callbacks.take_failure()
     }
 
-    /// Wakes the runner when there is something new for one that found a failure if `failed`, and
-    /// that may start callbacks if `may_start`.
+    /// Registers the waker of the runner, and returns the time that the runner should wait.
+    /// `failed`: the runner already knows of a failure. `may_start`: the runner may start
+    /// callbacks.
     pub fn wait(&mut self, waker: &Waker, failed: bool, may_start: bool) -> Waiting {
         self.callbacks
             .wait(waker, failed, may_start, &mut self.outbox)
     }
 
-    /// Replies once no callback runs, and none is to start for a consumer that has ended. If no
-    /// runner processes events, that is at once.
+    /// Replies once no callback is running, and none is pending for a consumer that has ended; at
+    /// once if no runner is active.
     pub fn quiet(&mut self, caller: S::Caller) {
         self.callbacks
             .quiet(caller, &self.consumers, &mut self.outbox);
@@ -535,7 +539,7 @@ impl<S: Shell> Session<S> {
         link.closed().is_none().then(|| link.clone())
     }
 
-    /// Forgets a wire: nothing is expected of it any more.
+    /// Forgets a wire from which nothing more is expected.
     pub(crate) fn forget_wire(&mut self, wire: S::Wire) {
         self.wires.remove(&wire.id());
         self.outbox.drop_wire(wire);

@@ -1,4 +1,5 @@
-//! What the session needs of the shell around it, which has the transport, the locks and the tasks.
+//! Requirements of the session on its driver, the shell, which owns the transport, the locks and
+//! the tasks.
 
 use std::fmt;
 
@@ -32,8 +33,9 @@ pub trait Link: Clone {
     fn announces_blocked(&self) -> bool;
 }
 
-/// A channel of the transport. A channel of the user's has one wire after another; deliveries and
-/// answers of an earlier wire are stale. Clones are the same wire, and equal.
+/// One incarnation of a channel: an open channel of the transport. After a loss the channel gets
+/// another wire; deliveries and answers of an earlier wire are stale. Clones are the same wire, and
+/// equal.
 pub trait Wire: Clone + PartialEq + fmt::Debug {
     /// The reason why the wire is gone, as soon as it is known: perhaps before its last event.
     fn closed(&self) -> Option<Error>;
@@ -53,10 +55,11 @@ pub trait Wire: Clone + PartialEq + fmt::Debug {
     /// A number that no other wire of the connection has.
     fn id(&self) -> u64;
 
-    /// Notes that a delivery of the wire is handed out, for somebody to settle.
+    /// Counts a delivery that was given to the user and is not yet settled.
     fn hand_out(&self);
 
-    /// Notes that a delivery which was handed out is back in the session.
+    /// Stops counting a delivery that was given to the user: it was settled, or returned to the
+    /// session.
     fn take_back(&self);
 
     /// Returns true if a delivery is handed out that is not settled yet.

@@ -1,4 +1,4 @@
-//! What is to happen at which time.
+//! Timers: each time at which the session must act, and the action.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -54,7 +54,7 @@ impl Timers {
         self.set.insert((at, self.last), timer);
     }
 
-    /// Returns true if the next timer may be another one than when this was last asked.
+    /// Returns true if the next timer may have changed since the last call.
     pub(crate) fn take_change(&mut self) -> bool {
         std::mem::take(&mut self.is_changed)
     }

@@ -156,8 +156,9 @@ impl Test {
         Ok(options)
     }
 
-    /// Fails a test that needs memory but runs elsewhere. Such tests are ignored when they are
-    /// compiled for another broker; otherwise they can only fail, because they cannot pass.
+    /// Fails a test that needs memory but runs elsewhere. Tests that were compiled for another
+    /// broker are ignored and do not get here. A binary that was compiled for memory cannot skip
+    /// them, so they fail.
     fn check_place(&self) -> Result<()> {
         if !self.memory || Choice::from_env()? == Choice::Memory {
             return Ok(());

@@ -49,7 +49,7 @@ pub async fn connect(to: impl ConnectTo) -> Result<Connection> {
     Connection::open(transport, options).await
 }
 
-/// What [`connect`] takes: a URL, [`ConnectOptions`], an [`Endpoint`], or, with the features
+/// Argument of [`connect`]: a URL, [`ConnectOptions`], an [`Endpoint`], or, with the features
 /// `memory` and `test`, a reference to an `InMemoryBroker` or a `TestBroker`.
 ///
 /// To connect to an in-memory broker with options, give the broker an address, and the options its

@@ -12,7 +12,7 @@
 //! | `cases` | the cases in which one fault strikes once |
 //! | `channel_errors`, `queue_deletion`, `cluster` | cases in which something else happens |
 //! | `endurance` | what wears a client out: closed channels, dropped futures and handles |
-//! | `soak`, `chance` | faults at random, for as long as one likes |
+//! | `soak` | random faults, for as long as you like |
 //! | `site` | the broker of a case, and the faults that it knows |
 //! | `node`, `proxy` | a container that is killed and paused; a network that fails |
 //! | `workload` | publishers and consumers at work |

@@ -69,8 +69,8 @@ impl Channel {
 
     /// Waits until the broker has answered every publish of this channel. Use it for publishes
     /// whose confirm is not awaited otherwise, for example
-    /// [`unconfirmed`](crate::Publish::unconfirmed) ones. The answer itself goes to each publish
-    /// alone.
+    /// [`unconfirmed`](crate::Publish::unconfirmed) ones. It does not report outcomes: await the
+    /// [`Confirmation`](crate::Confirmation) of a publish for those.
     ///
     /// # Errors
     /// `TimedOut` after the connection's timeout.

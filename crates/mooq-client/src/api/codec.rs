@@ -14,8 +14,8 @@ pub(crate) const TEXT_CONTENT_TYPE: &str = "text/plain";
 /// Encodes values of type `T` as bodies.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot encode `{T}`",
-    label = "this codec makes no body of a `{T}`",
-    note = "`Json` encodes what is `serde::Serialize`, `RawBytes` what is `AsRef<[u8]>`, `Text` what is `AsRef<str>`"
+    label = "this codec cannot encode `{T}`",
+    note = "`Json` encodes `serde::Serialize` types, `RawBytes` `AsRef<[u8]>` types, `Text` `AsRef<str>` types"
 )]
 pub trait Encode<T: ?Sized> {
     /// Returns the content type of the messages, for example `application/json`.
@@ -30,9 +30,9 @@ pub trait Encode<T: ?Sized> {
 
 /// Decodes bodies as values of type `T`.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot decode a body as `{T}`",
-    label = "this codec makes no `{T}` of a body",
-    note = "`Json` decodes what is `serde::Deserialize` and owns its data, `RawBytes` gives `Bytes` or `Vec<u8>`, `Text` gives `String`"
+    message = "`{Self}` cannot decode to `{T}`",
+    label = "this codec cannot decode to `{T}`",
+    note = "`Json` decodes to `serde::Deserialize` types that own their data, `RawBytes` to `Bytes` or `Vec<u8>`, `Text` to `String`"
 )]
 pub trait Decode<T> {
     /// Decodes `body`.

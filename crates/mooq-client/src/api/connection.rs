@@ -102,7 +102,7 @@ impl Connection {
     /// at once, the connection stays open, and the callback should spawn the shutdown instead.
     ///
     /// # Cancel safety
-    /// Once polled, the shutdown goes on even if the future is dropped.
+    /// Once polled, the shutdown continues even if the future is dropped.
     ///
     /// # Examples
     /// ```

@@ -74,7 +74,7 @@ impl Consumer {
     /// The channel's close, if it is closed.
     ///
     /// # Cancel safety
-    /// Once polled, the cancellation goes on even if the future is dropped.
+    /// Once polled, the cancellation continues even if the future is dropped.
     pub async fn cancel(self) -> Result<()> {
         let channel = self.channel.shared();
         let cancelling = channel

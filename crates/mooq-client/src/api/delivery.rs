@@ -142,8 +142,8 @@ impl<T> Delivery<T> {
     /// queue's count in the header
     /// [`x-delivery-count`](https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling): 0
     /// the first time, and always for classic queues, which do not count. RabbitMQ 3.10 to 4.2
-    /// count every return. RabbitMQ 4.3 counts only deliveries that failed: a reject with requeue
-    /// or a lost connection, not a nack.
+    /// count every return. RabbitMQ 4.3 counts only deliveries that failed: those that were
+    /// rejected with requeue, or whose channel or connection ended, but not a nack.
     #[must_use]
     pub fn delivery_count(&self) -> u64 {
         let count = self.properties.headers.get("x-delivery-count");

@@ -62,11 +62,10 @@ pub enum FailurePolicy {
     ///
     /// The delivery is retried until it succeeds, or tried as often as [`Backoff::attempts`] says
     /// and then rejected. Without a number of attempts, it is rejected only if the arguments with
-    /// which this connection declared the queue show that a reject does not lose it or is wanted:
-    /// after 5 attempts if the queue has an `x-dead-letter-exchange` that exists, or after one more
-    /// than its `x-delivery-limit` if it has one. The broker is asked if the exchange exists, or
-    /// with the default exchange the queue that the `x-dead-letter-routing-key` names; no client
-    /// can ask if an exchange has a route.
+    /// which this connection declared the queue make that safe: after 5 attempts if the queue has
+    /// an `x-dead-letter-exchange` that exists, or after one more than its `x-delivery-limit` if it
+    /// has one. The broker is asked if the exchange exists, or with the default exchange the queue
+    /// that the `x-dead-letter-routing-key` names; no client can ask if an exchange has a route.
     ///
     /// Attempts are counted in this process, for as long as it has the delivery. If a message is
     /// redelivered after the connection was lost, its count starts over.

@@ -155,8 +155,7 @@ impl ConnectOptions {
     }
 
     /// Time limit for connecting and logging in; 10 s by default. After that, connecting fails with
-    /// `BrokerConnectionError`, no matter at which step the broker was silent. Within half of this
-    /// time, and a second at most, the broker is asked whether it refuses the login.
+    /// `BrokerConnectionError`, no matter at which step the broker was silent.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.endpoint.connect_timeout = limit;
         self
@@ -206,8 +205,8 @@ impl ConnectOptions {
         self
     }
 
-    /// Policy for reopening a lost connection. By default mooq retries without end, and reconnects
-    /// within 500 ms of the broker's return.
+    /// Policy for reopening a lost connection. By default mooq retries without end, with delays of
+    /// at most 500 ms between attempts.
     pub fn recovery(mut self, recovery: Recovery) -> Self {
         self.recovery = recovery;
         self

@@ -1,4 +1,4 @@
-//! Builder that sets how long callbacks run.
+//! Running callbacks: `process_events` and its end conditions.
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
@@ -44,7 +44,7 @@ use crate::runtime::callbacks::{Mode, Runner};
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "nothing is processed until it is awaited"]
+#[must_use = "no callback runs until it is awaited or spawned"]
 pub struct ProcessEvents {
     connection: Arc<ConnectionRef>,
     mode: Mode,

@@ -57,7 +57,7 @@ impl ProcessEvents {
 /// connection, or until the connection is lost for good. After such a drop only the log says how
 /// the processing ended.
 #[derive(Debug)]
-#[must_use = "how the processing ends is told here: await it"]
+#[must_use = "await it to learn how processing ended"]
 pub struct Processing(JoinHandle<Result<()>>);
 
 impl Future for Processing {

@@ -294,8 +294,8 @@ impl Publish<'_> {
         self
     }
 
-    /// Time that the message may wait in a queue, in whole milliseconds. With less than one the
-    /// message only reaches a consumer that is ready.
+    /// Time that the message may wait in a queue, in whole milliseconds. A time under 1 ms delivers
+    /// only to a consumer that is ready.
     pub fn expiration(self, after: Duration) -> Self {
         self.expiration_text(after.as_millis().to_string())
     }
@@ -379,12 +379,10 @@ impl Publish<'_> {
     }
 
     /// Publishes and ignores the outcome: fire and forget. The future waits only while the
-    /// transport is full. A program that ends before the transport has sent the message loses it:
-    /// close the connection first, or call
-    /// [`wait_for_confirms`](crate::Channel::wait_for_confirms).
+    /// transport is full.
     ///
-    /// Data not yet written when the process or its runtime ends is lost: a program that ends soon
-    /// calls [`wait_for_confirms`](crate::Channel::wait_for_confirms) first, or
+    /// A message that is not yet sent when the process or its runtime ends is lost: a program that
+    /// ends soon calls [`wait_for_confirms`](crate::Channel::wait_for_confirms) first, or
     /// [`Connection::close`](crate::Connection::close) or
     /// [`shutdown`](crate::Connection::shutdown).
     ///

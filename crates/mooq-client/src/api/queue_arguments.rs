@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Policy of a full queue: the message that it drops or refuses when one more than its `max_length`
-/// or `max_length_bytes` arrives.
+/// Policy of a full queue for a new message. A queue is full when it has reached its `max_length`
+/// or `max_length_bytes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -50,8 +50,8 @@ macro_rules! queue_arguments {
         }
 
         /// Time that a message may wait in the queue, in whole milliseconds, before it is dropped
-        /// or dead-lettered. With less than one a message only reaches a consumer that is ready.
-        /// Argument `x-message-ttl`.
+        /// or dead-lettered. A TTL under 1 ms delivers only to a consumer that is ready. Argument
+        /// `x-message-ttl`.
         pub fn message_ttl(self, ttl: ::std::time::Duration) -> Self {
             let ttl = $crate::api::queue_arguments::milliseconds(ttl);
             self.$argument("x-message-ttl", ttl)
@@ -88,8 +88,9 @@ macro_rules! queue_arguments {
 
         /// Dead-letters messages to `exchange` with `routing_key` if they are rejected, expire,
         /// exceed a limit of the queue, or were delivered too often. With the default exchange,
-        /// `""`, they go to the queue named by `routing_key`. Without a dead-letter exchange such
-        /// messages are dropped. Arguments `x-dead-letter-exchange` and
+        /// `""`, they go to the queue named by `routing_key`. Without a dead-letter exchange, or if
+        /// it does not exist or has no route, such messages are dropped: RabbitMQ does not
+        /// check it, and mooq only before it rejects a message by itself. Arguments `x-dead-letter-exchange` and
         /// `x-dead-letter-routing-key`.
         pub fn dead_letter(
             mut self,
@@ -116,16 +117,19 @@ macro_rules! queue_arguments {
             }
         }
 
-        /// Number of times a message may be requeued after a delivery that failed: at the next
-        /// failure it is dropped or dead-lettered. Quorum queues only; their default is 20 from
-        /// RabbitMQ 4.0 on. Argument `x-delivery-limit`.
+        /// Number of times a message may return to the queue: at the next return it is dropped or
+        /// dead-lettered. RabbitMQ before 4.3 counts every return, and 4.3 only deliveries that
+        /// failed: those that were rejected with requeue, or whose channel or connection ended.
+        /// Quorum queues only; their default is 20 from RabbitMQ 4.0 on. Argument
+        /// `x-delivery-limit`.
         pub fn delivery_limit(self, times: u32) -> Self {
             self.$argument("x-delivery-limit", i64::from(times))
         }
 
         /// Delivers messages with a higher priority first, with priorities from 0 to `highest`, at
-        /// most 255; few levels cost less. Classic queues only: quorum queues have two levels
-        /// without this argument. Argument `x-max-priority`.
+        /// most 255; few levels cost less. Classic queues only: quorum queues refuse this argument.
+        /// From RabbitMQ 4.0 on they have two levels without it, up to 4 and above 4, and from 4.3
+        /// on 32, from 0 to 31. Argument `x-max-priority`.
         pub fn max_priority(self, highest: u8) -> Self {
             self.$argument("x-max-priority", i64::from(highest))
         }

@@ -257,7 +257,7 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
     /// The channel's close, if the channel is closed.
     ///
     /// # Cancel safety
-    /// Once polled, the cancellation goes on even if the future is dropped.
+    /// Once polled, the cancellation continues even if the future is dropped.
     pub async fn cancel(mut self) -> Result<()> {
         if self.subscription.has_own_channel() {
             // The end of the channel requeues them.

@@ -72,8 +72,8 @@ impl Channel {
     }
 }
 
-/// The deliveries of a consumer, for whoever polls. If it is dropped, the consumer is cancelled,
-/// and the deliveries that wait are requeued.
+/// The deliveries of a consumer, to be polled. If it is dropped, the consumer is cancelled, and the
+/// deliveries that wait are requeued.
 #[derive(Debug)]
 pub(crate) struct Subscription {
     channel: Channel,

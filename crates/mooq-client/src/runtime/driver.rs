@@ -37,7 +37,7 @@ struct Answered {
     answer: Result<Outcome>,
 }
 
-/// What a request gave.
+/// Result of a request.
 enum Outcome {
     Plain(Answer<Tokio>),
     Link(OpenedConnection),
@@ -395,7 +395,7 @@ fn next_for(tag: &mooq_core::ConsumerTag, batch: &mut VecDeque<ChannelEvent>) ->
     }
 }
 
-/// What was there at one poll, besides work and events of wires.
+/// Events of one poll, besides work and events of wires.
 struct Turn {
     event: Poll<Option<ConnectionEvent>>,
     is_due: bool,

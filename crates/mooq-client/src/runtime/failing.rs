@@ -1,4 +1,4 @@
-//! What follows when a callback has failed.
+//! Handling of a failed callback: retry, requeue or reject.
 
 use std::time::Duration;
 

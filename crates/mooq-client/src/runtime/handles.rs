@@ -1,4 +1,4 @@
-//! What keeps a connection and a channel open.
+//! References that keep a connection and a channel open.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ impl ChannelRef {
         Ok(taken)
     }
 
-    /// Drops the outcome of a publish, which nobody waits for any more.
+    /// Drops the outcome of a publish that is no longer awaited.
     pub(crate) fn abandon(&self, id: PublishId) {
         self.port.with(|port| port.abandon(id));
     }

@@ -1,4 +1,4 @@
-//! What the handles of a connection share.
+//! State that the handles of a connection share.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -65,7 +65,7 @@ pub(crate) struct ConnectionInner {
     options: ConnectOptions,
     endpoints: Endpoints,
     buffer: Arc<Buffer>,
-    /// Runtime on which calls go on after their futures were dropped.
+    /// Runtime on which calls continue after their futures were dropped.
     runtime: Handle,
 }
 
@@ -162,8 +162,8 @@ impl ConnectionInner {
         }
     }
 
-    /// Makes a call, and waits for its reply. If the future is dropped, the call is given up, and
-    /// what it has begun is undone or comes to its end by itself.
+    /// Makes a call, and waits for its reply. If the future is dropped, the call is abandoned, and
+    /// the work that it has begun is undone or completed.
     pub(crate) async fn call(
         &self,
         begin: impl FnOnce(&mut Session<Tokio>, oneshot::Sender<CallResult>) -> CallId,
@@ -273,7 +273,8 @@ impl Drop for Call<'_> {
     }
 }
 
-/// What is done once the session is not locked any more: it may be the user's code, and make calls.
+/// Work to do after the lock of the session is released: it may run the user's code, and make
+/// calls.
 #[derive(Default)]
 struct Afterwards {
     logged: Vec<Logged>,

@@ -3,16 +3,19 @@
 //!
 //! | File | Contents |
 //! |---|---|
-//! | `inner` | what the handles of a connection share: the session under its lock |
+//! | `inner` | the state that the handles of a connection share: the session under its lock |
 //! | `driver` | the task of a connection: it makes requests, and reads events |
 //! | `wire` | channels of the transport, and deliveries that are not settled |
-//! | `handles` | what keeps a connection and a channel open |
+//! | `handles` | references that keep a connection and a channel open |
 //! | `opening`, `link` | the first connection, and each after it |
 //! | `shutdown` | ending in order |
 //! | `callbacks` | running callbacks |
+//! | `polling` | per thread: the connection whose callbacks it polls, and the time that a poll takes |
+//! | `signal` | a future that is polled only after it was woken, for graceful shutdown |
 //! | `handler`, `attempt`, `failing` | one delivery's way through a callback |
-//! | `buffer` | room for publishes that wait |
-//! | `timeout` | no call waits for ever |
+//! | `buffer` | space for publishes that wait |
+//! | `timeout` | the time limit of every call |
+//! | `lock` | locking a mutex that may be poisoned |
 
 pub(crate) mod attempt;
 mod buffer;

@@ -26,7 +26,7 @@ pub(crate) async fn shutdown(connection: Arc<ConnectionRef>, limit: Duration) ->
         ));
     }
     let runtime = connection.runtime().clone();
-    // In a task of its own, so that the shutdown goes on if the future is dropped.
+    // In a task of its own, so that the shutdown continues if the future is dropped.
     let task = runtime.spawn(async move { in_order(&connection, limit).await });
     task.await.unwrap_or_else(|err| {
         let message = format!("the shutdown did not come to its end: {err}");

@@ -48,7 +48,7 @@ impl Link for LinkRef {
     }
 }
 
-/// A channel of the transport, and what this side knows of it. It closes with the last reference.
+/// A channel of the transport, and its state on this side. It closes with the last reference.
 #[derive(Clone)]
 pub(crate) struct WireRef(Arc<WireInner>);
 

@@ -118,7 +118,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Address of a broker and login to it.
+/// A broker's address, and the credentials to log in with.
 ///
 /// Parsed from a URL after the
 /// [RabbitMQ URI specification](https://www.rabbitmq.com/docs/uri-spec):
@@ -173,8 +173,8 @@ pub struct Endpoint {
     pub vhost: VirtualHost,
     /// The user who logs in.
     pub credentials: Credentials,
-    /// The longest time between two signs of life that each side sends. A peer that stays silent
-    /// for twice this time is given up. The broker's own setting wins if it is shorter.
+    /// Heartbeat interval. A peer that is silent for two intervals is considered dead. The broker's
+    /// setting takes precedence if it is shorter.
     pub heartbeat: Duration,
     /// Time limit for connecting and logging in together. When it is over, opening the connection
     /// fails with `BrokerConnectionError`.
@@ -186,8 +186,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// The default heartbeat. A dead peer is noticed within twice this time, 12 s, so that a
-    /// service notices within 15 s.
+    /// Default heartbeat interval: 6 s, so a dead peer is noticed after 12 s, and a service is
+    /// notified within 15 s.
     pub const DEFAULT_HEARTBEAT: Duration = Duration::from_secs(6);
     /// The default time to connect and log in.
     pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use super::CloseReason;
 
-/// Kind of an error. The names that Python's mooq had are kept.
+/// Kind of an error, to match on. The names from Python's mooq are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -45,7 +45,8 @@ pub enum ErrorKind {
     /// An exchange was declared with a type or options other than those it has, or with a type that
     /// the broker does not know.
     BadExchange,
-    /// The request does not fit the broker's state (406).
+    /// The broker refused the request in the current state, for example a redeclaration with other
+    /// arguments (406).
     PreconditionFailed,
     /// The broker denies permission (403).
     AccessRefused,

@@ -40,13 +40,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorScope {
     /// Only the call that returned the error fails: the channel and the connection stay open.
     Operation,
-    /// The channel is closed. Every call that waited on it fails with a copy of this error.
+    /// The channel is closed, and pending calls on it fail with a copy of this error. With
+    /// recovery, a channel that the broker closed is reopened.
     Channel,
     /// The connection is closed or was never opened, and so is every channel on it.
     Connection,
 }
 
-/// An error of mooq. Cheap to clone: every waiting call gets a clone of the same error.
+/// The error type of all mooq operations. Cheap to clone: every waiting call gets a clone of the
+/// same error.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

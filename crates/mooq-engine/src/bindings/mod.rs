@@ -39,7 +39,7 @@ pub(crate) struct Bindings {
     index: Index,
 }
 
-/// Kind of a binding's destination, as far as exchanges may object to it.
+/// Destination of a binding: some exchange kinds accept only certain destinations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     ClassicQueue,

@@ -32,8 +32,8 @@ impl RandomIndex {
     }
 }
 
-/// Checks a binding of `x-local-random`. Such an exchange hands messages to processes of its own
-/// node, and only classic queues have a process to speak of.
+/// Checks a binding of `x-local-random`. Such an exchange delivers only to local queue processes,
+/// which only classic queues have.
 pub(crate) fn validate_local(key: &str, target: Target) -> Result<(), ReplyError> {
     if !key.is_empty() {
         return Err(ReplyError::precondition_failed(format!(

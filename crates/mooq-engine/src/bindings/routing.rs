@@ -17,7 +17,7 @@ pub(crate) enum Routing {
     ConsistentHash,
     Random,
     RecentHistory,
-    /// Routes as the kind does that the exchange's arguments name, at once or after a delay.
+    /// Routes like the kind that is named in `x-delayed-type`, immediately or after a delay.
     DelayedMessage,
 }
 

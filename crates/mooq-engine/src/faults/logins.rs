@@ -14,8 +14,7 @@ impl Engine {
         self.faults.strike(what, refused).is_some()
     }
 
-    /// Returns true if the password of a client with this connection name counts as wrong,
-    /// whichever it is.
+    /// Returns true if every password of a client with this connection name counts as wrong.
     pub(crate) fn refuses_login(&mut self, connection_name: Option<&str>) -> bool {
         let refused = |fault: &Fault| matches!(fault, Fault::RefuseLogins).then_some(());
         let what = Involved::connection(connection_name);

@@ -1,9 +1,10 @@
-//! Faults that begin and end on demand, and what each of them strikes.
+//! Faults that begin and end on demand.
 //!
 //! A lasting fault begins with [`Engine::begin_fault`] and ends with [`Engine::end_fault`]. A fault
-//! that happens once is a method of its own, in `connections`, `channels` and `queues`. `logins`,
-//! `publishes`, `deliveries` and `acks` are what lasting faults strike, and `link` holds up the
-//! traffic between the broker and a client.
+//! that happens once is a method of its own, in `connections`, `channels` and `queues`. Lasting
+//! faults strike logins and new channels (`logins`), publishes, including those to full queues
+//! (`publishes`), deliveries, including those of held and reordered queues (`deliveries`), and
+//! acknowledgements (`acks`). `link` holds up the traffic between the broker and a client.
 
 pub(crate) mod acks;
 mod channels;
@@ -47,7 +48,7 @@ pub enum Fault {
     LoseConfirms(u64),
     /// The next N acknowledgements are lost, and their connections with them.
     LoseAcks(u64),
-    /// The deliveries of the next N acknowledgements are redelivered all the same.
+    /// The messages of the next N acknowledgements are redelivered although they were acknowledged.
     Redeliver(u64),
     /// The bodies of the next N messages that go out differ from those that were published.
     CorruptBodies(u64),
@@ -115,8 +116,8 @@ impl Faults {
         self.active.is_empty()
     }
 
-    /// Lets the oldest fault strike that is not spent and whose scope fits what happens. `effect`
-    /// returns a fault's effect on what happens, if any.
+    /// Lets the oldest fault strike that is not spent and whose scope fits the event. `effect`
+    /// returns the effect of a fault on the event, if any.
     fn strike<T>(&mut self, what: Involved<'_>, effect: impl Fn(&Fault) -> Option<T>) -> Option<T> {
         let mut able = self.active.iter_mut().filter(|active| !active.is_spent());
         able.find_map(|active| {

@@ -5,8 +5,8 @@ use glob_match::glob_match;
 /// Limits of a fault. By default there are none, so that the fault strikes everything that it can.
 ///
 /// Each limit is a [glob](https://docs.rs/glob-match) that a name must match. An event without a
-/// name for a limit does not match that limit, as a login involves no queue. A connection without a
-/// name has the empty name.
+/// name for a limit does not match that limit; a login, for example, involves no queue. A
+/// connection without a name has the empty name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Scope {

@@ -34,8 +34,8 @@ pub(crate) struct QueueArguments {
     pub(crate) consumer_timeout: Option<u64>,
 }
 
-/// Effort of a queue to get its dead letters to their targets
-/// ([at-least-once dead lettering](https://www.rabbitmq.com/docs/quorum-queues#dead-lettering)).
+/// Dead-letter strategy of a queue ([at-least-once dead
+/// lettering](https://www.rabbitmq.com/docs/quorum-queues#dead-lettering)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum DeadLetterStrategy {
     /// The queue publishes its dead letters.

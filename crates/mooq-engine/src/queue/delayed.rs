@@ -19,7 +19,7 @@ pub(crate) struct DelayedRetry {
     pub(crate) max: u64,
 }
 
-/// Kinds of messages that wait.
+/// Returned messages that are delayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Delayed {
     /// All messages that return.

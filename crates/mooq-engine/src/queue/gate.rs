@@ -1,12 +1,12 @@
 //! Refusals of a quorum queue with `reject-publish`.
 //!
-//! A quorum queue does not look at each message. Once the queue has too many messages, it tells all
-//! its publishers to stop: channels, and queues that keep their dead letters. When the queue falls
-//! to four fifths of its limit, it tells the publishers to go on. So the queue still accepts the
-//! message that takes it over its limit. A publisher that publishes to the queue for the first time
-//! asks if the queue is over its limit at that moment.
+//! A quorum queue does not check its limit for each message. Once the queue is over its limit, it
+//! tells all its publishers to stop: channels, and queues that keep their dead letters. When the
+//! queue falls to four fifths of its limit, it tells the publishers to resume. So the queue still
+//! accepts the message that takes it over its limit. A publisher that publishes to the queue for
+//! the first time asks if the queue is over its limit at that moment.
 //!
-//! Only that fall lets a stopped publisher go on. If a policy meanwhile makes the queue drop its
+//! Only that fall lets a stopped publisher resume. If a policy meanwhile makes the queue drop its
 //! oldest messages, the queue still refuses the publisher.
 
 use std::collections::HashMap;

@@ -45,8 +45,7 @@ pub(crate) struct Tried {
     pub(crate) published: Option<Time>,
     /// The targets that have accepted the dead letter.
     pub(crate) taken_by: Vec<QueueName>,
-    /// True if the dead letter has returned to its own queue, whose confirm RabbitMQ does not
-    /// understand.
+    /// True if the dead letter was returned to its own queue: RabbitMQ ignores that confirm.
     pub(crate) is_unanswered: bool,
     /// False after a purge, which removes the dead letter from the queue but does not stop its
     /// retries.

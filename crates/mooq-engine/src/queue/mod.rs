@@ -130,8 +130,8 @@ impl Queue {
         queued
     }
 
-    /// Adds a message that no consumer has taken on arrival. A classic queue marks only such
-    /// messages for deliveries that have failed elsewhere.
+    /// Enqueues a message that no consumer took on arrival. Only here does a classic queue mark a
+    /// message as redelivered for earlier failures elsewhere.
     pub(crate) fn wait(&mut self, mut queued: QueuedMessage) {
         self.inherit_failures(&mut queued);
         self.ready.push(queued);
@@ -339,7 +339,7 @@ impl Queue {
         self.options.has_limits() && self.is_low()
     }
 
-    /// Lets publishers go on if newly set options give the queue room. `was_low` is true if the
+    /// Lets publishers resume if newly set options give the queue room. `was_low` is true if the
     /// queue was low within its limits before.
     pub(crate) fn settle_gate(&mut self, had_limits: bool, was_low: bool, profile: Profile) {
         let is_low = self.is_low();

@@ -20,7 +20,7 @@ pub(crate) const UNLIMITED_PREFETCH: u32 = 2000;
 /// State that only a quorum queue has.
 #[derive(Debug, Default)]
 pub(crate) struct Quorum {
-    /// The gate that refuses messages, while arguments or a policy have the queue refuse them.
+    /// Publisher gate for `reject-publish`, set by an argument or a policy.
     pub(crate) gate: Gate,
     /// Cancelled consumers that still have unacked deliveries.
     pub(crate) lingering: Vec<ConsumerId>,
@@ -46,7 +46,7 @@ impl DeliveryLimit {
         }
     }
 
-    /// True if a message with these returns is not to be delivered any more.
+    /// True if a message with these returns may not be delivered again.
     pub(crate) fn is_exceeded(self, returns: Returns, profile: Profile) -> bool {
         let counted = if profile.limits_failed_deliveries_only() {
             returns.failed

@@ -21,9 +21,10 @@ impl InMemoryBroker {
     ///
     /// A connection that publishes during the alarm is blocked: everything that it sends from then
     /// on, including calls and acknowledgements, waits, and is handled in order when the last alarm
-    /// ends. Connections that only consume go on. Clients get no notice of the block, like mooq's
-    /// connections to RabbitMQ, unless [`announce_blocked`](Self::announce_blocked) is called
-    /// before.
+    /// ends. Connections that only consume and acknowledge are unaffected. mooq's connections get
+    /// no notice of the block, as from RabbitMQ, unless
+    /// [`announce_blocked`](Self::announce_blocked) is called before. Other clients, over a socket
+    /// of `mooq-server`, get `connection.blocked` if they announce that capability.
     ///
     /// # Examples
     /// ```

@@ -35,7 +35,7 @@ use mooq_engine::{
 /// assert_eq!(binding.queue().unwrap(), "orders-to-bill");
 /// assert_eq!(binding.routing_key, "order.*");
 ///
-/// // Nobody processes events, so that the first order stays with the consumer.
+/// // No task processes events, so the first order stays with the consumer.
 /// let queue = &broker.queues("orders-*")[0];
 /// assert_eq!((queue.ready, queue.unacked), (1, 1));
 /// assert_eq!(broker.unacked_messages("orders-*")[0].message.body, "\"pencil\"");

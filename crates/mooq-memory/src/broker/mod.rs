@@ -1,8 +1,9 @@
 //! The shell around the engine, which lets tokio programs use it as a broker.
 //!
 //! The engine is under a plain mutex, which is never held across an `await` or while waking a task:
-//! [`Shared::handle`] passes a method to the engine, sends the effects to their mailboxes, and
-//! wakes the receivers once the mutex is free. So every call is done when it returns.
+//! [`Shared::send`], [`Shared::call`] and [`Shared::send_all`] pass commands to the engine, send
+//! the effects to their mailboxes, and wake the receivers once the mutex is free. So every call is
+//! done when it returns.
 
 mod administration;
 mod alarms;

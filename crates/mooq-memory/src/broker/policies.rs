@@ -10,8 +10,10 @@ impl InMemoryBroker {
     /// Sets a policy of a virtual host, in place of a policy of the same name. A policy adds to the
     /// arguments of queues and exchanges, including existing ones
     /// ([policies](https://www.rabbitmq.com/docs/policies)). If an argument and a policy set the
-    /// same limit, the smaller one applies; for other settings the argument applies. A policy's
-    /// time to live does not apply to messages that are already in their queues.
+    /// same limit, the smaller one applies; for other settings the argument applies, except for the
+    /// overflow of a quorum queue, which a policy overrides. In RabbitMQ 3.10 a policy also
+    /// overrides the expiry of a quorum queue. A policy's time to live does not apply to messages
+    /// that are already in their queues.
     ///
     /// # Errors
     /// `VirtualHostNotFound` if the virtual host does not exist, `InvalidArgument` if the policy

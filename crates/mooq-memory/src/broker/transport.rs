@@ -19,7 +19,7 @@ pub struct MemoryTransport {
 }
 
 impl MemoryTransport {
-    /// Connects to the broker that runs under an endpoint's host and port.
+    /// Connects to the broker that runs at an endpoint's host and port.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

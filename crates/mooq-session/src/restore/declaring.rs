@@ -25,7 +25,7 @@ const BESIDE: Duration = Duration::from_millis(100);
 const AT_ONCE: usize = 64;
 
 /// Number of heartbeats after a loss for which resources of the lost connection may still be
-/// locked: the broker gives a silent client up after two.
+/// locked: the broker drops a client that is silent for two.
 const LOCKED_HEARTBEATS: u32 = 3;
 
 /// Time that all lost channels together may take to hand on the events from before the loss.
@@ -326,8 +326,8 @@ impl<S: Shell> Session<S> {
         self.queue_answered(name, now);
     }
 
-    /// Notes that the broker has answered for a queue, in any way, or is not asked any more. The
-    /// channels that have waited for that go on.
+    /// Records that the broker has answered for a queue, in any way, or is no longer asked. The
+    /// channels that waited for the answer continue.
     fn queue_answered(&mut self, name: &QueueName, now: Instant) {
         self.restore.unanswered.remove(name);
         self.resume_waiting(now);
@@ -405,7 +405,8 @@ impl<S: Shell> Session<S> {
         jobs.find(|(_, job)| is_main(job)).map(|(id, _)| *id)
     }
 
-    /// Declares more queues side by side, or goes on without those that the broker is slow over.
+    /// Declares more queues side by side, or continues without those that the broker is slow to
+    /// declare.
     pub(crate) fn declare_beside(&mut self, now: Instant) {
         let Some(main) = self.main_job().filter(|_| self.restore.waits_beside) else {
             return;

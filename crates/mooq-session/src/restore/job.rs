@@ -17,7 +17,7 @@ pub(crate) struct Restore<S: Shell> {
     pub(crate) link: Option<S::Link>,
     pub(super) jobs: BTreeMap<JobId, Job<S>>,
     pub(super) last: JobId,
-    /// The topology has been declared again, but for queues that the broker is slow over.
+    /// The topology has been redeclared, except for queues that the broker is slow to declare.
     pub(super) declared: bool,
     /// The rest of the topology waits for the queues that are declared side by side.
     pub(super) waits_beside: bool,
@@ -77,7 +77,8 @@ pub(super) enum Role {
     Everything,
     /// One of those that declare queues side by side.
     Queues,
-    /// What was deleted with the consumers of a broken channel, for the job that reopens it.
+    /// Redeclares the resources that were deleted with the consumers of a broken channel, for the
+    /// job that reopens the channel.
     WithChannel(JobId),
 }
 

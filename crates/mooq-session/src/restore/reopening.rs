@@ -133,12 +133,12 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Gives up to reopen a channel, which is closed for good.
+    /// Stops reopening a channel, which is closed for good.
     pub(crate) fn stop_reopening(&mut self, id: ChannelId) {
         if let Some(job) = self.reopening_of(id) {
             self.restore.jobs.remove(&job);
             self.restore.turn.retain(|other| *other != job);
-            // What it has asked for is answered to nobody. It may have been the last one.
+            // The answers to its requests are ignored. It may have been the last job.
             self.set_timer(self.lost_at, Timer::MayBeRestored);
         }
     }
@@ -319,7 +319,7 @@ impl<S: Shell> Session<S> {
         self.has_begun(id, now);
     }
 
-    /// Notes that a channel has got as far as to register its consumers, or to wait.
+    /// Records that a channel has begun to register its consumers, or to wait.
     fn has_begun(&mut self, id: JobId, now: Instant) {
         let job = self.reopening(id);
         let is_first = job.is_some_and(|job| !std::mem::replace(&mut job.has_begun, true));
@@ -513,7 +513,8 @@ impl<S: Shell> Session<S> {
         self.register_next_again(id, now);
     }
 
-    /// Tells that the broker has answered for a consumer, if it was told that it had not.
+    /// Reports that the broker has answered for a consumer, if the consumer was reported as
+    /// unanswered.
     fn told_if_late(&mut self, id: JobId, now: Instant) {
         let Some(Stage::Registering {
             current: Some((consumer, began, is_late)),
@@ -540,7 +541,7 @@ impl<S: Shell> Session<S> {
         format!("consumer '{tag}' of queue '{queue}'")
     }
 
-    /// Tells that a request of a job has gone unanswered for a while.
+    /// Reports that a request of a job has gone unanswered for a while.
     pub(crate) fn request_is_late(&mut self, job: JobId, request: RequestId) {
         let what = match self.restore.jobs.get_mut(&job) {
             Some(Job::Declare(declare)) => match &declare.asked {

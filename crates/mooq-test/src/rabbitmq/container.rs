@@ -35,7 +35,7 @@ pub(crate) fn start() -> Result<Container> {
     let image = env::var("MOOQ_RABBITMQ_IMAGE").unwrap_or_else(|_| IMAGE.into());
     let (told, outcome) = mpsc::channel();
     let named = image.clone();
-    // The test that needs the container may be on a runtime, on which no other can be run.
+    // The caller may be inside a tokio runtime, and runtimes cannot be nested.
     thread::spawn(move || {
         let started = start_from(&named);
         // If the start took too long, the receiver is gone.

@@ -3,8 +3,8 @@
 use super::{FaultGuard, Faults};
 use mooq_engine::Fault;
 
-/// Deliveries. For deliveries without acknowledgement, bodies can be corrupted, and no other fault
-/// applies.
+/// Deliveries and acknowledgements. Corrupted bodies, held queues and reordered queues also affect
+/// deliveries without acknowledgement.
 ///
 /// A fault strikes the next `times` deliveries or acknowledgements within the limits; `u64::MAX`
 /// stands for all.

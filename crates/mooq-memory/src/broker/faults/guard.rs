@@ -17,8 +17,8 @@ impl FaultGuard {
         Self { broker, fault }
     }
 
-    /// Number of times that the fault has struck, for faults that strike single things: logins,
-    /// messages, deliveries.
+    /// Number of times that the fault has struck, for faults that strike individual logins,
+    /// messages or deliveries.
     #[must_use]
     pub fn strikes(&self) -> u64 {
         self.broker.shared.look(|engine| engine.strikes(self.fault))

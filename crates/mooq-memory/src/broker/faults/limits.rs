@@ -1,4 +1,4 @@
-//! Faults of limits and logins: no more channels, refused users.
+//! Login and channel-limit faults, and alarms.
 
 use super::{FaultGuard, Faults};
 use crate::broker::AlarmGuard;
@@ -31,9 +31,9 @@ impl Faults {
         self.begin(Fault::RefuseLogins)
     }
 
-    /// Limits every connection to `max` open channels: a client that opens one more loses the
-    /// connection by 530, `NOT_ALLOWED - number of channels opened (1) has reached the negotiated
-    /// channel_max (1)`. Channels beyond the limit that are already open stay open.
+    /// Limits every connection to `max` open channels: a client that opens one more has its
+    /// connection closed with 530, `NOT_ALLOWED - number of channels opened (1) has reached the
+    /// negotiated channel_max (1)`. Channels beyond the limit that are already open stay open.
     ///
     /// Can be limited to connections. The fault strikes once for each refused channel.
     ///

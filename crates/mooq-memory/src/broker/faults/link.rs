@@ -11,7 +11,7 @@ impl Faults {
     /// message delivered or confirmed, and a login waits until the client gives up. Everything sent
     /// meanwhile arrives in order when the guard is dropped.
     ///
-    /// The broker itself goes on: messages expire, and clients that are not frozen are served.
+    /// The broker itself continues: messages expire, and clients that are not frozen are served.
     ///
     /// Can be limited to connections.
     ///
