@@ -224,8 +224,8 @@ impl Engine {
         }
     }
 
-    /// Removes everything that does not survive a restart: transient messages, queues and
-    /// exchanges.
+    /// Removes everything that does not survive a restart: transient messages and queues, and in
+    /// versions that do not keep them transient exchanges.
     pub fn forget_transient(&mut self) {
         let transient = |queue: &Queue| !queue.durable;
         let queues: Vec<_> = self
@@ -253,10 +253,11 @@ impl Engine {
             }
         }
         let queues: Vec<_> = self.queues.iter().map(|(key, _)| key).collect();
+        let keeps_all = self.options.profile.keeps_transient_exchanges();
         let exchanges = self
             .exchanges
             .iter()
-            .filter(|(_, exchange)| !exchange.durable);
+            .filter(|(_, exchange)| !exchange.durable && !keeps_all);
         let transient: Vec<_> = exchanges.map(|(key, _)| key).collect();
         for key in transient {
             self.delete_exchange(key);

@@ -316,6 +316,11 @@ impl Profile {
         self >= Self::V4_3
     }
 
+    /// True if exchanges that are not durable survive a restart, with their bindings.
+    pub(crate) fn keeps_transient_exchanges(self) -> bool {
+        self >= Self::V4_3
+    }
+
     /// True if a headers exchange sees the timestamps of messages in milliseconds, while timestamps
     /// in bindings stay in seconds.
     pub(crate) fn routes_by_milliseconds(self) -> bool {
