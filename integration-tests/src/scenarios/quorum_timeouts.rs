@@ -200,6 +200,23 @@ async fn a_callback_that_takes_too_long_ends_its_consumer_and_loses_nothing(fixt
     conn.close().await.unwrap();
 }
 
+/// Whatever the broker's own timeout is.
+async fn a_classic_queue_waits_for_ever(fixture: Fixture) {
+    let (classic, quorum) = (fixture.name("classic"), fixture.name("quorum"));
+    let mut publisher = fixture.publisher().await;
+    publisher.declare(&classic).await;
+    let _hurried = fixture.control().hurry_channels().await;
+    publisher.fill(&classic, &["1"]).await;
+    let (mut raw, _) = consuming(&fixture, &classic, 1).await;
+    assert_eq!(raw.delivered(1).await, ["1"]);
+    // Longer than the broker's timeout, and as long as a quorum queue waits.
+    overdue(&fixture, &quorum).await;
+    raw.nothing_from(&classic).await;
+    raw.ack(1);
+    raw.nothing_from(&classic).await;
+    assert_eq!(publisher.counts(&classic).await, (0, 1));
+}
+
 scenarios! {
     quorum_timeouts:
     what_is_overdue_comes_back_and_its_consumer_is_cancelled [from V4_3],
@@ -210,4 +227,5 @@ scenarios! {
     a_consumer_that_is_cancelled_already_cannot_be_told [from V4_3],
     the_next_consumer_becomes_active_when_the_active_one_is_overdue [from V4_3],
     a_callback_that_takes_too_long_ends_its_consumer_and_loses_nothing [from V4_3],
+    a_classic_queue_waits_for_ever [from V4_3],
 }
