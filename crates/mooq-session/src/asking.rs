@@ -124,9 +124,9 @@ impl<S: Shell> Session<S> {
     /// another client has deleted the queue: if it were redeclared at the next loss, it would fill
     /// without a consumer. But a broker also cancels the consumers of a queue whose node fails, and
     /// those of a quorum queue that take too long.
-    pub(crate) fn find_out_if_deleted(&mut self, queue: QueueName) {
+    pub(crate) fn find_out_if_deleted(&mut self, queue: &QueueName) {
         if !self.put_question(Question::CancelledQueue(queue.clone())) {
-            self.queue_may_be_deleted(&queue);
+            self.queue_may_be_deleted(queue);
         }
     }
 

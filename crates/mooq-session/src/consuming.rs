@@ -311,7 +311,7 @@ impl<S: Shell> Session<S> {
             let queue = self.queue_of(id).cloned().unwrap_or_default();
             self.consumers.untag(id);
             if self.topology.has_queue(&queue) && !self.consumers.consume_from(&queue) {
-                self.find_out_if_deleted(queue.clone());
+                self.find_out_if_deleted(&queue);
             }
             let error = Error::new(
                 ErrorKind::ConsumerCancelled,
