@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 const UNANSWERED: Duration = Duration::from_secs(1);
 
 /// Time that all lost channels together have to tell of their end.
-const HANDING_ON: Duration = Duration::from_secs(1);
+const DRAINING: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
 async fn a_consumer_that_gets_no_answer_holds_up_its_own_channel_alone() {
@@ -368,7 +368,7 @@ async fn channels_that_do_not_tell_of_their_end_are_waited_for_together() {
             break after;
         }
     };
-    assert!(after < 3 * HANDING_ON, "{after:?}");
+    assert!(after < 3 * DRAINING, "{after:?}");
     for chan in &channels {
         chan.declare_queue("still here").await.unwrap();
     }
@@ -411,8 +411,8 @@ async fn a_channel_for_which_there_is_no_room_comes_when_there_is() {
     let [(first, _), (last, mut last_stream)] = consuming(&conn, names).await;
     let mut events = conn.events();
     // One redeclares the queues, one is the first, and then none is free.
-    let none_to_spare = Error::new(ErrorKind::NotAllowed, "all are in use");
-    faults.refuse_channel(2, none_to_spare);
+    let limit = Error::new(ErrorKind::NotAllowed, "all are in use");
+    faults.refuse_channel(2, limit);
     broker.faults().drop_connections();
     let told = told_until_reconnected(&mut events).await;
     assert!(

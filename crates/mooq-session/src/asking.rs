@@ -11,7 +11,7 @@ use crate::output::{Answer, Request};
 use crate::purpose::Purpose;
 use crate::session::Session;
 use crate::shell::Shell;
-use crate::topology::{DeadLetterTarget, Escape};
+use crate::topology::{DeadLetterInfo, DeadLetterTarget};
 
 /// What the broker is asked about.
 #[derive(Debug, Clone)]
@@ -139,17 +139,16 @@ impl<S: Shell> Session<S> {
 
     /// Returns the destination of a queue's rejected messages, as far as it is known to exist. If it
     /// is not known yet, the broker is asked: the next failure will know.
-    pub fn verified_escape(&mut self, queue: &QueueName) -> Escape {
-        let escape = self.topology.escape(queue);
-        Escape {
-            dead_letter_exchange: escape.dead_letter_exchange
-                && self.takes_dead_letters(queue, true),
-            ..escape
+    pub fn verified_dead_letter_info(&mut self, queue: &QueueName) -> DeadLetterInfo {
+        let info = self.topology.dead_letter_info(queue);
+        DeadLetterInfo {
+            dead_letter_exchange: info.dead_letter_exchange && self.takes_dead_letters(queue, true),
+            ..info
         }
     }
 
     /// Asks about the destination of a queue's rejected messages before a message fails.
-    pub(crate) fn verify_escape(&mut self, queue: &QueueName) {
+    pub(crate) fn verify_dead_letters(&mut self, queue: &QueueName) {
         self.takes_dead_letters(queue, false);
     }
 

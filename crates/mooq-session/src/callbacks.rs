@@ -35,7 +35,7 @@ pub(crate) struct Callbacks<S: Shell> {
     running: usize,
     waker: Option<Waker>,
     /// Callers that wait until no callback runs or is to start.
-    quiet: Vec<S::Caller>,
+    idle: Vec<S::Caller>,
     /// Channels of consumers that have ended, and been drained.
     emptied: Vec<ChannelId>,
 }
@@ -51,7 +51,7 @@ impl<S: Shell> Default for Callbacks<S> {
             processing: false,
             running: 0,
             waker: None,
-            quiet: Vec::new(),
+            idle: Vec::new(),
             emptied: Vec::new(),
         }
     }
@@ -59,7 +59,7 @@ impl<S: Shell> Default for Callbacks<S> {
 
 /// State of processing.
 #[derive(Debug)]
-pub enum Standing {
+pub enum RunnerStatus {
     /// Callbacks can be called.
     Good,
     /// The broker has ended a consumer, and its error has not been returned yet.
@@ -125,7 +125,7 @@ impl<S: Shell> Callbacks<S> {
         }
         self.processing = false;
         self.running = 0;
-        self.tell_quiet(consumers, outbox);
+        self.reply_if_idle(consumers, outbox);
     }
 
     /// Marks that a consumer has work.
@@ -159,7 +159,7 @@ impl<S: Shell> Callbacks<S> {
         outbox: &mut Outbox<S>,
     ) {
         self.end.get_or_insert(end);
-        self.tell_quiet(consumers, outbox);
+        self.reply_if_idle(consumers, outbox);
         self.wake(outbox);
     }
 
@@ -174,7 +174,7 @@ impl<S: Shell> Callbacks<S> {
         may_start: bool,
         starts: &mut Vec<Start<S>>,
         outbox: &mut Outbox<S>,
-    ) -> Standing {
+    ) -> RunnerStatus {
         for finished in finished.drain(..) {
             self.finish(consumers, finished, outbox);
         }
@@ -186,15 +186,15 @@ impl<S: Shell> Callbacks<S> {
             self.insert(id);
         }
         // The end of the connection is the reason for everything that ended with it.
-        let standing = match &self.end {
-            Some(end) => Standing::Over(end.clone()),
-            None if self.failures.is_empty() => Standing::Good,
-            None => Standing::Failed,
+        let runner_status = match &self.end {
+            Some(end) => RunnerStatus::Over(end.clone()),
+            None if self.failures.is_empty() => RunnerStatus::Good,
+            None => RunnerStatus::Failed,
         };
-        if may_start && matches!(standing, Standing::Good) {
+        if may_start && matches!(runner_status, RunnerStatus::Good) {
             self.start(consumers, now, starts, outbox);
         }
-        standing
+        runner_status
     }
 
     fn finish(
@@ -239,7 +239,7 @@ impl<S: Shell> Callbacks<S> {
                 }
             }
         }
-        self.tell_quiet(consumers, outbox);
+        self.reply_if_idle(consumers, outbox);
     }
 
     /// Takes the deliveries whose callbacks are to start now.
@@ -286,19 +286,19 @@ impl<S: Shell> Callbacks<S> {
                 outbox.drop_consumer(consumer);
             }
         }
-        self.tell_quiet(consumers, outbox);
+        self.reply_if_idle(consumers, outbox);
     }
 
     /// Replies once no callback is running, and none is pending for a consumer that has ended; at
     /// once if no runner is active.
-    pub(crate) fn quiet(
+    pub(crate) fn reply_when_idle(
         &mut self,
         caller: S::Caller,
         consumers: &Consumers<S>,
         outbox: &mut Outbox<S>,
     ) {
-        self.quiet.push(caller);
-        self.tell_quiet(consumers, outbox);
+        self.idle.push(caller);
+        self.reply_if_idle(consumers, outbox);
     }
 
     /// Takes the channels of consumers that have ended, and been drained: they may be unused now.
@@ -359,9 +359,9 @@ impl<S: Shell> Callbacks<S> {
         !self.processing || (self.running == 0 && !all.any(is_ending))
     }
 
-    pub(crate) fn tell_quiet(&mut self, consumers: &Consumers<S>, outbox: &mut Outbox<S>) {
-        if !self.quiet.is_empty() && self.is_quiet(consumers) {
-            for caller in self.quiet.drain(..) {
+    pub(crate) fn reply_if_idle(&mut self, consumers: &Consumers<S>, outbox: &mut Outbox<S>) {
+        if !self.idle.is_empty() && self.is_quiet(consumers) {
+            for caller in self.idle.drain(..) {
                 outbox.push(Output::Reply(caller, Ok(Reply::Done)));
             }
         }

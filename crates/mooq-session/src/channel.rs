@@ -49,7 +49,7 @@ pub(crate) struct Registration<S: Shell> {
     pub(crate) consume: Consume,
     pub(crate) prefetch: u16,
     /// Register it again when the channel is reopened.
-    pub(crate) lasting: bool,
+    pub(crate) recoverable: bool,
     /// Taken when the consumer is added.
     pub(crate) sink: Option<Sink<S>>,
 }

@@ -171,7 +171,7 @@ impl Confirms {
     /// Returns the outcome of publish `id`, once there is one.
     pub(crate) fn poll(&mut self, id: u64, cx: &Context<'_>) -> Poll<Result<()>> {
         let Some(slot) = self.slot(id) else {
-            return Poll::Ready(Err(asked_twice()));
+            return Poll::Ready(Err(already_resolved()));
         };
         match std::mem::replace(&mut slot.state, State::Gone) {
             State::Settled(outcome) => {
@@ -182,7 +182,7 @@ impl Confirms {
                 slot.state = State::Waiting(Some(cx.waker().clone()));
                 Poll::Pending
             }
-            State::Gone => Poll::Ready(Err(asked_twice())),
+            State::Gone => Poll::Ready(Err(already_resolved())),
         }
     }
 
@@ -437,7 +437,7 @@ fn equal_properties(sent: &Message, returned: &Message) -> bool {
 }
 
 /// Error for polling a publish after its outcome was returned.
-pub fn asked_twice() -> Error {
+pub fn already_resolved() -> Error {
     Error::new(
         ErrorKind::InvalidArgument,
         "this publish's outcome has been given already",

@@ -20,14 +20,14 @@ use crate::shell::{PortCell, Shell, Wire};
 
 impl<S: Shell> Session<S> {
     /// Registers a consumer with the broker, after `basic.qos` with `prefetch`. A tag is chosen if
-    /// there is none. A consumer that is `lasting` is registered again when its channel is
+    /// there is none. A consumer that is `recoverable` is registered again when its channel is
     /// reopened.
     pub fn consume(
         &mut self,
         id: ChannelId,
         mut consume: Consume,
         prefetch: u16,
-        lasting: bool,
+        recoverable: bool,
         sink: Sink<S>,
         caller: S::Caller,
     ) -> CallId {
@@ -50,7 +50,7 @@ impl<S: Shell> Session<S> {
             call,
             consume,
             prefetch,
-            lasting,
+            recoverable,
             sink: Some(sink),
         });
         self.register_next(id);
@@ -191,7 +191,7 @@ impl<S: Shell> Session<S> {
             return;
         };
         let (call, consume) = (registration.call, registration.consume.clone());
-        let (prefetch, lasting) = (registration.prefetch, registration.lasting);
+        let (prefetch, recoverable) = (registration.prefetch, registration.recoverable);
         let tag = consume.tag.clone();
         let is_there = self.consumers.tagged(id, &tag) == Some(consumer);
         let failed = match answer {
@@ -221,10 +221,10 @@ impl<S: Shell> Session<S> {
         let queue = consume.queue.clone();
         if let Some(consumer) = self.consumers.get_mut(consumer) {
             consumer.registered = true;
-            consumer.record = lasting.then_some(Record { consume, prefetch });
+            consumer.record = recoverable.then_some(Record { consume, prefetch });
         }
         if callback(self.consumers.get_mut(consumer)).is_some() {
-            self.verify_escape(&queue);
+            self.verify_dead_letters(&queue);
         }
         self.callbacks.ready(consumer, &mut self.outbox);
         self.registered(id, Ok((consumer, tag)));
@@ -393,7 +393,8 @@ impl<S: Shell> Session<S> {
         if let Some(consumer) = self.consumers.remove(id) {
             let channel = consumer.channel;
             self.outbox.drop_consumer(consumer);
-            self.callbacks.tell_quiet(&self.consumers, &mut self.outbox);
+            self.callbacks
+                .reply_if_idle(&self.consumers, &mut self.outbox);
             self.drop_unused(channel);
         }
     }

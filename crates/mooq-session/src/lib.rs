@@ -42,8 +42,7 @@
 //! | runner | the one task that awaits `process_events` |
 //! | hand out | give a delivery to a callback, a stream or a `get`, which settles it |
 //! | give back | requeue a delivery: with `basic.nack` one that was not tried, with `basic.reject` one that failed |
-//! | escape | known destination of a queue's rejected messages: dead-letter exchange or delivery limit |
-//! | forsake | fail everything that still waits, because the driver stops; a forsaken request is one whose caller has given up |
+//! | abandoned | of a call: its caller no longer waits |
 
 mod asking;
 mod callbacks;
@@ -70,9 +69,9 @@ mod shell;
 mod timers;
 mod topology;
 
-pub use callbacks::{Finished, Standing, Start, Waiting};
+pub use callbacks::{Finished, RunnerStatus, Start, Waiting};
 pub use calls::described;
-pub use confirms::{Permit, asked_twice};
+pub use confirms::{Permit, already_resolved};
 pub use consumers::{Callback, Handed, Retry, Sink};
 pub use event::{ConnectionState, Event};
 pub use ids::{CallId, ChannelId, ConsumerId, PublishId, RequestId};
@@ -84,4 +83,4 @@ pub use purpose::AfterCancel;
 pub use session::{Host, Options, Session};
 pub use shell::{Link, PortCell, Shell, Wire};
 pub use timers::later;
-pub use topology::Escape;
+pub use topology::DeadLetterInfo;

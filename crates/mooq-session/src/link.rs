@@ -216,7 +216,7 @@ impl<S: Shell> Session<S> {
         let Some(link) = link else {
             return self.end(&closed_locally());
         };
-        self.give_up_forsaken();
+        self.abort_abandoned();
         let id = self.outbox.next_id();
         self.purposes.insert(id, Purpose::CloseLink);
         self.outbox.push(Output::CloseLink(id, link));
@@ -271,7 +271,7 @@ impl<S: Shell> Session<S> {
     }
 
     /// Fails all pending calls with the close reason. Call it when the driver stops.
-    pub fn forsake(&mut self) {
+    pub fn abandon_all(&mut self) {
         let reason = self.phase.closed().cloned().unwrap_or_else(closed_locally);
         let mut callers: Vec<_> = std::mem::take(&mut self.callers).into_iter().collect();
         callers.sort_by_key(|(call, _)| *call);
@@ -293,8 +293,8 @@ impl<S: Shell> Session<S> {
 
     /// Gives up the requests whose callers have given up: the broker may take a minute over one, and
     /// the close of the connection would wait for it.
-    fn give_up_forsaken(&mut self) {
-        let is_forsaken = |purpose: &Purpose<S>| {
+    fn abort_abandoned(&mut self) {
+        let is_abandoned = |purpose: &Purpose<S>| {
             let call = match purpose {
                 Purpose::Call { call, .. } => Some(*call),
                 Purpose::Qos(id, _) | Purpose::Consume(id, _) => {
@@ -306,11 +306,11 @@ impl<S: Shell> Session<S> {
             };
             call.is_some_and(|call| !self.callers.contains_key(&call))
         };
-        let forsaken = self.purposes.iter();
-        let forsaken = forsaken.filter(|(_, purpose)| is_forsaken(purpose));
-        let mut forsaken: Vec<_> = forsaken.map(|(id, _)| *id).collect();
-        forsaken.sort_unstable();
-        for id in forsaken {
+        let abandoned = self.purposes.iter();
+        let abandoned = abandoned.filter(|(_, purpose)| is_abandoned(purpose));
+        let mut abandoned: Vec<_> = abandoned.map(|(id, _)| *id).collect();
+        abandoned.sort_unstable();
+        for id in abandoned {
             self.outbox.push(Output::Abort(id));
             match self.purposes.remove(&id) {
                 Some(Purpose::Qos(channel, wire)) => {

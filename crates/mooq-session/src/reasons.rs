@@ -37,7 +37,7 @@ pub(crate) fn channel_closed_locally() -> Error {
 }
 
 /// The close reason of a channel whose transport did not report its end.
-pub(crate) fn unheard() -> Error {
+pub(crate) fn closed_without_event() -> Error {
     let message = "the connection is lost, and did not tell this channel of it";
     Error::connection(ErrorKind::ConnectionLost, message)
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use foldhash::fast::RandomState;
 use mooq_core::{ConnectionEvent, Error, ErrorKind, QueueName, Result};
 
-use crate::callbacks::{Callbacks, Finished, Standing, Start, Waiting};
+use crate::callbacks::{Callbacks, Finished, RunnerStatus, Start, Waiting};
 use crate::channel::Channel;
 use crate::consumers::{Consumers, Handed};
 use crate::event::{ConnectionState, Event};
@@ -22,7 +22,7 @@ use crate::reconnect::Reconnect;
 use crate::restore::Restore;
 use crate::shell::{Link, PortCell, Shell, Wire};
 use crate::timers::{Timer, Timers};
-use crate::topology::{DeadLetterTarget, Escape, Topology};
+use crate::topology::{DeadLetterInfo, DeadLetterTarget, Topology};
 
 /// Configuration of a session.
 #[derive(Debug, Clone)]
@@ -165,10 +165,10 @@ impl<S: Shell> Session<S> {
             Timer::Request(request) => self.request_over(request, now),
             Timer::Late(job, request) => self.request_is_late(job, request),
             Timer::Pause(job) => self.pause_over(job, now),
-            Timer::Beside => self.declare_beside(now),
+            Timer::Parallel => self.declare_in_parallel(now),
             Timer::NoProgress => self.no_progress(now),
             Timer::MayBeRestored => self.check_restored(now),
-            Timer::HandedOn => self.handed_on(now),
+            Timer::ChannelsDrained => self.drained(now),
             Timer::Publishes(channel) => self.publishes_due(channel, now),
             Timer::CloseOver => self.close_over(),
         }
@@ -214,8 +214,8 @@ impl<S: Shell> Session<S> {
 
     /// Returns the known destination of the rejected messages of a queue.
     #[must_use]
-    pub fn escape(&self, queue: &QueueName) -> Escape {
-        self.topology.escape(queue)
+    pub fn dead_letter_info(&self, queue: &QueueName) -> DeadLetterInfo {
+        self.topology.dead_letter_info(queue)
     }
 
     /// Returns true if the consumer needs its own channel: it is exclusive, or its queue has a
@@ -447,8 +447,8 @@ impl<S: Shell> Session<S> {
         may_start: bool,
         starts: &mut Vec<Start<S>>,
         now: impl Fn() -> Instant,
-    ) -> Standing {
-        let standing = self.callbacks.sweep(
+    ) -> RunnerStatus {
+        let runner_status = self.callbacks.sweep(
             &mut self.consumers,
             &now,
             finished,
@@ -459,7 +459,7 @@ impl<S: Shell> Session<S> {
         for channel in self.callbacks.take_emptied() {
             self.drop_unused(channel);
         }
-        standing
+        runner_status
     }
 
     /// Takes the oldest unreturned error of a consumer that the broker ended.
@@ -477,9 +477,9 @@ impl<S: Shell> Session<S> {
 
     /// Replies once no callback is running, and none is pending for a consumer that has ended; at
     /// once if no runner is active.
-    pub fn quiet(&mut self, caller: S::Caller) {
+    pub fn reply_when_idle(&mut self, caller: S::Caller) {
         self.callbacks
-            .quiet(caller, &self.consumers, &mut self.outbox);
+            .reply_when_idle(caller, &self.consumers, &mut self.outbox);
     }
 
     /// Number of running callbacks.

@@ -25,13 +25,13 @@ pub(crate) enum Timer {
     /// A job's pause is over.
     Pause(JobId),
     /// More queues can be declared side by side.
-    Beside,
+    Parallel,
     /// Nothing has been restored for a while.
     NoProgress,
     /// The last channel that was to be reopened may be gone.
     MayBeRestored,
     /// The channels have had time to tell of their end.
-    HandedOn,
+    ChannelsDrained,
     /// A channel's publishes may be overdue.
     Publishes(ChannelId),
     /// The connection's close takes too long.

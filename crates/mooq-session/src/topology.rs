@@ -55,14 +55,14 @@ pub(crate) struct Declared {
 
 /// Known destination of a queue's rejected messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Escape {
+pub struct DeadLetterInfo {
     /// The queue has a dead-letter exchange.
     pub dead_letter_exchange: bool,
     /// Number of failed deliveries that the queue allows.
     pub delivery_limit: Option<u32>,
 }
 
-impl Escape {
+impl DeadLetterInfo {
     /// Reads the arguments that a queue was declared with.
     #[must_use]
     pub fn of(arguments: &FieldTable) -> Self {
@@ -160,7 +160,7 @@ impl Topology {
     }
 
     /// Returns true if the queue and all of its bindings survive a restart of the broker.
-    pub(crate) fn stays(&self, declare: &QueueDeclare) -> bool {
+    pub(crate) fn survives_restart(&self, declare: &QueueDeclare) -> bool {
         let goes = declare.name.is_empty() || declare.exclusive || declare.auto_delete;
         if goes || !declare.durable || declare.arguments.get("x-expires").is_some() {
             return false;
@@ -217,10 +217,10 @@ impl Topology {
     }
 
     /// Returns the known destination of the rejected messages of queue `name`.
-    pub(crate) fn escape(&self, name: &QueueName) -> Escape {
+    pub(crate) fn dead_letter_info(&self, name: &QueueName) -> DeadLetterInfo {
         let queue = self.queues.get(name);
-        queue.map_or_else(Escape::default, |queue| {
-            Escape::of(&queue.declare.what.arguments)
+        queue.map_or_else(DeadLetterInfo::default, |queue| {
+            DeadLetterInfo::of(&queue.declare.what.arguments)
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mooq_core::{Handoff, Message, Result};
-use mooq_session::{PortCell, PublishId, PublishTerms, Taken, asked_twice};
+use mooq_session::{PortCell, PublishId, PublishTerms, Taken, already_resolved};
 
 use super::frame::check_properties;
 use crate::runtime::ChannelRef;
@@ -29,7 +29,7 @@ impl Future for Confirmation {
     /// was ready before.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Some((channel, id)) = &self.pending else {
-            return Poll::Ready(Err(asked_twice()));
+            return Poll::Ready(Err(already_resolved()));
         };
         let outcome = ready!(channel.port().with(|port| port.poll(*id, cx)));
         self.pending = None;
@@ -121,7 +121,7 @@ impl Future for Published {
         }
         match &mut self.confirmation {
             Some(confirmation) => Pin::new(confirmation).poll(cx),
-            None => Poll::Ready(Err(asked_twice())),
+            None => Poll::Ready(Err(already_resolved())),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mooq_session::Escape;
+use mooq_session::DeadLetterInfo;
 
 use super::outcome::Outcome;
 
@@ -147,11 +147,11 @@ impl Default for Backoff {
 const ATTEMPTS_BEFORE_DEAD_LETTER: u32 = 5;
 
 /// Number of attempts before a delivery is rejected, if it ever is.
-fn most_attempts(escape: Escape) -> Option<u32> {
-    let dead_letter = escape
+fn most_attempts(known: DeadLetterInfo) -> Option<u32> {
+    let dead_letter = known
         .dead_letter_exchange
         .then_some(ATTEMPTS_BEFORE_DEAD_LETTER);
-    let limit = escape.delivery_limit.map(|limit| limit.saturating_add(1));
+    let limit = known.delivery_limit.map(|limit| limit.saturating_add(1));
     limit.or(dead_letter)
 }
 
@@ -177,8 +177,8 @@ pub(crate) enum Verdict {
 
 impl FailurePolicy {
     /// Returns the verdict on a delivery that has failed `attempts` times, in a queue with the
-    /// known `escape`.
-    pub(crate) fn verdict(self, failed: Failed, attempts: u32, escape: Escape) -> Verdict {
+    /// known `known`.
+    pub(crate) fn verdict(self, failed: Failed, attempts: u32, known: DeadLetterInfo) -> Verdict {
         let backoff = match self {
             Self::Retry(backoff) => backoff,
             Self::Requeue => return Verdict::Settle(Outcome::Requeue),
@@ -187,8 +187,8 @@ impl FailurePolicy {
         };
         let most = backoff.attempts.or_else(|| match failed {
             // The same bytes will not decode the next time either.
-            Failed::Decoding if escape.dead_letter_exchange => Some(1),
-            _ => most_attempts(escape),
+            Failed::Decoding if known.dead_letter_exchange => Some(1),
+            _ => most_attempts(known),
         });
         match most {
             Some(most) if attempts >= most => Verdict::Settle(Outcome::Reject),
@@ -205,19 +205,19 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
-    fn escape<const N: usize>(arguments: [(&str, FieldValue); N]) -> Escape {
+    fn dead_letter_info<const N: usize>(arguments: [(&str, FieldValue); N]) -> DeadLetterInfo {
         let mut table = FieldTable::new();
         for (key, value) in arguments {
             table.insert(key.try_into().unwrap(), value);
         }
-        Escape::of(&table)
+        DeadLetterInfo::of(&table)
     }
 
     /// Returns the number of attempts for a callback by default; None if there is no end.
-    fn tries(escape: Escape) -> Option<u32> {
+    fn tries(known: DeadLetterInfo) -> Option<u32> {
         let policy = FailurePolicy::default();
         (1..1_000).find(|attempts| {
-            policy.verdict(Failed::Callback, *attempts, escape) == Verdict::Settle(Outcome::Reject)
+            policy.verdict(Failed::Callback, *attempts, known) == Verdict::Settle(Outcome::Reject)
         })
     }
 
@@ -232,10 +232,16 @@ mod tests {
 
     #[test]
     fn nothing_is_rejected_that_would_be_lost() {
-        assert_eq!(tries(escape([])), None);
-        assert_eq!(tries(escape([("x-delivery-limit", (-1).into())])), None);
+        assert_eq!(tries(dead_letter_info([])), None);
         assert_eq!(
-            tries(escape([("x-dead-letter-routing-key", "k".into())])),
+            tries(dead_letter_info([("x-delivery-limit", (-1).into())])),
+            None
+        );
+        assert_eq!(
+            tries(dead_letter_info([(
+                "x-dead-letter-routing-key",
+                "k".into()
+            )])),
             None
         );
     }
@@ -243,10 +249,13 @@ mod tests {
     #[test]
     fn what_a_dead_letter_exchange_takes_is_rejected_in_the_end() {
         let dead = || ("x-dead-letter-exchange", "".into());
-        assert_eq!(tries(escape([dead()])), Some(5));
-        assert_eq!(tries(escape([("x-delivery-limit", 2.into())])), Some(3));
+        assert_eq!(tries(dead_letter_info([dead()])), Some(5));
         assert_eq!(
-            tries(escape([dead(), ("x-delivery-limit", 8.into())])),
+            tries(dead_letter_info([("x-delivery-limit", 2.into())])),
+            Some(3)
+        );
+        assert_eq!(
+            tries(dead_letter_info([dead(), ("x-delivery-limit", 8.into())])),
             Some(9)
         );
     }
@@ -254,17 +263,18 @@ mod tests {
     #[test]
     fn what_does_not_decode_is_rejected_at_once_where_it_is_not_lost() {
         let policy = FailurePolicy::default();
-        let dead = escape([("x-dead-letter-exchange", "".into())]);
+        let dead = dead_letter_info([("x-dead-letter-exchange", "".into())]);
         let rejected = Verdict::Settle(Outcome::Reject);
         assert_eq!(policy.verdict(Failed::Decoding, 1, dead), rejected);
-        let kept = policy.verdict(Failed::Decoding, 1, Escape::default());
+        let kept = policy.verdict(Failed::Decoding, 1, DeadLetterInfo::default());
         assert_eq!(kept, Verdict::Again(S));
     }
 
     #[test]
     fn the_caller_may_say_how_often() {
         let policy = FailurePolicy::Retry(Backoff::new().attempts(2));
-        let verdict = |attempts| policy.verdict(Failed::Callback, attempts, Escape::default());
+        let verdict =
+            |attempts| policy.verdict(Failed::Callback, attempts, DeadLetterInfo::default());
         assert_eq!(verdict(1), Verdict::Again(S));
         assert_eq!(verdict(2), Verdict::Settle(Outcome::Reject));
     }

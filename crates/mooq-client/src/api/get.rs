@@ -303,8 +303,11 @@ impl<T, C> Request<T, C> {
             }
             Err(err) => {
                 if let Some(unsettled) = unsettled {
-                    let escape = self.channel.shared().with(|session| session.escape(queue));
-                    let verdict = FailurePolicy::default().verdict(Failed::Decoding, 1, escape);
+                    let known = self
+                        .channel
+                        .shared()
+                        .with(|session| session.dead_letter_info(queue));
+                    let verdict = FailurePolicy::default().verdict(Failed::Decoding, 1, known);
                     settle(
                         unsettled,
                         match verdict {

@@ -277,10 +277,10 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
             }
             Err(err) => {
                 if let Some(unsettled) = unsettled {
-                    let escape = self.subscription.escape(queue);
+                    let known = self.subscription.dead_letter_info(queue);
                     // Deliveries from before a loss are redelivered.
                     self.undecodable.retain(|kept| !kept.is_stale());
-                    match self.on_decode_error.verdict(Failed::Decoding, 1, escape) {
+                    match self.on_decode_error.verdict(Failed::Decoding, 1, known) {
                         Verdict::Settle(outcome) => settle(unsettled, outcome),
                         Verdict::Again(_) => self.undecodable.push(unsettled),
                     }

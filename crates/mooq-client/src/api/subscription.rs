@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use mooq_core::{Consume, ConsumerTag, Error, ErrorKind, QueueName, Result};
 use mooq_session::reasons::closed_locally;
-use mooq_session::{AfterCancel, ConsumerId, Escape, Handed, Reply, Sink};
+use mooq_session::{AfterCancel, ConsumerId, DeadLetterInfo, Handed, Reply, Sink};
 
 use super::channel::Channel;
 use super::frame::check_arguments;
@@ -27,18 +27,18 @@ impl Channel {
         &self,
         consume: Consume,
         prefetch: u16,
-        lasting: bool,
+        recoverable: bool,
         sink: Sink<Tokio>,
     ) -> Result<Subscribed> {
         check_arguments(&consume.arguments, self.frame_max())?;
-        let channel = match lasting {
+        let channel = match recoverable {
             true => self.channel_for(&consume).await?,
             false => self.clone(),
         };
         let what = format!("consuming queue '{}'", consume.queue);
         let shared = channel.shared();
         let call = shared.inner().call(|session, caller| {
-            session.consume(shared.id(), consume, prefetch, lasting, sink, caller)
+            session.consume(shared.id(), consume, prefetch, recoverable, sink, caller)
         });
         match within(self.timeout(), &what, call).await? {
             Reply::Consumer(id, tag) => Ok(Subscribed { channel, id, tag }),
@@ -82,15 +82,17 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Registers a consumer, once more when its channel is reopened if it is `lasting`.
+    /// Registers a consumer, once more when its channel is reopened if it is `recoverable`.
     pub(crate) async fn open(
         channel: &Channel,
         consume: Consume,
         prefetch: u16,
-        lasting: bool,
+        recoverable: bool,
     ) -> Result<Self> {
         let sink = Sink::Stream(None);
-        let subscribed = channel.subscribe(consume, prefetch, lasting, sink).await?;
+        let subscribed = channel
+            .subscribe(consume, prefetch, recoverable, sink)
+            .await?;
         let Subscribed { channel, id, tag } = subscribed;
         Ok(Self { channel, id, tag })
     }
@@ -100,8 +102,10 @@ impl Subscription {
     }
 
     /// Returns the known destination of the rejected messages of `queue`.
-    pub(crate) fn escape(&self, queue: &QueueName) -> Escape {
-        self.channel.shared().with(|session| session.escape(queue))
+    pub(crate) fn dead_letter_info(&self, queue: &QueueName) -> DeadLetterInfo {
+        self.channel
+            .shared()
+            .with(|session| session.dead_letter_info(queue))
     }
 
     /// Takes the oldest delivery, or returns the reason why no more arrive.

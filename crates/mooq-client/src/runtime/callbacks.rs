@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use mooq_core::Result;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
-use mooq_session::{ConsumerId, Finished, Session, Standing, Start, Waiting};
+use mooq_session::{ConsumerId, Finished, RunnerStatus, Session, Start, Waiting};
 
 use super::attempt::{Attempt, Failure};
 use super::failing::conclude;
@@ -74,7 +74,7 @@ pub(crate) struct Runner {
     /// The current cycle has started callbacks.
     cycle_begun: bool,
     /// Timer that runs while nothing happens.
-    quiet: Option<Pin<Box<Sleep>>>,
+    idle: Option<Pin<Box<Sleep>>>,
     /// Timer that ends when a delivery is to be retried.
     due: Option<Pin<Box<Sleep>>>,
 }
@@ -98,18 +98,18 @@ impl Future for Runner {
             // A cycle is over only when every callback that it started has finished.
             let in_cycle = matches!(this.mode, Mode::Cycles(_)) && this.cycle_begun;
             let may_start = !this.stopping && !in_cycle;
-            let standing = connection.with(|session| {
+            let runner_status = connection.with(|session| {
                 let now = || Instant::now().into_std();
                 session.sweep(&mut this.finished, may_start, &mut this.starts, now)
             });
-            let failed = match standing {
-                Standing::Good => false,
-                Standing::Failed => true,
-                Standing::Over(end) => return Poll::Ready(end),
+            let failed = match runner_status {
+                RunnerStatus::Good => false,
+                RunnerStatus::Failed => true,
+                RunnerStatus::Over(end) => return Poll::Ready(end),
             };
             if this.start(cx) {
                 this.cycle_begun = true;
-                this.quiet = None;
+                this.idle = None;
                 continue;
             }
             if this.running.is_empty() {
@@ -165,7 +165,7 @@ impl Runner {
             finished: Vec::new(),
             starts: Vec::new(),
             cycle_begun: false,
-            quiet: None,
+            idle: None,
             due: None,
         })
     }
@@ -236,12 +236,12 @@ impl Runner {
             return Pause::Wait;
         }
         if !self.cycle_begun || matches!(self.mode, Mode::UntilIdle) {
-            let quiet = self.quiet.get_or_insert_with(|| Box::pin(sleep(QUIET)));
-            if quiet.as_mut().poll(cx).is_pending() {
+            let idle = self.idle.get_or_insert_with(|| Box::pin(sleep(QUIET)));
+            if idle.as_mut().poll(cx).is_pending() {
                 return Pause::Wait;
             }
         }
-        self.quiet = None;
+        self.idle = None;
         self.cycle_begun = false;
         match &mut self.mode {
             Mode::Cycles(left) if *left > 1 => {

@@ -21,7 +21,7 @@ use mooq_session::reasons::without_reason;
 use mooq_session::{Answer, Port, PortCell, Request, RequestId, Session, Wire};
 use tokio::time::{Instant, sleep_until};
 
-use super::inner::{ConnectionInner, PortRef, Standing, Tokio, no_runtime};
+use super::inner::{ConnectionInner, DriverStatus, PortRef, Tokio, no_runtime};
 use super::wire::{LinkRef, WireInner, WireRef, Work};
 
 /// Number of batches of one wire that are read in a row.
@@ -119,11 +119,11 @@ impl Driver {
         let mut reads = VecDeque::new();
         let mut timer = pin!(sleep_until(Instant::now()));
         loop {
-            let Standing {
+            let DriverStatus {
                 next,
                 is_closed,
                 is_returning,
-            } = self.inner.0.standing();
+            } = self.inner.0.driver_status();
             if is_closed && self.asking.is_empty() {
                 return;
             }
@@ -473,7 +473,7 @@ impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.0.with(|session| {
             session.end(&no_runtime());
-            session.forsake();
+            session.abandon_all();
         });
     }
 }

@@ -42,8 +42,8 @@ pub(super) fn conclude(
         log(&attempt, failed, &why, "its delivery is settled already");
         return None;
     };
-    let escape = connection.with(|session| session.verified_escape(&attempt.queue));
-    match policy.verdict(failed, attempt.failures, escape) {
+    let known = connection.with(|session| session.verified_dead_letter_info(&attempt.queue));
+    match policy.verdict(failed, attempt.failures, known) {
         Verdict::Settle(outcome) => {
             let then = match outcome {
                 Outcome::Ack => "acknowledged",

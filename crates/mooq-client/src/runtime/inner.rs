@@ -69,8 +69,8 @@ pub(crate) struct ConnectionInner {
     runtime: Handle,
 }
 
-/// The standing of a session.
-pub(super) struct Standing {
+/// What the driver needs to know of its session.
+pub(super) struct DriverStatus {
     /// The time at which it has something to do next.
     pub(super) next: Option<std::time::Instant>,
     pub(super) is_closed: bool,
@@ -105,33 +105,33 @@ impl ConnectionInner {
 
     /// Calls `f` with the session, and carries out what follows.
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Session<Tokio>) -> T) -> T {
-        let mut afterwards = Afterwards::default();
+        let mut after_unlock = AfterUnlock::default();
         let mut session = lock(&self.session);
         let result = f(&mut session);
         // Under the lock, so that effects are carried out in the order in which they were caused.
         while let Some(output) = session.poll_output() {
-            self.carry_out(output, session.host(), &mut afterwards);
+            self.carry_out(output, session.host(), &mut after_unlock);
         }
         let is_timer_set = session.timeout_changed();
         drop(session);
         if is_timer_set {
             self.work.send(Work::Timer);
         }
-        afterwards.come_about(self);
+        after_unlock.run(self);
         result
     }
 
     /// Returns the session's standing.
-    pub(super) fn standing(&self) -> Standing {
+    pub(super) fn driver_status(&self) -> DriverStatus {
         let session = lock(&self.session);
-        Standing {
+        DriverStatus {
             next: session.next_timeout(),
             is_closed: session.state().is_closed(),
             is_returning: session.is_returning(),
         }
     }
 
-    fn carry_out(&self, output: Output<Tokio>, host: usize, afterwards: &mut Afterwards) {
+    fn carry_out(&self, output: Output<Tokio>, host: usize, after_unlock: &mut AfterUnlock) {
         match output {
             Output::Connect(id, host) => self.work.send(Work::Connect(id, host)),
             Output::OpenWire(id, link) => self.work.send(Work::OpenWire(id, link)),
@@ -140,15 +140,15 @@ impl ConnectionInner {
             Output::Abort(id) => self.work.send(Work::Abort(id)),
             Output::Reply(caller, reply) => {
                 if let Err(Ok(reply)) = caller.send(reply) {
-                    afterwards.unheard.push(reply);
+                    after_unlock.unclaimed.push(reply);
                 }
             }
             Output::Tell(event) => {
-                afterwards.logged.push(Logged::Event(event.clone(), host));
+                after_unlock.logged.push(Logged::Event(event.clone(), host));
                 // An error means that there are no listeners.
                 let _ = self.events.send(event);
             }
-            Output::Note(what, err) => afterwards.logged.push(Logged::Note(what, err)),
+            Output::Note(what, err) => after_unlock.logged.push(Logged::Note(what, err)),
             Output::State(state) => {
                 self.state.send_replace(state);
             }
@@ -156,9 +156,9 @@ impl ConnectionInner {
                 wire,
                 delivery_tag,
                 failed,
-            } => afterwards.given_back.push((wire, delivery_tag, failed)),
-            Output::Wake(waker) => afterwards.woken.push(waker),
-            Output::Drop(dropped) => afterwards.dropped.push(dropped),
+            } => after_unlock.given_back.push((wire, delivery_tag, failed)),
+            Output::Wake(waker) => after_unlock.woken.push(waker),
+            Output::Drop(dropped) => after_unlock.dropped.push(dropped),
         }
     }
 
@@ -276,11 +276,11 @@ impl Drop for Call<'_> {
 /// Work to do after the lock of the session is released: it may run the user's code, and make
 /// calls.
 #[derive(Default)]
-struct Afterwards {
+struct AfterUnlock {
     logged: Vec<Logged>,
     woken: Vec<Waker>,
     given_back: Vec<(WireRef, u64, bool)>,
-    unheard: Vec<Reply<WireRef>>,
+    unclaimed: Vec<Reply<WireRef>>,
     dropped: Vec<Dropped<Tokio>>,
 }
 
@@ -292,8 +292,8 @@ enum Logged {
     Note(&'static str, Error),
 }
 
-impl Afterwards {
-    fn come_about(self, inner: &ConnectionInner) {
+impl AfterUnlock {
+    fn run(self, inner: &ConnectionInner) {
         for logged in self.logged {
             match logged {
                 Logged::Event(event, host) => event.log(&inner.endpoints.get(host).address()),
@@ -304,7 +304,7 @@ impl Afterwards {
             wire.give_back(delivery_tag, failed);
         }
         self.woken.into_iter().for_each(Waker::wake);
-        for reply in self.unheard {
+        for reply in self.unclaimed {
             inner.undo(reply);
         }
         drop(self.dropped);

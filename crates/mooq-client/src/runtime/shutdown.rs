@@ -44,10 +44,10 @@ async fn in_order(inner: &ConnectionInner, limit: Duration) -> Result<()> {
                 tracing::debug!(%err, "the consumer is gone already");
             }
         }
-        let (caller, quiet) = oneshot::channel();
-        inner.with(|session| session.quiet(caller));
+        let (caller, idle) = oneshot::channel();
+        inner.with(|session| session.reply_when_idle(caller));
         // An error means that the connection has ended.
-        let _ = quiet.await;
+        let _ = idle.await;
         for port in &ports {
             poll_fn(|cx| port.with(|port| port.poll_drained(cx))).await;
         }

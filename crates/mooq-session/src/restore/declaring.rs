@@ -7,7 +7,7 @@ use mooq_core::{
     BindingDestination, Error, ErrorKind, ErrorScope, QueueDeclare, QueueName, Result,
 };
 
-use super::job::{Declare, Job, Role, Step, UNANSWERED, none_to_spare};
+use super::job::{Declare, Job, Role, Step, UNANSWERED, is_channel_limit};
 use crate::event::Event;
 use crate::ids::JobId;
 use crate::output::{Answer, Request};
@@ -18,7 +18,7 @@ use crate::shell::Shell;
 use crate::timers::{Timer, later};
 
 /// Time that a queue may keep the next ones waiting, before those are declared side by side.
-const BESIDE: Duration = Duration::from_millis(100);
+const PARALLEL_AFTER: Duration = Duration::from_millis(100);
 
 /// Maximum number of queues that are declared side by side: each takes a channel, and there are
 /// 2,047 by default.
@@ -29,27 +29,27 @@ const AT_ONCE: usize = 64;
 const LOCKED_HEARTBEATS: u32 = 3;
 
 /// Time that all lost channels together may take to hand on the events from before the loss.
-const HANDING_ON: Duration = Duration::from_secs(1);
+const DRAINING: Duration = Duration::from_secs(1);
 
 impl<S: Shell> Session<S> {
     /// Restores everything on the connection that has just been opened.
     pub(crate) fn begin_restore(&mut self, now: Instant) {
         let host = self.options.hosts.get(self.host);
         let locked = host.map(|host| host.heartbeat.saturating_mul(LOCKED_HEARTBEATS));
-        self.restore.taken_until = locked.map(|locked| later(self.lost_at, locked));
-        self.set_timer(later(now, HANDING_ON), Timer::HandedOn);
+        self.restore.locked_until = locked.map(|locked| later(self.lost_at, locked));
+        self.set_timer(later(now, DRAINING), Timer::ChannelsDrained);
         let mut declared = self.topology.everything();
         let topology = &self.topology;
-        let staying = declared
+        let durable = declared
             .queues
-            .extract_if(.., |(_, declare)| topology.stays(declare));
-        let staying: Vec<_> = staying.map(|(_, declare)| declare).collect();
-        let names: HashSet<_> = staying.iter().map(|declare| declare.name.clone()).collect();
+            .extract_if(.., |(_, declare)| topology.survives_restart(declare));
+        let durable: Vec<_> = durable.map(|(_, declare)| declare).collect();
+        let names: HashSet<_> = durable.iter().map(|declare| declare.name.clone()).collect();
         // Bound again when their queues are declared.
         declared.bindings.retain(|binding| {
             !matches!(&binding.destination, BindingDestination::Queue(queue) if names.contains(queue))
         });
-        self.restore.left = staying.into();
+        self.restore.left = durable.into();
         self.restore.unanswered = names;
         let exchanges = declared.exchanges.into_iter().map(Step::Exchange);
         let queues = declared.queues.into_iter();
@@ -62,7 +62,7 @@ impl<S: Shell> Session<S> {
         let bindings = declared.bindings.into_iter().map(|b| Step::Bind(b, false));
         let steps = exchanges
             .chain(queues)
-            .chain([Step::Beside])
+            .chain([Step::Parallel])
             .chain(bindings);
         let job = self.declare(Role::Everything, steps.collect());
         self.go_on_declaring(job, now);
@@ -94,7 +94,7 @@ impl<S: Shell> Session<S> {
             let step = match job.steps.pop_front() {
                 Some(step) => step,
                 None => match (job.role, left.pop_front()) {
-                    (Role::Queues, Some(declare)) => Step::Staying(declare),
+                    (Role::Queues, Some(declare)) => Step::DurableQueue(declare),
                     (_, declare) => {
                         left.extend(declare);
                         match job.wire.is_some() {
@@ -105,7 +105,7 @@ impl<S: Shell> Session<S> {
                 },
             };
             match self.needed(step, now) {
-                Some(Step::Beside) => return self.begin_beside(now),
+                Some(Step::Parallel) => return self.begin_parallel(now),
                 Some(step) => return self.ask_to_declare(id, step, now),
                 None => {}
             }
@@ -117,8 +117,8 @@ impl<S: Shell> Session<S> {
         let is_needed = match &step {
             Step::Exchange(declare) => self.topology.has_exchange(&declare.name),
             Step::Queue { name, .. } => self.topology.has_queue(name),
-            Step::Staying(declare) if self.topology.has_queue(&declare.name) => true,
-            Step::Staying(declare) => {
+            Step::DurableQueue(declare) if self.topology.has_queue(&declare.name) => true,
+            Step::DurableQueue(declare) => {
                 let name = declare.name.clone();
                 self.queue_answered(&name, now);
                 false
@@ -133,7 +133,7 @@ impl<S: Shell> Session<S> {
                 return (self.topology.is_bound(&binding) != is_bound)
                     .then_some(Step::Bind(binding, is_bound));
             }
-            Step::Beside | Step::Close => true,
+            Step::Parallel | Step::Close => true,
         };
         is_needed.then_some(step)
     }
@@ -159,14 +159,14 @@ impl<S: Shell> Session<S> {
                 passive: true,
                 ..QueueDeclare::new(name.clone())
             }),
-            Step::Queue { declare, .. } | Step::Staying(declare) => {
+            Step::Queue { declare, .. } | Step::DurableQueue(declare) => {
                 Request::DeclareQueue(declare.clone())
             }
             Step::Bind(binding, false) => Request::Bind(binding.clone()),
             Step::Bind(binding, true) => Request::Unbind(binding.clone()),
-            Step::Beside | Step::Close => Request::Close,
+            Step::Parallel | Step::Close => Request::Close,
         };
-        let is_staying = matches!(step, Step::Staying(_));
+        let is_staying = matches!(step, Step::DurableQueue(_));
         let request = self.ask(&wire, request, Purpose::Job(id));
         if let Some(job) = self.declaring(id) {
             job.asked = Some((step, request, now));
@@ -198,7 +198,7 @@ impl<S: Shell> Session<S> {
                     self.go_on_declaring(id, now);
                 }
                 Ok(_) => {}
-                Err(err) if none_to_spare(&err) => {
+                Err(err) if is_channel_limit(&err) => {
                     if let Some(step) = job.steps.pop_front() {
                         self.step_failed(step, err, now);
                     }
@@ -220,7 +220,7 @@ impl<S: Shell> Session<S> {
             Err(err) if err.scope() == ErrorScope::Channel => Err(err),
             Err(err) => return self.job_failed(id, err, now),
         };
-        if let Step::Staying(declare) = &step
+        if let Step::DurableQueue(declare) = &step
             && was_late
         {
             self.outbox.tell(Event::Answered {
@@ -275,7 +275,7 @@ impl<S: Shell> Session<S> {
             {
                 return Some(err);
             }
-            (Step::Staying(declare), answer) => {
+            (Step::DurableQueue(declare), answer) => {
                 self.staying_answered(id, &declare.name, answer, now);
             }
             (Step::Close, _) => {
@@ -293,12 +293,12 @@ impl<S: Shell> Session<S> {
         let what = match &step {
             Step::Exchange(declare) => format!("exchange '{}'", declare.name),
             Step::Queue { name, .. } => format!("queue '{name}'"),
-            Step::Staying(declare) => format!("queue '{}'", declare.name),
+            Step::DurableQueue(declare) => format!("queue '{}'", declare.name),
             Step::Bind(binding, _) => format!("binding to exchange '{}'", binding.source),
-            Step::Beside | Step::Close => return,
+            Step::Parallel | Step::Close => return,
         };
         self.outbox.not_restored(what, err);
-        if let Step::Staying(declare) = step {
+        if let Step::DurableQueue(declare) = step {
             self.queue_answered(&declare.name, now);
         }
     }
@@ -350,7 +350,7 @@ impl<S: Shell> Session<S> {
         now: Instant,
     ) -> bool {
         let taken = taken || err.kind() == ErrorKind::ResourceLocked;
-        taken && !self.is_alone(job) && self.restore.taken_until.is_some_and(|until| now < until)
+        taken && !self.is_alone(job) && self.restore.locked_until.is_some_and(|until| now < until)
     }
 
     /// Returns true if a job is about a channel that was lost alone.
@@ -373,7 +373,7 @@ impl<S: Shell> Session<S> {
         match job.role {
             Role::Everything => self.begin_reopening(now),
             Role::Queues => {
-                self.declare_beside(now);
+                self.declare_in_parallel(now);
                 self.check_restored(now);
             }
             Role::WithChannel(reopen) => {
@@ -387,13 +387,13 @@ impl<S: Shell> Session<S> {
     }
 
     /// Begins to declare queues side by side.
-    fn begin_beside(&mut self, now: Instant) {
+    fn begin_parallel(&mut self, now: Instant) {
         self.restore.answered_at = Some(now);
-        self.restore.waits_beside = true;
-        self.declare_beside(now);
+        self.restore.waits_for_parallel = true;
+        self.declare_in_parallel(now);
     }
 
-    fn is_beside(job: &Job<S>) -> bool {
+    fn is_parallel(job: &Job<S>) -> bool {
         matches!(job, Job::Declare(declare) if declare.role == Role::Queues)
     }
 
@@ -407,30 +407,30 @@ impl<S: Shell> Session<S> {
 
     /// Declares more queues side by side, or continues without those that the broker is slow to
     /// declare.
-    pub(crate) fn declare_beside(&mut self, now: Instant) {
-        let Some(main) = self.main_job().filter(|_| self.restore.waits_beside) else {
+    pub(crate) fn declare_in_parallel(&mut self, now: Instant) {
+        let Some(main) = self.main_job().filter(|_| self.restore.waits_for_parallel) else {
             return;
         };
         let jobs = self.restore.jobs.values();
-        let asking = jobs.filter(|job| Self::is_beside(job)).count();
+        let asking = jobs.filter(|job| Self::is_parallel(job)).count();
         let more = self.restore.left.len().min(asking.max(1));
         for _ in 0..more.min(AT_ONCE.saturating_sub(asking)) {
             let job = self.declare(Role::Queues, VecDeque::new());
             self.go_on_declaring(job, now);
         }
-        if !self.restore.waits_beside {
+        if !self.restore.waits_for_parallel {
             // The last of them needed no answer.
             return;
         }
-        let is_asking = self.restore.jobs.values().any(Self::is_beside);
+        let is_asking = self.restore.jobs.values().any(Self::is_parallel);
         let silent = self.restore.answered_at;
         let is_silent = silent.is_some_and(|at| now.saturating_duration_since(at) >= UNANSWERED);
         if is_asking && !is_silent {
-            self.cancel_timers(|timer| *timer == Timer::Beside);
-            return self.set_timer(later(now, BESIDE), Timer::Beside);
+            self.cancel_timers(|timer| *timer == Timer::Parallel);
+            return self.set_timer(later(now, PARALLEL_AFTER), Timer::Parallel);
         }
-        self.cancel_timers(|timer| *timer == Timer::Beside);
-        self.restore.waits_beside = false;
+        self.cancel_timers(|timer| *timer == Timer::Parallel);
+        self.restore.waits_for_parallel = false;
         self.go_on_declaring(main, now);
     }
 }

@@ -20,9 +20,9 @@ pub(crate) struct Restore<S: Shell> {
     /// The topology has been redeclared, except for queues that the broker is slow to declare.
     pub(super) declared: bool,
     /// The rest of the topology waits for the queues that are declared side by side.
-    pub(super) waits_beside: bool,
+    pub(super) waits_for_parallel: bool,
     /// The lost channels have had time to tell of their end.
-    pub(super) handed_on: bool,
+    pub(super) drained: bool,
     /// Queues that the broker has not confirmed yet.
     pub(super) unanswered: HashSet<QueueName>,
     /// Queues that are declared side by side, and have not been asked for yet.
@@ -33,7 +33,7 @@ pub(crate) struct Restore<S: Shell> {
     pub(super) turn: VecDeque<JobId>,
     /// Time until which the broker may count the lost connection as alive, and its resources as
     /// taken.
-    pub(super) taken_until: Option<Instant>,
+    pub(super) locked_until: Option<Instant>,
 }
 
 impl<S: Shell> Default for Restore<S> {
@@ -43,13 +43,13 @@ impl<S: Shell> Default for Restore<S> {
             jobs: BTreeMap::new(),
             last: 0,
             declared: false,
-            waits_beside: false,
-            handed_on: false,
+            waits_for_parallel: false,
+            drained: false,
             unanswered: HashSet::new(),
             left: VecDeque::new(),
             answered_at: None,
             turn: VecDeque::new(),
-            taken_until: None,
+            locked_until: None,
         }
     }
 }
@@ -92,9 +92,9 @@ pub(super) enum Step {
         asks: bool,
     },
     /// A queue that survives a restart of the broker, with its bindings.
-    Staying(QueueDeclare),
+    DurableQueue(QueueDeclare),
     /// Begins to declare the queues side by side.
-    Beside,
+    Parallel,
     /// A binding, and whether the broker has it by now.
     Bind(Binding, bool),
     /// Closes the channel.
@@ -119,7 +119,7 @@ pub(super) struct Reopen<S: Shell> {
 
 pub(super) enum Stage<S: Shell> {
     /// The old wire has not told of its end.
-    Losing,
+    AwaitingClose,
     /// Others declare what was deleted with the channel.
     Declaring,
     Opening,
@@ -135,6 +135,6 @@ pub(super) enum Stage<S: Shell> {
 }
 
 /// Returns true if `err` means that as many channels are open as the broker allows.
-pub(super) fn none_to_spare(err: &Error) -> bool {
+pub(super) fn is_channel_limit(err: &Error) -> bool {
     err.scope() == ErrorScope::Operation && err.kind() == ErrorKind::NotAllowed
 }

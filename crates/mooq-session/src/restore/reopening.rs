@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use mooq_core::{Error, ErrorKind, ErrorScope, QueueName, Result};
 
-use super::job::{Job, Reopen, Role, Stage, Step, UNANSWERED, none_to_spare};
+use super::job::{Job, Reopen, Role, Stage, Step, UNANSWERED, is_channel_limit};
 use crate::event::Event;
 use crate::ids::{ChannelId, ConsumerId, JobId, RequestId};
 use crate::output::{Answer, Output, Request};
 use crate::phase::Phase;
 use crate::purpose::Purpose;
-use crate::reasons::{exceeded, unheard};
+use crate::reasons::{closed_without_event, exceeded};
 use crate::session::Session;
 use crate::shell::{Link, PortCell, Shell, Wire};
 use crate::timers::{Timer, later};
@@ -45,8 +45,8 @@ impl<S: Shell> Session<S> {
         for channel in channels {
             self.reopen(channel, None, now);
         }
-        if self.restore.handed_on {
-            self.handed_on(now);
+        if self.restore.drained {
+            self.drained(now);
         }
         self.made_progress(now);
         self.check_restored(now);
@@ -61,7 +61,7 @@ impl<S: Shell> Session<S> {
             return;
         }
         let stage = match channel.port.with(|port| port.phase().clone()) {
-            Phase::Open(_) => Stage::Losing,
+            Phase::Open(_) => Stage::AwaitingClose,
             Phase::Reopening(_) => Stage::Declaring,
             Phase::Closed(_) => return,
         };
@@ -177,14 +177,16 @@ impl<S: Shell> Session<S> {
     }
 
     /// Handles that the lost channels have had time to tell of their end.
-    pub(crate) fn handed_on(&mut self, now: Instant) {
-        self.restore.handed_on = true;
+    pub(crate) fn drained(&mut self, now: Instant) {
+        self.restore.drained = true;
         let losing = self.restore.jobs.values().filter_map(|job| match job {
-            Job::Reopen(reopen) if matches!(reopen.stage, Stage::Losing) => Some(reopen.channel),
+            Job::Reopen(reopen) if matches!(reopen.stage, Stage::AwaitingClose) => {
+                Some(reopen.channel)
+            }
             _ => None,
         });
         for channel in losing.collect::<Vec<_>>() {
-            self.lose_channel(channel, &unheard(), now);
+            self.lose_channel(channel, &closed_without_event(), now);
         }
     }
 
@@ -235,10 +237,10 @@ impl<S: Shell> Session<S> {
                 self.begin_registering(id, wire, now);
             }
             (Stage::Registering { .. }, answer) => self.register_answered(id, answer, now),
-            (_, Err(err)) if none_to_spare(&err) && !is_gone => {
+            (_, Err(err)) if is_channel_limit(&err) && !is_gone => {
                 self.no_wire(id, err, now);
             }
-            (_, Err(err)) => self.one_less(id, err, now),
+            (_, Err(err)) => self.retry_or_fail(id, err, now),
             (_, Ok(_)) => {}
         }
     }
@@ -275,7 +277,7 @@ impl<S: Shell> Session<S> {
     }
 
     /// Counts an attempt that failed, and makes another one if there is one left.
-    fn one_less(&mut self, id: JobId, err: Error, now: Instant) {
+    fn retry_or_fail(&mut self, id: JobId, err: Error, now: Instant) {
         let is_gone = self.target().is_none_or(|link| link.closed().is_some());
         let Some(reopen) = self.reopening(id) else {
             return;
@@ -479,7 +481,7 @@ impl<S: Shell> Session<S> {
         if refused {
             self.not_registered_again(consumer, err.clone());
         }
-        self.one_less(id, err, now);
+        self.retry_or_fail(id, err, now);
     }
 
     /// Declares an auto-delete queue once more, and goes on then.
@@ -488,7 +490,7 @@ impl<S: Shell> Session<S> {
             return;
         };
         if reopen.tries <= 1 {
-            return self.one_less(id, err, now);
+            return self.retry_or_fail(id, err, now);
         }
         reopen.tries -= 1;
         reopen.stage = Stage::Declaring;
@@ -545,7 +547,7 @@ impl<S: Shell> Session<S> {
     pub(crate) fn request_is_late(&mut self, job: JobId, request: RequestId) {
         let what = match self.restore.jobs.get_mut(&job) {
             Some(Job::Declare(declare)) => match &declare.asked {
-                Some((Step::Staying(queue), id, _)) if *id == request => {
+                Some((Step::DurableQueue(queue), id, _)) if *id == request => {
                     let what = format!("queue '{}'", queue.name);
                     declare.is_late = true;
                     what
@@ -583,7 +585,7 @@ impl<S: Shell> Session<S> {
         self.outbox.wake_all(woken);
         self.arm_publishes(channel);
         if let Err(err) = opened {
-            return self.one_less(id, err, now);
+            return self.retry_or_fail(id, err, now);
         }
         if let Some(state) = self.channels.get_mut(&channel) {
             state.candidate = None;

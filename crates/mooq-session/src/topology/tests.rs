@@ -294,10 +294,10 @@ fn a_queue_stays_if_nothing_of_it_goes_with_a_connection_or_a_broker() {
     });
     topology.bound(&binding("lasting", "orders", "key"));
     topology.bound(&binding("amq.direct", "orders", "key"));
-    assert!(topology.stays(&durable));
+    assert!(topology.survives_restart(&durable));
     for declare in going {
-        assert!(!topology.stays(&declare), "{declare:?}");
+        assert!(!topology.survives_restart(&declare), "{declare:?}");
     }
     topology.bound(&binding("brief", "orders", "key"));
-    assert!(!topology.stays(&durable));
+    assert!(!topology.survives_restart(&durable));
 }
