@@ -19,8 +19,7 @@ impl<S: Shell> Session<S> {
     /// ([`drop_channel`](Self::drop_channel)), whatever the reply.
     pub fn open_channel(&mut self, port: S::Port, caller: S::Caller) -> (ChannelId, CallId) {
         let call = self.call(caller);
-        self.last_channel += 1;
-        let id = self.last_channel;
+        let id = self.last_channel.advance();
         self.channels.insert(id, Channel::new(port, call));
         match &self.phase {
             Phase::Open(link) if link.closed().is_none() => {

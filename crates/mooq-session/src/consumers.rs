@@ -163,7 +163,7 @@ impl<S: Shell> Default for Consumers<S> {
         Self {
             by_id: HashMap::default(),
             by_tag: HashMap::default(),
-            last: 0,
+            last: ConsumerId::default(),
         }
     }
 }
@@ -180,11 +180,11 @@ impl<S: Shell> Consumers<S> {
 
     /// Adds a consumer, whose tag no other consumer of its channel has.
     pub(crate) fn add(&mut self, consumer: Consumer<S>) -> ConsumerId {
-        self.last += 1;
+        let id = self.last.advance();
         let tags = self.by_tag.entry(consumer.channel).or_default();
-        tags.insert(consumer.tag.clone(), self.last);
-        self.by_id.insert(self.last, consumer);
-        self.last
+        tags.insert(consumer.tag.clone(), id);
+        self.by_id.insert(id, consumer);
+        id
     }
 
     pub(crate) fn get(&self, id: ConsumerId) -> Option<&Consumer<S>> {

@@ -76,7 +76,7 @@ impl<S: Shell> Session<S> {
 
     /// Closes an unusable connection, and continues when that is done or takes too long.
     fn discard_link(&mut self, link: S::Link, next: AfterDiscard, now: Instant) {
-        let id = self.outbox.next_id();
+        let id = self.outbox.next_request();
         self.purposes.insert(id, Purpose::Discard(next));
         self.outbox.push(Output::CloseLink(id, link));
         self.set_timer(later(now, DISCARDING), Timer::Request(id));
@@ -117,7 +117,7 @@ impl<S: Shell> Session<S> {
             }
             Action::Open(host) => {
                 self.host = host;
-                let id = self.outbox.next_id();
+                let id = self.outbox.next_request();
                 self.purposes.insert(id, Purpose::Connect);
                 self.outbox.push(Output::Connect(id, host));
             }
@@ -217,7 +217,7 @@ impl<S: Shell> Session<S> {
             return self.end(&closed_locally());
         };
         self.abort_abandoned();
-        let id = self.outbox.next_id();
+        let id = self.outbox.next_request();
         self.purposes.insert(id, Purpose::CloseLink);
         self.outbox.push(Output::CloseLink(id, link));
         self.set_timer(later(now, self.options.timeout), Timer::CloseOver);

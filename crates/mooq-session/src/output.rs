@@ -164,7 +164,7 @@ impl<S: Shell> Default for Outbox<S> {
     fn default() -> Self {
         Self {
             outputs: VecDeque::new(),
-            last: 0,
+            last: RequestId::default(),
         }
     }
 }
@@ -179,9 +179,8 @@ impl<S: Shell> Outbox<S> {
     }
 
     /// An id for a request.
-    pub(crate) fn next_id(&mut self) -> RequestId {
-        self.last += 1;
-        self.last
+    pub(crate) fn next_request(&mut self) -> RequestId {
+        self.last.advance()
     }
 
     pub(crate) fn tell(&mut self, event: Event) {

@@ -25,9 +25,9 @@ use job::{Declare, Job, Stage, UNANSWERED};
 
 impl<S: Shell> Session<S> {
     fn add_job(&mut self, job: Job<S>) -> JobId {
-        self.restore.last += 1;
-        self.restore.jobs.insert(self.restore.last, job);
-        self.restore.last
+        let id = self.restore.last.advance();
+        self.restore.jobs.insert(id, job);
+        id
     }
 
     /// The link that resources are restored on.
@@ -57,12 +57,7 @@ impl<S: Shell> Session<S> {
             self.purposes.remove(&id);
             self.outbox.push(Output::Abort(id));
         }
-        self.cancel_timers(|timer| {
-            !matches!(
-                timer,
-                Timer::Publishes(_) | Timer::CloseOver | Timer::Request(_)
-            )
-        });
+        self.cancel_timers(|timer| timer.belongs_to_restoration());
     }
 
     fn drop_job(&mut self, job: Job<S>) {

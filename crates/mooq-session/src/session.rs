@@ -78,6 +78,7 @@ pub struct Session<S: Shell> {
     pub(crate) wires: HashMap<u64, ChannelId, RandomState>,
     pub(crate) consumers: Consumers<S>,
     pub(crate) callbacks: Callbacks<S>,
+    pub(crate) last_call: CallId,
     /// The callers that still wait for a reply.
     pub(crate) callers: HashMap<CallId, S::Caller, RandomState>,
     pub(crate) purposes: HashMap<RequestId, Purpose<S>, RandomState>,
@@ -123,10 +124,11 @@ impl<S: Shell> Session<S> {
             topology: Topology::default(),
             dead_letters: HashMap::default(),
             channels: BTreeMap::new(),
-            last_channel: 0,
+            last_channel: ChannelId::default(),
             wires: HashMap::default(),
             consumers: Consumers::default(),
             callbacks: Callbacks::default(),
+            last_call: CallId::default(),
             callers: HashMap::default(),
             purposes: HashMap::default(),
             restore: Restore::default(),
@@ -163,7 +165,8 @@ impl<S: Shell> Session<S> {
         match timer {
             Timer::Reconnect => self.waited(now),
             Timer::Request(request) => self.request_over(request, now),
-            Timer::Late(job, request) => self.request_is_late(job, request),
+            Timer::LateRequest(job, request) => self.request_is_late(job, request),
+            Timer::LateConsumer(job, consumer) => self.consumer_is_late(job, consumer),
             Timer::Pause(job) => self.pause_over(job, now),
             Timer::Parallel => self.declare_in_parallel(now),
             Timer::NoProgress => self.no_progress(now),
@@ -273,7 +276,7 @@ impl<S: Shell> Session<S> {
         request: Request,
         purpose: Purpose<S>,
     ) -> RequestId {
-        let id = self.outbox.next_id();
+        let id = self.outbox.next_request();
         self.purposes.insert(id, purpose);
         self.outbox.push(Output::Ask(id, wire.clone(), request));
         id
@@ -281,7 +284,7 @@ impl<S: Shell> Session<S> {
 
     /// Asks for a channel of the transport.
     pub(crate) fn open_wire(&mut self, link: S::Link, purpose: Purpose<S>) -> RequestId {
-        let id = self.outbox.next_id();
+        let id = self.outbox.next_request();
         self.purposes.insert(id, purpose);
         self.outbox.push(Output::OpenWire(id, link));
         id
@@ -289,7 +292,7 @@ impl<S: Shell> Session<S> {
 
     /// Registers a caller.
     pub(crate) fn call(&mut self, caller: S::Caller) -> CallId {
-        let call = self.outbox.next_id();
+        let call = self.last_call.advance();
         self.callers.insert(call, caller);
         call
     }
@@ -376,7 +379,7 @@ impl<S: Shell> Session<S> {
         match answer {
             Ok(Answer::Wire(wire)) => self.outbox.drop_wire(wire),
             Ok(Answer::Link(link)) => {
-                let id = self.outbox.next_id();
+                let id = self.outbox.next_request();
                 self.purposes
                     .insert(id, Purpose::Forget("closing a connection"));
                 self.outbox.push(Output::CloseLink(id, link));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::ids::{ChannelId, JobId, RequestId};
+use crate::ids::{ChannelId, ConsumerId, JobId, RequestId};
 
 /// Substitute for a time that is beyond the clock's range.
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
@@ -21,7 +21,9 @@ pub(crate) enum Timer {
     /// A request takes too long.
     Request(RequestId),
     /// A request of a job has gone unanswered for a while.
-    Late(JobId, RequestId),
+    LateRequest(JobId, RequestId),
+    /// A consumer that a job registers has gone unanswered for a while.
+    LateConsumer(JobId, ConsumerId),
     /// A job's pause is over.
     Pause(JobId),
     /// More queues can be declared side by side.
@@ -36,6 +38,23 @@ pub(crate) enum Timer {
     Publishes(ChannelId),
     /// The connection's close takes too long.
     CloseOver,
+}
+
+impl Timer {
+    /// Returns true for the timers of a restoration, which end with it.
+    pub(crate) fn belongs_to_restoration(self) -> bool {
+        match self {
+            Self::Publishes(_) | Self::CloseOver | Self::Request(_) => false,
+            Self::Reconnect
+            | Self::LateRequest(..)
+            | Self::LateConsumer(..)
+            | Self::Pause(_)
+            | Self::Parallel
+            | Self::NoProgress
+            | Self::MayBeRestored
+            | Self::ChannelsDrained => true,
+        }
+    }
 }
 
 /// Timers, the next one first, and those of one time in the order in which they were set.

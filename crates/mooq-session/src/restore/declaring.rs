@@ -78,7 +78,7 @@ impl<S: Shell> Session<S> {
         }))
     }
 
-    fn declaring(&mut self, job: JobId) -> Option<&mut Declare<S>> {
+    pub(super) fn declaring(&mut self, job: JobId) -> Option<&mut Declare<S>> {
         match self.restore.jobs.get_mut(&job)? {
             Job::Declare(declare) => Some(declare),
             Job::Reopen(_) => None,
@@ -166,15 +166,15 @@ impl<S: Shell> Session<S> {
             Step::Bind(binding, true) => Request::Unbind(binding.clone()),
             Step::Parallel | Step::Close => Request::Close,
         };
-        let is_staying = matches!(step, Step::DurableQueue(_));
+        let is_durable = matches!(step, Step::DurableQueue(_));
         let request = self.ask(&wire, request, Purpose::Job(id));
         if let Some(job) = self.declaring(id) {
             job.asked = Some((step, request, now));
             job.is_late = false;
         }
-        match is_staying {
+        match is_durable {
             // The broker takes a minute over a queue whose node is down.
-            true => self.set_timer(later(now, UNANSWERED), Timer::Late(id, request)),
+            true => self.set_timer(later(now, UNANSWERED), Timer::LateRequest(id, request)),
             false => self.set_timer(later(now, limit), Timer::Request(request)),
         }
     }

@@ -41,7 +41,7 @@ impl<S: Shell> Default for Restore<S> {
         Self {
             link: None,
             jobs: BTreeMap::new(),
-            last: 0,
+            last: JobId::default(),
             declared: false,
             waits_for_parallel: false,
             drained: false,

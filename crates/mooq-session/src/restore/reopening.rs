@@ -156,7 +156,7 @@ impl<S: Shell> Session<S> {
             let wire = wire.clone();
             reopen.stage = Stage::Pausing;
             self.abort_requests_of(job);
-            self.cancel_timers(|timer| matches!(timer, Timer::Late(of, _) if *of == job));
+            self.cancel_timers(|timer| matches!(timer, Timer::LateRequest(of, _) | Timer::LateConsumer(of, _) if *of == job));
             if let Some(channel) = self.channels.get_mut(&channel) {
                 channel.candidate = None;
             }
@@ -347,7 +347,7 @@ impl<S: Shell> Session<S> {
                 return self.admit(id, &wire, now);
             };
             *current = Some((next, now, false));
-            self.set_timer(later(now, UNANSWERED), Timer::Late(id, next));
+            self.set_timer(later(now, UNANSWERED), Timer::LateConsumer(id, next));
             if let Some(consumer) = self.consumers.get_mut(next) {
                 // Deliveries of a wire that was lost before it was in use must not be taken for
                 // the new one's.
@@ -526,7 +526,7 @@ impl<S: Shell> Session<S> {
             return;
         };
         let (consumer, began, is_late) = (*consumer, *began, *is_late);
-        self.cancel_timers(|timer| *timer == Timer::Late(id, consumer));
+        self.cancel_timers(|timer| *timer == Timer::LateConsumer(id, consumer));
         if is_late {
             let what = self.consumer_described(consumer);
             let after = now.saturating_duration_since(began);
@@ -545,30 +545,29 @@ impl<S: Shell> Session<S> {
 
     /// Reports that a request of a job has gone unanswered for a while.
     pub(crate) fn request_is_late(&mut self, job: JobId, request: RequestId) {
-        let what = match self.restore.jobs.get_mut(&job) {
-            Some(Job::Declare(declare)) => match &declare.asked {
-                Some((Step::DurableQueue(queue), id, _)) if *id == request => {
-                    let what = format!("queue '{}'", queue.name);
-                    declare.is_late = true;
-                    what
-                }
-                _ => return,
-            },
-            Some(Job::Reopen(Reopen {
-                stage:
-                    Stage::Registering {
-                        current: Some((consumer, _, is_late)),
-                        ..
-                    },
-                ..
-            })) if *consumer == request => {
-                *is_late = true;
-                let consumer = *consumer;
-                self.consumer_described(consumer)
-            }
-            _ => return,
+        let Some(declare) = self.declaring(job) else {
+            return;
         };
-        self.outbox.tell(Event::Unanswered { what });
+        if let Some((Step::DurableQueue(queue), id, _)) = &declare.asked
+            && *id == request
+        {
+            let what = format!("queue '{}'", queue.name);
+            declare.is_late = true;
+            self.outbox.tell(Event::Unanswered { what });
+        }
+    }
+
+    pub(crate) fn consumer_is_late(&mut self, job: JobId, consumer: ConsumerId) {
+        if let Some(Stage::Registering {
+            current: Some((current, _, is_late)),
+            ..
+        }) = self.reopening(job).map(|reopen| &mut reopen.stage)
+            && *current == consumer
+        {
+            *is_late = true;
+            let what = self.consumer_described(consumer);
+            self.outbox.tell(Event::Unanswered { what });
+        }
     }
 
     /// Lets the users have a channel, after the publishes that waited for it.

@@ -349,7 +349,7 @@ impl World {
             Step::Close => {
                 let caller = self.caller();
                 self.session.close(Some(caller), self.now);
-                self.calls.insert(caller, 0);
+                self.calls.insert(caller, CallId::default());
             }
             Step::RunCallbacks { fail } => self.run_callbacks(fail),
             Step::TakeFromStream { consumer } => self.take_from_stream(consumer),
