@@ -25,6 +25,12 @@ pub struct Options {
     pub started: Duration,
     /// Largest number of channels that a connection may have open. RabbitMQ's default is 2047.
     pub channel_max: u16,
+    /// The largest frame that the broker proposes to a client on a socket, in bytes. RabbitMQ's
+    /// default is 131,072.
+    pub frame_max: u32,
+    /// The heartbeat interval that the broker proposes to a client on a socket. RabbitMQ's default
+    /// is 60 s. An interval below 1 s stands for none.
+    pub heartbeat: Duration,
     /// The largest body that may be published, in bytes. None stands for the profile's default: 128
     /// MiB before RabbitMQ 4.0, 16 MiB since.
     pub max_message_size: Option<usize>,
@@ -51,6 +57,8 @@ impl Options {
             seed: None,
             started: Duration::ZERO,
             channel_max: 2047,
+            frame_max: 131_072,
+            heartbeat: Duration::from_secs(60),
             max_message_size: None,
             dead_letter_retry_interval: Duration::from_secs(180),
             deprecated_features: DeprecatedFeatures::default(),
@@ -86,6 +94,14 @@ impl Options {
     pub fn consumer_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.consumer_timeout = timeout.into();
         self
+    }
+
+    /// The largest body that may be published, in bytes: [`Self::max_message_size`], or else the
+    /// profile's default.
+    #[must_use]
+    pub fn message_size_limit(&self) -> usize {
+        let max = self.max_message_size;
+        max.unwrap_or_else(|| self.profile.max_message_size())
     }
 
     /// Enables a plugin.

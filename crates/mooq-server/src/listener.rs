@@ -8,9 +8,9 @@ use std::time::Duration;
 use mooq_memory::InMemoryBroker;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
-use crate::connection::{Proposal, Settings};
+use crate::connection::Settings;
 use crate::task;
 
 /// Opens a socket for an in-memory broker.
@@ -89,6 +89,11 @@ async fn accept(listener: TcpListener, broker: InMemoryBroker, stopped: watch::R
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
+                    // A broker that is down does not greet, or a health check would find it up.
+                    if let Err(refused) = broker.accept() {
+                        tracing::debug!(%peer, ?refused, "a client was not accepted");
+                        continue;
+                    }
                     clients.spawn(serve(socket, peer, broker.clone(), stopped.clone()));
                 }
                 Err(error) => {
@@ -96,12 +101,21 @@ async fn accept(listener: TcpListener, broker: InMemoryBroker, stopped: watch::R
                     tokio::time::sleep(PAUSE_AFTER_ERROR).await;
                 }
             },
-            Some(_) = clients.join_next() => {}
+            Some(ended) = clients.join_next() => log_panic(ended),
             () = told_to_stop(&mut stop) => break,
         }
     }
     drop(listener);
-    while clients.join_next().await.is_some() {}
+    while let Some(ended) = clients.join_next().await {
+        log_panic(ended);
+    }
+}
+
+/// A client's task that panicked takes its connection down, and no other.
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the task of a client's connection failed");
+    }
 }
 
 /// Waits until the server stops.
@@ -120,16 +134,45 @@ async fn serve(
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
-    let options = broker.options();
-    let settings = Settings {
-        profile: options.profile,
-        proposal: Proposal {
-            channel_max: options.channel_max,
-            frame_max: 131_072,
-            heartbeat: Duration::from_secs(60),
-        },
-    };
+    let settings = Settings::of(&broker.options());
     if let Err(error) = task::serve(socket, &broker, settings, stopped).await {
         tracing::debug!(%peer, %error, "a client's connection failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    // A failed expectation is meant to panic.
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// The first byte of the server's answer to a protocol header; `None` if it hangs up.
+    async fn greeting(server: &Server) -> Option<u8> {
+        let mut socket = TcpStream::connect(server.address()).await.unwrap();
+        // The server may have hung up before.
+        let _ = socket.write_all(b"AMQP\0\0\x09\x01").await;
+        socket.read_u8().await.ok()
+    }
+
+    #[tokio::test]
+    async fn broker_that_is_down_does_not_greet() {
+        let broker = InMemoryBroker::start();
+        let server = broker.listen("127.0.0.1:0").await.unwrap();
+        assert_eq!(greeting(&server).await, Some(1));
+
+        let outage = broker.faults().stop();
+        assert_eq!(greeting(&server).await, None);
+        drop(outage);
+        assert_eq!(greeting(&server).await, Some(1));
+
+        let refusing = broker.faults().refuse_connections();
+        assert_eq!(greeting(&server).await, None);
+        assert_eq!(refusing.strikes(), 1);
+        drop(refusing);
+        assert_eq!(greeting(&server).await, Some(1));
+        server.stop().await;
     }
 }

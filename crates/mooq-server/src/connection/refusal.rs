@@ -39,6 +39,15 @@ pub(super) fn unexpected_method(method: MethodId) -> CloseReason {
     reason(504, text.into(), method)
 }
 
+/// 504: a method on a channel that is not open.
+pub(super) fn expected_open(method: MethodId) -> CloseReason {
+    reason(
+        504,
+        "CHANNEL_ERROR - expected 'channel.open'".into(),
+        method,
+    )
+}
+
 /// 505: a frame that is not due.
 fn unexpected_frame(text: impl fmt::Display, method: MethodId) -> CloseReason {
     reason(505, format!("UNEXPECTED_FRAME - {text}"), method)
