@@ -1,11 +1,12 @@
 //! What scenarios run on.
 
-use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use mooq_core::{Endpoint, OpenedConnection, Transport};
 use mooq_memory::{InMemoryBroker, MemoryTransport, Options, Plugin, Profile};
 use mooq_rabbit::RabbitTransport;
+use mooq_server::{Listen, Server};
 
 use crate::container::{Image, RabbitContainer};
 use crate::control::{CONSUMER_TIMEOUT, Control};
@@ -24,6 +25,8 @@ pub(crate) const PLUGINS: [Plugin; 3] = [
 pub enum BackendKind {
     /// The in-memory broker.
     Memory,
+    /// The in-memory broker on a socket, to which scenarios connect as to RabbitMQ.
+    Wire,
     /// RabbitMQ in a container.
     RabbitMq,
 }
@@ -48,7 +51,8 @@ pub enum Turn<'a> {
 
 #[derive(Debug)]
 enum Source {
-    Memory(Profile),
+    /// Reached in memory or over the wire.
+    Memory(BackendKind, Profile),
     RabbitMq {
         image: Image,
         /// Lines of its configuration.
@@ -67,15 +71,28 @@ pub struct Broker {
     url: String,
     /// Keeps a memory broker running as long as its scenario.
     control: Control,
+    /// The socket of a memory broker that is reached over the wire.
+    #[expect(dead_code, reason = "the socket is open as long as this is kept")]
+    server: Option<Arc<Server>>,
 }
 
 impl Backend {
     /// The in-memory broker as each version that it has a profile for.
     #[must_use]
     pub fn memory() -> Vec<Self> {
+        Self::in_memory(BackendKind::Memory)
+    }
+
+    /// The same on sockets.
+    #[must_use]
+    pub fn wire() -> Vec<Self> {
+        Self::in_memory(BackendKind::Wire)
+    }
+
+    fn in_memory(kind: BackendKind) -> Vec<Self> {
         let of = |(version, profile)| Self {
             version,
-            source: Source::Memory(profile),
+            source: Source::Memory(kind, profile),
             turn: RwLock::default(),
         };
         Version::PROFILES.map(of).into()
@@ -135,7 +152,7 @@ impl Backend {
     #[must_use]
     pub fn broker(&self, scenario: &str) -> Broker {
         match &self.source {
-            Source::Memory(profile) => {
+            Source::Memory(kind, profile) => {
                 // The registry is the process's: each scenario's broker has a host of its own.
                 let host = format!("{}::{scenario}", self.version).replace([':', '_'], "-");
                 let mut options = Options::of(*profile);
@@ -148,10 +165,11 @@ impl Backend {
                 let memory = InMemoryBroker::with_options(&host, 5672, options);
                 memory.run();
                 Broker {
-                    kind: BackendKind::Memory,
+                    kind: *kind,
                     version: self.version,
                     url: format!("memory://{host}:5672"),
                     control: Control::Memory(memory),
+                    server: None,
                 }
             }
             Source::RabbitMq {
@@ -172,6 +190,7 @@ impl Backend {
                         version: self.version,
                         url: container.url(),
                         control: container.control(),
+                        server: None,
                     },
                     Err(reason) => panic!("{reason}"),
                 }
@@ -214,11 +233,26 @@ impl Broker {
         &self.control
     }
 
+    /// Opens the socket of a broker that is reached over the wire. Its server runs in the calling
+    /// scenario's own runtime: both have one clock, which the scenario may pause.
+    ///
+    /// # Panics
+    /// If no socket can be opened.
+    pub async fn serve(&mut self) {
+        let (BackendKind::Wire, Control::Memory(memory)) = (self.kind, &self.control) else {
+            return;
+        };
+        let server = memory.listen("127.0.0.1:0").await;
+        let server = server.expect("a socket opens");
+        self.url = server.url();
+        self.server = Some(Arc::new(server));
+    }
+
     /// A connection below the client runtime.
     pub async fn open_transport(&self, endpoint: &Endpoint) -> OpenedConnection {
         let opened = match self.kind {
             BackendKind::Memory => MemoryTransport::new().open(endpoint).await,
-            BackendKind::RabbitMq => RabbitTransport.open(endpoint).await,
+            BackendKind::Wire | BackendKind::RabbitMq => RabbitTransport.open(endpoint).await,
         };
         opened.expect("the broker takes connections")
     }

@@ -37,6 +37,7 @@ pub fn main(kind: BackendKind) -> ExitCode {
     arguments.test_threads.get_or_insert(AT_ONCE);
     let backends = match kind {
         BackendKind::Memory => Backend::memory(),
+        BackendKind::Wire => Backend::wire(),
         BackendKind::RabbitMq => Backend::rabbitmq(images(&arguments)),
     };
     let backends: Vec<_> = backends.into_iter().map(Arc::new).collect();
@@ -108,8 +109,10 @@ pub fn quiet_intended_panics() {
 /// If the scenario does, or if it takes too long.
 pub fn run(scenario: Scenario, backend: &Backend) {
     let _turn = backend.turn(scenario.disturbs_others());
-    let fixture = Fixture::new(backend.broker(scenario.name), scenario.name);
+    let mut broker = backend.broker(scenario.name);
     in_a_thread(scenario.name, BLOCKED, move || async move {
+        broker.serve().await;
+        let fixture = Fixture::new(broker, scenario.name);
         tokio::time::timeout(LIMIT, (scenario.run)(fixture))
             .await
             .unwrap_or_else(|_| panic!("{} still runs after {LIMIT:?}", scenario.name));
