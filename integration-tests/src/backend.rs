@@ -7,9 +7,10 @@ use mooq_core::{Endpoint, OpenedConnection, Transport};
 use mooq_memory::{InMemoryBroker, MemoryTransport, Options, Plugin, Profile};
 use mooq_rabbit::RabbitTransport;
 use mooq_server::{Listen, Server};
+use tokio::runtime::Runtime;
 
 use crate::container::{Image, RabbitContainer};
-use crate::control::{CONSUMER_TIMEOUT, Control};
+use crate::control::{CONSUMER_TIMEOUT, Control, TICK};
 use crate::version::Version;
 
 /// The plugins with exchange kinds that every broker of the scenarios has. RabbitMQ is shipped with
@@ -51,8 +52,12 @@ pub enum Turn<'a> {
 
 #[derive(Debug)]
 enum Source {
-    /// Reached in memory or over the wire.
-    Memory(BackendKind, Profile),
+    Memory {
+        profile: Profile,
+        /// What brokers are served on, if they are reached over the wire. It has threads of its own,
+        /// so that a scenario which blocks its thread does not block its broker.
+        wire: Option<Arc<Runtime>>,
+    },
     RabbitMq {
         image: Image,
         /// Lines of its configuration.
@@ -80,19 +85,30 @@ impl Backend {
     /// The in-memory broker as each version that it has a profile for.
     #[must_use]
     pub fn memory() -> Vec<Self> {
-        Self::in_memory(BackendKind::Memory)
+        Self::in_memory(None)
     }
 
     /// The same on sockets.
+    ///
+    /// # Panics
+    /// If the system has no threads for them.
     #[must_use]
     pub fn wire() -> Vec<Self> {
-        Self::in_memory(BackendKind::Wire)
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("wire")
+            .enable_all()
+            .build();
+        Self::in_memory(Some(Arc::new(runtime.expect("a tokio runtime starts"))))
     }
 
-    fn in_memory(kind: BackendKind) -> Vec<Self> {
+    fn in_memory(wire: Option<Arc<Runtime>>) -> Vec<Self> {
         let of = |(version, profile)| Self {
             version,
-            source: Source::Memory(kind, profile),
+            source: Source::Memory {
+                profile,
+                wire: wire.clone(),
+            },
             turn: RwLock::default(),
         };
         Version::PROFILES.map(of).into()
@@ -152,7 +168,7 @@ impl Backend {
     #[must_use]
     pub fn broker(&self, scenario: &str) -> Broker {
         match &self.source {
-            Source::Memory(kind, profile) => {
+            Source::Memory { profile, wire } => {
                 // The registry is the process's: each scenario's broker has a host of its own.
                 let host = format!("{}::{scenario}", self.version).replace([':', '_'], "-");
                 let mut options = Options::of(*profile);
@@ -161,15 +177,31 @@ impl Backend {
                 if scenario.starts_with("consumer_timeouts::") {
                     // No scenario lasts half an hour, in virtual time either.
                     options = options.consumer_timeout(Duration::from_millis(CONSUMER_TIMEOUT));
+                    if wire.is_some() {
+                        options.channel_tick_interval = Duration::from_millis(TICK);
+                    }
                 }
                 let memory = InMemoryBroker::with_options(&host, 5672, options);
                 memory.run();
-                Broker {
-                    kind: *kind,
-                    version: self.version,
-                    url: format!("memory://{host}:5672"),
-                    control: Control::Memory(memory),
-                    server: None,
+                match wire {
+                    None => Broker {
+                        kind: BackendKind::Memory,
+                        version: self.version,
+                        url: format!("memory://{host}:5672"),
+                        control: Control::Memory(memory),
+                        server: None,
+                    },
+                    Some(runtime) => {
+                        let server = runtime.block_on(memory.listen("127.0.0.1:0"));
+                        let server = server.expect("a socket opens");
+                        Broker {
+                            kind: BackendKind::Wire,
+                            version: self.version,
+                            url: server.url(),
+                            control: Control::Wire(memory),
+                            server: Some(Arc::new(server)),
+                        }
+                    }
                 }
             }
             Source::RabbitMq {
@@ -231,21 +263,6 @@ impl Broker {
     #[must_use]
     pub fn control(&self) -> &Control {
         &self.control
-    }
-
-    /// Opens the socket of a broker that is reached over the wire. Its server runs in the calling
-    /// scenario's own runtime: both have one clock, which the scenario may pause.
-    ///
-    /// # Panics
-    /// If no socket can be opened.
-    pub async fn serve(&mut self) {
-        let (BackendKind::Wire, Control::Memory(memory)) = (self.kind, &self.control) else {
-            return;
-        };
-        let server = memory.listen("127.0.0.1:0").await;
-        let server = server.expect("a socket opens");
-        self.url = server.url();
-        self.server = Some(Arc::new(server));
     }
 
     /// A connection below the client runtime.

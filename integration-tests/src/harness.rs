@@ -109,10 +109,8 @@ pub fn quiet_intended_panics() {
 /// If the scenario does, or if it takes too long.
 pub fn run(scenario: Scenario, backend: &Backend) {
     let _turn = backend.turn(scenario.disturbs_others());
-    let mut broker = backend.broker(scenario.name);
+    let fixture = Fixture::new(backend.broker(scenario.name), scenario.name);
     in_a_thread(scenario.name, BLOCKED, move || async move {
-        broker.serve().await;
-        let fixture = Fixture::new(broker, scenario.name);
         tokio::time::timeout(LIMIT, (scenario.run)(fixture))
             .await
             .unwrap_or_else(|_| panic!("{} still runs after {LIMIT:?}", scenario.name));

@@ -44,6 +44,9 @@ pub struct Options {
     /// Longest time that a delivery may stay unacked, RabbitMQ's `consumer_timeout`: 30 minutes by
     /// default. None stands for `undefined`. See [`Self::consumer_timeout`].
     pub consumer_timeout: Option<Duration>,
+    /// Interval at which a channel looks for overdue deliveries, before RabbitMQ 4.3: RabbitMQ's
+    /// `channel_tick_interval`, one minute by default. An interval below 1 ms counts as 1 ms.
+    pub channel_tick_interval: Duration,
     /// The enabled plugins: none by default.
     pub plugins: BTreeSet<Plugin>,
 }
@@ -63,6 +66,7 @@ impl Options {
             dead_letter_retry_interval: Duration::from_secs(180),
             deprecated_features: DeprecatedFeatures::default(),
             consumer_timeout: Some(Duration::from_secs(30 * 60)),
+            channel_tick_interval: Duration::from_secs(60),
             plugins: BTreeSet::new(),
         }
     }
@@ -73,7 +77,7 @@ impl Options {
     /// None stands for `undefined`: no timeout, except for 24 hours on the quorum queues of 4.3.
     ///
     /// Before 4.3 the channel of an overdue delivery is closed with 406 at the channel's next tick,
-    /// up to a minute after the timeout. On 4.3 quorum queues requeue overdue deliveries on time
+    /// up to a [tick interval](Self::channel_tick_interval) after the timeout. On 4.3 quorum queues requeue overdue deliveries on time
     /// and cancel their consumers, and classic queues have no timeouts. See
     /// [when a channel looks for overdue deliveries][looks].
     ///
