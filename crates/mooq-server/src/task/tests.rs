@@ -910,3 +910,50 @@ async fn heartbeats_are_sent_to_a_client_that_never_stops_sending() {
     assert_eq!(heartbeat[..], frame(8, 0, b""));
     flooding.abort();
 }
+
+#[tokio::test(start_paused = true)]
+async fn properties_come_back_octet_for_octet() {
+    let mut client = Client::open(&InMemoryBroker::start()).await;
+    client
+        .write(&method(1, 50, 10, b"\0\0\x01q\0\0\0\0\0"))
+        .await;
+    client.read().await;
+    // No headers, delivery mode 3, and a correlation id that is not UTF-8.
+    let properties = b"\0\0\0\0\x03\x02\xff\xfe";
+    let mut header = BytesMut::new();
+    header.put_u16(60);
+    header.put_u16(0);
+    header.put_u64(0);
+    header.put_u16(1 << 13 | 1 << 12 | 1 << 10);
+    header.put_slice(properties);
+    let header = frame(2, 1, &header);
+    client.write(&[publish(), header.clone()].concat()).await;
+    client.write(&method(1, 60, 70, b"\0\0\x01q\x01")).await;
+    let Read::Method(1, Method::BasicGetOk(_)) = client.read().await else {
+        panic!("no message")
+    };
+    while client.input.len() < header.len() {
+        client.socket.read_buf(&mut client.input).await.unwrap();
+    }
+    assert_eq!(client.input, header);
+}
+
+#[tokio::test(start_paused = true)]
+async fn floats_that_are_no_numbers_end_the_connection() {
+    let nan = [b"\0\0\0\x0b\x01kd", &f64::NAN.to_be_bytes()[..]].concat();
+    let mut header = BytesMut::new();
+    header.put_u16(60);
+    header.put_u16(0);
+    header.put_u64(0);
+    header.put_u16(1 << 13);
+    header.put_slice(&nan);
+    let bytes = [publish(), frame(2, 1, &header)].concat();
+    let expected = Some((541, "INTERNAL_ERROR".into(), (0, 0)));
+    assert_eq!(refusal(Profile::V4_0, &bytes).await, expected);
+    // RabbitMQ's reader crashes over those of a method.
+    let declare = [b"\0\0\x01q\0", &nan[..]].concat();
+    assert_eq!(
+        refusal(Profile::V4_0, &method(1, 50, 10, &declare)).await,
+        None
+    );
+}
