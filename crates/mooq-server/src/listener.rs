@@ -9,6 +9,7 @@ use mooq_memory::InMemoryBroker;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use crate::connection::Settings;
 use crate::task;
@@ -30,7 +31,7 @@ impl Listen for InMemoryBroker {
     async fn listen(&self, address: impl ToSocketAddrs + Send) -> io::Result<Server> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(State::Serving);
         let accepting = tokio::spawn(accept(listener, self.clone(), stopped));
         Ok(Server {
             address,
@@ -45,7 +46,7 @@ impl Listen for InMemoryBroker {
 #[must_use = "the socket is closed when this is dropped"]
 pub struct Server {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<State>,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -63,18 +64,51 @@ impl Server {
     }
 
     /// Closes the socket and all connections to it, and waits until they are closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future once it has been polled changes nothing, but that nothing waits.
     pub async fn stop(mut self) {
-        self.stop.send_replace(true);
-        if let Some(accepting) = self.accepting.take() {
+        self.stop.send_replace(State::Stopped);
+        self.end().await;
+    }
+
+    /// Closes the socket, and waits until all clients have hung up, for `limit` at most; closes the
+    /// connections that are left. For a broker that has been stopped, so that its clients are sent
+    /// the reason and may answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes all connections at once.
+    pub async fn drain(mut self, limit: Duration) {
+        self.stop.send_replace(State::Draining);
+        if timeout(limit, self.end()).await.is_err() {
+            self.stop.send_replace(State::Stopped);
+            self.end().await;
+        }
+    }
+
+    async fn end(&mut self) {
+        if let Some(accepting) = &mut self.accepting {
             // The task neither panics nor is it aborted; if it were, it would have ended too.
             let _ = accepting.await;
+            self.accepting = None;
         }
     }
 }
 
+/// What the server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(crate) enum State {
+    /// It accepts clients.
+    Serving,
+    /// It waits until its clients have hung up.
+    Draining,
+    /// It closes all connections.
+    Stopped,
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(State::Stopped);
     }
 }
 
@@ -82,7 +116,7 @@ impl Drop for Server {
 /// files.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-async fn accept(listener: TcpListener, broker: InMemoryBroker, stopped: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, broker: InMemoryBroker, stopped: watch::Receiver<State>) {
     let mut stop = stopped.clone();
     let mut clients = JoinSet::new();
     loop {
@@ -102,7 +136,7 @@ async fn accept(listener: TcpListener, broker: InMemoryBroker, stopped: watch::R
                 }
             },
             Some(ended) = clients.join_next() => log_panic(ended),
-            () = told_to_stop(&mut stop) => break,
+            () = reached(&mut stop, State::Draining) => break,
         }
     }
     drop(listener);
@@ -118,17 +152,17 @@ fn log_panic(ended: Result<(), JoinError>) {
     }
 }
 
-/// Waits until the server stops.
-pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+/// Waits until the server is in this state, or beyond.
+pub(crate) async fn reached(stop: &mut watch::Receiver<State>, state: State) {
     // An error means that the handle is gone, which also stops the server.
-    let _ = stop.wait_for(|stop| *stop).await;
+    let _ = stop.wait_for(|now| *now >= state).await;
 }
 
 async fn serve(
     socket: TcpStream,
     peer: SocketAddr,
     broker: InMemoryBroker,
-    stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<State>,
 ) {
     // Answers are small, and clients wait for them.
     if let Err(error) = socket.set_nodelay(true) {

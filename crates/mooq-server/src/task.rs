@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connection::{Action, Connection, Settings};
-use crate::listener::told_to_stop;
+use crate::listener::{State, reached};
 
 /// Initial capacity of the read buffer.
 const READ: usize = 64 * 1024;
@@ -27,7 +27,7 @@ const WRITE_AHEAD: usize = 256 * 1024;
 /// Time limit for a client to hang up after its connection has ended.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Serves a client until its connection ends or `stop` is set.
+/// Serves a client until its connection ends or the server stops.
 ///
 /// # Errors
 /// If the socket fails.
@@ -35,11 +35,11 @@ pub(crate) async fn serve(
     socket: impl AsyncRead + AsyncWrite + Unpin,
     broker: &InMemoryBroker,
     settings: Settings,
-    mut stop: watch::Receiver<bool>,
+    mut stop: watch::Receiver<State>,
 ) -> io::Result<()> {
     tokio::select! {
         biased;
-        () = told_to_stop(&mut stop) => Ok(()),
+        () = reached(&mut stop, State::Stopped) => Ok(()),
         served = serve_client(socket, broker, settings) => served,
     }
 }

@@ -20,12 +20,13 @@ use tokio::time::{Instant, timeout};
 
 use super::serve;
 use crate::connection::Settings;
+use crate::listener::State;
 
 struct Client {
     socket: DuplexStream,
     input: BytesMut,
     /// Stops the server when it is dropped.
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<State>,
     server: JoinHandle<io::Result<()>>,
 }
 
@@ -42,7 +43,7 @@ impl Client {
     /// Connects to a broker.
     fn connect(broker: &InMemoryBroker) -> Self {
         let (socket, server) = tokio::io::duplex(1 << 20);
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(State::Serving);
         let broker = broker.clone();
         let settings = Settings::of(&broker.options());
         let server = tokio::spawn(async move { serve(server, &broker, settings, stopped).await });
@@ -884,7 +885,7 @@ async fn server_stops_at_once_whatever_its_client_does() {
     let _frozen = broker.faults().freeze();
     for client in [waiting, lingering] {
         let began = Instant::now();
-        client.stop.send_replace(true);
+        client.stop.send_replace(State::Stopped);
         client.server.await.unwrap().unwrap();
         assert_eq!(began.elapsed().as_secs(), 0);
     }
