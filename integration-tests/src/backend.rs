@@ -1,14 +1,16 @@
 //! What scenarios run on.
 
-use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use mooq_core::{Endpoint, OpenedConnection, Transport};
 use mooq_memory::{InMemoryBroker, MemoryTransport, Options, Plugin, Profile};
 use mooq_rabbit::RabbitTransport;
+use mooq_server::{Listen, Server};
+use tokio::runtime::Runtime;
 
 use crate::container::{Image, RabbitContainer};
-use crate::control::{CONSUMER_TIMEOUT, Control};
+use crate::control::{CONSUMER_TIMEOUT, Control, TICK};
 use crate::version::Version;
 
 /// The plugins with exchange kinds that every broker of the scenarios has. RabbitMQ is shipped with
@@ -24,6 +26,8 @@ pub(crate) const PLUGINS: [Plugin; 3] = [
 pub enum BackendKind {
     /// The in-memory broker.
     Memory,
+    /// The in-memory broker on a socket, to which scenarios connect as to RabbitMQ.
+    Wire,
     /// RabbitMQ in a container.
     RabbitMq,
 }
@@ -48,7 +52,12 @@ pub enum Turn<'a> {
 
 #[derive(Debug)]
 enum Source {
-    Memory(Profile),
+    Memory {
+        profile: Profile,
+        /// What brokers are served on, if they are reached over the wire. It has threads of its own,
+        /// so that a scenario which blocks its thread does not block its broker.
+        wire: Option<Arc<Runtime>>,
+    },
     RabbitMq {
         image: Image,
         /// Lines of its configuration.
@@ -67,15 +76,39 @@ pub struct Broker {
     url: String,
     /// Keeps a memory broker running as long as its scenario.
     control: Control,
+    /// The socket of a memory broker that is reached over the wire.
+    #[expect(dead_code, reason = "the socket is open as long as this is kept")]
+    server: Option<Arc<Server>>,
 }
 
 impl Backend {
     /// The in-memory broker as each version that it has a profile for.
     #[must_use]
     pub fn memory() -> Vec<Self> {
+        Self::in_memory(None)
+    }
+
+    /// The same on sockets.
+    ///
+    /// # Panics
+    /// If the system has no threads for them.
+    #[must_use]
+    pub fn wire() -> Vec<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("wire")
+            .enable_all()
+            .build();
+        Self::in_memory(Some(Arc::new(runtime.expect("a tokio runtime starts"))))
+    }
+
+    fn in_memory(wire: Option<Arc<Runtime>>) -> Vec<Self> {
         let of = |(version, profile)| Self {
             version,
-            source: Source::Memory(profile),
+            source: Source::Memory {
+                profile,
+                wire: wire.clone(),
+            },
             turn: RwLock::default(),
         };
         Version::PROFILES.map(of).into()
@@ -135,7 +168,7 @@ impl Backend {
     #[must_use]
     pub fn broker(&self, scenario: &str) -> Broker {
         match &self.source {
-            Source::Memory(profile) => {
+            Source::Memory { profile, wire } => {
                 // The registry is the process's: each scenario's broker has a host of its own.
                 let host = format!("{}::{scenario}", self.version).replace([':', '_'], "-");
                 let mut options = Options::of(*profile);
@@ -144,14 +177,31 @@ impl Backend {
                 if scenario.starts_with("consumer_timeouts::") {
                     // No scenario lasts half an hour, in virtual time either.
                     options = options.consumer_timeout(Duration::from_millis(CONSUMER_TIMEOUT));
+                    if wire.is_some() {
+                        options.channel_tick_interval = Duration::from_millis(TICK);
+                    }
                 }
                 let memory = InMemoryBroker::with_options(&host, 5672, options);
                 memory.run();
-                Broker {
-                    kind: BackendKind::Memory,
-                    version: self.version,
-                    url: format!("memory://{host}:5672"),
-                    control: Control::Memory(memory),
+                match wire {
+                    None => Broker {
+                        kind: BackendKind::Memory,
+                        version: self.version,
+                        url: format!("memory://{host}:5672"),
+                        control: Control::Memory(memory),
+                        server: None,
+                    },
+                    Some(runtime) => {
+                        let server = runtime.block_on(memory.listen("127.0.0.1:0"));
+                        let server = server.expect("a socket opens");
+                        Broker {
+                            kind: BackendKind::Wire,
+                            version: self.version,
+                            url: server.url(),
+                            control: Control::Wire(memory),
+                            server: Some(Arc::new(server)),
+                        }
+                    }
                 }
             }
             Source::RabbitMq {
@@ -172,6 +222,7 @@ impl Backend {
                         version: self.version,
                         url: container.url(),
                         control: container.control(),
+                        server: None,
                     },
                     Err(reason) => panic!("{reason}"),
                 }
@@ -218,7 +269,7 @@ impl Broker {
     pub async fn open_transport(&self, endpoint: &Endpoint) -> OpenedConnection {
         let opened = match self.kind {
             BackendKind::Memory => MemoryTransport::new().open(endpoint).await,
-            BackendKind::RabbitMq => RabbitTransport.open(endpoint).await,
+            BackendKind::Wire | BackendKind::RabbitMq => RabbitTransport.open(endpoint).await,
         };
         opened.expect("the broker takes connections")
     }

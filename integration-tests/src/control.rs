@@ -11,8 +11,8 @@ use mooq_memory::{ApplyTo, InMemoryBroker, Policy};
 use serde_json::json;
 
 pub use self::alarms::{Raised, RaisedAlarm};
-pub(crate) use self::ctl::pause;
 pub use self::ctl::{CONSUMER_TIMEOUT, Hurried, Undo};
+pub(crate) use self::ctl::{TICK, pause};
 pub(crate) use self::evaluator::EVALUATOR_PORT;
 pub use self::evaluator::Evaluator;
 pub use self::faults::{ChannelLimit, Down, Frozen};
@@ -25,6 +25,8 @@ pub use self::http::Management;
 pub enum Control {
     /// The in-memory broker.
     Memory(InMemoryBroker),
+    /// The in-memory broker on a socket.
+    Wire(InMemoryBroker),
     /// RabbitMQ in a container, by its management plugin or by rabbitmqctl.
     RabbitMq(Management),
 }
@@ -33,7 +35,7 @@ impl Control {
     /// Adds a virtual host, in which `guest` may do everything.
     pub async fn add_vhost(&self, name: &str) {
         match self {
-            Self::Memory(broker) => broker.add_vhost(name).unwrap(),
+            Self::Memory(broker) | Self::Wire(broker) => broker.add_vhost(name).unwrap(),
             Self::RabbitMq(management) => management.put(&["vhosts", name], json!({})).await,
         }
     }
@@ -41,7 +43,7 @@ impl Control {
     /// Deletes a virtual host.
     pub async fn delete_vhost(&self, name: &str) {
         match self {
-            Self::Memory(broker) => broker.delete_vhost(name).unwrap(),
+            Self::Memory(broker) | Self::Wire(broker) => broker.delete_vhost(name).unwrap(),
             Self::RabbitMq(management) => management.delete(&["vhosts", name]).await,
         }
     }
@@ -49,7 +51,7 @@ impl Control {
     /// Adds a user, who may do nothing yet, or changes its password.
     pub async fn add_user(&self, username: &str, password: &str) {
         match self {
-            Self::Memory(broker) => {
+            Self::Memory(broker) | Self::Wire(broker) => {
                 broker.add_user(username, password);
                 broker.clear_permissions(username, "/").unwrap();
             }
@@ -63,7 +65,7 @@ impl Control {
     /// Deletes a user.
     pub async fn delete_user(&self, username: &str) {
         match self {
-            Self::Memory(broker) => broker.delete_user(username),
+            Self::Memory(broker) | Self::Wire(broker) => broker.delete_user(username),
             Self::RabbitMq(management) => management.delete(&["users", username]).await,
         }
     }
@@ -72,7 +74,7 @@ impl Control {
     pub async fn set_permissions(&self, username: &str, patterns: [&str; 3]) {
         let [configure, write, read] = patterns;
         match self {
-            Self::Memory(broker) => broker
+            Self::Memory(broker) | Self::Wire(broker) => broker
                 .set_permissions(username, "/", configure, write, read)
                 .unwrap(),
             Self::RabbitMq(management) => {
@@ -87,7 +89,9 @@ impl Control {
     /// Takes every permission in `/` from a user.
     pub async fn clear_permissions(&self, username: &str) {
         match self {
-            Self::Memory(broker) => broker.clear_permissions(username, "/").unwrap(),
+            Self::Memory(broker) | Self::Wire(broker) => {
+                broker.clear_permissions(username, "/").unwrap()
+            }
             Self::RabbitMq(management) => {
                 management.delete(&["permissions", "/", username]).await;
             }
@@ -103,7 +107,7 @@ impl Control {
         read: &str,
     ) {
         match self {
-            Self::Memory(broker) => broker
+            Self::Memory(broker) | Self::Wire(broker) => broker
                 .set_topic_permissions(username, "/", exchange, write, read)
                 .unwrap(),
             Self::RabbitMq(management) => {
@@ -125,7 +129,7 @@ impl Control {
         definition: &FieldTable,
     ) {
         match self {
-            Self::Memory(broker) => {
+            Self::Memory(broker) | Self::Wire(broker) => {
                 let policy = Policy::new(pattern, definition).unwrap();
                 let policy = policy.apply_to(apply_to).priority(priority);
                 broker.set_policy("/", name, policy).unwrap();
@@ -152,7 +156,7 @@ impl Control {
     /// Removes a policy from `/`.
     pub async fn clear_policy(&self, name: &str) {
         match self {
-            Self::Memory(broker) => broker.clear_policy("/", name).unwrap(),
+            Self::Memory(broker) | Self::Wire(broker) => broker.clear_policy("/", name).unwrap(),
             Self::RabbitMq(management) => {
                 management.delete_policy(&["policies", "/", name]).await;
             }
@@ -162,7 +166,7 @@ impl Control {
     /// Sets an operator policy for queues in `/`.
     pub async fn set_operator_policy(&self, name: &str, pattern: &str, definition: &FieldTable) {
         match self {
-            Self::Memory(broker) => {
+            Self::Memory(broker) | Self::Wire(broker) => {
                 let policy = Policy::new(pattern, definition).unwrap();
                 let policy = policy.apply_to(ApplyTo::Queues);
                 broker.set_operator_policy("/", name, policy).unwrap();
@@ -183,7 +187,9 @@ impl Control {
     /// Removes an operator policy from `/`.
     pub async fn clear_operator_policy(&self, name: &str) {
         match self {
-            Self::Memory(broker) => broker.clear_operator_policy("/", name).unwrap(),
+            Self::Memory(broker) | Self::Wire(broker) => {
+                broker.clear_operator_policy("/", name).unwrap()
+            }
             Self::RabbitMq(management) => {
                 let path = ["operator-policies", "/", name];
                 management.delete_policy(&path).await;
@@ -192,12 +198,13 @@ impl Control {
     }
 
     /// Has channels that are opened from now on look often for overdue deliveries, which deliveries
-    /// are after [`CONSUMER_TIMEOUT`]; in memory virtual time passes as fast as it can. It ends when
-    /// what is returned is dropped.
+    /// are after [`CONSUMER_TIMEOUT`]; in memory virtual time passes as fast as it can, and over the
+    /// wire all channels do. It ends when what is returned is dropped.
     pub async fn hurry_channels(&self) -> Hurried {
         self.hurry_time();
         match self {
             Self::Memory(_) => Hurried::VirtualTime,
+            Self::Wire(_) => Hurried::ByOptions,
             Self::RabbitMq(management) => ctl::hurry_channels(management.container()).await,
         }
     }
@@ -212,7 +219,7 @@ impl Control {
     /// Starts the broker anew.
     pub async fn restart(&self) {
         match self {
-            Self::Memory(broker) => broker.run(),
+            Self::Memory(broker) | Self::Wire(broker) => broker.run(),
             Self::RabbitMq(management) => {
                 ctl::rabbitmqctl(management.container(), &["stop_app"]).await;
                 ctl::rabbitmqctl(management.container(), &["start_app"]).await;

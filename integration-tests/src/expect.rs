@@ -73,6 +73,19 @@ pub async fn within<T>(what: &str, event: impl IntoFuture<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} did not come within {LIMIT:?}"))
 }
 
+/// Waits until something holds that no event tells.
+///
+/// # Panics
+/// If it takes too long.
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let waiting = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(what, waiting).await;
+}
+
 /// Asserts that the broker closed a channel or connection with exactly this reason.
 ///
 /// A text that is too long for AMQP is expected as RabbitMQ shortens it.

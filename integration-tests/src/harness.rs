@@ -37,6 +37,7 @@ pub fn main(kind: BackendKind) -> ExitCode {
     arguments.test_threads.get_or_insert(AT_ONCE);
     let backends = match kind {
         BackendKind::Memory => Backend::memory(),
+        BackendKind::Wire => Backend::wire(),
         BackendKind::RabbitMq => Backend::rabbitmq(images(&arguments)),
     };
     let backends: Vec<_> = backends.into_iter().map(Arc::new).collect();

@@ -9,6 +9,7 @@ use mooq_memory::faults::FaultGuard;
 
 use crate::Fixture;
 use crate::control::Control;
+use crate::expect::until;
 use crate::faults::proxy::{Network, Proxy};
 
 /// A line that only the scenario's own client uses: with the in-memory broker's faults on it, or
@@ -41,7 +42,7 @@ impl Line {
     pub fn of(fixture: &Fixture) -> Self {
         let options = fixture.options();
         match fixture.control() {
-            Control::Memory(broker) => Self {
+            Control::Memory(broker) | Control::Wire(broker) => Self {
                 options,
                 place: Place::Memory {
                     broker: broker.clone(),
@@ -112,10 +113,10 @@ impl Line {
 }
 
 impl Trouble<'_> {
-    /// Loses the connection, with what has not got through. In memory the fault has done that.
-    pub fn cut(&self) {
+    /// Loses the connection, with what has not got through. In memory the fault does that.
+    pub async fn cut(&self) {
         match self {
-            Self::Memory(fault) => assert_eq!(fault.strikes(), 1, "the fault has struck"),
+            Self::Memory(fault) => until("the fault's strike", || fault.strikes() == 1).await,
             Self::RabbitMq(proxy) => proxy.set(Network::Cut),
         }
     }

@@ -36,7 +36,7 @@ pub use message::{Message, Publish};
 pub use name::{
     ConsumerTag, ExchangeName, IntoChecked, QueueName, RoutingKey, ShortString, VirtualHost,
 };
-pub use properties::{DeliveryMode, Properties};
+pub use properties::{DeliveryMode, Properties, Verbatim};
 pub use returned::Returned;
 pub use topology::{
     Binding, BindingDestination, ExchangeDeclare, ExchangeKind, QueueDeclare, QueueDeclared,

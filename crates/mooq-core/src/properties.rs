@@ -1,5 +1,9 @@
 //! The basic properties of a message.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+
 use crate::name::ShortString;
 use crate::value::FieldTable;
 
@@ -47,6 +51,23 @@ pub struct Properties {
     pub app_id: Option<ShortString>,
     /// Deprecated in AMQP, carried for completeness.
     pub cluster_id: Option<ShortString>,
+    /// Octets of properties that the other fields cannot hold. None for nearly every message.
+    pub verbatim: Option<Arc<Verbatim>>,
+}
+
+/// The octets of properties as a client sent them, where [`Properties`] cannot hold them: text that
+/// is not UTF-8, a delivery mode other than 1 and 2, an empty table of headers.
+///
+/// RabbitMQ passes such properties on as they are. A codec that decodes one puts the nearest value
+/// into the field, keeps the octets here, and encodes the octets for as long as the field keeps that
+/// value. Text that is not UTF-8 is read as Latin-1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Verbatim {
+    /// The properties as they were decoded.
+    pub decoded: Properties,
+    /// The octets of properties, each with the number of the property's flag (AMQP 0-9-1, section
+    /// 4.2.6.1): 15 for the content type, 2 for the cluster id.
+    pub octets: Vec<(u8, Bytes)>,
 }
 
 impl Properties {

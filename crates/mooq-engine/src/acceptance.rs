@@ -25,13 +25,10 @@ impl Engine {
         if immediate {
             return Err(ReplyError::not_implemented("immediate=true"));
         }
-        let max = self.options.max_message_size;
-        let max = max.unwrap_or_else(|| self.options.profile.max_message_size());
+        let max = self.options.message_size_limit();
         let size = message.body.len();
         if size > max {
-            return Err(ReplyError::precondition_failed(format!(
-                "message size {size} is larger than configured max size {max}"
-            )));
+            return Err(ReplyError::message_too_large(size as u64, max));
         }
         self.permit_exchange(caller, Access::Write, &message.exchange)?;
         let (key, exchange) = self.find_exchange(caller, &message.exchange)?;

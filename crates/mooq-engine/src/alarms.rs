@@ -7,6 +7,7 @@ use mooq_core::ConnectionEvent;
 
 use super::Engine;
 use super::command::{Command, Effect, Method};
+use super::ids::ConnectionId;
 use super::time::Time;
 
 /// A resource that a broker can be low on.
@@ -82,6 +83,23 @@ impl Engine {
         self.read_on();
     }
 
+    /// Returns true if nothing that the connection's client sends is handled now, because of an
+    /// alarm or because its link is frozen. A front need not read on from such a client.
+    #[must_use]
+    pub fn leaves_unread(&self, connection: ConnectionId) -> bool {
+        self.links.is_frozen(connection)
+            || self
+                .connections
+                .get(connection)
+                .is_some_and(|connection| connection.unread.is_some())
+    }
+
+    /// Returns true if the connection's link is frozen: nothing passes in either direction.
+    #[must_use]
+    pub fn is_frozen(&self, connection: ConnectionId) -> bool {
+        self.links.is_frozen(connection)
+    }
+
     /// Resumes reading from connections that are neither frozen nor blocked.
     pub(super) fn read_on(&mut self) {
         let waiting = self.connections_where(|connection| connection.unread.is_some());
@@ -118,10 +136,11 @@ impl Engine {
             connection.unread = Some(VecDeque::from([command]));
             return None;
         }
-        let Method::BasicPublish(publish) = &command.method else {
-            return Some(command);
+        let is_bodiless = match &command.method {
+            Method::BasicPublish(publish) => publish.message.body.is_empty(),
+            Method::PublishTooLarge { .. } => false,
+            _ => return Some(command),
         };
-        let is_bodiless = publish.message.body.is_empty();
         connection.blocked = true;
         let unread = connection.unread.insert(VecDeque::new());
         let id = command.connection;

@@ -2,9 +2,9 @@
 
 use crate::ids::{ConnectionId, MethodId};
 use mooq_core::{
-    Binding, BindingDestination, ChannelEvent, ConnectionEvent, Consume, ConsumerTag, Credentials,
-    ExchangeDeclare, ExchangeName, Fetched, Publish, QueueDeclare, QueueDeclared, QueueName,
-    Settle, Settlement, ShortString, VirtualHost,
+    Binding, BindingDestination, ChannelEvent, CloseReason, ConnectionEvent, Consume, ConsumerTag,
+    Credentials, ExchangeDeclare, ExchangeName, Fetched, Publish, QueueDeclare, QueueDeclared,
+    QueueName, Settle, Settlement, ShortString, VirtualHost,
 };
 
 /// A client's details before its connection is open: `connection.start-ok`, `connection.tune-ok`
@@ -19,6 +19,9 @@ pub struct Login {
     pub connection_name: Option<ShortString>,
     /// Extensions that the client understands.
     pub capabilities: Capabilities,
+    /// The largest number of open channels that client and broker agreed on. None stands for the
+    /// broker's own limit, [`Options::channel_max`](crate::Options::channel_max).
+    pub channel_max: Option<u16>,
 }
 
 /// The [extensions](https://www.rabbitmq.com/docs/consumers#capabilities) that a client
@@ -59,6 +62,18 @@ pub struct Command {
 pub enum Method {
     /// `connection.close`.
     ConnectionClose,
+    /// `connection.update-secret`, which changes no user's password.
+    UpdateSecret,
+    /// Something that the front refuses on the client's behalf, because it is no method: a malformed
+    /// frame, for example. The broker closes the connection, once everything that the client sent
+    /// before has been handled.
+    Refuse {
+        /// The reason that the client is sent. None ends the connection without a close, as where
+        /// RabbitMQ's reader crashes.
+        reason: Option<CloseReason>,
+    },
+    /// `access.request`, which is obsolete: the broker grants everything.
+    AccessRequest,
     /// `channel.open`.
     ChannelOpen,
     /// `channel.close`.
@@ -118,6 +133,13 @@ pub enum Method {
     },
     /// `basic.publish`.
     BasicPublish(Publish),
+    /// `basic.publish` of a message whose header announces a body over
+    /// [`Options::message_size_limit`](crate::Options::message_size_limit): for fronts that do not
+    /// wait for a body that the broker refuses.
+    PublishTooLarge {
+        /// The size that the header announces, in bytes.
+        size: u64,
+    },
     /// `basic.get`.
     BasicGet {
         /// The queue.
@@ -146,6 +168,9 @@ impl Method {
     pub(crate) fn id(&self) -> MethodId {
         let (class, method) = match self {
             Self::ConnectionClose => (10, 50),
+            Self::UpdateSecret => (10, 70),
+            Self::Refuse { .. } => (0, 0),
+            Self::AccessRequest => (30, 10),
             Self::ChannelOpen => (20, 10),
             Self::ChannelFlow { .. } => (20, 20),
             Self::ChannelClose => (20, 40),
@@ -166,7 +191,7 @@ impl Method {
             Self::BasicQos { .. } => (60, 10),
             Self::BasicConsume(_) => (60, 20),
             Self::BasicCancel { .. } => (60, 30),
-            Self::BasicPublish(_) => (60, 40),
+            Self::BasicPublish(_) | Self::PublishTooLarge { .. } => (60, 40),
             Self::BasicGet { .. } => (60, 70),
             Self::BasicSettle(settle) => match settle.settlement {
                 Settlement::Ack => (60, 80),

@@ -29,6 +29,8 @@ pub(crate) struct Connection {
     /// The connection's channels, indexed by number.
     channels: Vec<Option<ChannelId>>,
     open_channels: u16,
+    /// The largest number of open channels, as negotiated.
+    pub(crate) channel_max: u16,
 }
 
 impl Connection {
@@ -51,6 +53,7 @@ impl Connection {
             blocked: false,
             channels: Vec::new(),
             open_channels: 0,
+            channel_max: u16::MAX,
         }
     }
 

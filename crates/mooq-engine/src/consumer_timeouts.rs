@@ -20,9 +20,6 @@ use super::time::Time;
 use super::{Caller, Engine};
 use mooq_core::{ChannelEvent, ConsumerTag, FieldValue};
 
-/// RabbitMQ's `channel_tick_interval`, in milliseconds.
-const TICK: u64 = 60_000;
-
 /// Timeout of a quorum queue's consumers, in milliseconds, if none is set and the broker has none.
 const LONGEST: u64 = 86_400_000;
 
@@ -100,11 +97,12 @@ impl Engine {
             return self.time_by_queue(queue, consumer);
         }
         let stamp = self.stamp();
+        let tick = self.tick_interval();
         if let Some(open) = self.channels.get_mut(channel)
             && !open.ticks
         {
             open.ticks = true;
-            self.timers.set_channel(stamp.plus_millis(TICK), channel);
+            self.timers.set_channel(stamp.plus_millis(tick), channel);
         }
         Timed::Since(stamp)
     }
@@ -161,8 +159,15 @@ impl Engine {
         {
             self.close_over_timeout(key, timeout);
         } else {
-            self.timers.set_channel(at.plus_millis(TICK), key);
+            let next = at.plus_millis(self.tick_interval());
+            self.timers.set_channel(next, key);
         }
+    }
+
+    /// The interval of a channel's ticks, in milliseconds.
+    fn tick_interval(&self) -> u64 {
+        let millis = self.options.channel_tick_interval.as_millis();
+        u64::try_from(millis).unwrap_or(u64::MAX).max(1)
     }
 
     fn close_over_timeout(&mut self, key: ChannelId, millis: i64) {

@@ -111,7 +111,7 @@ mod vhost;
 use std::collections::{HashMap, VecDeque};
 
 use foldhash::fast::RandomState;
-use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error};
+use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Error, ErrorKind};
 use slotmap::SlotMap;
 
 pub use activity::Activity;
@@ -135,6 +135,7 @@ pub use recording::{
     Settled,
 };
 pub use time::Time;
+pub use users::Mechanism;
 
 use alarms::Alarms;
 use channel::Channel;
@@ -267,12 +268,14 @@ impl Engine {
     /// The reason with which the broker closes the connection: 403.
     pub fn authenticate(
         &mut self,
+        mechanism: Mechanism,
         credentials: &mooq_core::Credentials,
         connection_name: Option<&str>,
     ) -> Result<(), CloseReason> {
-        let checked = match self.refuses_login(connection_name) {
-            true => Err(ReplyError::login_refused()),
-            false => self.users.check(credentials),
+        let is_right = !self.refuses_login(connection_name) && self.users.check(credentials);
+        let checked = match is_right {
+            true => Ok(()),
+            false => Err(ReplyError::login_refused(mechanism)),
         };
         checked.map_err(|refusal| refusal.into_reason(MethodId::NONE))
     }
@@ -287,7 +290,8 @@ impl Engine {
         now: Time,
         login: Login,
     ) -> Result<ConnectionId, CloseReason> {
-        self.authenticate(&login.credentials, login.connection_name.as_deref())?;
+        let name = login.connection_name.as_deref();
+        self.authenticate(Mechanism::Plain, &login.credentials, name)?;
         self.open_authenticated(now, login)
     }
 
@@ -321,6 +325,7 @@ impl Engine {
             Connection::new(vhost, username, name, permissions, login.capabilities);
         self.connections_opened += 1;
         connection.number = self.connections_opened;
+        connection.channel_max = login.channel_max.unwrap_or(self.options.channel_max);
         let id = self.connections.insert(connection);
         self.adapt_links();
         Ok(id)
@@ -375,6 +380,14 @@ impl Engine {
             self.reply(connection, number, Reply::Done);
             return;
         }
+        if matches!(method, Method::UpdateSecret) {
+            self.reply(connection, number, Reply::Done);
+            return;
+        }
+        if let Method::Refuse { reason } = method {
+            self.refuse(connection, reason);
+            return;
+        }
         let caller = open.channel(number).map(|channel| Caller {
             connection,
             number,
@@ -394,10 +407,7 @@ impl Engine {
         let is_closing = caller.is_some_and(|caller| self.rouse(caller.channel));
         let outcome = match caller {
             None => self.open_channel(connection, number, &method),
-            Some(caller) if is_closing => {
-                self.handle_while_closing(caller, &method);
-                Ok(None)
-            }
+            Some(caller) if is_closing => self.handle_while_closing(caller, &method),
             Some(caller) => self.dispatch(caller, method),
         };
         match outcome {
@@ -510,6 +520,23 @@ impl Engine {
                 });
             }
         }
+    }
+
+    /// Closes a connection for a reason that the front has found.
+    fn refuse(&mut self, connection: ConnectionId, reason: Option<CloseReason>) {
+        self.end_connection(connection);
+        let why = match reason {
+            Some(reason) => Error::connection_closed(reason),
+            None => Error::connection(
+                ErrorKind::ConnectionLost,
+                "the broker hung up on malformed input",
+            ),
+        };
+        self.effects.push_back(Effect::Connection {
+            connection,
+            event: ConnectionEvent::Closed(why),
+        });
+        self.finish_dead_letters();
     }
 
     fn reply(&mut self, connection: ConnectionId, channel: u16, reply: Reply) {

@@ -25,6 +25,12 @@ pub struct Options {
     pub started: Duration,
     /// Largest number of channels that a connection may have open. RabbitMQ's default is 2047.
     pub channel_max: u16,
+    /// The largest frame that the broker proposes to a client on a socket, in bytes. RabbitMQ's
+    /// default is 131,072.
+    pub frame_max: u32,
+    /// The heartbeat interval that the broker proposes to a client on a socket. RabbitMQ's default
+    /// is 60 s. An interval below 1 s stands for none.
+    pub heartbeat: Duration,
     /// The largest body that may be published, in bytes. None stands for the profile's default: 128
     /// MiB before RabbitMQ 4.0, 16 MiB since.
     pub max_message_size: Option<usize>,
@@ -38,6 +44,9 @@ pub struct Options {
     /// Longest time that a delivery may stay unacked, RabbitMQ's `consumer_timeout`: 30 minutes by
     /// default. None stands for `undefined`. See [`Self::consumer_timeout`].
     pub consumer_timeout: Option<Duration>,
+    /// Interval at which a channel looks for overdue deliveries, before RabbitMQ 4.3: RabbitMQ's
+    /// `channel_tick_interval`, one minute by default. An interval below 1 ms counts as 1 ms.
+    pub channel_tick_interval: Duration,
     /// The enabled plugins: none by default.
     pub plugins: BTreeSet<Plugin>,
 }
@@ -51,10 +60,13 @@ impl Options {
             seed: None,
             started: Duration::ZERO,
             channel_max: 2047,
+            frame_max: 131_072,
+            heartbeat: Duration::from_secs(60),
             max_message_size: None,
             dead_letter_retry_interval: Duration::from_secs(180),
             deprecated_features: DeprecatedFeatures::default(),
             consumer_timeout: Some(Duration::from_secs(30 * 60)),
+            channel_tick_interval: Duration::from_secs(60),
             plugins: BTreeSet::new(),
         }
     }
@@ -65,7 +77,7 @@ impl Options {
     /// None stands for `undefined`: no timeout, except for 24 hours on the quorum queues of 4.3.
     ///
     /// Before 4.3 the channel of an overdue delivery is closed with 406 at the channel's next tick,
-    /// up to a minute after the timeout. On 4.3 quorum queues requeue overdue deliveries on time
+    /// up to a [tick interval](Self::channel_tick_interval) after the timeout. On 4.3 quorum queues requeue overdue deliveries on time
     /// and cancel their consumers, and classic queues have no timeouts. See
     /// [when a channel looks for overdue deliveries][looks].
     ///
@@ -86,6 +98,14 @@ impl Options {
     pub fn consumer_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.consumer_timeout = timeout.into();
         self
+    }
+
+    /// The largest body that may be published, in bytes: [`Self::max_message_size`], or else the
+    /// profile's default.
+    #[must_use]
+    pub fn message_size_limit(&self) -> usize {
+        let max = self.max_message_size;
+        max.unwrap_or_else(|| self.profile.max_message_size())
     }
 
     /// Enables a plugin.

@@ -536,18 +536,24 @@ impl Profile {
 
 /// The protocol on the wire.
 impl Profile {
-    /// Returns the version that the broker reports: for 3.10, 4.0 and 4.3 that of the live broker
-    /// that the profile was compared with. The profiles 4.1 and 4.2, which were compared with no
-    /// live broker, report the version of 4.0.
+    /// Returns the version that RabbitMQ reports: for 3.10, 4.0 and 4.3 that of the live broker that
+    /// the profile was compared with, for 4.1 and 4.2 that of the source that was read.
     #[must_use]
     pub fn server_version(self) -> &'static str {
-        if self >= Self::V4_3 {
-            "4.3.6"
-        } else if self >= Self::V4_0 {
-            "4.0.5"
-        } else {
-            "3.10.8"
+        match self {
+            Self::V3_10 => "3.10.8",
+            Self::V4_0 => "4.0.5",
+            Self::V4_1 => "4.1.8",
+            Self::V4_2 => "4.2.9",
+            Self::V4_3 => "4.3.6",
         }
+    }
+
+    /// Returns the smallest `frame_max` that a client may choose, in bytes. A client's frames before
+    /// that choice may be as long.
+    #[must_use]
+    pub fn min_frame_max(self) -> u32 {
+        if self >= Self::V4_1 { 8192 } else { 4096 }
     }
 
     /// Returns the header with which RabbitMQ answers a protocol header that it does not support:

@@ -12,6 +12,7 @@ use super::erlang::term;
 use super::ids::MethodId;
 use super::profile::Profile;
 use super::reply_code::ReplyCode;
+use super::users::Mechanism;
 
 /// The longest reply text, which travels as a short string.
 const MAX_TEXT: usize = 255;
@@ -35,11 +36,17 @@ impl ReplyError {
         Self::new(ReplyCode::AccessRefused, explanation)
     }
 
-    pub(crate) fn login_refused() -> Self {
-        Self::access_refused(
-            "Login was refused using authentication mechanism PLAIN. For details see the broker \
-             logfile.",
-        )
+    pub(crate) fn login_refused(mechanism: Mechanism) -> Self {
+        Self::access_refused(format!(
+            "Login was refused using authentication mechanism {mechanism}. For details see the \
+             broker logfile."
+        ))
+    }
+
+    pub(crate) fn message_too_large(size: u64, max: usize) -> Self {
+        Self::precondition_failed(format!(
+            "message size {size} is larger than configured max size {max}"
+        ))
     }
 
     pub(crate) fn precondition_failed(explanation: impl Into<String>) -> Self {

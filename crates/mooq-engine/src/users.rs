@@ -7,7 +7,26 @@ use foldhash::fast::RandomState;
 use mooq_core::{Credentials, Error, ErrorKind, VirtualHost};
 
 use super::permissions::Permissions;
-use super::reply_error::ReplyError;
+
+/// A mechanism by which a client passes its credentials. The refusal of a login names it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mechanism {
+    /// `PLAIN`, which nearly every client uses.
+    #[default]
+    Plain,
+    /// `AMQPLAIN`, of RabbitMQ's own.
+    Amqplain,
+}
+
+impl std::fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "PLAIN",
+            Self::Amqplain => "AMQPLAIN",
+        })
+    }
+}
 
 /// Users by name.
 pub(crate) struct Users(HashMap<String, User, RandomState>);
@@ -94,11 +113,9 @@ impl Users {
         }
     }
 
-    pub(crate) fn check(&self, credentials: &Credentials) -> Result<(), ReplyError> {
+    /// Returns true if there is such a user, with this password.
+    pub(crate) fn check(&self, credentials: &Credentials) -> bool {
         let user = self.0.get(&credentials.username);
-        if user.is_some_and(|user| user.password == credentials.password) {
-            return Ok(());
-        }
-        Err(ReplyError::login_refused())
+        user.is_some_and(|user| user.password == credentials.password)
     }
 }

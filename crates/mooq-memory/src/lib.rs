@@ -17,7 +17,7 @@ mod broker;
 pub use assertions::{Recorded, Selection};
 pub use broker::faults;
 pub use broker::{
-    AlarmGuard, InMemoryBroker, LoginRefused, MemoryTransport, ProtocolConnection, Recording,
+    AlarmGuard, Hold, InMemoryBroker, LoginRefused, MemoryTransport, ProtocolConnection, Recording,
 };
 pub use mooq_engine::{
     Activity, Alarm, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo,

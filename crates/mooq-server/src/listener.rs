@@ -8,9 +8,10 @@ use std::time::Duration;
 use mooq_memory::InMemoryBroker;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::time::timeout;
 
-use crate::connection::{Proposal, Settings};
+use crate::connection::Settings;
 use crate::task;
 
 /// Opens a socket for an in-memory broker.
@@ -30,7 +31,7 @@ impl Listen for InMemoryBroker {
     async fn listen(&self, address: impl ToSocketAddrs + Send) -> io::Result<Server> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(State::Serving);
         let accepting = tokio::spawn(accept(listener, self.clone(), stopped));
         Ok(Server {
             address,
@@ -45,7 +46,7 @@ impl Listen for InMemoryBroker {
 #[must_use = "the socket is closed when this is dropped"]
 pub struct Server {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<State>,
     accepting: Option<JoinHandle<()>>,
 }
 
@@ -63,18 +64,51 @@ impl Server {
     }
 
     /// Closes the socket and all connections to it, and waits until they are closed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future once it has been polled changes nothing, but that nothing waits.
     pub async fn stop(mut self) {
-        self.stop.send_replace(true);
-        if let Some(accepting) = self.accepting.take() {
+        self.stop.send_replace(State::Stopped);
+        self.end().await;
+    }
+
+    /// Closes the socket, and waits until all clients have hung up, for `limit` at most; closes the
+    /// connections that are left. For a broker that has been stopped, so that its clients are sent
+    /// the reason and may answer.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes all connections at once.
+    pub async fn drain(mut self, limit: Duration) {
+        self.stop.send_replace(State::Draining);
+        if timeout(limit, self.end()).await.is_err() {
+            self.stop.send_replace(State::Stopped);
+            self.end().await;
+        }
+    }
+
+    async fn end(&mut self) {
+        if let Some(accepting) = &mut self.accepting {
             // The task neither panics nor is it aborted; if it were, it would have ended too.
             let _ = accepting.await;
+            self.accepting = None;
         }
     }
 }
 
+/// What the server does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
+pub(crate) enum State {
+    /// It accepts clients.
+    Serving,
+    /// It waits until its clients have hung up.
+    Draining,
+    /// It closes all connections.
+    Stopped,
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(State::Stopped);
     }
 }
 
@@ -82,13 +116,18 @@ impl Drop for Server {
 /// files.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-async fn accept(listener: TcpListener, broker: InMemoryBroker, stopped: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, broker: InMemoryBroker, stopped: watch::Receiver<State>) {
     let mut stop = stopped.clone();
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
+                    // A broker that is down does not greet, or a health check would find it up.
+                    if let Err(refused) = broker.accept() {
+                        tracing::debug!(%peer, ?refused, "a client was not accepted");
+                        continue;
+                    }
                     clients.spawn(serve(socket, peer, broker.clone(), stopped.clone()));
                 }
                 Err(error) => {
@@ -96,40 +135,78 @@ async fn accept(listener: TcpListener, broker: InMemoryBroker, stopped: watch::R
                     tokio::time::sleep(PAUSE_AFTER_ERROR).await;
                 }
             },
-            Some(_) = clients.join_next() => {}
-            () = told_to_stop(&mut stop) => break,
+            Some(ended) = clients.join_next() => log_panic(ended),
+            () = reached(&mut stop, State::Draining) => break,
         }
     }
     drop(listener);
-    while clients.join_next().await.is_some() {}
+    while let Some(ended) = clients.join_next().await {
+        log_panic(ended);
+    }
 }
 
-/// Waits until the server stops.
-pub(crate) async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+/// A client's task that panicked takes its connection down, and no other.
+fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "the task of a client's connection failed");
+    }
+}
+
+/// Waits until the server is in this state, or beyond.
+pub(crate) async fn reached(stop: &mut watch::Receiver<State>, state: State) {
     // An error means that the handle is gone, which also stops the server.
-    let _ = stop.wait_for(|stop| *stop).await;
+    let _ = stop.wait_for(|now| *now >= state).await;
 }
 
 async fn serve(
     socket: TcpStream,
     peer: SocketAddr,
     broker: InMemoryBroker,
-    stopped: watch::Receiver<bool>,
+    stopped: watch::Receiver<State>,
 ) {
     // Answers are small, and clients wait for them.
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
-    let options = broker.options();
-    let settings = Settings {
-        profile: options.profile,
-        proposal: Proposal {
-            channel_max: options.channel_max,
-            frame_max: 131_072,
-            heartbeat: Duration::from_secs(60),
-        },
-    };
+    let settings = Settings::of(&broker.options());
     if let Err(error) = task::serve(socket, &broker, settings, stopped).await {
         tracing::debug!(%peer, %error, "a client's connection failed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    // A failed expectation is meant to panic.
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// The first byte of the server's answer to a protocol header; `None` if it hangs up.
+    async fn greeting(server: &Server) -> Option<u8> {
+        let mut socket = TcpStream::connect(server.address()).await.unwrap();
+        // The server may have hung up before.
+        let _ = socket.write_all(b"AMQP\0\0\x09\x01").await;
+        socket.read_u8().await.ok()
+    }
+
+    #[tokio::test]
+    async fn broker_that_is_down_does_not_greet() {
+        let broker = InMemoryBroker::start();
+        let server = broker.listen("127.0.0.1:0").await.unwrap();
+        assert_eq!(greeting(&server).await, Some(1));
+
+        let outage = broker.faults().stop();
+        assert_eq!(greeting(&server).await, None);
+        drop(outage);
+        assert_eq!(greeting(&server).await, Some(1));
+
+        let refusing = broker.faults().refuse_connections();
+        assert_eq!(greeting(&server).await, None);
+        assert_eq!(refusing.strikes(), 1);
+        drop(refusing);
+        assert_eq!(greeting(&server).await, Some(1));
+        server.stop().await;
     }
 }

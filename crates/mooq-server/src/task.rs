@@ -3,82 +3,117 @@
 use std::collections::VecDeque;
 use std::future::{pending, poll_fn};
 use std::io;
-use std::task::{Context, Waker};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use mooq_engine::{Effect, Method};
-use mooq_memory::{InMemoryBroker, ProtocolConnection};
+use mooq_core::ShortString;
+use mooq_engine::Effect;
+use mooq_memory::{Hold, InMemoryBroker, ProtocolConnection};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::connection::{Action, Connection, Settings};
-use crate::listener::told_to_stop;
+use crate::listener::{State, reached};
 
-/// Maximum number of bytes read at a time.
+/// Initial capacity of the read buffer.
 const READ: usize = 64 * 1024;
-/// While more than this many bytes wait to be written, no more effects are taken from the broker: a
-/// client that reads slowly holds up only itself.
+/// While more than this many bytes wait to be written, no more effects are taken from the broker,
+/// and nothing more is read from the client: a client that reads slowly holds up only itself.
 const WRITE_AHEAD: usize = 256 * 1024;
 
 /// Time limit for a client to hang up after its connection has ended.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Serves a client until its connection ends or `stop` is set.
+/// Serves a client until its connection ends or the server stops.
 ///
 /// # Errors
 /// If the socket fails.
 pub(crate) async fn serve(
+    socket: impl AsyncRead + AsyncWrite + Unpin,
+    broker: &InMemoryBroker,
+    settings: Settings,
+    mut stop: watch::Receiver<State>,
+) -> io::Result<()> {
+    tokio::select! {
+        biased;
+        () = reached(&mut stop, State::Stopped) => Ok(()),
+        served = serve_client(socket, broker, settings) => served,
+    }
+}
+
+async fn serve_client(
     mut socket: impl AsyncRead + AsyncWrite + Unpin,
     broker: &InMemoryBroker,
     settings: Settings,
-    mut stop: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let mut connection = Connection::new(settings, now());
     let mut client: Option<ProtocolConnection> = None;
     let mut input = BytesMut::with_capacity(READ);
     let mut effects: VecDeque<Effect> = VecDeque::new();
+    // The broker's greeting goes over the link as well.
+    reach(&mut connection, broker, None).await;
     loop {
-        carry_out(&mut connection, broker, &mut client, &mut effects).await;
-        // Input that waited for the broker's answer can be handled now.
-        connection.proceed(now(), &mut input);
-        if carry_out(&mut connection, broker, &mut client, &mut effects).await {
+        let hold = client.as_ref().and_then(ProtocolConnection::hold);
+        if hold.is_none() {
+            connection.proceed(now(), &mut input);
+        }
+        if carry_out(&mut connection, broker, &mut client).await {
             continue;
+        }
+        if connection.is_over() {
+            client = None;
         }
         if connection.is_finished() && connection.output().is_empty() {
             return end(socket, input).await;
         }
         let deadline = connection.next_deadline();
-        let takes_effects = connection.output().remaining() < WRITE_AHEAD;
         let output = connection.output();
         let has_output = !output.is_empty();
+        let is_behind = output.remaining() >= WRITE_AHEAD;
         let (mut reader, mut writer) = tokio::io::split(&mut socket);
         tokio::select! {
+            // The client never gets in the way of the deadline, however much it sends.
             biased;
+            () = sleep_until_some(deadline) => {
+                let hold = client.as_ref().and_then(ProtocolConnection::hold);
+                connection.advance(now(), hold);
+            }
             written = writer.write_buf(output), if has_output => {
                 if written? == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
             }
-            more = next_effects(client.as_mut(), &mut effects), if takes_effects => {
+            news = next_effects(client.as_mut(), &mut effects, hold), if !is_behind => {
                 for effect in effects.drain(..) {
                     connection.effect(now(), effect);
                 }
-                if !more {
+                if news == News::End {
                     client = None;
+                    connection.lost();
                 }
             }
-            read = reader.read_buf(&mut input) => {
+            read = reader.read_buf(&mut input), if !is_behind && hold.is_none() => {
                 if read? == 0 {
                     return Ok(());
                 }
-                connection.receive(now(), &mut input);
+                connection.heard(now());
             }
-            () = sleep_until_some(deadline) => connection.advance(now()),
-            () = told_to_stop(&mut stop) => return Ok(()),
         }
     }
+}
+
+/// News from the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// Effects.
+    Effects,
+    /// The broker has forgotten the connection, and has no more effects.
+    End,
+    /// The broker reads from the client again.
+    Released,
 }
 
 /// Carries out the connection's actions. Returns true if there were any.
@@ -86,39 +121,26 @@ async fn carry_out(
     connection: &mut Connection,
     broker: &InMemoryBroker,
     client: &mut Option<ProtocolConnection>,
-    effects: &mut VecDeque<Effect>,
 ) -> bool {
     let mut commands = Vec::new();
     let mut any = false;
     while let Some(action) = connection.poll_action() {
         any = true;
         match action {
-            Action::Authenticate(credentials, name) => {
-                // A fault may freeze the broker, or slow it down, from the beginning.
-                let reachable = broker.reachable(name.as_deref());
-                match timeout_at_some(connection.next_deadline(), reachable).await {
-                    Some(()) => {
-                        let answer = broker.authenticate(&credentials, name.as_deref());
-                        connection.authenticated(now(), answer);
-                    }
-                    None => connection.advance(now()),
+            Action::Authenticate(mechanism, credentials, name) => {
+                if reach(connection, broker, name.as_ref()).await {
+                    let answer = broker.authenticate(mechanism, &credentials, name.as_deref());
+                    connection.authenticated(now(), answer);
                 }
             }
             Action::Open(login) => {
-                let answer = broker.open_protocol_connection(login);
-                let answer = answer.map(|opened| *client = Some(opened));
-                connection.opened(now(), answer);
+                if reach(connection, broker, login.connection_name.as_ref()).await {
+                    let answer = broker.open_protocol_connection(login);
+                    let answer = answer.map(|opened| *client = Some(opened));
+                    connection.opened(now(), answer);
+                }
             }
             Action::Command(channel, method) => commands.push((channel, method)),
-            Action::Say(channel, method) => {
-                hand_over(connection, client.as_mut(), &mut commands, effects);
-                connection.say(channel, &method);
-            }
-            Action::Close(reason) => {
-                hand_over(connection, client.as_mut(), &mut commands, effects);
-                *client = None;
-                connection.close(now(), reason);
-            }
         }
     }
     if let Some(client) = client
@@ -129,22 +151,23 @@ async fn carry_out(
     any
 }
 
-/// Passes the commands so far to the broker, and takes the effects.
-fn hand_over(
+/// Waits until the broker can be reached, up to the connection's deadline: a fault may freeze the
+/// link, or slow it down, from the beginning. Returns false if the deadline comes first.
+async fn reach(
     connection: &mut Connection,
-    client: Option<&mut ProtocolConnection>,
-    commands: &mut Vec<(u16, Method)>,
-    effects: &mut VecDeque<Effect>,
-) {
-    let Some(client) = client else {
-        return;
+    broker: &InMemoryBroker,
+    name: Option<&ShortString>,
+) -> bool {
+    let reachable = broker.reachable(name.map(ShortString::as_str));
+    let reached = tokio::select! {
+        biased;
+        () = reachable => true,
+        () = sleep_until_some(connection.next_deadline()) => false,
     };
-    client.send(commands.drain(..));
-    // Effects that are not there yet, because a fault holds them up, are not waited for.
-    let _ = client.poll_effects(&mut Context::from_waker(Waker::noop()), effects);
-    for effect in effects.drain(..) {
-        connection.effect(now(), effect);
+    if !reached {
+        connection.advance(now(), None);
     }
+    reached
 }
 
 /// Closes the socket. The client's remaining data is read, or the operating system would discard
@@ -164,33 +187,31 @@ async fn end(
     timeout(LINGER, reading).await.unwrap_or(Ok(()))
 }
 
-/// Waits for the broker's effects. Returns false when no more follow.
+/// Waits for the broker's effects, or until the broker reads from the client if `hold` keeps it from
+/// reading.
 async fn next_effects(
     client: Option<&mut ProtocolConnection>,
     effects: &mut VecDeque<Effect>,
-) -> bool {
-    match client {
-        Some(client) => poll_fn(|cx| client.poll_effects(cx, effects)).await,
-        None => pending().await,
-    }
+    hold: Option<Hold>,
+) -> News {
+    let Some(client) = client else {
+        return pending().await;
+    };
+    let released = client.released();
+    let mut released = pin!(released);
+    poll_fn(|cx| match client.poll_effects(cx, effects) {
+        Poll::Ready(true) => Poll::Ready(News::Effects),
+        Poll::Ready(false) => Poll::Ready(News::End),
+        Poll::Pending if hold.is_some() => released.as_mut().poll(cx).map(|()| News::Released),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 async fn sleep_until_some(deadline: Option<std::time::Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
         None => pending().await,
-    }
-}
-
-/// Returns the output of `future`, if it completes by the deadline.
-async fn timeout_at_some<T>(
-    deadline: Option<std::time::Instant>,
-    future: impl Future<Output = T>,
-) -> Option<T> {
-    tokio::select! {
-        biased;
-        done = future => Some(done),
-        () = sleep_until_some(deadline) => None,
     }
 }
 

@@ -33,9 +33,10 @@ impl ContentHeader {
     /// Decodes the payload of a header frame.
     ///
     /// # Errors
-    /// A class other than `basic`, flags without a property, or the error of a malformed property.
+    /// A class other than `basic`, or the error of a malformed property. Text that is not UTF-8 is no
+    /// error: see [`Verbatim`](mooq_core::Verbatim).
     pub fn decode(payload: Bytes, limits: &Limits) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(payload, limits);
+        let mut reader = Reader::lenient(payload, limits);
         let class_id = reader.u16()?;
         // The weight, which is not used. RabbitMQ refuses any other value.
         let weight = reader.u16()?;

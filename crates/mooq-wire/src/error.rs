@@ -59,9 +59,12 @@ pub enum DecodeError {
     /// The payload goes on after its last field.
     #[error("{0} bytes after the last field")]
     TrailingBytes(usize),
-    /// A short string is not UTF-8. AMQP requires UTF-8 (0-9-1, 4.2.5.3).
+    /// A short string of a method is not UTF-8. AMQP requires UTF-8 (0-9-1, 4.2.5.3).
     #[error("short string is not UTF-8: {0:?}")]
     NotUtf8(Vec<u8>),
+    /// A float that is NaN or infinite, which RabbitMQ does not read.
+    #[error("a float is {0}")]
+    NotFinite(&'static str),
     /// A field value of a type that RabbitMQ does not know.
     #[error("unknown field type {0:?}")]
     FieldType(char),

@@ -5,8 +5,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use crate::error::DecodeError;
 use crate::limits::Limits;
 
-/// The header that a client sends before its first frame. A server sends it in place of one if it
-/// does not speak the client's protocol (AMQP 0-9-1, 4.2.2).
+/// The header that a client sends before its first frame. A server answers with it if it does not
+/// speak the client's protocol (AMQP 0-9-1, 4.2.2).
 pub const PROTOCOL_HEADER: [u8; 8] = *b"AMQP\x00\x00\x09\x01";
 
 /// Number of bytes of a frame besides its payload.

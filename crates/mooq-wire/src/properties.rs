@@ -1,7 +1,10 @@
 //! The basic properties as a content header encodes them (AMQP 0-9-1, 4.2.6.1): a word of flags
 //! shows which of them are present.
 
-use mooq_core::{DeliveryMode, Properties};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use mooq_core::{DeliveryMode, Properties, Verbatim};
 
 use crate::error::DecodeError;
 use crate::field::Field;
@@ -15,25 +18,49 @@ macro_rules! properties {
             // The lowest two bits have no meaning: RabbitMQ ignores them.
             let flags = reader.u16()?;
             let mut properties = Properties::default();
+            let mut octets = Vec::new();
             $(
                 if flags & 1 << $bit != 0 {
+                    let before = reader.rest().clone();
                     properties.$name = PropertyField::read(reader)?;
+                    if std::mem::take(&mut reader.is_inexact) {
+                        let length = before.len() - reader.remaining();
+                        // Copied, so that they do not keep the whole frame in memory.
+                        octets.push(($bit, Bytes::copy_from_slice(&before[..length])));
+                    }
                 }
             )+
+            if !octets.is_empty() {
+                let decoded = properties.clone();
+                properties.verbatim = Some(Arc::new(Verbatim { decoded, octets }));
+            }
             Ok(properties)
         }
 
         pub(crate) fn write(properties: &Properties, writer: &mut Writer<'_>) {
             let mut flags = 0;
+            // The octets of a property that has not been changed since they were read.
+            let verbatim = |bit| {
+                let verbatim = properties.verbatim.as_deref()?;
+                let (_, octets) = verbatim.octets.iter().find(|(other, _)| *other == bit)?;
+                Some((&verbatim.decoded, octets))
+            };
             $(
-                if properties.$name.is_present() {
+                let $name = verbatim($bit)
+                    .filter(|(decoded, _)| decoded.$name == properties.$name)
+                    .map(|(_, octets)| octets);
+                if $name.is_some() || properties.$name.is_present() {
                     flags |= 1 << $bit;
                 }
             )+
             writer.u16(flags);
             $(
-                if properties.$name.is_present() {
-                    PropertyField::write(&properties.$name, writer);
+                match $name {
+                    Some(octets) => writer.bytes(octets),
+                    None if properties.$name.is_present() => {
+                        PropertyField::write(&properties.$name, writer);
+                    }
+                    None => {}
                 }
             )+
         }
@@ -80,14 +107,16 @@ impl<T: Field> PropertyField for Option<T> {
     }
 }
 
-/// An empty table of headers counts as absent, as it does in [`Properties`].
+/// An empty table of headers counts as absent in [`Properties`], and not on the wire.
 impl PropertyField for mooq_core::FieldTable {
     fn is_present(&self) -> bool {
         !self.is_empty()
     }
 
     fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
-        Field::read(reader)
+        let table: Self = Field::read(reader)?;
+        reader.is_inexact |= table.is_empty();
+        Ok(table)
     }
 
     fn write(&self, writer: &mut Writer<'_>) {
@@ -98,7 +127,9 @@ impl PropertyField for mooq_core::FieldTable {
 /// RabbitMQ takes 2 for persistent and every other number for transient.
 impl Field for DeliveryMode {
     fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
-        Ok(match reader.u8()? {
+        let mode = reader.u8()?;
+        reader.is_inexact |= !matches!(mode, 1 | 2);
+        Ok(match mode {
             2 => Self::Persistent,
             _ => Self::Transient,
         })

@@ -12,6 +12,10 @@ pub struct Reader {
     /// The octet of bits that is being read, and the mask of the next bit.
     bits: Option<(u8, u8)>,
     pub(crate) table_depth: u8,
+    /// True if text that is not UTF-8 is read as Latin-1, and not refused.
+    is_lenient: bool,
+    /// True once something was read that its type cannot hold as it is.
+    pub(crate) is_inexact: bool,
 }
 
 impl Reader {
@@ -20,7 +24,22 @@ impl Reader {
             rest: payload,
             bits: None,
             table_depth: limits.table_depth,
+            is_lenient: false,
+            is_inexact: false,
         }
+    }
+
+    /// A reader of a payload in which text need not be UTF-8.
+    pub(crate) fn lenient(payload: Bytes, limits: &Limits) -> Self {
+        Self {
+            is_lenient: true,
+            ..Self::new(payload, limits)
+        }
+    }
+
+    /// The unread rest.
+    pub(crate) fn rest(&self) -> &Bytes {
+        &self.rest
     }
 
     /// Number of bytes left.
@@ -88,6 +107,10 @@ impl Reader {
         let bytes = self.take(length, "a short string")?;
         match std::str::from_utf8(&bytes) {
             Ok(text) => Ok(read(text)),
+            Err(_) if self.is_lenient => {
+                self.is_inexact = true;
+                Ok(read(&latin1(&bytes)))
+            }
             Err(_) => Err(DecodeError::NotUtf8(bytes.into())),
         }
     }
@@ -108,6 +131,8 @@ impl Reader {
             rest: self.take(length, within)?,
             bits: None,
             table_depth: self.table_depth,
+            is_lenient: self.is_lenient,
+            is_inexact: false,
         })
     }
 
@@ -118,4 +143,16 @@ impl Reader {
             left => Err(DecodeError::TrailingBytes(left)),
         }
     }
+}
+
+/// Octets as Latin-1, as far as they fit in a short string.
+fn latin1(octets: &[u8]) -> String {
+    let mut text = String::new();
+    for character in octets.iter().copied().map(char::from) {
+        if text.len() + character.len_utf8() > usize::from(u8::MAX) {
+            break;
+        }
+        text.push(character);
+    }
+    text
 }

@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::reader::Reader;
 use crate::writer::Writer;
 
-/// Reads a table. If a key occurs twice, the last value counts.
+/// Reads a table. If a key occurs twice, the first value counts, as it does in RabbitMQ.
 pub(crate) fn read(reader: &mut Reader) -> Result<FieldTable, DecodeError> {
     let levels = reader.table_depth;
     read_table(reader, levels)
@@ -30,7 +30,9 @@ pub fn decode_entries(bytes: Bytes, limits: &Limits) -> Result<FieldTable, Decod
 /// and arrays that may be nested.
 fn read_table(reader: &mut Reader, levels: u8) -> Result<FieldTable, DecodeError> {
     let (mut entries, levels) = open(reader, levels, "a table")?;
-    read_entries(&mut entries, levels)
+    let table = read_entries(&mut entries, levels)?;
+    reader.is_inexact |= entries.is_inexact;
+    Ok(table)
 }
 
 fn read_entries(entries: &mut Reader, levels: u8) -> Result<FieldTable, DecodeError> {
@@ -38,7 +40,9 @@ fn read_entries(entries: &mut Reader, levels: u8) -> Result<FieldTable, DecodeEr
     while entries.remaining() > 0 {
         let key = ShortString::read(entries)?;
         let value = read_value(entries, levels)?;
-        table.insert(key, value);
+        if table.get(&key).is_none() {
+            table.insert(key, value);
+        }
     }
     Ok(table)
 }
@@ -49,6 +53,7 @@ fn read_array(reader: &mut Reader, levels: u8) -> Result<Vec<FieldValue>, Decode
     while values.remaining() > 0 {
         array.push(read_value(&mut values, levels)?);
     }
+    reader.is_inexact |= values.is_inexact;
     Ok(array)
 }
 
@@ -76,8 +81,16 @@ fn read_value(reader: &mut Reader, levels: u8) -> Result<FieldValue, DecodeError
         b'I' => FieldValue::I32(reader.u32()?.cast_signed()),
         b'i' => FieldValue::U32(reader.u32()?),
         b'l' => FieldValue::I64(reader.u64()?.cast_signed()),
-        b'f' => FieldValue::F32(f32::from_bits(reader.u32()?)),
-        b'd' => FieldValue::F64(f64::from_bits(reader.u64()?)),
+        b'f' => {
+            let float = f32::from_bits(reader.u32()?);
+            check_finite(float.into())?;
+            FieldValue::F32(float)
+        }
+        b'd' => {
+            let float = f64::from_bits(reader.u64()?);
+            check_finite(float)?;
+            FieldValue::F64(float)
+        }
         b'D' => FieldValue::Decimal(Decimal {
             scale: reader.u8()?,
             value: reader.u32()?.cast_signed(),
@@ -87,7 +100,10 @@ fn read_value(reader: &mut Reader, levels: u8) -> Result<FieldValue, DecodeError
             match std::str::from_utf8(&bytes) {
                 Ok(text) => FieldValue::String(text.to_owned()),
                 // AMQP lets a long string hold any bytes.
-                Err(_) => FieldValue::Bytes(bytes),
+                Err(_) => {
+                    reader.is_inexact = true;
+                    FieldValue::Bytes(bytes)
+                }
             }
         }
         b'x' => FieldValue::Bytes(reader.long_string()?),
@@ -97,6 +113,20 @@ fn read_value(reader: &mut Reader, levels: u8) -> Result<FieldValue, DecodeError
         b'V' => FieldValue::Void,
         letter => return Err(DecodeError::FieldType(letter.into())),
     })
+}
+
+/// Checks a float: RabbitMQ reads no others.
+fn check_finite(float: f64) -> Result<(), DecodeError> {
+    if float.is_finite() {
+        return Ok(());
+    }
+    Err(DecodeError::NotFinite(if float.is_nan() {
+        "NaN"
+    } else if float > 0.0 {
+        "infinity"
+    } else {
+        "-infinity"
+    }))
 }
 
 /// Writes a table, in its order of keys.

@@ -3,6 +3,7 @@
 use mooq_memory::{Alarm, AlarmGuard};
 
 use super::{Control, Evaluator, Management};
+use crate::expect::until;
 use crate::within;
 
 /// What RabbitMQ's connections do about an alarm they do when they hear of it, and they answer in
@@ -33,7 +34,9 @@ impl Control {
     /// is returned dropped.
     pub async fn raise_alarm(&self, alarm: Alarm) -> RaisedAlarm {
         match self {
-            Self::Memory(broker) => RaisedAlarm::Memory(broker.raise_alarm(alarm)),
+            Self::Memory(broker) | Self::Wire(broker) => {
+                RaisedAlarm::Memory(broker.raise_alarm(alarm))
+            }
             Self::RabbitMq(management) => {
                 // From here on, or it would stay if this future were dropped.
                 let raised = Raised {
@@ -49,11 +52,19 @@ impl Control {
         }
     }
 
-    /// Waits until RabbitMQ has stopped reading from so many connections, and its channels have
+    /// Waits until the broker has stopped reading from so many connections, and its channels have
     /// done what it had read. In memory both are so at once.
     pub(crate) async fn until_blocked(&self, connections: usize) {
-        let Self::RabbitMq(management) = self else {
-            return;
+        let management = match self {
+            Self::Memory(_) => return,
+            Self::Wire(broker) => {
+                let are_blocked = || {
+                    let all = broker.connections("*").into_iter();
+                    all.filter(|connection| connection.blocked).count() == connections
+                };
+                return until("publishers' blocking", are_blocked).await;
+            }
+            Self::RabbitMq(management) => management,
         };
         let question = "length([Pid || Pid <- rabbit_networking:local_connections(), \
              (catch rabbit_networking:connection_info(Pid, [state])) =:= [{state, blocked}]]).";

@@ -7,6 +7,8 @@ use crate::expect::within;
 pub enum Hurried {
     /// Those of the in-memory broker: time passes as fast as it can.
     VirtualTime,
+    /// Those of the in-memory broker on a socket: its options say so.
+    ByOptions,
     /// Those of the RabbitMQ in a container.
     RabbitMq(Undo),
 }
@@ -14,8 +16,8 @@ pub enum Hurried {
 /// The broker's timeout for deliveries where channels look often, in milliseconds.
 pub const CONSUMER_TIMEOUT: u64 = 1500;
 
-/// How often RabbitMQ's channels look then, in milliseconds.
-const TICK: u64 = 300;
+/// How often channels look then, in milliseconds.
+pub(crate) const TICK: u64 = 300;
 
 /// Has RabbitMQ's channels look often for overdue deliveries.
 pub(super) async fn hurry_channels(container: &str) -> Hurried {

@@ -38,7 +38,7 @@ impl Control {
     /// Lets a client have so many channels. It calls its connection as its user is called.
     pub async fn limit_channels(&self, name: &str, max: u16) -> ChannelLimit {
         match self {
-            Self::Memory(broker) => {
+            Self::Memory(broker) | Self::Wire(broker) => {
                 ChannelLimit::Memory(broker.faults().connection(name).limit_channels(max))
             }
             Self::RabbitMq(management) => {
@@ -52,7 +52,7 @@ impl Control {
     /// Closes the connections that their clients call so, with 320 and a text.
     pub async fn close_connections(&self, name: &str, text: &str) {
         match self {
-            Self::Memory(broker) => {
+            Self::Memory(broker) | Self::Wire(broker) => {
                 let closed = broker.faults().connection(name).close_connections(text);
                 assert!(closed > 0, "there is no connection '{name}'");
             }
@@ -66,7 +66,7 @@ impl Control {
     /// Cuts the connections that their clients call so, without a word.
     pub async fn drop_connections(&self, name: &str) {
         match self {
-            Self::Memory(broker) => {
+            Self::Memory(broker) | Self::Wire(broker) => {
                 let dropped = broker.faults().connection(name).drop_connections();
                 assert!(dropped > 0, "there is no connection '{name}'");
             }
@@ -79,7 +79,7 @@ impl Control {
     /// Deletes a queue of `/`, whoever uses it.
     pub async fn delete_queue(&self, name: &str) {
         match self {
-            Self::Memory(broker) => {
+            Self::Memory(broker) | Self::Wire(broker) => {
                 assert_eq!(broker.faults().queue(name).delete_queues(), 1);
             }
             Self::RabbitMq(management) => management.delete(&["queues", "/", name]).await,
@@ -89,7 +89,7 @@ impl Control {
     /// Stops the broker, until what is returned says otherwise or is dropped.
     pub async fn stop(&self) -> Down {
         match self {
-            Self::Memory(broker) => Down::Memory(broker.faults().stop()),
+            Self::Memory(broker) | Self::Wire(broker) => Down::Memory(broker.faults().stop()),
             Self::RabbitMq(management) => {
                 let container = management.container();
                 ctl::rabbitmqctl(container, &["stop_app"]).await;
@@ -102,7 +102,7 @@ impl Control {
     /// Freezes the broker, until what is returned says otherwise or is dropped.
     pub async fn freeze(&self) -> Frozen {
         match self {
-            Self::Memory(broker) => Frozen::Memory(broker.faults().freeze()),
+            Self::Memory(broker) | Self::Wire(broker) => Frozen::Memory(broker.faults().freeze()),
             Self::RabbitMq(management) => {
                 let container = management.container();
                 ctl::pause(container).await;

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::scenarios;
 use crate::expect::LIMIT;
-use crate::steps::put;
+use crate::steps::{put, ready_in};
 use crate::{Fixture, within};
 
 const QUEUE_TYPES: [&str; 2] = ["classic", "quorum"];
@@ -245,6 +245,8 @@ async fn such_a_consumer_goes_on_after_a_loss(fixture: Fixture) {
     put(&victim.chan, &queue, "1").await;
     let one = within("the first", stream.next()).await.unwrap().unwrap();
     one.ack().await.unwrap();
+    // The answer proves that the ack has arrived.
+    assert_eq!(ready_in(&victim.chan, &queue).await, 0);
     victim.lose().await;
     put(&victim.chan, &queue, "2").await;
     let two = within("the second", stream.next()).await.unwrap().unwrap();

@@ -23,7 +23,7 @@ async fn next(chan: &Channel, queue: &str) -> Delivery<String> {
 impl Victim {
     /// Its connection is lost by this trouble, and comes back without it.
     async fn survives(&mut self, trouble: Trouble<'_>) {
-        trouble.cut();
+        trouble.cut().await;
         let lost = |event: &Event| matches!(event, Event::Lost(_));
         self.events_until("the loss", lost).await;
         trouble.end();
@@ -86,7 +86,7 @@ async fn a_message_that_was_sent_is_not_called_unsent_when_it_cannot_be_sent_aga
     let confirmation = publish.send().await.unwrap();
 
     let message = next(&other, &queue).await;
-    trouble.cut();
+    trouble.cut().await;
     let err = within("the outcome", confirmation).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::TimedOut, "{err}");
     let text = err.to_string();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mooq::Event;
 use mooq_core::ErrorKind;
 
 use super::scenarios;
@@ -52,9 +53,13 @@ async fn a_login_at_a_frozen_broker_lasts_as_long_as_the_client_waits(fixture: F
 
 async fn a_publish_waits_for_a_broker_that_comes_back(fixture: Fixture) {
     let queue = fixture.name("queue");
-    let (_conn, chan) = fixture.channel().await;
+    let (conn, chan) = fixture.channel().await;
     chan.declare_queue(queue.as_str()).await.unwrap();
+    let mut events = conn.events();
     let down = fixture.control().stop().await;
+    // A publish that was sent before the client knows of the loss may be lost.
+    let lost = async { while !matches!(events.next().await, Some(Event::Lost(_))) {} };
+    within("the loss", lost).await;
     let publishing = {
         let (chan, queue) = (chan.clone(), queue.clone());
         tokio::spawn(async move { chan.publish("", "body").routing_key(queue).await })

@@ -193,6 +193,8 @@ async fn a_callback_goes_on_after_a_loss(fixture: Fixture) {
     for body in ["one", "two", "three"] {
         victim.chan.publish(&exchange, body).await.unwrap();
         assert_eq!(calls.next(&victim.conn).await.msg, body);
+        // The answer proves that the ack has arrived.
+        assert_eq!(ready_in(&victim.chan, &queue).await, 0);
         victim.lose().await;
     }
     assert_eq!(consumer.queue(), queue.as_str());
@@ -209,6 +211,8 @@ async fn a_stream_goes_on_after_a_loss(fixture: Fixture) {
     let mut stream = victim.chan.consume::<String>(&queue).await.unwrap();
     let one = within("the first", stream.next()).await.unwrap().unwrap();
     assert_eq!(one.ack().await.unwrap(), "one");
+    // The answer proves that the ack has arrived.
+    assert!(ready_in(&victim.chan, &queue).await <= 1);
     victim.lose().await;
     let two = within("the second", stream.next()).await.unwrap().unwrap();
     assert_eq!(two.msg, "two");

@@ -15,9 +15,9 @@ impl Engine {
         number: u16,
         method: &Method,
     ) -> Result<Option<Reply>, ReplyError> {
-        let max = self.reached_channel_limit(id);
-        let max = max.unwrap_or(self.options.channel_max);
+        let limit = self.reached_channel_limit(id);
         let connection = self.connection(id)?;
+        let max = limit.unwrap_or(connection.channel_max);
         if connection.open_channels() >= max {
             let open = connection.open_channels();
             return Err(ReplyError::not_allowed(format!(
@@ -67,15 +67,21 @@ impl Engine {
     }
 
     /// Handles a method on a channel that the broker has closed. Only close and close-ok still
-    /// count (AMQP 0-9-1, 1.5.2.5).
-    pub(crate) fn handle_while_closing(&mut self, caller: Caller, method: &Method) {
+    /// count (AMQP 0-9-1, 1.5.2.5), and an open, which comes too early.
+    pub(crate) fn handle_while_closing(
+        &mut self,
+        caller: Caller,
+        method: &Method,
+    ) -> Result<Option<Reply>, ReplyError> {
         match method {
             Method::ChannelCloseOk => self.remove_channel(caller),
             // Both sides closed the channel at once. The client still owes a close-ok for the
             // broker's close.
-            Method::ChannelClose => self.reply(caller.connection, caller.number, Reply::Done),
+            Method::ChannelClose => return Ok(Some(Reply::Done)),
+            Method::ChannelOpen => return Err(self.channel_open_again()),
             _ => {}
         }
+        Ok(None)
     }
 
     fn remove_channel(&mut self, caller: Caller) {

@@ -25,6 +25,10 @@ impl Engine {
         let done = Some(Reply::Done);
         match method {
             Method::BasicPublish(publish) => self.publish(caller, publish).map(|()| None),
+            Method::PublishTooLarge { size } => {
+                let max = self.options.message_size_limit();
+                Err(ReplyError::message_too_large(size, max))
+            }
             Method::BasicSettle(settle) => self.basic_settle(caller, settle).map(|()| None),
             Method::BasicGet { queue, no_ack } => self.basic_get(caller, queue, no_ack).map(Some),
             Method::BasicConsume(consume) => self.basic_consume(caller, consume).map(|()| None),
@@ -64,8 +68,13 @@ impl Engine {
                 Ok(done)
             }
             Method::ChannelOpen => Err(self.channel_open_again()),
-            // A close-ok without a close needs no answer.
-            Method::ChannelCloseOk | Method::ConnectionClose => Ok(None),
+            Method::AccessRequest => Ok(done),
+            // A close-ok without a close needs no answer. The connection's own methods never get
+            // here.
+            Method::ChannelCloseOk
+            | Method::ConnectionClose
+            | Method::UpdateSecret
+            | Method::Refuse { .. } => Ok(None),
         }
     }
 

@@ -79,8 +79,7 @@ impl InMemoryBroker {
 
 impl Drop for AlarmGuard {
     fn drop(&mut self) {
-        self.broker
-            .administer(|engine, now| engine.clear_alarm(now, self.alarm));
+        self.broker.clear_alarm(self.alarm);
     }
 }
 

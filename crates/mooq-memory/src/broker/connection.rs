@@ -14,6 +14,7 @@ use mooq_engine::ConnectionId;
 pub(super) struct MemoryConnection {
     link: Arc<Link>,
     announces_blocked: bool,
+    frame_max: u32,
 }
 
 /// State that a connection and its channels share. The connection ends when the last of them is
@@ -31,16 +32,15 @@ impl MemoryConnection {
         closed: Closed,
         announces_blocked: bool,
     ) -> Arc<Self> {
+        let frame_max = broker.look(|engine| engine.options().frame_max);
         let link = Link { broker, id, closed };
         Arc::new(Self {
             link: link.into(),
             announces_blocked,
+            frame_max,
         })
     }
 }
-
-/// RabbitMQ's default for `frame_max`.
-const FRAME_MAX: u32 = 131_072;
 
 #[async_trait]
 impl TransportConnection for MemoryConnection {
@@ -63,7 +63,7 @@ impl TransportConnection for MemoryConnection {
     }
 
     fn frame_max(&self) -> u32 {
-        FRAME_MAX
+        self.frame_max
     }
 
     fn announces_blocked(&self) -> bool {

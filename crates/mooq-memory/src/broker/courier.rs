@@ -38,6 +38,7 @@ impl Courier {
         let task = Task {
             broker: self.broker.clone(),
             is_busy: Arc::clone(&self.is_busy),
+            finished: false,
         };
         runtime.spawn(task.run());
         true
@@ -47,18 +48,24 @@ impl Courier {
 struct Task {
     broker: Weak<Shared>,
     is_busy: Arc<AtomicBool>,
+    /// True once nothing is in flight and the flag is cleared: the flag then belongs to the next
+    /// task.
+    finished: bool,
 }
 
 impl Task {
-    async fn run(self) {
+    async fn run(mut self) {
         loop {
             // Yields to other tasks first, so that more can be in flight at once.
             yield_now().await;
             let Some(broker) = self.broker.upgrade() else {
                 return;
             };
-            let is_done = broker.carry_on(|| self.is_busy.store(false, Ordering::Release));
-            if is_done {
+            broker.carry_on(|| {
+                self.is_busy.store(false, Ordering::Release);
+                self.finished = true;
+            });
+            if self.finished {
                 return;
             }
         }
@@ -69,6 +76,34 @@ impl Drop for Task {
     /// Clears the flag. A runtime that shuts down drops the waiting task: another task must be
     /// startable.
     fn drop(&mut self) {
-        self.is_busy.store(false, Ordering::Release);
+        if !self.finished {
+            self.is_busy.store(false, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The end of a task, after another one may have started.
+    fn busy_after_end_of_task(finished: bool) -> bool {
+        let is_busy = Arc::new(AtomicBool::new(true));
+        drop(Task {
+            broker: Weak::new(),
+            is_busy: Arc::clone(&is_busy),
+            finished,
+        });
+        is_busy.load(Ordering::Acquire)
+    }
+
+    #[test]
+    fn courier_that_has_finished_leaves_the_flag_to_its_successor() {
+        assert!(busy_after_end_of_task(true), "a second courier would run");
+    }
+
+    #[test]
+    fn courier_that_is_dropped_early_lets_another_start() {
+        assert!(!busy_after_end_of_task(false));
     }
 }

@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub use alarms::AlarmGuard;
 use faults::Faults;
 use mooq_engine::{Options, Plugin, Profile};
-pub use protocol::{LoginRefused, ProtocolConnection};
+pub use protocol::{Hold, LoginRefused, ProtocolConnection};
 pub use recording::Recording;
 use registry::Registry;
 use shared::Shared;

@@ -10,7 +10,7 @@ use mooq_core::{CloseReason, Credentials};
 
 use super::InMemoryBroker;
 use super::shared::{Refused, Shared};
-use mooq_engine::{Command, ConnectionId, Effect, Login, Method, Options};
+use mooq_engine::{Command, ConnectionId, Effect, Login, Mechanism, Method, Options};
 
 /// A logged-in client that sends methods and receives effects, all of them in one order. A server
 /// writes the effects to its client's socket.
@@ -71,17 +71,29 @@ impl InMemoryBroker {
         }
     }
 
+    /// Checks that the broker takes connections, as a server does when a client connects, before
+    /// the client has said anything. A fault that is limited to connections by name does not count
+    /// yet.
+    ///
+    /// # Errors
+    /// The broker is not running, or a fault refuses connections: each such error is a strike of
+    /// the fault.
+    pub fn accept(&self) -> Result<(), LoginRefused> {
+        self.shared.accept().map_err(LoginRefused::from)
+    }
+
     /// Checks a client's name and password before it names a virtual host.
     ///
     /// # Errors
     /// The broker is not running, a fault refuses connections, or the login is refused.
     pub fn authenticate(
         &self,
+        mechanism: Mechanism,
         credentials: &Credentials,
         connection_name: Option<&str>,
     ) -> Result<(), LoginRefused> {
         self.shared
-            .authenticate(credentials, connection_name)
+            .authenticate(mechanism, credentials, connection_name)
             .map_err(LoginRefused::from)
     }
 
@@ -113,7 +125,39 @@ impl From<Refused> for LoginRefused {
     }
 }
 
+/// The reason why a broker does not read from a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Hold {
+    /// The client publishes while an alarm is on. The broker still sends to it.
+    Alarm,
+    /// The link is frozen: nothing passes in either direction.
+    Frozen,
+}
+
 impl ProtocolConnection {
+    /// The reason why the broker does not read from the client now; `None` if it reads. Methods
+    /// that are sent meanwhile wait in memory, so a server stops reading from its client's socket.
+    #[must_use]
+    pub fn hold(&self) -> Option<Hold> {
+        self.broker.look(|engine| {
+            if engine.is_frozen(self.id) {
+                Some(Hold::Frozen)
+            } else {
+                engine.leaves_unread(self.id).then_some(Hold::Alarm)
+            }
+        })
+    }
+
+    /// Waits until the broker reads from the client.
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub fn released(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (broker, id) = (Arc::clone(&self.broker), self.id);
+        async move { broker.released(id).await }
+    }
+
     /// Passes methods to the broker, each with the number of its channel. All of them have been
     /// carried out when this returns, unless the connection is blocked, frozen or slow.
     pub fn send(&self, methods: impl IntoIterator<Item = (u16, Method)>) {

@@ -18,7 +18,8 @@ use super::ports::{Closed, Ports, Wakers};
 use super::state::State;
 use super::timer::Timer;
 use mooq_engine::{
-    Activity, Command, ConnectionId, Effect, Engine, FaultId, Login, Method, Options, Reply, Time,
+    Activity, Alarm, Command, ConnectionId, Effect, Engine, FaultId, Login, Mechanism, Method,
+    Options, Reply, Time,
 };
 
 pub(super) struct Shared {
@@ -30,7 +31,8 @@ pub(super) struct Shared {
     pub(super) idle: Arc<Idle>,
     /// True if connections that are opened now are notified of alarms.
     pub(super) announces_blocked: AtomicBool,
-    /// Wakes the clients that wait to connect over a frozen link.
+    /// Wakes the clients that wait to connect over a frozen link, and the servers of clients that
+    /// are held up.
     thawed: Notify,
 }
 
@@ -172,6 +174,12 @@ impl Shared {
         self.thawed.notify_waiters();
     }
 
+    /// Ends an alarm.
+    pub(super) fn clear_alarm(&self, alarm: Alarm) {
+        self.administer(|engine, now| engine.clear_alarm(now, alarm));
+        self.thawed.notify_waiters();
+    }
+
     /// Logs a client in.
     pub(super) fn open_connection(
         &self,
@@ -188,15 +196,35 @@ impl Shared {
         port.map_err(Refused::ByBroker)
     }
 
+    /// Checks that a client that has not said its connection's name finds something to connect to.
+    pub(super) fn accept(&self) -> Result<(), Refused> {
+        self.lock_reachable(None).map(|_| ())
+    }
+
     /// Checks the name and password of a client that speaks AMQP itself.
     pub(super) fn authenticate(
         &self,
+        mechanism: Mechanism,
         credentials: &Credentials,
         connection_name: Option<&str>,
     ) -> Result<(), Refused> {
         let mut state = self.lock_reachable(connection_name)?;
-        let checked = state.engine.authenticate(credentials, connection_name);
+        let checked = state
+            .engine
+            .authenticate(mechanism, credentials, connection_name);
         checked.map_err(Refused::ByBroker)
+    }
+
+    /// Waits until the broker reads from a connection.
+    pub(super) async fn released(&self, connection: ConnectionId) {
+        loop {
+            // Registered before the check, so that no thaw is missed.
+            let thawed = self.thawed.notified();
+            if !self.look(|engine| engine.leaves_unread(connection)) {
+                return;
+            }
+            thawed.await;
+        }
     }
 
     /// Opens the connection of a client that speaks AMQP itself, and has been authenticated.
@@ -414,23 +442,21 @@ impl Shared {
         }
     }
 
-    /// Delivers one more thing that is in flight. Returns true if it was the last one, and calls
-    /// `rest` then, while the lock is held.
-    pub(super) fn carry_on(&self, rest: impl FnOnce()) -> bool {
+    /// Delivers one more thing that is in flight. If it was the last one, calls `rest` while the
+    /// lock is held.
+    pub(super) fn carry_on(&self, rest: impl FnOnce()) {
         let mut state = self.lock();
         let now = state.now();
         state.engine.carry_on(now);
         let mut wakers = Wakers::default();
         state.spread_effects(&mut wakers);
-        let is_done = !state.engine.is_under_way();
-        if is_done {
+        if !state.engine.is_under_way() {
             rest();
         }
         self.wake_in_time(&state);
         self.tell_if_idle(&state);
         drop(state);
         wakers.wake();
-        is_done
     }
 
     /// Ensures that the broker's time advances by its next deadline.

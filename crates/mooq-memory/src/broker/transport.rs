@@ -54,6 +54,7 @@ impl Transport for MemoryTransport {
             vhost: Some(endpoint.vhost.clone()),
             connection_name: endpoint.connection_name.clone(),
             capabilities,
+            channel_max: None,
         };
         let opened = broker
             .shared

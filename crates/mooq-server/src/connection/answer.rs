@@ -30,6 +30,8 @@ pub(super) fn answer(request: RequestKind, reply: Reply) -> Option<Method> {
             BasicCancelOk { consumer_tag }.into()
         }
         (RequestKind::BasicGet { .. }, Reply::Fetched(None)) => BasicGetEmpty {}.into(),
+        // The access class is obsolete: RabbitMQ answers every request with the ticket 1.
+        (RequestKind::AccessRequest, Reply::Done) => AccessRequestOk { ticket: 1 }.into(),
         (RequestKind::ChannelOpen, Reply::Done) => ChannelOpenOk {}.into(),
         (RequestKind::ChannelClose, Reply::Done) => ChannelCloseOk {}.into(),
         // RabbitMQ refuses to be stopped, so the flow is always active.

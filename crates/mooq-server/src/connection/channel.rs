@@ -15,7 +15,8 @@ pub(super) struct Channel {
     pub(super) assembler: Assembler,
     /// Requests that the broker has yet to answer, in order.
     pub(super) requests: VecDeque<Request>,
-    /// True if the broker has closed the channel: everything up to the client's answer is ignored.
+    /// True if the broker has closed the channel, or is about to: everything up to the client's answer
+    /// is ignored.
     pub(super) closing: bool,
     /// Consumers whose deliveries are settled as they are sent.
     pub(super) automatic: HashSet<ConsumerTag>,

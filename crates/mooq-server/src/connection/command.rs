@@ -24,6 +24,7 @@ pub(super) struct Request {
 /// The method of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RequestKind {
+    AccessRequest,
     ChannelOpen,
     ChannelClose,
     ChannelFlow,
@@ -67,6 +68,7 @@ pub(super) fn translate(assembled: Assembled) -> Result<Translated, CloseReason>
     let with = |kind, nowait| Some(Request { kind, nowait });
     let answered = |kind| with(kind, false);
     Ok(match assembled.method {
+        Method::AccessRequest(_) => (To::AccessRequest, answered(RequestKind::AccessRequest)),
         Method::ChannelOpen(_) => (To::ChannelOpen, answered(RequestKind::ChannelOpen)),
         Method::ChannelClose(_) => (To::ChannelClose, answered(RequestKind::ChannelClose)),
         Method::ChannelCloseOk(_) => (To::ChannelCloseOk, None),

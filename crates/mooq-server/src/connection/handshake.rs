@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use mooq_core::{Credentials, FieldTable, FieldValue, ShortString};
-use mooq_engine::Capabilities;
+use mooq_engine::{Capabilities, Mechanism};
 use mooq_memory::Profile;
-use mooq_wire::limits::MIN_FRAME_MAX;
 use mooq_wire::method::{ConnectionStart, ConnectionStartOk, ConnectionTune, ConnectionTuneOk};
 
 use super::sasl;
@@ -36,17 +35,21 @@ pub(crate) struct Proposal {
 pub(super) struct Client {
     /// The client's credentials. `None` if it cannot log in: its mechanism is unknown, or its
     /// response malformed.
-    pub(super) credentials: Option<Credentials>,
+    pub(super) credentials: Option<(Mechanism, Credentials)>,
     pub(super) connection_name: Option<ShortString>,
     pub(super) capabilities: Capabilities,
     /// True if the client wants to receive the reason of a refused login.
     pub(super) authentication_failure_close: bool,
+    /// The number of channels that was agreed, once it was. `None` for no limit.
+    pub(super) channel_max: Option<u16>,
 }
 
 /// The limits that were agreed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tuned {
     pub(super) frame_max: u32,
+    /// Number of channels. `None` for no limit.
+    pub(super) channel_max: Option<u16>,
     /// Interval of heartbeats. `None` for no heartbeats.
     pub(super) heartbeat: Option<Duration>,
 }
@@ -101,6 +104,7 @@ pub(super) fn client(start_ok: &ConnectionStartOk) -> Client {
         connection_name: connection_name(properties),
         capabilities,
         authentication_failure_close: has("authentication_failure_close"),
+        channel_max: None,
     }
 }
 
@@ -124,17 +128,22 @@ pub(super) fn tune(proposal: Proposal) -> ConnectionTune {
 }
 
 /// Checks the limits that a client has chosen. Returns `None` if they exceed the proposal: 0 stands
-/// for no limit, which exceeds any limit.
-pub(super) fn check(chosen: &ConnectionTuneOk, proposal: Proposal) -> Option<Tuned> {
+/// for no limit, which exceeds any limit. Returns `None` as well for frames that are too short.
+pub(super) fn check(
+    chosen: &ConnectionTuneOk,
+    proposal: Proposal,
+    profile: Profile,
+) -> Option<Tuned> {
     let within = |chosen: u32, limit: u32| limit == 0 || (1..=limit).contains(&chosen);
     let fits = within(chosen.frame_max, proposal.frame_max)
         && within(chosen.channel_max.into(), proposal.channel_max.into())
-        && (chosen.frame_max == 0 || chosen.frame_max >= MIN_FRAME_MAX);
+        && (chosen.frame_max == 0 || chosen.frame_max >= profile.min_frame_max());
     fits.then(|| Tuned {
         frame_max: match chosen.frame_max {
             0 => u32::MAX,
             chosen => chosen,
         },
+        channel_max: Some(chosen.channel_max).filter(|max| *max > 0),
         heartbeat: match chosen.heartbeat {
             0 => None,
             seconds => Some(Duration::from_secs(seconds.into())),

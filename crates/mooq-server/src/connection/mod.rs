@@ -2,9 +2,9 @@
 //!
 //! The caller that drives a connection
 //!
-//! 1. passes in the client's bytes ([`Connection::receive`]), the broker's effects
-//!    ([`Connection::effect`]), and the time ([`Connection::advance`], by
-//!    [`Connection::next_deadline`] at the latest);
+//! 1. passes in the client's bytes ([`Connection::proceed`]), unless the broker does not read from
+//!    the client; the broker's effects ([`Connection::effect`]); and the time
+//!    ([`Connection::advance`], by [`Connection::next_deadline`] at the latest);
 //! 2. then carries out the actions ([`Connection::poll_action`]), until none is left;
 //! 3. and writes the output ([`Connection::output`]). Once [`Connection::is_finished`] returns true
 //!    and all output is written, the caller closes the socket.
@@ -28,8 +28,9 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Credentials, Error, ShortString};
-use mooq_engine::{self as engine, Effect, Login, Reply};
-use mooq_memory::{LoginRefused, Profile};
+use mooq_engine::{self as engine, Effect, Login, Mechanism, Reply};
+use mooq_memory::{Hold, LoginRefused, Options, Profile};
+use mooq_wire::content::{Assembled, Assembler, AssemblyError};
 use mooq_wire::frame::{Frame, FrameDecoder, PROTOCOL_HEADER, Payload};
 use mooq_wire::method::{
     BasicAck, BasicCancel, BasicNack, ChannelClose, ConnectionBlocked, ConnectionClose,
@@ -40,7 +41,7 @@ use mooq_wire::{DecodeError, Limits, Output};
 use channel::Channel;
 use command::{Request, RequestKind};
 use handshake::Client;
-pub(crate) use handshake::Proposal;
+use handshake::Proposal;
 
 /// Time limit for a client to log in, like `handshake_timeout` of RabbitMQ.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,22 +56,33 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Settings {
     pub(crate) profile: Profile,
     pub(crate) proposal: Proposal,
+    /// The largest body that the broker takes, in bytes.
+    pub(crate) message_size_limit: usize,
+}
+
+impl Settings {
+    pub(crate) fn of(options: &Options) -> Self {
+        Self {
+            profile: options.profile,
+            proposal: Proposal {
+                channel_max: options.channel_max,
+                frame_max: options.frame_max,
+                heartbeat: options.heartbeat,
+            },
+            message_size_limit: options.message_size_limit(),
+        }
+    }
 }
 
 /// An action for the caller to carry out on the broker.
 #[derive(Debug)]
 pub(crate) enum Action {
     /// Check the client's credentials, and answer by [`Connection::authenticated`].
-    Authenticate(Credentials, Option<ShortString>),
+    Authenticate(Mechanism, Credentials, Option<ShortString>),
     /// Log the client in, and answer by [`Connection::opened`].
     Open(Login),
-    /// Pass a method of a channel to the broker.
+    /// Pass a method of a channel, or of the connection itself, to the broker.
     Command(u16, engine::Method),
-    /// Once all effects that the broker has sent so far are taken, call [`Connection::say`].
-    Say(u16, Method),
-    /// Once all effects that the broker has sent so far are taken, end the client's connection to
-    /// the broker, and call [`Connection::close`].
-    Close(Option<CloseReason>),
 }
 
 /// A client's connection.
@@ -79,6 +91,8 @@ pub(crate) struct Connection {
     settings: Settings,
     phase: Phase,
     decoder: FrameDecoder,
+    /// Requests about the connection itself that the broker has yet to answer, in order.
+    requests: VecDeque<ConnectionRequest>,
     channels: HashMap<u16, Channel>,
     actions: VecDeque<Action>,
     output: Output,
@@ -115,13 +129,20 @@ enum Phase {
     Finished,
 }
 
+/// A request about the connection itself.
+#[derive(Debug)]
+enum ConnectionRequest {
+    UpdateSecret,
+    Close,
+}
+
 /// Both directions of the heartbeat.
 #[derive(Debug)]
 struct Heartbeat {
     interval: Duration,
     /// Time of the last data from the client.
     heard: Instant,
-    /// Time of the last data to the client.
+    /// Time of the last heartbeat sent.
     sent: Instant,
 }
 
@@ -143,7 +164,8 @@ impl Connection {
         Self {
             settings,
             phase: Phase::Header,
-            decoder: FrameDecoder::new(Limits::before_tune()),
+            decoder: FrameDecoder::new(Limits::tuned(settings.profile.min_frame_max())),
+            requests: VecDeque::new(),
             channels: HashMap::new(),
             actions: VecDeque::new(),
             output: Output::new(),
@@ -178,33 +200,37 @@ impl Connection {
         }
     }
 
-    /// Advances the time.
-    pub(crate) fn advance(&mut self, now: Instant) {
+    /// Advances the time. `hold` is the reason why the broker does not read from the client: it then
+    /// does not notice that the client is silent, and over a frozen link it sends no heartbeats.
+    pub(crate) fn advance(&mut self, now: Instant, hold: Option<Hold>) {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             return self.finish();
         }
         if let Some(heartbeat) = &mut self.heartbeat {
+            if hold.is_some() {
+                heartbeat.heard = now;
+            }
             if heartbeat.dead() <= now {
                 tracing::warn!("a client missed its heartbeats: closing its connection");
                 return self.finish();
             }
             if heartbeat.due() <= now {
                 heartbeat.sent = now;
-                self.output.heartbeat();
+                if hold != Some(Hold::Frozen) {
+                    self.output.heartbeat();
+                }
             }
         }
     }
 
-    /// Takes the client's newly received bytes from the front of `input`, as far as they can be
-    /// handled now.
-    pub(crate) fn receive(&mut self, now: Instant, input: &mut BytesMut) {
+    /// Notes that data from the client has arrived.
+    pub(crate) fn heard(&mut self, now: Instant) {
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.heard = now;
         }
-        self.proceed(now, input);
     }
 
-    /// Takes the rest of `input` once the broker has answered.
+    /// Takes the client's bytes from the front of `input`, as far as they can be handled now.
     pub(crate) fn proceed(&mut self, now: Instant, input: &mut BytesMut) {
         loop {
             match self.phase {
@@ -272,19 +298,23 @@ impl Connection {
             (Phase::Start, Method::ConnectionStartOk(start_ok)) => {
                 let client = handshake::client(&start_ok);
                 match client.credentials.clone() {
-                    Some(credentials) => {
+                    Some((mechanism, credentials)) => {
                         let name = client.connection_name.clone();
                         self.actions
-                            .push_back(Action::Authenticate(credentials, name));
+                            .push_back(Action::Authenticate(mechanism, credentials, name));
                         self.phase = Phase::Authenticating(client);
                     }
                     None => self.fall_silent(now),
                 }
             }
-            (Phase::Tune(client), Method::ConnectionTuneOk(chosen)) => {
-                let Some(tuned) = handshake::check(&chosen, self.settings.proposal) else {
+            (Phase::Tune(mut client), Method::ConnectionTuneOk(chosen)) => {
+                let Settings {
+                    profile, proposal, ..
+                } = self.settings;
+                let Some(tuned) = handshake::check(&chosen, proposal, profile) else {
                     return self.fall_silent(now);
                 };
+                client.channel_max = tuned.channel_max;
                 self.frame_max = tuned.frame_max;
                 self.decoder.set_limits(Limits::tuned(tuned.frame_max));
                 self.heartbeat = tuned.heartbeat.map(|interval| Heartbeat {
@@ -295,36 +325,39 @@ impl Connection {
                 self.phase = Phase::Open(client);
             }
             (Phase::Open(client), Method::ConnectionOpen(open)) => {
+                let credentials = client.credentials.map(|(_, credentials)| credentials);
                 let login = Login {
-                    credentials: client.credentials.unwrap_or_default(),
+                    credentials: credentials.unwrap_or_default(),
                     vhost: Some(open.virtual_host),
                     connection_name: client.connection_name,
                     capabilities: client.capabilities,
+                    channel_max: client.channel_max,
                 };
                 self.actions.push_back(Action::Open(login));
                 self.phase = Phase::Opening;
             }
             (Phase::Running, Method::ConnectionClose(_)) => {
                 let close = engine::Method::ConnectionClose;
+                self.requests.push_back(ConnectionRequest::Close);
                 self.actions.push_back(Action::Command(0, close));
                 self.phase = Phase::ClosedByClient;
                 self.heartbeat = None;
             }
             (Phase::Running, Method::ConnectionUpdateSecret(_)) => {
-                // The update changes no user's password.
                 self.phase = Phase::Running;
-                let ok = ConnectionUpdateSecretOk {}.into();
-                self.actions.push_back(Action::Say(0, ok));
+                let update = engine::Method::UpdateSecret;
+                self.requests.push_back(ConnectionRequest::UpdateSecret);
+                self.actions.push_back(Action::Command(0, update));
             }
             (Phase::Running, method) => {
                 self.phase = Phase::Running;
                 self.refuse(now, Some(refusal::unexpected_method(method.id())));
             }
             (Phase::Closing, Method::ConnectionCloseOk(_)) => self.finish(),
-            // Both sides have closed at once.
+            // Both sides have closed at once. The client still owes the answer to the broker's close.
             (Phase::Closing, Method::ConnectionClose(_)) => {
                 self.output.method(0, &ConnectionCloseOk {}.into());
-                self.finish();
+                self.phase = Phase::Closing;
             }
             (phase @ (Phase::Closing | Phase::ClosedByClient), _) => self.phase = phase,
             _ => self.fall_silent(now),
@@ -360,25 +393,18 @@ impl Connection {
                 self.phase = Phase::Running;
                 self.deadline = None;
             }
-            Err(LoginRefused::Closed(reason)) => self.refuse(now, Some(reason)),
+            Err(LoginRefused::Closed(reason)) => self.close(now, Some(reason)),
             Err(_) => self.finish(),
         }
     }
 
     fn receive_on_channel(&mut self, now: Instant, number: u16, payload: Payload) {
         let limits = *self.decoder.limits();
-        let channel = self.channels.entry(number).or_default();
+        let Some(channel) = self.channels.get_mut(&number) else {
+            return self.receive_on_unopened_channel(now, number, payload);
+        };
         if channel.closing {
-            // Everything up to the client's answer was sent before the client knew of the close.
-            if let Payload::Method(bytes) = payload
-                && let Ok(Method::ChannelCloseOk(_) | Method::ChannelClose(_)) =
-                    Method::decode(bytes, &limits)
-            {
-                self.channels.remove(&number);
-                let close_ok = engine::Method::ChannelCloseOk;
-                self.actions.push_back(Action::Command(number, close_ok));
-            }
-            return;
+            return self.receive_on_closing_channel(number, payload);
         }
         let bytes = match &payload {
             Payload::Method(bytes) | Payload::ContentHeader(bytes) | Payload::Body(bytes) => {
@@ -389,7 +415,7 @@ impl Connection {
         let expected = channel.assembler.method().map(Method::id);
         let assembled = match channel.assembler.push(payload, &limits) {
             Ok(Some(assembled)) => assembled,
-            Ok(None) => return,
+            Ok(None) => return self.check_announced_size(number),
             Err(error) => {
                 let tells_excess = self.settings.profile.tells_excess_of_body();
                 let reason = refusal::of_assembly(&error, expected, &bytes, tells_excess);
@@ -405,11 +431,6 @@ impl Connection {
             }
             Method::BasicReject(reject) => channel.unsettled.settle(reject.delivery_tag, false),
             Method::BasicRecover(_) | Method::BasicRecoverAsync(_) => channel.unsettled.clear(),
-            Method::AccessRequest(_) => {
-                // Obsolete: RabbitMQ answers every request with the ticket 1.
-                let ok = mooq_wire::method::AccessRequestOk { ticket: 1 };
-                return self.actions.push_back(Action::Say(number, ok.into()));
-            }
             _ => {}
         }
         match command::translate(assembled) {
@@ -419,6 +440,87 @@ impl Connection {
             }
             Err(reason) => self.refuse(now, Some(reason)),
         }
+    }
+
+    /// Takes a frame on a channel that is not open. The broker refuses any method but an open, and
+    /// does not wait for its content.
+    fn receive_on_unopened_channel(&mut self, now: Instant, number: u16, payload: Payload) {
+        let bytes = match payload {
+            Payload::Method(bytes) => bytes,
+            Payload::ContentHeader(bytes) | Payload::Body(bytes) => {
+                let error = AssemblyError::ExpectedMethod;
+                return self.refuse(now, refusal::of_assembly(&error, None, &bytes, false));
+            }
+            Payload::Heartbeat => return,
+        };
+        let method = match Method::decode(bytes.clone(), self.decoder.limits()) {
+            Ok(method) => method,
+            Err(error) => return self.refuse(now, refusal::of_method(&error, &bytes)),
+        };
+        let opens = matches!(method, Method::ChannelOpen(_));
+        let id = method.id();
+        let content = None;
+        match command::translate(Assembled { method, content }) {
+            Ok((command, request)) => {
+                if opens {
+                    let channel = self.channels.entry(number).or_default();
+                    channel.requests.extend(request);
+                }
+                self.actions.push_back(Action::Command(number, command));
+            }
+            Err(_) => self.refuse(now, Some(refusal::expected_open(id))),
+        }
+    }
+
+    /// Takes a frame on a channel that the broker has closed: everything up to the client's answer
+    /// was sent before the client knew of the close.
+    fn receive_on_closing_channel(&mut self, number: u16, payload: Payload) {
+        let Payload::Method(bytes) = payload else {
+            return;
+        };
+        let Ok(method) = Method::decode(bytes, self.decoder.limits()) else {
+            return;
+        };
+        let (command, request) = match method {
+            Method::ChannelCloseOk(_) => {
+                self.channels.remove(&number);
+                (engine::Method::ChannelCloseOk, None)
+            }
+            // Both sides have closed the channel at once. The client still owes the answer to the
+            // broker's close.
+            Method::ChannelClose(_) => (
+                engine::Method::ChannelClose,
+                Some(RequestKind::ChannelClose),
+            ),
+            Method::ChannelOpen(_) => (engine::Method::ChannelOpen, Some(RequestKind::ChannelOpen)),
+            _ => return,
+        };
+        if let Some(kind) = request
+            && let Some(channel) = self.channels.get_mut(&number)
+        {
+            let nowait = false;
+            channel.requests.push_back(Request { kind, nowait });
+        }
+        self.actions.push_back(Action::Command(number, command));
+    }
+
+    /// Refuses a message whose header announces a larger body than the broker takes. RabbitMQ waits
+    /// for the body first, and then says the same.
+    fn check_announced_size(&mut self, number: u16) {
+        let Some(channel) = self.channels.get_mut(&number) else {
+            return;
+        };
+        let Some(size) = channel.assembler.announced_body_size() else {
+            return;
+        };
+        if size <= self.settings.message_size_limit as u64 {
+            return;
+        }
+        // The broker closes the channel, so the body is ignored.
+        channel.closing = true;
+        channel.assembler = Assembler::new();
+        let command = engine::Method::PublishTooLarge { size };
+        self.actions.push_back(Action::Command(number, command));
     }
 
     /// Takes an effect from the broker.
@@ -432,9 +534,16 @@ impl Connection {
 
     fn reply(&mut self, number: u16, reply: Reply) {
         if number == 0 {
-            // The only method of the connection itself that the broker answers.
-            self.output.method(0, &ConnectionCloseOk {}.into());
-            return self.finish();
+            return match self.requests.pop_front() {
+                Some(ConnectionRequest::UpdateSecret) => {
+                    self.output.method(0, &ConnectionUpdateSecretOk {}.into());
+                }
+                Some(ConnectionRequest::Close) => {
+                    self.output.method(0, &ConnectionCloseOk {}.into());
+                    self.finish();
+                }
+                None => {}
+            };
         }
         let Some(channel) = self.channels.get_mut(&number) else {
             return;
@@ -466,8 +575,17 @@ impl Connection {
                     (RequestKind::BasicCancel { tag }, _) => {
                         channel.automatic.remove(tag);
                     }
-                    (RequestKind::ChannelClose, _) => {
-                        self.channels.remove(&number);
+                    (RequestKind::ChannelClose, _) if !channel.closing => {
+                        // The client may have opened the channel again without waiting.
+                        let requests = std::mem::take(&mut channel.requests);
+                        if requests.is_empty() {
+                            self.channels.remove(&number);
+                        } else {
+                            *channel = Channel {
+                                requests,
+                                ..Channel::default()
+                            };
+                        }
                     }
                     _ => {}
                 }
@@ -531,8 +649,12 @@ impl Connection {
                 self.output.method(number, &cancel.into());
             }
             ChannelEvent::Closed(why) => {
+                // The broker drops all other requests that it has not answered.
+                let mut requests = std::mem::take(&mut channel.requests);
+                requests.retain(|request| request.kind == RequestKind::ChannelClose);
                 *channel = Channel {
                     closing: true,
+                    requests,
                     ..Channel::default()
                 };
                 let reason = reason_of(&why);
@@ -574,30 +696,46 @@ impl Connection {
     /// done.
     fn refuse(&mut self, now: Instant, reason: Option<CloseReason>) {
         match self.phase {
-            Phase::Running | Phase::Opening => {
+            Phase::Running => {
                 self.phase = Phase::Refused;
-                self.actions.push_back(Action::Close(reason));
+                let refuse = engine::Method::Refuse { reason };
+                self.actions.push_back(Action::Command(0, refuse));
             }
             Phase::Refused | Phase::Closing | Phase::ClosedByClient | Phase::Finished => {}
             _ => self.fall_silent(now),
         }
     }
 
-    /// Sends a method that does not come from the broker.
-    pub(crate) fn say(&mut self, channel: u16, method: &Method) {
-        if matches!(self.phase, Phase::Running | Phase::Refused) {
-            self.output.method(channel, method);
+    /// Returns true if the broker has nothing more to do with the client: the connection has ended,
+    /// or never began.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Closing | Phase::Silent | Phase::Finished)
+    }
+
+    /// Ends the connection, of which the broker knows nothing any more.
+    pub(crate) fn lost(&mut self) {
+        if !self.is_over() {
+            self.finish();
         }
     }
 
     /// Sends the client the reason of the close, and waits for its answer. Closes the socket at
     /// once if RabbitMQ gives no reason.
-    pub(crate) fn close(&mut self, now: Instant, reason: Option<CloseReason>) {
+    fn close(&mut self, now: Instant, reason: Option<CloseReason>) {
+        if self.is_over() {
+            return;
+        }
         let Some(reason) = reason else {
             return self.finish();
         };
         self.output.method(0, &connection_close(&reason).into());
+        if matches!(self.phase, Phase::ClosedByClient) {
+            // Both sides have closed at once.
+            self.output.method(0, &ConnectionCloseOk {}.into());
+        }
         self.channels.clear();
+        self.requests.clear();
+        self.actions.clear();
         self.heartbeat = None;
         self.phase = Phase::Closing;
         self.deadline = Some(now + CLOSE_TIMEOUT);
@@ -616,6 +754,8 @@ impl Connection {
         self.deadline = None;
         self.heartbeat = None;
         self.channels.clear();
+        self.requests.clear();
+        self.actions.clear();
     }
 }
 

@@ -39,6 +39,15 @@ pub(super) fn unexpected_method(method: MethodId) -> CloseReason {
     reason(504, text.into(), method)
 }
 
+/// 504: a method on a channel that is not open.
+pub(super) fn expected_open(method: MethodId) -> CloseReason {
+    reason(
+        504,
+        "CHANNEL_ERROR - expected 'channel.open'".into(),
+        method,
+    )
+}
+
 /// 505: a frame that is not due.
 fn unexpected_frame(text: impl fmt::Display, method: MethodId) -> CloseReason {
     reason(505, format!("UNEXPECTED_FRAME - {text}"), method)
@@ -102,6 +111,8 @@ pub(super) fn of_assembly(
 fn of_header(error: &DecodeError, payload: &[u8]) -> Option<CloseReason> {
     match error {
         DecodeError::FieldType(_) => None,
+        // RabbitMQ's channel crashes, of which its reader says no more.
+        DecodeError::NotFinite(_) => Some(reason(541, "INTERNAL_ERROR".into(), NO_METHOD)),
         DecodeError::Truncated { .. } | DecodeError::TrailingBytes(_) => {
             Some(frame_error(unknown_frame(2, payload), NO_METHOD))
         }
@@ -113,8 +124,10 @@ fn of_header(error: &DecodeError, payload: &[u8]) -> Option<CloseReason> {
 pub(super) fn of_method(error: &DecodeError, payload: &[u8]) -> Option<CloseReason> {
     match error {
         // A method that no specification defines crashes RabbitMQ's reader, and so does a field of
-        // a type that RabbitMQ does not know.
-        DecodeError::UnknownMethod { .. } | DecodeError::FieldType(_) => None,
+        // a type that RabbitMQ does not know, or a float that Erlang does not have.
+        DecodeError::UnknownMethod { .. }
+        | DecodeError::FieldType(_)
+        | DecodeError::NotFinite(_) => None,
         DecodeError::Truncated { .. } | DecodeError::TrailingBytes(_) => {
             let Some((id, fields)) = payload.split_at_checked(4) else {
                 return Some(frame_error(unknown_frame(1, payload), NO_METHOD));

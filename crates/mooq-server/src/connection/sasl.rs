@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use mooq_core::{Credentials, FieldValue};
+use mooq_engine::Mechanism;
 use mooq_wire::{Limits, table};
 
 /// The mechanisms as `connection.start` lists them.
@@ -9,12 +10,13 @@ pub(super) const MECHANISMS: &str = "PLAIN AMQPLAIN";
 
 /// The credentials in a client's response; `None` if the mechanism is unknown or the response is
 /// malformed.
-pub(super) fn credentials(mechanism: &str, response: &Bytes) -> Option<Credentials> {
-    match mechanism {
-        "PLAIN" => plain(response),
-        "AMQPLAIN" => amqplain(response),
-        _ => None,
-    }
+pub(super) fn credentials(mechanism: &str, response: &Bytes) -> Option<(Mechanism, Credentials)> {
+    let (mechanism, credentials) = match mechanism {
+        "PLAIN" => (Mechanism::Plain, plain(response)),
+        "AMQPLAIN" => (Mechanism::Amqplain, amqplain(response)),
+        _ => return None,
+    };
+    Some((mechanism, credentials?))
 }
 
 /// Parses a response of [RFC 4616](https://www.rfc-editor.org/rfc/rfc4616), without an identity to
@@ -45,18 +47,19 @@ fn amqplain(response: &Bytes) -> Option<Credentials> {
 mod tests {
     use super::*;
 
-    fn of_guest(password: &str) -> Option<Credentials> {
-        Some(Credentials {
+    fn of_guest(mechanism: Mechanism, password: &str) -> Option<(Mechanism, Credentials)> {
+        let credentials = Credentials {
             username: "guest".into(),
             password: password.into(),
-        })
+        };
+        Some((mechanism, credentials))
     }
 
     #[test]
     fn plain_takes_name_and_password_without_an_identity() {
         let of = |response: &'static [u8]| credentials("PLAIN", &Bytes::from_static(response));
-        assert_eq!(of(b"\0guest\0secret"), of_guest("secret"));
-        assert_eq!(of(b"\0guest\0"), of_guest(""));
+        assert_eq!(of(b"\0guest\0secret"), of_guest(Mechanism::Plain, "secret"));
+        assert_eq!(of(b"\0guest\0"), of_guest(Mechanism::Plain, ""));
         for malformed in [
             &b""[..],
             b"guest",
@@ -73,7 +76,7 @@ mod tests {
         let of = |response: &'static [u8]| credentials("AMQPLAIN", &Bytes::from_static(response));
         assert_eq!(
             of(b"\x05LOGINS\0\0\0\x05guest\x08PASSWORDS\0\0\0\x06secret"),
-            of_guest("secret")
+            of_guest(Mechanism::Amqplain, "secret")
         );
         assert_eq!(of(b"\x05LOGINS\0\0\0\x05guest"), None);
         assert_eq!(of(b"xx"), None);

@@ -4,26 +4,30 @@
 // A failed expectation is meant to panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::io;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mooq_core::{FieldTable, Properties};
-use mooq_memory::{InMemoryBroker, Profile};
+use mooq_memory::{Alarm, InMemoryBroker, Options, Profile};
 use mooq_wire::frame::{FrameDecoder, PROTOCOL_HEADER, Payload};
 use mooq_wire::method::*;
 use mooq_wire::{Limits, Output};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
 
 use super::serve;
-use crate::connection::{Proposal, Settings};
+use crate::connection::Settings;
+use crate::listener::State;
 
 struct Client {
     socket: DuplexStream,
     input: BytesMut,
     /// Stops the server when it is dropped.
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<State>,
+    server: JoinHandle<io::Result<()>>,
 }
 
 /// Input of a client.
@@ -39,21 +43,15 @@ impl Client {
     /// Connects to a broker.
     fn connect(broker: &InMemoryBroker) -> Self {
         let (socket, server) = tokio::io::duplex(1 << 20);
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(State::Serving);
         let broker = broker.clone();
-        let settings = Settings {
-            profile: broker.options().profile,
-            proposal: Proposal {
-                channel_max: 2047,
-                frame_max: 131_072,
-                heartbeat: Duration::from_secs(60),
-            },
-        };
-        tokio::spawn(async move { serve(server, &broker, settings, stopped).await });
+        let settings = Settings::of(&broker.options());
+        let server = tokio::spawn(async move { serve(server, &broker, settings, stopped).await });
         Self {
             socket,
             input: BytesMut::new(),
-            _stop: stop,
+            stop,
+            server,
         }
     }
 
@@ -96,6 +94,12 @@ impl Client {
 
     async fn hears(&mut self, channel: u16, method: impl Into<Method>) {
         assert_eq!(self.read().await, Read::Method(channel, method.into()));
+    }
+
+    /// Checks that nothing arrives for a minute.
+    async fn hears_nothing(&mut self) {
+        let heard = timeout(Duration::from_secs(60), self.read()).await;
+        assert!(heard.is_err(), "{heard:?}");
     }
 
     async fn read(&mut self) -> Read {
@@ -462,4 +466,495 @@ async fn both_sides_may_close_at_once() {
     client.say(0, close).await;
     client.hears(0, ConnectionCloseOk {}).await;
     assert_eq!(client.read().await, Read::End);
+}
+
+/// `basic.publish` to an exchange that does not exist.
+fn publish_to_nowhere() -> Vec<u8> {
+    let publish = method(1, 60, 40, b"\0\0\x04nope\x01q\0");
+    [publish, header(60, 0, 0, 0)].concat()
+}
+
+fn channel_close() -> ChannelClose {
+    ChannelClose {
+        reply_code: 200,
+        reply_text: "bye".into(),
+        class_id: 0,
+        method_id: 0,
+    }
+}
+
+fn encoded(channel: u16, method: impl Into<Method>) -> Bytes {
+    let mut output = Output::new();
+    output.method(channel, &method.into());
+    output.to_bytes()
+}
+
+impl Client {
+    async fn hears_that_nothing_is_there(&mut self) {
+        let Read::Method(1, Method::ChannelClose(close)) = self.read().await else {
+            panic!("no channel.close")
+        };
+        let text = "NOT_FOUND - no exchange 'nope' in vhost '/'";
+        assert_eq!((close.reply_code, &*close.reply_text), (404, text));
+    }
+
+    /// Answers the server's close, and opens the channel again.
+    async fn reopens(&mut self) {
+        self.say(1, ChannelCloseOk {}).await;
+        self.say(1, ChannelOpen {}).await;
+        self.hears(1, ChannelOpenOk {}).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn channel_closed_by_both_sides_at_once_is_closed_for_both() {
+    let mut client = Client::open(&InMemoryBroker::start()).await;
+    // The client's close is read before the broker has closed the channel, and after.
+    let close = encoded(1, channel_close());
+    client
+        .write(&[&publish_to_nowhere(), &close[..]].concat())
+        .await;
+    client.hears_that_nothing_is_there().await;
+    client.hears(1, ChannelCloseOk {}).await;
+    client.reopens().await;
+
+    client.write(&publish_to_nowhere()).await;
+    client.hears_that_nothing_is_there().await;
+    client.say(1, channel_close()).await;
+    client.hears(1, ChannelCloseOk {}).await;
+    client.reopens().await;
+
+    // Requests in between get no answer.
+    let purge = encoded(
+        1,
+        QueuePurge {
+            queue: "q".try_into().unwrap(),
+            nowait: false,
+        },
+    );
+    client
+        .write(&[&publish_to_nowhere(), &purge[..], &close].concat())
+        .await;
+    client.hears_that_nothing_is_there().await;
+    client.hears(1, ChannelCloseOk {}).await;
+    client.reopens().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn channel_that_the_client_has_not_given_up_cannot_be_opened_again() {
+    let mut client = Client::open(&InMemoryBroker::start()).await;
+    client.write(&publish_to_nowhere()).await;
+    client.hears_that_nothing_is_there().await;
+    client.say(1, channel_close()).await;
+    client.hears(1, ChannelCloseOk {}).await;
+    client.say(1, ChannelOpen {}).await;
+    let Read::Method(0, Method::ConnectionClose(close)) = client.read().await else {
+        panic!("no connection.close")
+    };
+    assert_eq!(
+        close.reply_text,
+        "CHANNEL_ERROR - second 'channel.open' seen"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn channel_is_closed_and_opened_again_without_waiting() {
+    let mut client = Client::open(&InMemoryBroker::start()).await;
+    let again = [encoded(1, channel_close()), encoded(1, ChannelOpen {})].concat();
+    client.write(&[&again[..], &again].concat()).await;
+    for _ in 0..2 {
+        client.hears(1, ChannelCloseOk {}).await;
+        client.hears(1, ChannelOpenOk {}).await;
+    }
+    client.say(1, ConfirmSelect { nowait: false }).await;
+    client.hears(1, ConfirmSelectOk {}).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_may_be_limited_to_8192_bytes_and_no_less_from_4_1_on() {
+    for (profile, smallest) in [
+        (Profile::V3_10, 4096),
+        (Profile::V4_0, 4096),
+        (Profile::V4_1, 8192),
+        (Profile::V4_3, 8192),
+    ] {
+        let mut client = Client::connect(&InMemoryBroker::start_as(profile));
+        client.log_in("\0guest\0guest").await;
+        client.say(0, tune_ok(smallest - 1, 0)).await;
+        assert_eq!(client.read().await, Read::End);
+
+        let mut client = Client::connect(&InMemoryBroker::start_as(profile));
+        client.log_in("\0guest\0guest").await;
+        client.say(0, tune_ok(smallest, 0)).await;
+        client.say(0, open_vhost("/")).await;
+        client.hears(0, ConnectionOpenOk {}).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn greeting_and_limits_are_those_of_the_options() {
+    for (profile, version) in [
+        (Profile::V3_10, "3.10.8"),
+        (Profile::V4_0, "4.0.5"),
+        (Profile::V4_1, "4.1.8"),
+        (Profile::V4_2, "4.2.9"),
+        (Profile::V4_3, "4.3.6"),
+    ] {
+        let mut options = Options::of(profile);
+        options.channel_max = 7;
+        options.frame_max = 65_536;
+        options.heartbeat = Duration::from_secs(9);
+        let mut client = Client::connect(&InMemoryBroker::start_with_options(options));
+        client.write(&PROTOCOL_HEADER).await;
+        let Read::Method(0, Method::ConnectionStart(start)) = client.read().await else {
+            panic!("no connection.start")
+        };
+        let told = start.server_properties.get("version");
+        assert_eq!(told.and_then(|value| value.as_str()), Some(version));
+        client.say(0, start_ok("PLAIN", b"\0guest\0guest")).await;
+        let tune = ConnectionTune {
+            channel_max: 7,
+            frame_max: 65_536,
+            heartbeat: 9,
+        };
+        client.hears(0, tune).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn login_refusal_names_the_mechanism() {
+    let mut client = Client::connect(&InMemoryBroker::start());
+    client.write(&PROTOCOL_HEADER).await;
+    client.read().await;
+    let response = b"\x05LOGINS\0\0\0\x05guest\x08PASSWORDS\0\0\0\x05wrong";
+    client.say(0, start_ok("AMQPLAIN", response)).await;
+    let Read::Method(0, Method::ConnectionClose(close)) = client.read().await else {
+        panic!("no close")
+    };
+    assert_eq!(
+        close.reply_text,
+        "ACCESS_REFUSED - Login was refused using authentication mechanism AMQPLAIN. For details \
+         see the broker logfile."
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn channels_are_limited_to_the_number_that_the_client_chose() {
+    let mut client = Client::connect(&InMemoryBroker::start());
+    client.log_in("\0guest\0guest").await;
+    let tune = ConnectionTuneOk {
+        channel_max: 1,
+        ..tune_ok(131_072, 0)
+    };
+    client.say(0, tune).await;
+    client.say(0, open_vhost("/")).await;
+    client.hears(0, ConnectionOpenOk {}).await;
+    client.say(1, ChannelOpen {}).await;
+    client.hears(1, ChannelOpenOk {}).await;
+    client.say(2, ChannelOpen {}).await;
+    let close = ConnectionClose {
+        reply_code: 530,
+        reply_text: "NOT_ALLOWED - number of channels opened (1) has reached the negotiated \
+                     channel_max (1)"
+            .into(),
+        class_id: 20,
+        method_id: 10,
+    };
+    client.hears(0, close).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn methods_on_a_channel_that_is_not_open_end_the_connection() {
+    let text = "CHANNEL_ERROR - expected 'channel.open'";
+    // A publish is refused before its content arrives.
+    for (class, number, arguments) in [
+        (30, 10, &b"\x01/\0"[..]),
+        (60, 40, b"\0\0\0\x01q\0"),
+        (20, 41, b""),
+        (20, 21, b"\x01"),
+    ] {
+        let bytes = method(2, class, number, arguments);
+        let expected = Some((504, text.to_owned(), (class, number)));
+        assert_eq!(refusal(Profile::V4_0, &bytes).await, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_for_access_are_granted() {
+    let mut client = Client::open(&InMemoryBroker::start()).await;
+    client.write(&method(1, 30, 10, b"\x01/\0")).await;
+    client.hears(1, AccessRequestOk { ticket: 1 }).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_over_the_limit_is_refused_by_its_header() {
+    let mut options = Options::default();
+    options.max_message_size = Some(100);
+    let mut client = Client::open(&InMemoryBroker::start_with_options(options)).await;
+    for (size, text) in [
+        (
+            101,
+            "PRECONDITION_FAILED - message size 101 is larger than configured max size 100",
+        ),
+        (
+            u64::MAX,
+            "PRECONDITION_FAILED - message size 18446744073709551615 is larger than configured max \
+             size 100",
+        ),
+    ] {
+        client
+            .write(&[publish(), header(60, 0, size, 0)].concat())
+            .await;
+        // The body that follows is ignored, whether the close was sent before it or after.
+        client.write(&frame(3, 1, &[0; 50])).await;
+        let close = ChannelClose {
+            reply_code: 406,
+            reply_text: text.into(),
+            class_id: 60,
+            method_id: 40,
+        };
+        client.hears(1, close).await;
+        client.write(&frame(3, 1, &[0; 51])).await;
+        client.reopens().await;
+    }
+    client
+        .write(&[publish(), header(60, 0, 100, 0), frame(3, 1, &[0; 100])].concat())
+        .await;
+    client.say(1, ConfirmSelect { nowait: false }).await;
+    client.hears(1, ConfirmSelectOk {}).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_is_closed_once_for_two_errors_at_once() {
+    let errors = [method(1, 20, 10, b"\0"), frame(5, 1, b"")].concat();
+    let expected = Some((
+        504,
+        "CHANNEL_ERROR - second 'channel.open' seen".into(),
+        (20, 10),
+    ));
+    assert_eq!(refusal(Profile::V4_0, &errors).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn frozen_link_passes_nothing_until_it_thaws() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::connect(&broker);
+    client.log_in("\0guest\0guest").await;
+    client.say(0, tune_ok(131_072, 11)).await;
+    client.say(0, open_vhost("/")).await;
+    client.hears(0, ConnectionOpenOk {}).await;
+    client.say(1, ChannelOpen {}).await;
+    client.hears(1, ChannelOpenOk {}).await;
+
+    let frozen = broker.faults().freeze();
+    client.say(1, ConfirmSelect { nowait: false }).await;
+    client.write(&method(1, 30, 10, b"\x01/\0")).await;
+    let secret = ConnectionUpdateSecret {
+        new_secret: Bytes::from_static(b"secret"),
+        reason: "it is time".try_into().unwrap(),
+    };
+    client.say(0, secret).await;
+    client.write(&frame(5, 1, b"")).await;
+    // Neither answers nor heartbeats, for five heartbeat intervals.
+    client.hears_nothing().await;
+    drop(frozen);
+    client.hears(1, ConfirmSelectOk {}).await;
+    client.hears(1, AccessRequestOk { ticket: 1 }).await;
+    client.hears(0, ConnectionUpdateSecretOk {}).await;
+    let Read::Method(0, Method::ConnectionClose(close)) = client.read().await else {
+        panic!("no close")
+    };
+    assert_eq!(close.reply_code, 501);
+}
+
+#[tokio::test(start_paused = true)]
+async fn slow_link_keeps_answers_in_order() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::open(&broker).await;
+    let _slow = broker.faults().slow(Duration::from_secs(5));
+    let began = Instant::now();
+    client.say(1, ConfirmSelect { nowait: false }).await;
+    client.write(&method(1, 30, 10, b"\x01/\0")).await;
+    client.write(&frame(5, 1, b"")).await;
+    client.hears(1, ConfirmSelectOk {}).await;
+    client.hears(1, AccessRequestOk { ticket: 1 }).await;
+    let Read::Method(0, Method::ConnectionClose(_)) = client.read().await else {
+        panic!("no close")
+    };
+    assert_eq!(began.elapsed().as_secs(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn frozen_broker_does_not_greet() {
+    let broker = InMemoryBroker::start();
+    let frozen = broker.faults().freeze();
+    let mut client = Client::connect(&broker);
+    client.write(&PROTOCOL_HEADER).await;
+    let greeted = timeout(Duration::from_secs(9), client.read()).await;
+    assert!(greeted.is_err(), "{greeted:?}");
+    drop(frozen);
+    let Read::Method(0, Method::ConnectionStart(_)) = client.read().await else {
+        panic!("no connection.start")
+    };
+}
+
+/// Publishes messages of 64 KiB, up to 64 MiB, until the server does not read on for a minute.
+/// Returns the number of bytes that it has taken.
+async fn publish_until_blocked(client: &mut Client) -> usize {
+    let body = frame(3, 1, &[0; 1 << 16]);
+    let message = [publish(), header(60, 0, 1 << 16, 0), body].concat();
+    let mut written = 0;
+    while written < 64 << 20 {
+        let mut rest = &message[..];
+        while !rest.is_empty() {
+            let writing = client.socket.write(rest);
+            let Ok(count) = timeout(Duration::from_secs(60), writing).await else {
+                return written;
+            };
+            let count = count.unwrap();
+            written += count;
+            rest = &rest[count..];
+        }
+    }
+    written
+}
+
+#[tokio::test(start_paused = true)]
+async fn blocked_publisher_is_not_read_from() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::open(&broker).await;
+    let alarm = broker.raise_alarm(Alarm::Memory);
+    // What the pipe between the two holds, and the buffers.
+    let written = publish_until_blocked(&mut client).await;
+    assert!(written < 4 << 20, "{written} bytes");
+    drop(alarm);
+    let written = publish_until_blocked(&mut client).await;
+    assert!(written >= 64 << 20, "{written} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn frozen_publisher_is_not_read_from() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::open(&broker).await;
+    let _frozen = broker.faults().freeze();
+    let written = publish_until_blocked(&mut client).await;
+    assert!(written < 4 << 20, "{written} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn client_that_does_not_read_is_not_read_from() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::open(&broker).await;
+    client
+        .write(&method(1, 50, 10, b"\0\0\x01q\0\0\0\0\0"))
+        .await;
+    client.read().await;
+    // Without acks, so that every message comes back at once.
+    client
+        .write(&method(1, 60, 20, b"\0\0\x01q\x01t\x02\0\0\0\0"))
+        .await;
+    client
+        .hears(
+            1,
+            BasicConsumeOk {
+                consumer_tag: "t".try_into().unwrap(),
+            },
+        )
+        .await;
+    let written = publish_until_blocked(&mut client).await;
+    assert!(written < 8 << 20, "{written} bytes");
+}
+
+#[tokio::test(start_paused = true)]
+async fn server_stops_at_once_whatever_its_client_does() {
+    let broker = InMemoryBroker::start();
+    // A client that waits for a frozen link to log in.
+    let frozen = broker.faults().freeze();
+    let waiting = Client::connect(&broker);
+    drop(frozen);
+    // A client that has not hung up after its connection has ended.
+    let mut lingering = Client::open(&broker).await;
+    let close = ConnectionClose {
+        reply_code: 200,
+        reply_text: "bye".into(),
+        class_id: 0,
+        method_id: 0,
+    };
+    lingering.say(0, close).await;
+    lingering.hears(0, ConnectionCloseOk {}).await;
+    let _frozen = broker.faults().freeze();
+    for client in [waiting, lingering] {
+        let began = Instant::now();
+        client.stop.send_replace(State::Stopped);
+        client.server.await.unwrap().unwrap();
+        assert_eq!(began.elapsed().as_secs(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_are_sent_to_a_client_that_never_stops_sending() {
+    let broker = InMemoryBroker::start();
+    let mut client = Client::connect(&broker);
+    client.log_in("\0guest\0guest").await;
+    client.say(0, tune_ok(131_072, 10)).await;
+    client.say(0, open_vhost("/")).await;
+    client.hears(0, ConnectionOpenOk {}).await;
+    let (mut reader, mut writer) = tokio::io::split(client.socket);
+    let flooding = tokio::spawn(async move {
+        let heartbeats = frame(8, 0, b"").repeat(10_000);
+        while writer.write_all(&heartbeats).await.is_ok() {}
+    });
+    // The flood keeps the clock from moving by itself.
+    tokio::time::advance(Duration::from_secs(6)).await;
+    let mut heartbeat = [0; 8];
+    reader.read_exact(&mut heartbeat).await.unwrap();
+    assert_eq!(heartbeat[..], frame(8, 0, b""));
+    flooding.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn properties_come_back_octet_for_octet() {
+    let mut client = Client::open(&InMemoryBroker::start()).await;
+    client
+        .write(&method(1, 50, 10, b"\0\0\x01q\0\0\0\0\0"))
+        .await;
+    client.read().await;
+    // No headers, delivery mode 3, and a correlation id that is not UTF-8.
+    let properties = b"\0\0\0\0\x03\x02\xff\xfe";
+    let mut header = BytesMut::new();
+    header.put_u16(60);
+    header.put_u16(0);
+    header.put_u64(0);
+    header.put_u16(1 << 13 | 1 << 12 | 1 << 10);
+    header.put_slice(properties);
+    let header = frame(2, 1, &header);
+    client.write(&[publish(), header.clone()].concat()).await;
+    client.write(&method(1, 60, 70, b"\0\0\x01q\x01")).await;
+    let Read::Method(1, Method::BasicGetOk(_)) = client.read().await else {
+        panic!("no message")
+    };
+    while client.input.len() < header.len() {
+        client.socket.read_buf(&mut client.input).await.unwrap();
+    }
+    assert_eq!(client.input, header);
+}
+
+#[tokio::test(start_paused = true)]
+async fn floats_that_are_no_numbers_end_the_connection() {
+    let nan = [b"\0\0\0\x0b\x01kd", &f64::NAN.to_be_bytes()[..]].concat();
+    let mut header = BytesMut::new();
+    header.put_u16(60);
+    header.put_u16(0);
+    header.put_u64(0);
+    header.put_u16(1 << 13);
+    header.put_slice(&nan);
+    let bytes = [publish(), frame(2, 1, &header)].concat();
+    let expected = Some((541, "INTERNAL_ERROR".into(), (0, 0)));
+    assert_eq!(refusal(Profile::V4_0, &bytes).await, expected);
+    // RabbitMQ's reader crashes over those of a method.
+    let declare = [b"\0\0\x01q\0", &nan[..]].concat();
+    assert_eq!(
+        refusal(Profile::V4_0, &method(1, 50, 10, &declare)).await,
+        None
+    );
 }

@@ -171,3 +171,104 @@ fn headers_of_other_classes_are_refused_and_unknown_flags_ignored() {
         assert!(header(60, 0, flags).is_ok(), "RabbitMQ ignores them");
     }
 }
+
+/// The payload of a header with these flags and properties.
+fn header_of(flags: u16, properties: &[u8]) -> Bytes {
+    let mut bytes = BytesMut::new();
+    bytes.put_u16(60);
+    bytes.put_u16(0);
+    bytes.put_u64(0);
+    bytes.put_u16(flags);
+    bytes.put_slice(properties);
+    bytes.freeze()
+}
+
+fn properties_of(flags: u16, properties: &[u8]) -> Result<Properties, DecodeError> {
+    ContentHeader::decode(header_of(flags, properties), &Limits::default())
+        .map(|header| header.properties)
+}
+
+/// The payload of the header that these properties are sent with.
+fn encoded(properties: &Properties) -> Bytes {
+    let mut output = Output::new();
+    output.content(1, &publish(), properties, &Bytes::new(), 4096);
+    match payloads(&output).swap_remove(1) {
+        Payload::ContentHeader(bytes) => bytes,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn properties_that_rabbitmq_passes_on_keep_their_octets() {
+    for (flags, octets) in [
+        // An empty table of headers.
+        (1 << 13, &b"\0\0\0\0"[..]),
+        // Delivery modes that AMQP does not define.
+        (1 << 12, b"\0"),
+        (1 << 12, b"\x03"),
+        // Text that is not UTF-8, in every property that is text.
+        (1 << 15, b"\x02\xff\xfe"),
+        (1 << 14, b"\x02\xff\xfe"),
+        (1 << 10, b"\x02\xff\xfe"),
+        (1 << 9, b"\x02\xff\xfe"),
+        (1 << 7, b"\x02\xff\xfe"),
+        (1 << 5, b"\x02\xff\xfe"),
+        (1 << 3, b"\x02\xff\xfe"),
+        // A long string, a key, and one in a table in an array.
+        (1 << 13, b"\0\0\0\x09\x01kS\0\0\0\x02\xff\xfe"),
+        (1 << 13, b"\0\0\0\x05\x02\xff\xfet\x01"),
+        (
+            1 << 13,
+            b"\0\0\0\x15\x01kA\0\0\0\x0eF\0\0\0\x09\x01iS\0\0\0\x02\xff\xfe",
+        ),
+    ] {
+        let properties = properties_of(flags, octets).unwrap();
+        assert!(properties.verbatim.is_some(), "{octets:?}");
+        assert_eq!(encoded(&properties), header_of(flags, octets));
+    }
+    // Whatever has another value by now is sent with it.
+    let mut changed = properties_of(1 << 13 | 1 << 10, b"\0\0\0\0\x02\xff\xfe").unwrap();
+    assert_eq!(changed.correlation_id.as_deref(), Some("\u{ff}\u{fe}"));
+    changed.correlation_id = Some("id".try_into().unwrap());
+    let expected = header_of(1 << 13 | 1 << 10, b"\0\0\0\0\x02id");
+    assert_eq!(encoded(&changed), expected);
+    let key = "k".try_into().unwrap();
+    changed.headers.insert(key, true);
+    let expected = header_of(1 << 13 | 1 << 10, b"\0\0\0\x04\x01kt\x01\x02id");
+    assert_eq!(encoded(&changed), expected);
+    // Text that would be too long as Latin-1 is cut in the field alone.
+    let long = [&[255][..], &[255; 255]].concat();
+    let properties = properties_of(1 << 10, &long).unwrap();
+    assert_eq!(properties.correlation_id.as_ref().unwrap().len(), 254);
+    assert_eq!(encoded(&properties), header_of(1 << 10, &long));
+}
+
+#[test]
+fn properties_that_the_fields_can_hold_keep_no_octets() {
+    let octets = b"\0\0\0\x0a\x01kS\0\0\0\x03a\xc3\xa9\x02\x02id";
+    let properties = properties_of(1 << 13 | 1 << 12 | 1 << 10, octets).unwrap();
+    assert_eq!(properties.verbatim, None);
+}
+
+#[test]
+fn the_first_of_two_equal_keys_counts() {
+    let octets = b"\0\0\0\x08\x01kt\x01\x01kt\0";
+    let properties = properties_of(1 << 13, octets).unwrap();
+    assert_eq!(properties.headers.get("k"), Some(&true.into()));
+}
+
+#[test]
+fn floats_that_are_no_numbers_are_refused() {
+    for (float, name) in [
+        (f64::NAN, "NaN"),
+        (f64::INFINITY, "infinity"),
+        (f64::NEG_INFINITY, "-infinity"),
+    ] {
+        let refused = Err(DecodeError::NotFinite(name));
+        let double = [b"\0\0\0\x0b\x01kd", &float.to_be_bytes()[..]].concat();
+        assert_eq!(properties_of(1 << 13, &double), refused);
+        let single = (float as f32).to_be_bytes();
+        let single = [b"\0\0\0\x0c\x01kA\0\0\0\x05f", &single[..]].concat();
+        assert_eq!(properties_of(1 << 13, &single), refused);
+    }
+}
