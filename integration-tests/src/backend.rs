@@ -93,6 +93,10 @@ impl Backend {
         images: impl IntoIterator<Item = (Version, Image)>,
         settings: &'static str,
     ) -> Vec<Self> {
+        // Scenarios hold with either driver.
+        if std::env::var("MOOQ_DRIVER").is_ok_and(|driver| driver == "native") {
+            mooq_rabbit::use_native_for_all();
+        }
         let mut backends: Vec<Self> = Vec::new();
         for (version, image) in images {
             if backends.iter().all(|other| other.version != version) {

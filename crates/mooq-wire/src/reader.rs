@@ -12,6 +12,7 @@ pub struct Reader {
     /// The octet of bits that is being read, and the mask of the next bit.
     bits: Option<(u8, u8)>,
     pub(crate) table_depth: u8,
+    pub(crate) records_deep_values: bool,
 }
 
 impl Reader {
@@ -20,6 +21,7 @@ impl Reader {
             rest: payload,
             bits: None,
             table_depth: limits.table_depth,
+            records_deep_values: limits.records_deep_values,
         }
     }
 
@@ -108,6 +110,7 @@ impl Reader {
             rest: self.take(length, within)?,
             bits: None,
             table_depth: self.table_depth,
+            records_deep_values: self.records_deep_values,
         })
     }
 
