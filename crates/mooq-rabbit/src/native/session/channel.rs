@@ -332,21 +332,25 @@ impl Channel {
 
     /// Sends the calls that waited for an answer, up to the next request.
     fn resume(&mut self, out: &mut Outbox) {
-        while self.waiting.is_none()
-            && let Some(call) = self.deferred.pop_front()
-        {
+        while let Some(call) = self.deferred.pop_front() {
             match call {
                 Deferred::Publish(publish) => {
                     out.deferred -= publish.message.body.len();
                     self.send_publish(out, publish);
                 }
                 Deferred::Settle(settle) => self.send_settle(out, settle),
+                Deferred::Method(method) => self.write(out, method),
                 Deferred::Request {
                     method,
                     ticket,
                     is_forsaken,
-                } => self.send_request(out, method, ticket, is_forsaken),
-                Deferred::Method(method) => self.write(out, method),
+                } if self.waiting.is_none() => {
+                    self.send_request(out, method, ticket, is_forsaken);
+                }
+                request @ Deferred::Request { .. } => {
+                    self.deferred.push_front(request);
+                    break;
+                }
             }
         }
     }

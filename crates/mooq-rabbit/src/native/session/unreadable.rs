@@ -44,11 +44,12 @@ pub(super) fn head(payload: &[u8]) -> Option<(Head, &'static str)> {
         }
         _ => return None,
     };
-    let field = match std::str::from_utf8(fields.short()?) {
-        Err(_) => "exchange",
-        Ok(_) => "routing key",
-    };
-    Some((head, field))
+    for field in ["exchange", "routing key"] {
+        if std::str::from_utf8(fields.short()?).is_err() {
+            return Some((head, field));
+        }
+    }
+    None
 }
 
 /// The short strings among the properties, in wire order, with the highest flag first. `None`
