@@ -143,7 +143,7 @@ mod verdict;
 pub use native::NativeTransport;
 #[cfg(feature = "native")]
 #[doc(hidden)]
-pub use native::use_native_for_all;
+pub use native::{NativeOnRuntime, use_native_for_all};
 #[doc(hidden)]
 pub use transport::OnRuntime;
 pub use transport::RabbitTransport;

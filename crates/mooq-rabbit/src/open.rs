@@ -47,7 +47,7 @@ const SILENT_REFUSAL: Duration = Duration::from_secs(2);
 const HUNG_UP: &str = "peer shutdown";
 
 pub(crate) async fn open(endpoint: &Endpoint) -> Result<OpenedConnection> {
-    let driver = driver::handle().map_err(|error| {
+    let driver = driver::FOR_AMQPRS.handle().map_err(|error| {
         let what = format!("its threads do not start: {error}");
         unreachable(endpoint, &what).with_source(error)
     })?;
@@ -378,14 +378,17 @@ fn close_reason(text: &str) -> Option<CloseReason> {
 }
 
 /// A task that is aborted when the future that waits for it is dropped.
-struct AbortOnDrop<T> {
+pub(crate) struct AbortOnDrop<T> {
     /// Taken only by the drop.
     task: Option<JoinHandle<T>>,
     runtime: Handle,
 }
 
 impl<T: Send + 'static> AbortOnDrop<T> {
-    fn spawn(runtime: &Handle, future: impl Future<Output = T> + Send + 'static) -> Self {
+    pub(crate) fn spawn(
+        runtime: &Handle,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
         Self {
             task: Some(runtime.spawn(future)),
             runtime: runtime.clone(),

@@ -19,13 +19,14 @@ use mooq_core::{
     ChannelEvent, ConnectionEvent, Consume, Endpoint, Error, ErrorKind, ErrorScope, FieldTable,
     FieldValue, OpenedConnection, Properties, QueueName, Result, Transport, TransportChannel,
 };
-use mooq_rabbit::NativeTransport;
+use mooq_rabbit::{NativeOnRuntime, NativeTransport};
 use mooq_wire::content::Assembler;
 use mooq_wire::frame::{FrameDecoder, Payload};
 use mooq_wire::method::{self, Method};
 use mooq_wire::{Limits, Output};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Handle;
 
 /// How large a frame may be, as RabbitMQ has it.
 const FRAME_MAX: u32 = 131_072;
@@ -45,6 +46,11 @@ async fn listen() -> (TcpListener, Endpoint) {
     endpoint.credentials.password = "hunter2".into();
     endpoint.heartbeat = Duration::from_secs(30);
     (listener, endpoint)
+}
+
+/// Connections on the test's runtime, whose clock it pauses.
+fn here() -> NativeOnRuntime {
+    NativeOnRuntime(Handle::current())
 }
 
 fn check(err: &Error, endpoint: &Endpoint) {
@@ -158,13 +164,13 @@ async fn tuned(
     listener: &TcpListener,
     tune: method::ConnectionTune,
 ) -> (OpenedConnection, Peer, method::ConnectionTuneOk) {
+    let here = here();
     let peer = async {
         let mut peer = Peer::accept(listener).await;
         let tuned = peer.tune(tune).await;
         (peer, tuned)
     };
-    let (opened, (peer, tuned)) =
-        soon(async { tokio::join!(NativeTransport.open(endpoint), peer) }).await;
+    let (opened, (peer, tuned)) = soon(async { tokio::join!(here.open(endpoint), peer) }).await;
     (opened.unwrap(), peer, tuned)
 }
 
@@ -270,6 +276,7 @@ async fn a_silent_peer_is_given_up_in_time() {
 #[tokio::test]
 async fn a_peer_that_trickles_is_given_up_in_time() {
     let (listener, endpoint) = listen().await;
+    let here = here();
     let trickle = async {
         let mut peer = Peer::accept(&listener).await;
         peer.header().await;
@@ -285,7 +292,7 @@ async fn a_peer_that_trickles_is_given_up_in_time() {
     };
     let opened = soon(async {
         tokio::select! {
-            opened = NativeTransport.open(&endpoint) => opened,
+            opened = here.open(&endpoint) => opened,
             () = trickle => panic!("the client waited for all of it"),
         }
     });

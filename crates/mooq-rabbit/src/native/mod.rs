@@ -17,7 +17,7 @@ mod shared;
 mod task;
 mod transport;
 
-pub use transport::NativeTransport;
+pub use transport::{NativeOnRuntime, NativeTransport};
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

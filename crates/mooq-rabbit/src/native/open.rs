@@ -11,13 +11,15 @@ use mooq_core::{Endpoint, Error, ErrorKind, OpenedConnection, Result, Scheme};
 use mooq_wire::Output;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
+use tokio::runtime::Handle;
 use tokio::time::{timeout, timeout_at};
 
 use super::connection::NativeConnection;
 use super::session::{Handshake, Refusal, Session, Tuned};
 use super::shared::Shared;
 use super::task::{Task, now};
-use crate::open::{check, deadline, unreachable, unresolved};
+use crate::driver::Threads;
+use crate::open::{AbortOnDrop, check, deadline, unreachable, unresolved};
 use crate::tls::Tls;
 use crate::unusable::Unusable;
 
@@ -27,7 +29,27 @@ const READ: usize = 64 * 1024;
 /// Time for the last frame to be written, once a login has failed.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// The threads of connections, with tokio's usual stack.
+static THREADS: Threads = Threads::new(2 << 20);
+
 pub(super) async fn open(endpoint: &Endpoint) -> Result<OpenedConnection> {
+    let threads = THREADS.handle().map_err(|error| {
+        let what = format!("its threads do not start: {error}");
+        unreachable(endpoint, &what).with_source(error)
+    })?;
+    open_on(threads, endpoint).await
+}
+
+/// Opens a connection that runs on `runtime`.
+pub(super) async fn open_on(runtime: &Handle, endpoint: &Endpoint) -> Result<OpenedConnection> {
+    let owned = endpoint.clone();
+    let opening = AbortOnDrop::spawn(runtime, async move { open_here(&owned).await });
+    opening.await.unwrap_or_else(|ended| {
+        Err(unreachable(endpoint, "the attempt broke down").with_source(ended))
+    })
+}
+
+async fn open_here(endpoint: &Endpoint) -> Result<OpenedConnection> {
     let deadline = deadline(endpoint);
     let heartbeat = check(endpoint).map_err(|unusable| unusable.error(endpoint))?;
     let attempt = Attempt {

@@ -2,15 +2,15 @@
 
 use async_trait::async_trait;
 use mooq_core::{Endpoint, OpenedConnection, Result, Transport};
+use tokio::runtime::Handle;
 
 use super::open;
 
 /// Opens connections to RabbitMQ without amqprs, for endpoints with the schemes `amqp` and `amqps`.
 ///
-/// A connection is a task on the runtime that it was opened on, and ends with that runtime. Its
-/// handles may be used and dropped anywhere. Publishes and settlements are taken without waiting;
-/// while more than 1 MiB of them is not written yet, a publish returns
-/// [`Handoff::Full`](mooq_core::Handoff::Full). Acks that follow one another are sent as one.
+/// Publishes and settlements are taken without waiting; while more than 1 MiB of them is not written
+/// yet, a publish returns [`Handoff::Full`](mooq_core::Handoff::Full). Acks that follow one another
+/// are sent as one.
 ///
 /// # Errors
 /// [`open`](Transport::open) fails with the kinds that the trait names. `InvalidArgument` stands
@@ -18,6 +18,11 @@ use super::open;
 /// `amqps` is `UnsupportedScheme` without the feature `tls`. A refused login is known at once, in
 /// RabbitMQ's words. A peer that does not keep to AMQP 0-9-1 ends a connection with
 /// `ConnectionLost`, and the error's source names the violation.
+///
+/// # Threads
+/// Connections run on threads of this crate's own, which start with the first connection: as many
+/// as the machine has cores, and 4 at most. So connections outlive the runtime that they were
+/// opened on, and stay alive while its threads are busy. Handles may be used and dropped anywhere.
 ///
 /// # Cancel safety
 /// Dropping the future of `open` abandons the attempt and leaves no connection behind.
@@ -48,5 +53,18 @@ pub struct NativeTransport;
 impl Transport for NativeTransport {
     async fn open(&self, endpoint: &Endpoint) -> Result<OpenedConnection> {
         open::open(endpoint).await
+    }
+}
+
+/// Like [`NativeTransport`], on a runtime that the caller chooses: for this crate's tests, which
+/// pause its clock.
+#[doc(hidden)]
+#[derive(Debug, Clone)]
+pub struct NativeOnRuntime(pub Handle);
+
+#[async_trait]
+impl Transport for NativeOnRuntime {
+    async fn open(&self, endpoint: &Endpoint) -> Result<OpenedConnection> {
+        open::open_on(&self.0, endpoint).await
     }
 }
