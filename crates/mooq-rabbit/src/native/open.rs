@@ -69,6 +69,21 @@ enum Step {
     Handshake,
 }
 
+/// The reason why a login failed.
+enum Failure {
+    /// The broker hung up before it said anything.
+    HungUp(Error),
+    Other(Error),
+}
+
+impl Failure {
+    fn error(self) -> Error {
+        match self {
+            Self::HungUp(error) | Self::Other(error) => error,
+        }
+    }
+}
+
 struct Attempt<'a> {
     endpoint: &'a Endpoint,
     /// In seconds.
@@ -87,13 +102,21 @@ impl Attempt<'_> {
         *step = Step::Connect;
         let socket = self.connect().await?;
         *step = Step::Handshake;
-        match tls {
-            Some(tls) => {
-                let socket = tls.connect(socket).await;
-                let socket = socket.map_err(|error| self.tls_failed(error))?;
-                self.log_in(socket).await
-            }
-            None => self.log_in(socket).await,
+        let Some(tls) = tls else {
+            return self.log_in(socket).await.map_err(Failure::error);
+        };
+        let peer = socket.peer_addr();
+        let socket = tls.connect(socket).await;
+        let socket = socket.map_err(|error| self.tls_failed(error))?;
+        match (self.log_in(socket).await, peer) {
+            (Ok(opened), _) => Ok(opened),
+            // The broker checks the client's certificate after the handshake of TLS 1.3. Its
+            // reason may be lost, because it hangs up before it reads what was sent meanwhile.
+            (Err(Failure::HungUp(error)), Ok(peer)) => match tls.refusal(peer).await {
+                Some(refusal) => Err(self.tls_failed(refusal)),
+                None => Err(error),
+            },
+            (Err(failure), _) => Err(failure.error()),
         }
     }
 
@@ -114,7 +137,7 @@ impl Attempt<'_> {
     async fn log_in(
         &self,
         mut socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    ) -> Result<OpenedConnection> {
+    ) -> std::result::Result<OpenedConnection, Failure> {
         let mut handshake = Handshake::new(self.endpoint, self.heartbeat);
         let mut input = BytesMut::with_capacity(READ);
         match self
@@ -135,7 +158,7 @@ impl Attempt<'_> {
         socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
         handshake: &mut Handshake,
         input: &mut BytesMut,
-    ) -> Result<Tuned> {
+    ) -> std::result::Result<Tuned, Failure> {
         loop {
             write(socket, &mut handshake.output)
                 .await
@@ -146,7 +169,11 @@ impl Attempt<'_> {
                 return Err(self.failed(handshake, io::ErrorKind::UnexpectedEof.into()));
             }
             let received = handshake.receive(input);
-            if let Some(tuned) = received.map_err(|refusal| self.refused(refusal))? {
+            let refused = |refusal: Refusal| {
+                let error = refusal.error(&self.endpoint.address());
+                Failure::Other(error)
+            };
+            if let Some(tuned) = received.map_err(refused)? {
                 return Ok(tuned);
             }
         }
@@ -171,22 +198,18 @@ impl Attempt<'_> {
         }
     }
 
-    fn refused(&self, refusal: Refusal) -> Error {
-        refusal.error(&self.endpoint.address())
-    }
-
     /// The error for a socket that fails during the handshake.
-    fn failed(&self, handshake: &Handshake, error: io::Error) -> Error {
-        let uses_tls = self.endpoint.scheme == Scheme::Amqps;
-        // With TLS 1.3 the broker checks the client certificate after the handshake of TLS.
-        if uses_tls && error.kind() == io::ErrorKind::InvalidData {
-            return self.tls_failed(error);
+    fn failed(&self, handshake: &Handshake, error: io::Error) -> Failure {
+        // An error of rustls.
+        if self.endpoint.scheme == Scheme::Amqps && error.kind() == io::ErrorKind::InvalidData {
+            return Failure::Other(self.tls_failed(error));
         }
-        if uses_tls && handshake.awaits_start() {
-            let error = io::Error::new(error.kind(), "it hung up after the TLS handshake");
-            return self.tls_failed(error);
+        let error = self.error("it hung up during the handshake", error);
+        if handshake.awaits_start() {
+            Failure::HungUp(error)
+        } else {
+            Failure::Other(error)
         }
-        self.error("it hung up during the handshake", error)
     }
 
     fn tls_failed(&self, error: io::Error) -> Error {
