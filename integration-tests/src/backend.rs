@@ -21,6 +21,12 @@ pub(crate) const PLUGINS: [Plugin; 3] = [
     Plugin::RecentHistoryExchange,
 ];
 
+/// Whether RabbitMQ is connected to by mooq-rabbit's own driver, in place of amqprs. Scenarios hold
+/// with either.
+pub(crate) fn uses_native() -> bool {
+    std::env::var("MOOQ_DRIVER").is_ok_and(|driver| driver == "native")
+}
+
 /// A sort of broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BackendKind {
@@ -126,6 +132,9 @@ impl Backend {
         images: impl IntoIterator<Item = (Version, Image)>,
         settings: &'static str,
     ) -> Vec<Self> {
+        if uses_native() {
+            mooq_rabbit::use_native_for_all();
+        }
         let mut backends: Vec<Self> = Vec::new();
         for (version, image) in images {
             if backends.iter().all(|other| other.version != version) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mooq::{Channel, ConnectOptions, Connection, Recovery};
 
-use crate::backend::{BackendKind, Broker};
+use crate::backend::{BackendKind, Broker, uses_native};
 use crate::control::Control;
 use crate::expect::LIMIT;
 use crate::raw::Raw;
@@ -99,6 +99,11 @@ impl Fixture {
     #[must_use]
     pub fn control(&self) -> &Control {
         self.broker.control()
+    }
+
+    /// Whether connections are told of the broker's alarms, which amqprs does not ask for.
+    pub(crate) fn is_told_of_alarms(&self) -> bool {
+        self.kind() == BackendKind::RabbitMq && uses_native()
     }
 
     /// A channel in confirm mode on a connection of its own, to publish with.

@@ -121,6 +121,8 @@ mod driver;
 mod events;
 mod flush;
 mod gate;
+#[cfg(feature = "native")]
+mod native;
 mod numbers;
 mod open;
 mod pump;
@@ -137,6 +139,11 @@ mod transport;
 mod unusable;
 mod verdict;
 
+#[cfg(feature = "native")]
+pub use native::NativeTransport;
+#[cfg(feature = "native")]
+#[doc(hidden)]
+pub use native::{NativeOnRuntime, use_native_for_all};
 #[doc(hidden)]
 pub use transport::OnRuntime;
 pub use transport::RabbitTransport;

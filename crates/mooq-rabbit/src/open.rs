@@ -47,7 +47,7 @@ const SILENT_REFUSAL: Duration = Duration::from_secs(2);
 const HUNG_UP: &str = "peer shutdown";
 
 pub(crate) async fn open(endpoint: &Endpoint) -> Result<OpenedConnection> {
-    let driver = driver::handle().map_err(|error| {
+    let driver = driver::FOR_AMQPRS.handle().map_err(|error| {
         let what = format!("its threads do not start: {error}");
         unreachable(endpoint, &what).with_source(error)
     })?;
@@ -64,10 +64,7 @@ pub(crate) async fn open_on(driver: &Handle, endpoint: &Endpoint) -> Result<Open
 }
 
 async fn open_here(endpoint: &Endpoint) -> Result<OpenedConnection> {
-    // If the timeout is too long to add, use a deadline that is practically never reached.
-    let deadline = Instant::now()
-        .checked_add(endpoint.connect_timeout)
-        .unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into()));
+    let deadline = deadline(endpoint);
     let heartbeat = check(endpoint).map_err(|unusable| unusable.error(endpoint))?;
     let mut attempt = Attempt {
         endpoint,
@@ -83,7 +80,15 @@ async fn open_here(endpoint: &Endpoint) -> Result<OpenedConnection> {
     attempt.set_up(connection).await
 }
 
-fn unreachable(endpoint: &Endpoint, what: &str) -> Error {
+/// The time at which an attempt is over that begins now.
+pub(crate) fn deadline(endpoint: &Endpoint) -> Instant {
+    // If the timeout is too long to add, use a deadline that is practically never reached.
+    Instant::now()
+        .checked_add(endpoint.connect_timeout)
+        .unwrap_or_else(|| Instant::now() + Duration::from_secs(u32::MAX.into()))
+}
+
+pub(crate) fn unreachable(endpoint: &Endpoint, what: &str) -> Error {
     Error::connection(
         ErrorKind::BrokerConnectionError,
         format!("cannot connect to {}: {what}", endpoint.address()),
@@ -97,7 +102,7 @@ fn is_silent_refusal(error: &AmqprsError, after: Duration) -> bool {
 }
 
 /// Rejects endpoints that amqprs cannot handle, and returns the heartbeat in seconds.
-fn check(endpoint: &Endpoint) -> std::result::Result<u16, Unusable> {
+pub(crate) fn check(endpoint: &Endpoint) -> std::result::Result<u16, Unusable> {
     if !matches!(endpoint.scheme, Scheme::Amqp | Scheme::Amqps) {
         let what = "the RabbitMQ transport speaks amqp and amqps";
         return Err(Unusable::only(ErrorKind::UnsupportedScheme, what));
@@ -346,7 +351,7 @@ impl Attempt<'_> {
 
 /// Text for an error of looking up a host name. An error with an operating system's number is not
 /// about the name: there are too many open files, for example.
-fn unresolved(error: &io::Error) -> String {
+pub(crate) fn unresolved(error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(_) => format!("looking up the host name failed: {error}"),
         None => format!("the host name does not resolve: {error}"),
@@ -373,14 +378,17 @@ fn close_reason(text: &str) -> Option<CloseReason> {
 }
 
 /// A task that is aborted when the future that waits for it is dropped.
-struct AbortOnDrop<T> {
+pub(crate) struct AbortOnDrop<T> {
     /// Taken only by the drop.
     task: Option<JoinHandle<T>>,
     runtime: Handle,
 }
 
 impl<T: Send + 'static> AbortOnDrop<T> {
-    fn spawn(runtime: &Handle, future: impl Future<Output = T> + Send + 'static) -> Self {
+    pub(crate) fn spawn(
+        runtime: &Handle,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Self {
         Self {
             task: Some(runtime.spawn(future)),
             runtime: runtime.clone(),

@@ -75,7 +75,7 @@ impl Peer {
         Self { endpoint, heard }
     }
 
-    async fn open(&self, tls: TlsOptions) -> Error {
+    async fn open(&self, tls: TlsOptions) -> Vec<Error> {
         let mut endpoint = self.endpoint.clone();
         endpoint.tls = tls;
         open(&endpoint).await
@@ -83,31 +83,49 @@ impl Peer {
 
     /// That TLS came through, and what the peer heard.
     async fn agrees(&mut self, tls: TlsOptions) -> Heard {
-        let err = self.open(tls).await;
-        // It hung up in the end, which is not TLS's fault.
-        assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
-        let heard = self.heard.recv().await.unwrap();
-        assert_eq!(heard.header, PROTOCOL_HEADER);
+        let mut all_heard = Vec::new();
+        for err in self.open(tls).await {
+            // It hung up in the end, which is not TLS's fault.
+            assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+            let heard = self.heard.recv().await.unwrap();
+            assert_eq!(heard.header, PROTOCOL_HEADER);
+            all_heard.push(heard);
+        }
+        let heard = all_heard.pop().unwrap();
+        assert!(all_heard.iter().all(|other| *other == heard));
         heard
     }
 
     /// That TLS failed, and why.
     async fn refuses(&mut self, tls: TlsOptions) -> rustls::Error {
-        let err = self.open(tls).await;
-        assert_eq!(err.kind(), ErrorKind::TlsFailed, "{err:?}");
-        assert!(err.to_string().contains(&self.endpoint.address()), "{err}");
-        assert!(self.heard.try_recv().is_err(), "nothing was said");
-        let source = err.source().unwrap().downcast_ref::<std::io::Error>();
-        let cause = source.unwrap().get_ref().unwrap();
-        cause.downcast_ref::<rustls::Error>().unwrap().clone()
+        let mut causes = Vec::new();
+        for err in self.open(tls).await {
+            assert_eq!(err.kind(), ErrorKind::TlsFailed, "{err:?}");
+            assert!(err.to_string().contains(&self.endpoint.address()), "{err}");
+            assert!(self.heard.try_recv().is_err(), "nothing was said");
+            let source = err.source().unwrap().downcast_ref::<std::io::Error>();
+            let cause = source.unwrap().get_ref().unwrap();
+            causes.push(cause.downcast_ref::<rustls::Error>().unwrap().clone());
+        }
+        let cause = causes.pop().unwrap();
+        assert!(causes.iter().all(|other| *other == cause), "{causes:?}");
+        cause
     }
 }
 
-async fn open(endpoint: &Endpoint) -> Error {
-    let err = RabbitTransport.open(endpoint).await.unwrap_err();
-    assert_eq!(err.scope(), ErrorScope::Connection);
-    assert!(!format!("{err:?}").contains("hunter2"), "{err:?}");
-    err
+/// What each driver says.
+async fn open(endpoint: &Endpoint) -> Vec<Error> {
+    let mut transports: Vec<Box<dyn Transport>> = vec![Box::new(RabbitTransport)];
+    #[cfg(feature = "native")]
+    transports.push(Box::new(mooq_rabbit::NativeTransport));
+    let mut errors = Vec::new();
+    for transport in transports {
+        let err = transport.open(endpoint).await.unwrap_err();
+        assert_eq!(err.scope(), ErrorScope::Connection);
+        assert!(!format!("{err:?}").contains("hunter2"), "{err:?}");
+        errors.push(err);
+    }
+    errors
 }
 
 fn config(
@@ -240,19 +258,21 @@ async fn files_that_cannot_be_used_are_named() {
     ] {
         let mut endpoint = Endpoint::new(Scheme::Amqps);
         endpoint.tls = tls;
-        let err = open(&endpoint).await;
-        assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{err:?}");
-        assert!(err.to_string().contains("amqps://localhost:5671"), "{err}");
-        assert!(err.to_string().contains(words), "{err}");
-        assert!(err.to_string().contains(named.to_str().unwrap()), "{err}");
-        let shown = format!("{err:?} {endpoint:?}");
-        assert!(!shown.contains(secret_line), "{shown}");
+        for err in open(&endpoint).await {
+            assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{err:?}");
+            assert!(err.to_string().contains("amqps://localhost:5671"), "{err}");
+            assert!(err.to_string().contains(words), "{err}");
+            assert!(err.to_string().contains(named.to_str().unwrap()), "{err}");
+            let shown = format!("{err:?} {endpoint:?}");
+            assert!(!shown.contains(secret_line), "{shown}");
+        }
     }
     let mut endpoint = Endpoint::new(Scheme::Amqps);
     endpoint.tls.server_name = Some("no name".into());
-    let err = open(&endpoint).await;
-    assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{err:?}");
-    assert!(err.to_string().contains("'no name'"), "{err}");
+    for err in open(&endpoint).await {
+        assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{err:?}");
+        assert!(err.to_string().contains("'no name'"), "{err}");
+    }
 }
 
 #[tokio::test]
@@ -268,8 +288,9 @@ async fn a_peer_that_does_not_speak_tls_is_told_from_others() {
             let _ = stream.write_all(b"AMQP\x00\x00\x09\x01").await;
         }
     });
-    let err = open(&endpoint).await;
-    assert_eq!(err.kind(), ErrorKind::TlsFailed, "{err:?}");
+    for err in open(&endpoint).await {
+        assert_eq!(err.kind(), ErrorKind::TlsFailed, "{err:?}");
+    }
 }
 
 #[tokio::test]
@@ -279,7 +300,8 @@ async fn a_silent_peer_is_given_up_in_time() {
     endpoint.host = "127.0.0.1".into();
     endpoint.port = listener.local_addr().unwrap().port();
     endpoint.connect_timeout = Duration::from_millis(100);
-    let err = open(&endpoint).await;
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
-    assert!(err.to_string().contains("within 100ms"), "{err}");
+    for err in open(&endpoint).await {
+        assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+        assert!(err.to_string().contains("within 100ms"), "{err}");
+    }
 }

@@ -16,6 +16,10 @@ pub struct Limits {
     /// Maximum depth of nested tables and arrays: 1 is a table that holds no others. At most 101,
     /// because the values in a [`FieldTable`] have 100 levels at most.
     pub table_depth: u8,
+    /// True to record a key whose value nests too deep in its table ([`FieldTable::refuse`]) and to
+    /// read on, instead of failing with `TooDeep`. For clients, who have to read the messages of
+    /// any publisher.
+    pub records_deep_values: bool,
 }
 
 impl Limits {
@@ -32,6 +36,16 @@ impl Limits {
             frame_max,
             // One level for the outermost table, and the levels of the values in it.
             table_depth: 1 + FieldTable::MAX_DEPTH as u8,
+            records_deep_values: false,
+        }
+    }
+
+    /// The same limits, where a value that nests too deep is recorded in its table.
+    #[must_use]
+    pub const fn recording_deep_values(self) -> Self {
+        Self {
+            records_deep_values: true,
+            ..self
         }
     }
 }

@@ -16,6 +16,7 @@ pub struct Reader {
     is_lenient: bool,
     /// True once something was read that its type cannot hold as it is.
     pub(crate) is_inexact: bool,
+    pub(crate) records_deep_values: bool,
 }
 
 impl Reader {
@@ -26,6 +27,7 @@ impl Reader {
             table_depth: limits.table_depth,
             is_lenient: false,
             is_inexact: false,
+            records_deep_values: limits.records_deep_values,
         }
     }
 
@@ -133,6 +135,7 @@ impl Reader {
             table_depth: self.table_depth,
             is_lenient: self.is_lenient,
             is_inexact: false,
+            records_deep_values: self.records_deep_values,
         })
     }
 

@@ -39,9 +39,17 @@ fn read_entries(entries: &mut Reader, levels: u8) -> Result<FieldTable, DecodeEr
     let mut table = FieldTable::new();
     while entries.remaining() > 0 {
         let key = ShortString::read(entries)?;
-        let value = read_value(entries, levels)?;
-        if table.get(&key).is_none() {
-            table.insert(key, value);
+        match read_value(entries, levels) {
+            Ok(value) if table.get(&key).is_none() => drop(table.insert(key, value)),
+            Ok(_) => {}
+            // A value's container is taken as a whole before its contents are read, so that the
+            // next entry follows here. Only the outermost table is kept without the value.
+            Err(DecodeError::TooDeep(_))
+                if entries.records_deep_values && levels + 1 == entries.table_depth =>
+            {
+                table.refuse(key);
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(table)

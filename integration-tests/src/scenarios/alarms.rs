@@ -45,10 +45,12 @@ async fn what_is_published_during(alarm: Alarm, fixture: &Fixture) {
     publisher.publish("", &queue, "second");
     alarm.clear().await;
     within("the answer", answer).await.unwrap();
-    assert_eq!(
-        (publisher.confirmed().await, publisher.confirmed().await),
-        (1, 2)
-    );
+    // One confirm may be for both.
+    let mut confirmed = publisher.confirmed().await;
+    if confirmed == 1 {
+        confirmed = publisher.confirmed().await;
+    }
+    assert_eq!(confirmed, 2);
     assert_eq!(other.drain(&queue).await, ["first", "second"]);
 }
 

@@ -1,0 +1,85 @@
+//! A connection for the runtime above.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mooq_core::mailbox::mailbox;
+use mooq_core::{Error, ErrorKind, OpenedChannel, Result, TransportConnection};
+use tokio::sync::oneshot;
+
+use super::channel::NativeChannel;
+use super::end::End;
+use super::shared::Shared;
+use super::task::now;
+
+#[derive(Debug)]
+pub(super) struct NativeConnection {
+    link: Arc<Link>,
+    frame_max: u32,
+}
+
+impl NativeConnection {
+    pub(super) fn new(shared: Arc<Shared>, frame_max: u32) -> Self {
+        Self {
+            link: Arc::new(Link(shared)),
+            frame_max,
+        }
+    }
+}
+
+/// A connection that its handle and its channels share. The connection closes when the last of
+/// them is dropped.
+#[derive(Debug)]
+pub(super) struct Link(pub(super) Arc<Shared>);
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.0.call(|session| session.abandon(now()));
+    }
+}
+
+#[async_trait]
+impl TransportConnection for NativeConnection {
+    fn closed(&self) -> Option<Error> {
+        self.link.0.end.reason().cloned()
+    }
+
+    fn frame_max(&self) -> u32 {
+        self.frame_max
+    }
+
+    fn announces_blocked(&self) -> bool {
+        true
+    }
+
+    async fn open_channel(&self) -> Result<OpenedChannel> {
+        let (sender, events) = mailbox();
+        let (reply, answer) = oneshot::channel();
+        let end = Arc::new(End::default());
+        let id = self.link.0.open_channel(reply, sender, Arc::clone(&end))?;
+        // If this future is dropped, the channel is closed, as it is when a handle is dropped.
+        let channel = NativeChannel::new(Arc::clone(&self.link), id, end);
+        match answer.await {
+            Ok(Ok(_)) => Ok(OpenedChannel {
+                channel: Arc::new(channel),
+                events,
+            }),
+            Ok(Err(error)) => Err(error),
+            // Every request is answered, at the latest when the connection ends.
+            Err(_) => Err(self.link.0.end.wait().await),
+        }
+    }
+
+    async fn close(&self) -> Result<()> {
+        let shared = &self.link.0;
+        if shared.end.reason().is_some() {
+            return Ok(());
+        }
+        shared.call(|session| session.close(now()));
+        let reason = shared.end.wait().await;
+        match reason.kind() {
+            ErrorKind::ConnectionClosed => Ok(()),
+            _ => Err(reason),
+        }
+    }
+}
