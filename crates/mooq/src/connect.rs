@@ -52,6 +52,9 @@ pub async fn connect(to: impl ConnectTo) -> Result<Connection> {
 /// Argument of [`connect`]: a URL, [`ConnectOptions`], an [`Endpoint`], or, with the features
 /// `memory` and `test`, a reference to an `InMemoryBroker` or a `TestBroker`.
 ///
+/// To connect over another [transport](mooq_core::Transport), open the connection with it:
+/// `Connection::open(Arc::new(NativeTransport), options)`.
+///
 /// To connect to an in-memory broker with options, give the broker an address, and the options its
 /// host and port; or open the connection over its transport:
 /// `Connection::open(Arc::new(broker.transport()), options)`.

@@ -177,6 +177,8 @@
 //! | `rabbit` | yes | `amqp://` URLs: RabbitMQ, over amqprs |
 //! | `tls` | yes | `amqps://` URLs: the same over TLS, by rustls; useful with `rabbit` |
 //! | `memory` | yes | `memory://` URLs, and [`memory`] |
+//! | `native` | no | [`NativeTransport`]: RabbitMQ without amqprs, for connections that are opened with it |
+//! | `server` | no | [`server`]: the in-memory broker on a socket, for services that use another client |
 //! | `broker-ctl` | no | [`Broker`] for RabbitMQ too: run and closed as [`GetBroker::get_broker`] returns it |
 //! | `test` | no | the attribute `mooq::test` and `mooq::testing`, for `[dev-dependencies]` |
 //! | `testcontainers` | no | tests on RabbitMQ in a container, if `MOOQ_TEST_BROKER` asks for it |
@@ -228,6 +230,14 @@ pub mod memory {
     };
 }
 
+/// The in-memory broker on a socket, for services that use another AMQP 0-9-1 client.
+///
+/// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/other-clients.md).
+#[cfg(feature = "server")]
+pub mod server {
+    pub use mooq_server::{Listen, Server};
+}
+
 #[cfg(any(feature = "memory", feature = "broker-ctl"))]
 mod broker;
 mod connect;
@@ -253,6 +263,8 @@ pub use mooq_core::{
 pub use mooq_macros::test;
 #[cfg(feature = "memory")]
 pub use mooq_memory::faults;
+#[cfg(feature = "native")]
+pub use mooq_rabbit::NativeTransport;
 #[cfg(feature = "test")]
 #[doc(inline)]
 pub use mooq_test as testing;
@@ -281,3 +293,8 @@ pub struct DirectDoctests;
 #[cfg(all(doctest, feature = "test"))]
 #[doc = include_str!("../../../docs/testing.md")]
 pub struct TestingGuideDoctests;
+
+/// The snippets of the guide for services that use another client, likewise.
+#[cfg(all(doctest, feature = "server", feature = "test"))]
+#[doc = include_str!("../../../docs/other-clients.md")]
+pub struct OtherClientsDoctests;
