@@ -32,6 +32,14 @@ pub enum Control {
 }
 
 impl Control {
+    /// The last lines of RabbitMQ's log, to be shown beside a failure.
+    pub(crate) fn recent_log(&self) -> Option<String> {
+        match self {
+            Self::Memory(_) | Self::Wire(_) => None,
+            Self::RabbitMq(management) => Some(ctl::recent_log(management.container())),
+        }
+    }
+
     /// Adds a virtual host, in which `guest` may do everything.
     pub async fn add_vhost(&self, name: &str) {
         match self {

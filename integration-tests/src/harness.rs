@@ -110,11 +110,23 @@ pub fn quiet_intended_panics() {
 pub fn run(scenario: Scenario, backend: &Backend) {
     let _turn = backend.turn(scenario.disturbs_others());
     let fixture = Fixture::new(backend.broker(scenario.name), scenario.name);
-    in_a_thread(scenario.name, BLOCKED, move || async move {
-        tokio::time::timeout(LIMIT, (scenario.run)(fixture))
-            .await
-            .unwrap_or_else(|_| panic!("{} still runs after {LIMIT:?}", scenario.name));
-    });
+    let control = fixture.control().clone();
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| {
+        in_a_thread(scenario.name, BLOCKED, move || async move {
+            tokio::time::timeout(LIMIT, (scenario.run)(fixture))
+                .await
+                .unwrap_or_else(|_| panic!("{} still runs after {LIMIT:?}", scenario.name));
+        });
+    }));
+    if let Err(panic) = outcome {
+        if let Some(log) = control.recent_log() {
+            eprintln!(
+                "The end of RabbitMQ's log when {} failed:\n{log}",
+                scenario.name
+            );
+        }
+        panic::resume_unwind(panic);
+    }
 }
 
 /// Runs a test in a thread of its own, which bears its name, so that one which blocks fails

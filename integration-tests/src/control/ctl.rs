@@ -99,6 +99,15 @@ pub(crate) async fn pause(container: &str) {
     within("the container's freeze", frozen).await;
 }
 
+/// The last lines of a container's log.
+pub(super) fn recent_log(container: &str) -> String {
+    let mut docker = std::process::Command::new("docker");
+    match docker.args(["logs", "--tail", "50", container]).output() {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(err) => format!("none: {err}"),
+    }
+}
+
 /// Runs docker. It must succeed.
 pub(super) async fn docker<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) {
     let mut docker = tokio::process::Command::new("docker");
