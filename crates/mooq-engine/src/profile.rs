@@ -530,6 +530,11 @@ impl Profile {
 
 /// The protocol on the wire.
 impl Profile {
+    /// True if a message's delivery mode must be 1 or 2. Otherwise any other passes for 1.
+    pub(crate) fn refuses_unknown_delivery_modes(self) -> bool {
+        self < Self::V4_0
+    }
+
     /// Returns the version that RabbitMQ reports: that of the broker, or of its source, that the
     /// profile was compared with.
     #[must_use]

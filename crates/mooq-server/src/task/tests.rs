@@ -958,3 +958,24 @@ async fn floats_that_are_no_numbers_end_the_connection() {
         None
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn unknown_delivery_modes_are_refused_before_4_0() {
+    let mut client = Client::open(&InMemoryBroker::start_as(Profile::V3_10)).await;
+    let mut header = BytesMut::new();
+    header.put_u16(60);
+    header.put_u16(0);
+    header.put_u64(0);
+    header.put_u16(1 << 12);
+    header.put_u8(3);
+    client
+        .write(&[publish(), frame(2, 1, &header)].concat())
+        .await;
+    let close = ChannelClose {
+        reply_code: 406,
+        reply_text: "PRECONDITION_FAILED - invalid message: {delivery_mode_unknown,3}".into(),
+        class_id: 60,
+        method_id: 40,
+    };
+    client.hears(1, close).await;
+}
