@@ -979,3 +979,25 @@ async fn unknown_delivery_modes_are_refused_before_4_0() {
     };
     client.hears(1, close).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_named_connections_spare_those_with_another_name() {
+    let broker = InMemoryBroker::start();
+    // Every name but one.
+    let refusing = broker.faults().connection("!spared").refuse_connections();
+    let frozen = broker.faults().connection("!spared").freeze();
+    let mut start_ok = start_ok("PLAIN", b"\0guest\0guest");
+    let name = "connection_name".try_into().unwrap();
+    start_ok.client_properties.insert(name, "spared".to_owned());
+    let mut client = Client::connect(&broker);
+    client.write(&PROTOCOL_HEADER).await;
+    let Read::Method(0, Method::ConnectionStart(_)) = client.read().await else {
+        panic!("no connection.start")
+    };
+    client.say(0, start_ok).await;
+    let Read::Method(0, Method::ConnectionTune(_)) = client.read().await else {
+        panic!("no connection.tune")
+    };
+    assert_eq!(refusing.strikes(), 0);
+    drop(frozen);
+}
