@@ -30,6 +30,9 @@ struct Client {
     server: JoinHandle<io::Result<()>>,
 }
 
+/// Time after which a client that waits for the server gives up.
+const SILENCE: Duration = Duration::from_secs(3600);
+
 /// Input of a client.
 #[derive(Debug, PartialEq)]
 enum Read {
@@ -115,7 +118,8 @@ impl Client {
                     other => panic!("{other:?}"),
                 };
             }
-            if self.socket.read_buf(&mut self.input).await.unwrap() == 0 {
+            let read = timeout(SILENCE, self.socket.read_buf(&mut self.input)).await;
+            if read.expect("the server says something").unwrap() == 0 {
                 assert!(self.input.is_empty(), "{:?}", self.input);
                 return Read::End;
             }
