@@ -526,6 +526,8 @@ async fn channel_closed_by_both_sides_at_once_is_closed_for_both() {
     client.hears_that_nothing_is_there().await;
     client.say(1, channel_close()).await;
     client.hears(1, ChannelCloseOk {}).await;
+    // The channel is still the broker's to close: everything but the answer is ignored.
+    client.write(&publish_to_nowhere()).await;
     client.reopens().await;
 
     // Requests in between get no answer.
