@@ -6,6 +6,7 @@
 //!
 //! - `tests/memory.rs`: the in-memory broker as RabbitMQ 3.10, 4.0, 4.1, 4.2 and 4.3, a fresh one
 //!   for each scenario;
+//! - `tests/wire.rs`: the same brokers behind mooq-server, each on a socket of its own, by mooq-rabbit;
 //! - `tests/rabbitmq.rs`: RabbitMQ 3.10, 4.0 and 4.3, or what the images hold that are named instead,
 //!   one container for all scenarios of a version. Ignored unless asked for with
 //!   `--include-ignored`, as `run-all` does.

@@ -52,6 +52,9 @@ impl Engine {
             self.check_user_id(caller, properties)?;
         }
         let ttl = expiration(properties, profile)?;
+        if profile.refuses_unknown_delivery_modes() {
+            check_delivery_mode(properties)?;
+        }
         let annotations = routing_headers(properties)?;
         if profile.limits_every_routing_key() {
             let keys = all_keys(&message.routing_key, annotations.as_ref());
@@ -109,6 +112,21 @@ fn make_deliverable(
     if !headers.is_empty() && headers.get("BCC").is_some() {
         Arc::make_mut(&mut message.properties).headers.remove("BCC");
     }
+}
+
+/// Refuses a delivery mode other than 1 and 2, which only a client on a socket can send.
+fn check_delivery_mode(properties: &Properties) -> Result<(), ReplyError> {
+    /// The number of the property's flag.
+    const DELIVERY_MODE: u8 = 12;
+    let octets = properties.verbatim.iter().flat_map(|kept| &kept.octets);
+    let mut modes = octets.filter(|(property, _)| *property == DELIVERY_MODE);
+    let Some((_, octets)) = modes.next() else {
+        return Ok(());
+    };
+    let mode = octets.first().copied().unwrap_or_default();
+    Err(ReplyError::precondition_failed(format!(
+        "invalid message: {{delivery_mode_unknown,{mode}}}"
+    )))
 }
 
 /// Returns the message's own time to live, in milliseconds.

@@ -1,5 +1,7 @@
 //! The engine's input and output: AMQP's methods, and their effects.
 
+use std::fmt;
+
 use crate::ids::{ConnectionId, MethodId};
 use mooq_core::{
     Binding, BindingDestination, ChannelEvent, CloseReason, ConnectionEvent, Consume, ConsumerTag,
@@ -22,6 +24,26 @@ pub struct Login {
     /// The largest number of open channels that client and broker agreed on. None stands for the
     /// broker's own limit, [`Options::channel_max`](crate::Options::channel_max).
     pub channel_max: Option<u16>,
+}
+
+/// A mechanism by which a client passes its credentials. The refusal of a login names it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mechanism {
+    /// `PLAIN`, which nearly every client uses.
+    #[default]
+    Plain,
+    /// `AMQPLAIN`, of RabbitMQ's own.
+    Amqplain,
+}
+
+impl fmt::Display for Mechanism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "PLAIN",
+            Self::Amqplain => "AMQPLAIN",
+        })
+    }
 }
 
 /// The [extensions](https://www.rabbitmq.com/docs/consumers#capabilities) that a client

@@ -116,7 +116,7 @@ use slotmap::SlotMap;
 
 pub use activity::Activity;
 pub use alarms::Alarm;
-pub use command::{Capabilities, Command, Effect, Login, Method, Reply};
+pub use command::{Capabilities, Command, Effect, Login, Mechanism, Method, Reply};
 pub use deprecated::DeprecatedFeatures;
 pub use faults::{Fault, FaultId, Scope};
 pub use ids::{ConnectionId, RecordingId};
@@ -135,7 +135,6 @@ pub use recording::{
     Settled,
 };
 pub use time::Time;
-pub use users::Mechanism;
 
 use alarms::Alarms;
 use channel::Channel;

@@ -536,6 +536,11 @@ impl Profile {
 
 /// The protocol on the wire.
 impl Profile {
+    /// True if a message's delivery mode must be 1 or 2. Otherwise any other passes for 1.
+    pub(crate) fn refuses_unknown_delivery_modes(self) -> bool {
+        self < Self::V4_0
+    }
+
     /// Returns the version that RabbitMQ reports: for 3.10, 4.0 and 4.3 that of the live broker that
     /// the profile was compared with, for 4.1 and 4.2 that of the source that was read.
     #[must_use]

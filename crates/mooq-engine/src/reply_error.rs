@@ -8,11 +8,11 @@ use std::fmt;
 
 use mooq_core::{CloseReason, ExchangeKind, FieldValue};
 
+use super::command::Mechanism;
 use super::erlang::term;
 use super::ids::MethodId;
 use super::profile::Profile;
 use super::reply_code::ReplyCode;
-use super::users::Mechanism;
 
 /// The longest reply text, which travels as a short string.
 const MAX_TEXT: usize = 255;

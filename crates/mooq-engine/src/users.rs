@@ -8,26 +8,6 @@ use mooq_core::{Credentials, Error, ErrorKind, VirtualHost};
 
 use super::permissions::Permissions;
 
-/// A mechanism by which a client passes its credentials. The refusal of a login names it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Mechanism {
-    /// `PLAIN`, which nearly every client uses.
-    #[default]
-    Plain,
-    /// `AMQPLAIN`, of RabbitMQ's own.
-    Amqplain,
-}
-
-impl std::fmt::Display for Mechanism {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Plain => "PLAIN",
-            Self::Amqplain => "AMQPLAIN",
-        })
-    }
-}
-
 /// Users by name.
 pub(crate) struct Users(HashMap<String, User, RandomState>);
 

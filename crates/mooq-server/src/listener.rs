@@ -123,11 +123,6 @@ async fn accept(listener: TcpListener, broker: InMemoryBroker, stopped: watch::R
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    // A broker that is down does not greet, or a health check would find it up.
-                    if let Err(refused) = broker.accept() {
-                        tracing::debug!(%peer, ?refused, "a client was not accepted");
-                        continue;
-                    }
                     clients.spawn(serve(socket, peer, broker.clone(), stopped.clone()));
                 }
                 Err(error) => {

@@ -53,8 +53,9 @@ async fn serve_client(
     let mut client: Option<ProtocolConnection> = None;
     let mut input = BytesMut::with_capacity(READ);
     let mut effects: VecDeque<Effect> = VecDeque::new();
-    // The broker's greeting goes over the link as well.
-    reach(&mut connection, broker, None).await;
+    if !accept(&connection, broker).await {
+        return Ok(());
+    }
     loop {
         let hold = client.as_ref().and_then(ProtocolConnection::hold);
         if hold.is_none() {
@@ -149,6 +150,22 @@ async fn carry_out(
         client.send(commands);
     }
     any
+}
+
+/// Waits until the client can be greeted, up to the connection's deadline. Returns false if it cannot:
+/// a broker that is down does not greet, or a health check would find it up.
+async fn accept(connection: &Connection, broker: &InMemoryBroker) -> bool {
+    tokio::select! {
+        biased;
+        accepted = broker.accept() => match accepted {
+            Ok(()) => true,
+            Err(refused) => {
+                tracing::debug!(?refused, "a client is not accepted");
+                false
+            }
+        },
+        () = sleep_until_some(connection.next_deadline()) => false,
+    }
 }
 
 /// Waits until the broker can be reached, up to the connection's deadline: a fault may freeze the

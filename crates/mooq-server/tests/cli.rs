@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(
     clippy::expect_used,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "a test's helpers fail as the test does"
 )]
@@ -75,9 +76,8 @@ async fn server_ends_in_order_on_a_signal() {
         let mut events = connection.events_listener();
         assert!(server.end(signal).success());
         let error = loop {
-            match events.next().await.expect("the loss") {
-                Event::Error(error) => break error.to_string(),
-                _ => {}
+            if let Event::Error(error) = events.next().await.expect("the loss") {
+                break error.to_string();
             }
         };
         assert!(error.contains("CONNECTION_FORCED"), "{error}");

@@ -136,7 +136,17 @@ impl Engine {
     /// comes through.
     #[must_use]
     pub fn delay_of_opening(&self, connection_name: Option<&str>) -> Option<Duration> {
-        let state = self.faults.state_of_link(connection_name);
+        let state = self
+            .faults
+            .state_of_link(Involved::connection(connection_name));
+        (!state.is_frozen).then_some(state.delay)
+    }
+
+    /// Returns the delay with which a client is greeted that has not said its connection's name yet;
+    /// none if nothing comes through.
+    #[must_use]
+    pub fn delay_of_greeting(&self) -> Option<Duration> {
+        let state = self.faults.state_of_link(Involved::newcomer());
         (!state.is_frozen).then_some(state.delay)
     }
 
@@ -155,7 +165,8 @@ impl Engine {
         }
         let mut links = std::mem::take(&mut self.links.by_connection);
         links.retain(|key, link| {
-            link.state = self.faults.state_of_link(link.name.as_deref());
+            let what = Involved::connection(link.name.as_deref());
+            link.state = self.faults.state_of_link(what);
             if link.state == State::default() {
                 let held = link.held.drain(..);
                 self.links.arrived.extend(held.map(|(_, effect)| effect));
@@ -170,8 +181,7 @@ impl Engine {
 }
 
 impl Faults {
-    fn state_of_link(&self, connection_name: Option<&str>) -> State {
-        let what = Involved::connection(connection_name);
+    fn state_of_link(&self, what: Involved<'_>) -> State {
         let mut state = State::default();
         for Active { fault, scope, .. } in &self.active {
             match fault {

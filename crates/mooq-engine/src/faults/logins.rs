@@ -9,8 +9,17 @@ impl Engine {
     /// Returns true if a client with this connection name finds nothing to connect to. That counts
     /// as a strike of the fault.
     pub fn refuses_connection(&mut self, connection_name: Option<&str>) -> bool {
+        self.refuses(Involved::connection(connection_name))
+    }
+
+    /// Returns true if a client that has not said its connection's name yet finds nothing to connect
+    /// to, whichever name it has. That counts as a strike of the fault.
+    pub fn refuses_newcomer(&mut self) -> bool {
+        self.refuses(Involved::newcomer())
+    }
+
+    fn refuses(&mut self, what: Involved<'_>) -> bool {
         let refused = |fault: &Fault| matches!(fault, Fault::RefuseConnections).then_some(());
-        let what = Involved::connection(connection_name);
         self.faults.strike(what, refused).is_some()
     }
 

@@ -28,6 +28,12 @@ pub(crate) struct Involved<'a> {
 }
 
 impl<'a> Involved<'a> {
+    /// Creates the names for a connection whose client has not said its name yet. It is outside any
+    /// limit on connections.
+    pub(crate) fn newcomer() -> Self {
+        Self::default()
+    }
+
     /// Creates the names for a connection and nothing else.
     pub(crate) fn connection(name: Option<&'a str>) -> Self {
         Self {
@@ -76,6 +82,8 @@ mod tests {
             ..Scope::default()
         };
         assert!(scope("*").fits(Involved::connection(None)));
+        assert!(!scope("*").fits(Involved::newcomer()));
+        assert!(Scope::default().fits(Involved::newcomer()));
         assert!(!scope("billing").fits(Involved::connection(None)));
         assert!(scope("bill*").fits(Involved::connection(Some("billing"))));
     }

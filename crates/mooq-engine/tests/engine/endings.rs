@@ -1,7 +1,7 @@
 //! What goes with a consumer, a channel, a connection, a queue.
 
-use mooq_core::QueueDeclare;
-use mooq_engine::{Capabilities, Method};
+use mooq_core::{CloseReason, QueueDeclare};
+use mooq_engine::{Capabilities, Method, Options};
 
 use crate::harness::{Broker, code_and_text, queue};
 
@@ -135,4 +135,50 @@ fn a_method_on_a_channel_that_is_not_open_closes_the_connection() {
         (504, "CHANNEL_ERROR - expected 'channel.open'")
     );
     assert!(broker.closed(c).is_some());
+}
+
+#[test]
+fn front_refuses_a_client_once_everything_before_is_done() {
+    let mut broker = Broker::new();
+    let (c, other) = (broker.channel(), broker.channel());
+    broker.ok(c, Method::UpdateSecret);
+    broker.ok(c, Method::AccessRequest);
+    broker.declare(c, "q");
+    broker.put(c, "q", &["1"]);
+    broker.consume(c, "q", "t");
+    let reason = Some(CloseReason {
+        code: 501,
+        text: "FRAME_ERROR - unknown_frame".into(),
+        class_id: 0,
+        method_id: 0,
+    });
+    let refuse = Method::Refuse {
+        reason: reason.clone(),
+    };
+    assert_eq!(broker.send(c, refuse), reason);
+    assert_eq!(broker.closed(c), reason.as_ref());
+    assert_eq!(broker.get(other, "q").as_deref(), Some("1"));
+}
+
+#[test]
+fn message_whose_header_announces_too_much_closes_its_channel() {
+    let mut options = Options::default();
+    options.max_message_size = Some(10);
+    let mut broker = Broker::with(options);
+    let c = broker.channel();
+    let closed = broker.send(c, Method::PublishTooLarge { size: 11 });
+    let text = "PRECONDITION_FAILED - message size 11 is larger than configured max size 10";
+    assert_eq!(code_and_text(closed), (406, text.into()));
+}
+
+#[test]
+fn channel_that_the_broker_has_closed_cannot_be_opened_before_its_close_ok() {
+    let mut broker = Broker::new();
+    let c = broker.channel();
+    broker.ack(c, 7).unwrap();
+    let text = "CHANNEL_ERROR - second 'channel.open' seen";
+    assert_eq!(
+        code_and_text(broker.send(c, Method::ChannelOpen)),
+        (504, text.into())
+    );
 }

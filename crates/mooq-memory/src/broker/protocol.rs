@@ -71,15 +71,18 @@ impl InMemoryBroker {
         }
     }
 
-    /// Checks that the broker takes connections, as a server does when a client connects, before
-    /// the client has said anything. A fault that is limited to connections by name does not count
-    /// yet.
+    /// Waits until a client that has just connected can be greeted, and checks that the broker takes
+    /// connections. Faults that are limited to connections by name do not count yet, because the
+    /// client has yet to say its connection's name.
     ///
     /// # Errors
     /// The broker is not running, or a fault refuses connections: each such error is a strike of
     /// the fault.
-    pub fn accept(&self) -> Result<(), LoginRefused> {
-        self.shared.accept().map_err(LoginRefused::from)
+    ///
+    /// # Cancel safety
+    /// Dropping the future changes nothing.
+    pub async fn accept(&self) -> Result<(), LoginRefused> {
+        self.shared.accept().await.map_err(LoginRefused::from)
     }
 
     /// Checks a client's name and password before it names a virtual host.

@@ -156,11 +156,16 @@ impl Shared {
 
     /// Waits until data from a client with this connection name arrives.
     pub(super) async fn reached(&self, connection_name: Option<&str>) {
+        self.thaws(|engine| engine.delay_of_opening(connection_name))
+            .await;
+    }
+
+    /// Waits for the delay of a link, which is none while the link is frozen.
+    async fn thaws(&self, delay: impl Fn(&Engine) -> Option<Duration>) {
         loop {
             // Registered before the check, so that no thaw is missed.
             let thawed = self.thawed.notified();
-            let delay = self.look(|engine| engine.delay_of_opening(connection_name));
-            match delay {
+            match self.look(&delay) {
                 Some(Duration::ZERO) => return,
                 Some(delay) => return tokio::time::sleep(delay).await,
                 None => thawed.await,
@@ -196,9 +201,18 @@ impl Shared {
         port.map_err(Refused::ByBroker)
     }
 
-    /// Checks that a client that has not said its connection's name finds something to connect to.
-    pub(super) fn accept(&self) -> Result<(), Refused> {
-        self.lock_reachable(None).map(|_| ())
+    /// Waits until a client can be greeted that has not said its connection's name, and checks that
+    /// it finds something to connect to.
+    pub(super) async fn accept(&self) -> Result<(), Refused> {
+        self.thaws(Engine::delay_of_greeting).await;
+        let mut state = self.lock();
+        if !state.running {
+            return Err(Refused::NotRunning);
+        }
+        if state.stops > 0 || state.engine.refuses_newcomer() {
+            return Err(Refused::ByFault);
+        }
+        Ok(())
     }
 
     /// Checks the name and password of a client that speaks AMQP itself.

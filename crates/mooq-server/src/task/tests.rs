@@ -30,6 +30,9 @@ struct Client {
     server: JoinHandle<io::Result<()>>,
 }
 
+/// Time after which a client that waits for the server gives up.
+const SILENCE: Duration = Duration::from_secs(3600);
+
 /// Input of a client.
 #[derive(Debug, PartialEq)]
 enum Read {
@@ -115,7 +118,8 @@ impl Client {
                     other => panic!("{other:?}"),
                 };
             }
-            if self.socket.read_buf(&mut self.input).await.unwrap() == 0 {
+            let read = timeout(SILENCE, self.socket.read_buf(&mut self.input)).await;
+            if read.expect("the server says something").unwrap() == 0 {
                 assert!(self.input.is_empty(), "{:?}", self.input);
                 return Read::End;
             }
@@ -522,6 +526,8 @@ async fn channel_closed_by_both_sides_at_once_is_closed_for_both() {
     client.hears_that_nothing_is_there().await;
     client.say(1, channel_close()).await;
     client.hears(1, ChannelCloseOk {}).await;
+    // The channel is still the broker's to close: everything but the answer is ignored.
+    client.write(&publish_to_nowhere()).await;
     client.reopens().await;
 
     // Requests in between get no answer.
@@ -957,4 +963,47 @@ async fn floats_that_are_no_numbers_end_the_connection() {
         refusal(Profile::V4_0, &method(1, 50, 10, &declare)).await,
         None
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_delivery_modes_are_refused_before_4_0() {
+    let mut client = Client::open(&InMemoryBroker::start_as(Profile::V3_10)).await;
+    let mut header = BytesMut::new();
+    header.put_u16(60);
+    header.put_u16(0);
+    header.put_u64(0);
+    header.put_u16(1 << 12);
+    header.put_u8(3);
+    client
+        .write(&[publish(), frame(2, 1, &header)].concat())
+        .await;
+    let close = ChannelClose {
+        reply_code: 406,
+        reply_text: "PRECONDITION_FAILED - invalid message: {delivery_mode_unknown,3}".into(),
+        class_id: 60,
+        method_id: 40,
+    };
+    client.hears(1, close).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_named_connections_spare_those_with_another_name() {
+    let broker = InMemoryBroker::start();
+    // Every name but one.
+    let refusing = broker.faults().connection("!spared").refuse_connections();
+    let frozen = broker.faults().connection("!spared").freeze();
+    let mut start_ok = start_ok("PLAIN", b"\0guest\0guest");
+    let name = "connection_name".try_into().unwrap();
+    start_ok.client_properties.insert(name, "spared".to_owned());
+    let mut client = Client::connect(&broker);
+    client.write(&PROTOCOL_HEADER).await;
+    let Read::Method(0, Method::ConnectionStart(_)) = client.read().await else {
+        panic!("no connection.start")
+    };
+    client.say(0, start_ok).await;
+    let Read::Method(0, Method::ConnectionTune(_)) = client.read().await else {
+        panic!("no connection.tune")
+    };
+    assert_eq!(refusing.strikes(), 0);
+    drop(frozen);
 }
