@@ -258,9 +258,13 @@ impl Session {
     fn channel_frame(&mut self, now: Instant, number: u16, payload: Payload) {
         let limits = *self.decoder.limits();
         let Some(channel) = self.channels.at(number) else {
-            // While the connection closes, frames on any channel may be ignored.
-            if !matches!(self.phase, Phase::Closing) {
-                self.violated(504, now, Unexpected("frame on a channel that is not open"));
+            // RabbitMQ may close a channel twice. While the connection closes, all is ignored.
+            if !self.channels.is_known(number) && !matches!(self.phase, Phase::Closing) {
+                self.violated(
+                    504,
+                    now,
+                    Unexpected("frame on a channel that was never open"),
+                );
             }
             return;
         };
