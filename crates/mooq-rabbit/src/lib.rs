@@ -1,7 +1,8 @@
 //! The RabbitMQ transport of mooq, over [amqprs](https://docs.rs/amqprs).
 //!
 //! [`RabbitTransport`] is the whole API: it opens connections that the runtime above (mooq-client)
-//! drives through the traits of [`mooq_core::transport`].
+//! drives through the traits of [`mooq_core::transport`]. With the feature `native` there is a second
+//! one, `NativeTransport`, which does the same without amqprs: see [below](#native).
 //!
 //! amqprs speaks the protocol; this crate adds the behaviour that those traits ask for: futures
 //! that may be dropped, one request at a time on a channel, typed reasons, and an end for every
@@ -21,6 +22,7 @@
 //! | `confirms` | the publishes that a close has to wait for |
 //! | `numbers`, `reading` | limits of a connection's channel numbers, and messages that end it again and again |
 //! | `convert` | conversion between mooq's types and amqprs' types |
+//! | `native` | the driver without amqprs |
 //!
 //! # Workarounds
 //! Each with the tests that fail without it: in `tests/live` unless a file is named.
@@ -65,8 +67,36 @@
 //! | Feature | Default | Effect |
 //! |---|---|---|
 //! | `tls` | yes | adds `amqps`; without the feature that scheme is `UnsupportedScheme` |
+//! | `native` | no | adds `NativeTransport` |
+//!
+//! # Native
+//! `NativeTransport` speaks AMQP 0-9-1 itself, with the codec mooq-wire. `native/session` is a
+//! connection as a state machine, without tokio, sockets or locks, and one task a connection moves
+//! its bytes. None of the workarounds above is needed, and these limits of amqprs do not apply:
+//!
+//! | With amqprs | With `NativeTransport` |
+//! |---|---|
+//! | alarms are silence | `connection.blocked` is announced |
+//! | a refused login is asked about on a second connection | the broker's reason is known at once |
+//! | a message that is not UTF-8 ends connections | text in a header may be any bytes. A routing key, an exchange, a header's name or a property that is not UTF-8 costs its consumer, with a warning that names queue and field: the message is requeued, and the consumer ends with `ConsumerCancelled`. A `get` of it is an error of kind `Decode` |
+//! | a connection is used up by 1,500 channels that the broker closes | channel numbers are used again |
+//! | frames are not limited, and nested tables need large stacks | a frame is refused by its head, before anything is allocated for it: above 8,192 bytes before the login, above `frame_max` after it |
+//! | 8,192 messages of any size wait to be written | a publish returns `Full` from 1 MiB on |
+//! | `frame_max = 0` is refused | 1 MiB is agreed on, which is also the most |
+//! | each ack is a frame of its own | acks that follow one another are sent as one |
+//! | one channel is reserved for flushing TLS | TLS is flushed after each write |
+//! | a table in a header is sent in no particular order | it is sent in the order of its keys |
+//! | the order between consumers of a channel is rough | it is the broker's |
+//!
+//! A peer that violates the protocol ends the connection with `ConnectionLost`, whose source names
+//! the violation. A close sends everything taken before, and waits up to 5 s for the confirms, and
+//! 1 s for the answer to a request whose caller is gone. Revoked certificates are not detected
+//! either, and deliveries are read at once and kept until they are taken, too. With
+//! `MOOQ_DRIVER=native`, the scenarios and the steps in `tests/live` run with this driver.
 //!
 //! # Limits
+//! Those of [`RabbitTransport`]:
+//!
 //! - A login that gets no answer for a second is tried on a second connection, which asks for the
 //!   reason. So a wrong password counts as two failed logins.
 //! - With TLS, one channel of each connection is reserved, on which the broker is asked for an

@@ -595,9 +595,8 @@ async fn closes_from_both_sides_cost_one_channel_only() {
         peer.say(1, close).await;
         peer.expect("channel.close-ok").await;
         peer.say(1, method::ChannelCloseOk {}).await;
-        // The number is free.
         peer.expect("channel.open").await;
-        peer.say(1, method::ChannelOpenOk {}).await;
+        peer.say(2, method::ChannelOpenOk {}).await;
     };
     let client = async {
         channel.close().await.unwrap();

@@ -41,12 +41,21 @@ impl NativeChannel {
         let ticket = shared
             .request(reply, |session| session.request(self.id, method))
             .map_err(|error| self.reason(error))?;
-        let caller = Caller {
+        self.answer(ticket, answer).await
+    }
+
+    /// Waits for the answer to a request.
+    pub(super) async fn answer(
+        &self,
+        ticket: Ticket,
+        answer: oneshot::Receiver<Result<Answer>>,
+    ) -> Result<Answer> {
+        let mut caller = Caller {
             channel: self,
-            ticket: Some(ticket),
+            waits_for: Some(ticket),
         };
         let answer = answer.await;
-        caller.is_answered();
+        caller.waits_for = None;
         match answer {
             Ok(answer) => answer,
             // Every request is answered, at the latest when the channel ends.
@@ -82,18 +91,12 @@ impl NativeChannel {
 /// The caller of a request. Its drop reports that nobody waits any more.
 struct Caller<'a> {
     channel: &'a NativeChannel,
-    ticket: Option<Ticket>,
-}
-
-impl Caller<'_> {
-    fn is_answered(mut self) {
-        self.ticket = None;
-    }
+    waits_for: Option<Ticket>,
 }
 
 impl Drop for Caller<'_> {
     fn drop(&mut self) {
-        if let Some(ticket) = self.ticket {
+        if let Some(ticket) = self.waits_for {
             let NativeChannel { link, id, .. } = self.channel;
             link.0.call(|session| session.forsake(*id, ticket, now()));
         }

@@ -56,18 +56,15 @@ impl TransportConnection for NativeConnection {
         let (sender, events) = mailbox();
         let (reply, answer) = oneshot::channel();
         let end = Arc::new(End::default());
-        let id = self.link.0.open_channel(reply, sender, Arc::clone(&end))?;
+        let shared = &self.link.0;
+        let (id, ticket) = shared.open_channel(reply, sender, Arc::clone(&end))?;
         // If this future is dropped, the channel is closed, as it is when a handle is dropped.
         let channel = NativeChannel::new(Arc::clone(&self.link), id, end);
-        match answer.await {
-            Ok(Ok(_)) => Ok(OpenedChannel {
-                channel: Arc::new(channel),
-                events,
-            }),
-            Ok(Err(error)) => Err(error),
-            // Every request is answered, at the latest when the connection ends.
-            Err(_) => Err(self.link.0.end.wait().await),
-        }
+        channel.answer(ticket, answer).await?;
+        Ok(OpenedChannel {
+            channel: Arc::new(channel),
+            events,
+        })
     }
 
     async fn close(&self) -> Result<()> {

@@ -99,7 +99,7 @@ impl Shared {
         reply: Reply,
         events: Sender<ChannelEvent>,
         end: Arc<End>,
-    ) -> Result<ChannelId> {
+    ) -> Result<(ChannelId, Ticket)> {
         let mut state = self.lock();
         if let Some(reason) = self.end.reason() {
             return Err(reason.clone());
@@ -112,7 +112,7 @@ impl Shared {
         }
         state.ports[index] = Some(Port { events, end });
         self.settle(state);
-        Ok(id)
+        Ok((id, ticket))
     }
 
     /// Makes a call that only adds to the output, and returns true if the connection is full now.

@@ -342,7 +342,8 @@ pub(crate) async fn five_thousand_channels_that_the_broker_closes_cost_connectio
         };
         soon(channel.purge_queue(name())).await.unwrap_err();
     }
-    assert_eq!(replaced, 3);
+    // Numbers that amqprs does not use again.
+    assert_eq!(replaced, if crate::is_native() { 0 } else { 3 });
     connection.check_and_close().await;
 }
 

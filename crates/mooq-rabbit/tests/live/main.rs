@@ -30,6 +30,34 @@ use std::time::Instant;
 use broker::Broker;
 use secrets::Log;
 
+/// Steps about limits of amqprs that the native driver does not have.
+const OF_AMQPRS_ALONE: [&str; 4] = [
+    "closing::a_connection_is_used_up_in_good_order",
+    "closing::a_used_up_connection_ends_in_bad_order_too",
+    "poison::a_message_that_ends_every_connection_is_said_to",
+    "poison::a_queue_that_ends_every_connection_is_left_off",
+];
+
+/// Steps about what the native driver does and amqprs cannot.
+const OF_NATIVE_ALONE: [&str; 2] = [
+    "poison::a_message_that_is_not_utf8_costs_its_consumer_only",
+    "publishing::an_alarm_is_announced",
+];
+
+/// Whether the steps run with the native driver, with `MOOQ_DRIVER=native` and its feature.
+fn is_native() -> bool {
+    cfg!(feature = "native") && std::env::var("MOOQ_DRIVER").is_ok_and(|name| name == "native")
+}
+
+fn is_for_this_driver(step: &str) -> bool {
+    let others = if is_native() {
+        &OF_AMQPRS_ALONE[..]
+    } else {
+        &OF_NATIVE_ALONE[..]
+    };
+    !others.contains(&step)
+}
+
 /// Steps that take long and do not mind each other.
 mod together {
     use super::{Broker, closing, loss};
@@ -50,6 +78,8 @@ macro_rules! steps {
         let chosen = std::env::var("MOOQ_LIVE_STEPS");
         if chosen.is_ok_and(|chosen| !name.contains(&chosen)) {
             println!("{name}\n    not chosen");
+        } else if !is_for_this_driver(name) {
+            println!("{name}\n    not for this driver");
         } else {
             let began = Instant::now();
             println!("{name}");
@@ -63,6 +93,10 @@ macro_rules! steps {
 #[ignore = "needs RabbitMQ: run integration-tests/run-all"]
 async fn everything_against_rabbitmq() {
     let log = Log::begin();
+    #[cfg(feature = "native")]
+    if is_native() {
+        mooq_rabbit::use_native_for_all();
+    }
     let broker = Broker::start().await;
     steps! {
         &broker,
@@ -89,6 +123,7 @@ async fn everything_against_rabbitmq() {
         publishing::large_and_empty_bodies_arrive,
         publishing::what_is_taken_is_sent_before_a_close,
         publishing::an_alarm_is_silence_that_passes,
+        publishing::an_alarm_is_announced,
         consuming::deliveries_come_in_order_and_are_settled,
         consuming::the_broker_names_consumers_and_queues,
         consuming::nothing_is_lost_between_consume_and_its_answer,
@@ -111,6 +146,7 @@ async fn everything_against_rabbitmq() {
         poison::a_header_may_nest_as_deep_as_a_frame_allows,
         poison::a_message_that_ends_every_connection_is_said_to,
         poison::a_queue_that_ends_every_connection_is_left_off,
+        poison::a_message_that_is_not_utf8_costs_its_consumer_only,
         loss::a_connection_closed_by_the_broker_ends_every_wait,
         loss::a_close_by_a_broker_that_does_not_read_ends_every_wait,
         loss::a_frozen_peer_is_given_up_after_two_heartbeats,

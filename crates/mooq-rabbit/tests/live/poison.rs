@@ -2,8 +2,8 @@ use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, LongString};
 use lapin::{BasicProperties, ConnectionProperties};
 use mooq_core::{
-    Binding, BindingDestination, Consume, Error, ErrorKind, ErrorScope, FieldTable, Message,
-    QueueDeclare, QueueName, RoutingKey,
+    Binding, BindingDestination, ChannelEvent, Consume, Error, ErrorKind, ErrorScope, FieldTable,
+    FieldValue, Message, QueueDeclare, QueueName, RoutingKey,
 };
 
 use crate::broker::{Broker, name, soon};
@@ -165,5 +165,49 @@ pub(crate) async fn a_queue_that_ends_every_connection_is_left_off(broker: &Brok
 
     let deleted = channel.channel.delete_queue(queue, false, false);
     assert_eq!(soon(deleted).await.unwrap(), 1);
+    connection.check_and_close().await;
+}
+
+/// By its routing key, consumed and fetched; a header's text may be any bytes.
+pub(crate) async fn a_message_that_is_not_utf8_costs_its_consumer_only(broker: &Broker) {
+    let (connection, mut channel) = broker.channel().await;
+    let queue = channel.queue().await;
+    let bind = Binding {
+        source: "amq.fanout".try_into().unwrap(),
+        destination: BindingDestination::Queue(queue.clone()),
+        routing_key: RoutingKey::default(),
+        arguments: FieldTable::new(),
+    };
+    soon(channel.channel.bind(bind)).await.unwrap();
+    raw::publish(&broker.endpoint, "amq.fanout", b"caf\xe9", &[0; 4]).await;
+    let consume = Consume::new(queue.clone());
+    let tag = soon(channel.channel.consume(consume)).await.unwrap();
+    let event = channel.event().await;
+    assert!(
+        matches!(&event, ChannelEvent::ConsumerCancelled(cancelled) if *cancelled == tag),
+        "{event:?}"
+    );
+    let fetched = soon(channel.channel.get(queue.clone(), false)).await;
+    let err = fetched.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Decode, "{err:?}");
+    assert_eq!(err.scope(), ErrorScope::Operation);
+    for said in [queue.as_str(), "routing key", "UTF-8"] {
+        assert!(err.to_string().contains(said), "{err}");
+    }
+    // It is still there, for a client that can read it.
+    assert_eq!(
+        soon(channel.channel.purge_queue(queue.clone()))
+            .await
+            .unwrap(),
+        1
+    );
+
+    publish(broker, &queue).await;
+    let consume = Consume::new(queue.clone());
+    soon(channel.channel.consume(consume)).await.unwrap();
+    let delivery = channel.delivery().await;
+    let latin = delivery.message.properties.headers.get("latin");
+    assert_eq!(latin, Some(&FieldValue::Bytes(vec![0xff].into())));
+    channel.ack(delivery.delivery_tag);
     connection.check_and_close().await;
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use mooq_core::{
-    ChannelEvent, Decimal, DeliveryMode, ErrorKind, ErrorScope, FieldTable, FieldValue, Properties,
-    ShortString,
+    ChannelEvent, ConnectionEvent, Decimal, DeliveryMode, ErrorKind, ErrorScope, FieldTable,
+    FieldValue, Properties, ShortString,
 };
 
 use crate::broker::{Broker, Channel, name, soon, to_exchange, to_queue};
@@ -153,6 +154,36 @@ pub(crate) async fn an_alarm_is_silence_that_passes(broker: &Broker) {
     connection.check_and_close().await;
 }
 
+pub(crate) async fn an_alarm_is_announced(broker: &Broker) {
+    let (mut connection, mut channel) = broker.channel().await;
+    assert!(connection.connection.announces_blocked());
+    let queue = channel.queue().await;
+    soon(channel.channel.confirm_select()).await.unwrap();
+    broker
+        .rabbitmqctl(&["set_vm_memory_high_watermark", "0"])
+        .await;
+    channel.publish(&queue, "in the alarm").await;
+    let event = soon(connection.events.next()).await;
+    assert!(
+        matches!(&event, Some(ConnectionEvent::Blocked(reason)) if reason == "low on memory"),
+        "{event:?}"
+    );
+    broker
+        .rabbitmqctl(&["set_vm_memory_high_watermark", "0.6"])
+        .await;
+    let event = soon(connection.events.next()).await;
+    assert!(
+        matches!(event, Some(ConnectionEvent::Unblocked)),
+        "{event:?}"
+    );
+    let confirm = channel.event().await;
+    assert!(
+        matches!(confirm, ChannelEvent::Confirm { sequence: 1, .. }),
+        "{confirm:?}"
+    );
+    connection.check_and_close().await;
+}
+
 fn every_property() -> Properties {
     let text = |text: &str| -> Option<ShortString> { Some(text.try_into().unwrap()) };
     let nested = FieldTable::new().with("deep", "down").unwrap();
@@ -284,7 +315,7 @@ pub(crate) async fn what_is_taken_is_sent_before_a_close(broker: &Broker) {
     }
     let mut events = channel.events;
     drop(channel.channel);
-    let last = soon(futures_util::StreamExt::next(&mut events)).await;
+    let last = soon(events.next()).await;
     assert!(matches!(last, Some(ChannelEvent::Closed(_))), "{last:?}");
     let purged = soon(watching.channel.purge_queue(queue)).await.unwrap();
     assert_eq!(purged, MESSAGES, "published before the drop");

@@ -1,13 +1,19 @@
 //! The channels of a connection, by their numbers.
 
+use std::collections::VecDeque;
+
 use super::channel::{Channel, ChannelId};
+
+/// Number of free numbers that are kept out of use. RabbitMQ may still send a frame to a channel
+/// that is closed, for example when two deliveries time out at once.
+const RESTING: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Channels {
     /// Channel 1 comes first. Boxed, because most numbers are not in use.
     by_number: Vec<Option<Box<Channel>>>,
-    /// Numbers that have been used and are free again.
-    free: Vec<u16>,
+    /// Numbers that have been used and are free again, the one that has been free longest first.
+    free: VecDeque<u16>,
     /// The highest number that the broker allows.
     max: u16,
     serial: u64,
@@ -19,7 +25,7 @@ impl Channels {
     pub(super) fn new(max: u16) -> Self {
         Self {
             by_number: Vec::new(),
-            free: Vec::new(),
+            free: VecDeque::new(),
             max,
             serial: 0,
             draining: Vec::new(),
@@ -31,15 +37,14 @@ impl Channels {
     /// # Errors
     /// The number of channels that may be open, if all of them are.
     pub(super) fn open(&mut self) -> Result<&mut Channel, u16> {
-        let number = match self.free.pop() {
-            Some(number) => number,
-            None => match u16::try_from(self.by_number.len() + 1) {
-                Ok(next) if next <= self.max => {
-                    self.by_number.push(None);
-                    next
-                }
-                _ => return Err(self.max),
-            },
+        let fresh = u16::try_from(self.by_number.len() + 1).ok();
+        let fresh = fresh.filter(|number| *number <= self.max);
+        let number = match fresh {
+            Some(fresh) if self.free.len() < RESTING => {
+                self.by_number.push(None);
+                fresh
+            }
+            _ => self.free.pop_front().ok_or(self.max)?,
         };
         self.serial += 1;
         let id = ChannelId {
@@ -61,6 +66,11 @@ impl Channels {
         self.at(id.number).filter(|channel| channel.id == id)
     }
 
+    /// Returns true if the number has been used.
+    pub(super) fn is_known(&self, number: u16) -> bool {
+        (1..=self.by_number.len()).contains(&usize::from(number))
+    }
+
     pub(super) fn get(&self, id: ChannelId) -> Option<&Channel> {
         let index = usize::from(id.number).checked_sub(1)?;
         let channel = self.by_number.get(index)?.as_deref();
@@ -73,7 +83,7 @@ impl Channels {
             && let Some(place) = self.by_number.get_mut(index)
             && place.take().is_some()
         {
-            self.free.push(number);
+            self.free.push_back(number);
         }
     }
 

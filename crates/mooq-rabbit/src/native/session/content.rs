@@ -85,10 +85,10 @@ impl Assembly {
         limits: &Limits,
     ) -> Result<Option<Received>, AssemblyError> {
         match (std::mem::take(&mut self.state), payload) {
-            (State::Method, Payload::Method(payload)) => self.method(payload, limits),
+            (State::Method, Payload::Method(payload)) => self.method(&payload, limits),
             (State::Method, _) => Err(AssemblyError::ExpectedMethod),
             (State::Header(begun), Payload::ContentHeader(payload)) => {
-                self.header(begun, payload, limits)
+                self.header(begun, &payload, limits)
             }
             (State::Header(_), _) => Err(AssemblyError::ExpectedHeader),
             (State::Body(mut incomplete), Payload::Body(piece)) => {
@@ -104,14 +104,14 @@ impl Assembly {
 
     fn method(
         &mut self,
-        payload: Bytes,
+        payload: &Bytes,
         limits: &Limits,
     ) -> Result<Option<Received>, AssemblyError> {
         let begun = match Method::decode(payload.clone(), limits) {
             Ok(method) if !method.has_content() => return Ok(Some(Received::Method(method))),
             Ok(method) => Begun::Readable(method),
             Err(error @ DecodeError::NotUtf8(_)) => {
-                let (head, field) = unreadable::head(&payload).ok_or(error)?;
+                let (head, field) = unreadable::head(payload).ok_or(error)?;
                 Begun::Unreadable(head, format!("its {field} is not UTF-8"))
             }
             Err(error) => return Err(error.into()),
@@ -123,7 +123,7 @@ impl Assembly {
     fn header(
         &mut self,
         begun: Begun,
-        payload: Bytes,
+        payload: &Bytes,
         limits: &Limits,
     ) -> Result<Option<Received>, AssemblyError> {
         let too_short = DecodeError::Truncated {
@@ -133,7 +133,7 @@ impl Assembly {
         let announced = announced(*head)?;
         let message = match begun {
             Begun::Unreadable(head, reason) => Message::Unreadable(head, reason),
-            Begun::Readable(method) => match self.properties(properties, &payload, limits) {
+            Begun::Readable(method) => match self.properties(properties, payload, limits) {
                 Ok(properties) => Message::Readable(method, properties, Body::One(Bytes::new())),
                 Err(error) => {
                     let reason = match error {

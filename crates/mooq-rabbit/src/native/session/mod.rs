@@ -9,6 +9,7 @@ mod channels;
 mod confirms;
 mod consumers;
 mod content;
+mod ending;
 mod handshake;
 mod heartbeat;
 mod messages;
@@ -20,7 +21,6 @@ mod tests;
 mod unacked;
 mod unreadable;
 
-use std::error::Error as StdError;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use bytes::{Buf, BytesMut};
 use mooq_core::{CloseReason, ConnectionEvent, Error, ErrorKind, Publish, Result, Settle};
 use mooq_wire::Output;
 use mooq_wire::frame::{Frame, FrameDecoder, Payload};
-use mooq_wire::method::{ChannelOpen, ConnectionClose, ConnectionCloseOk, Method};
+use mooq_wire::method::{ChannelOpen, ConnectionCloseOk, Method};
 
 pub(crate) use channel::ChannelId;
 pub(crate) use handshake::{Handshake, Refusal, Tuned};
@@ -42,9 +42,6 @@ use outbox::Outbox;
 
 /// Maximum number of frames handled by one call of [`Session::receive`].
 const FRAMES: usize = 64;
-
-/// Time for the last frame to be written, once the connection has ended.
-const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Time limit for a connection to close in good order, once it has no handles any more.
 const GOOD_ORDER: Duration = Duration::from_secs(10);
@@ -258,9 +255,13 @@ impl Session {
     fn channel_frame(&mut self, now: Instant, number: u16, payload: Payload) {
         let limits = *self.decoder.limits();
         let Some(channel) = self.channels.at(number) else {
-            // While the connection closes, frames on any channel may be ignored.
-            if !matches!(self.phase, Phase::Closing) {
-                self.violated(504, now, Unexpected("frame on a channel that is not open"));
+            // RabbitMQ may close a channel twice. While the connection closes, all is ignored.
+            if !self.channels.is_known(number) && !matches!(self.phase, Phase::Closing) {
+                self.violated(
+                    504,
+                    now,
+                    Unexpected("frame on a channel that was never open"),
+                );
             }
             return;
         };
@@ -365,108 +366,5 @@ impl Session {
     /// Returns true if nothing more can be written.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self.phase, Phase::Lost)
-    }
-
-    // Ending.
-
-    /// Closes the channels that are drained, and then the connection.
-    fn go_on_closing(&mut self, now: Instant) {
-        let mut draining = std::mem::take(&mut self.channels.draining);
-        draining.retain(|id| {
-            let Some(channel) = self.channels.find(*id) else {
-                return false;
-            };
-            if channel.is_drained(now) && !channel.is_closing() {
-                channel.close(&mut self.out);
-            }
-            !channel.is_closing()
-        });
-        self.channels.draining = draining;
-        if matches!(self.phase, Phase::Draining) {
-            // Not `all`: each has to note the time.
-            let open = self.channels.iter_mut().filter_map(|channel| {
-                let is_drained = channel.is_drained(now);
-                (!is_drained).then_some(())
-            });
-            if open.count() == 0 {
-                self.send_close(200, "closed by the client".into());
-                self.phase = Phase::Closing;
-            }
-        }
-    }
-
-    fn send_close(&mut self, reply_code: u16, reply_text: String) {
-        for channel in self.channels.iter_mut() {
-            channel.stop(&mut self.out);
-        }
-        self.out.send(
-            0,
-            ConnectionClose {
-                reply_code,
-                reply_text,
-                class_id: 0,
-                method_id: 0,
-            },
-        );
-    }
-
-    /// Ends the connection because the broker violated the protocol.
-    fn violated(&mut self, code: u16, now: Instant, error: impl StdError + Send + Sync + 'static) {
-        let text = error.to_string();
-        let what = format!(
-            "the connection to {} is lost: the broker violated AMQP 0-9-1: {text}",
-            self.address
-        );
-        let reason = Error::connection(ErrorKind::ConnectionLost, what).with_source(error);
-        if !matches!(self.phase, Phase::Closing) {
-            self.send_close(code, text);
-        }
-        self.end(now, Phase::Ended, &reason);
-    }
-
-    /// Ends the connection because nothing more can be read or written.
-    pub(crate) fn lost(&mut self, what: &str, source: Option<io::Error>) {
-        if matches!(self.phase, Phase::Ended | Phase::Lost) {
-            self.phase = Phase::Lost;
-            return;
-        }
-        let what = format!("the connection to {} is lost: {what}", self.address);
-        let mut reason = Error::connection(ErrorKind::ConnectionLost, what);
-        if let Some(source) = source {
-            reason = reason.with_source(source);
-        }
-        self.finish(Phase::Lost, &reason);
-    }
-
-    fn end(&mut self, now: Instant, phase: Phase, reason: &Error) {
-        self.give_up_at = Some(now + LAST_WORDS);
-        self.finish(phase, reason);
-    }
-
-    fn finish(&mut self, phase: Phase, reason: &Error) {
-        if matches!(self.phase, Phase::Ended | Phase::Lost) {
-            return;
-        }
-        self.phase = phase;
-        tracing::debug!(broker = self.address, %reason, "connection ended");
-        for mut channel in self.channels.take() {
-            channel.end(&mut self.out, reason);
-        }
-        self.tell(ConnectionEvent::Closed(reason.clone()));
-    }
-
-    fn tell(&mut self, event: ConnectionEvent) {
-        self.out.events.push_back(Event::Connection(event));
-    }
-
-    /// The reason for failed calls once this side closes the connection.
-    pub(crate) fn closed_here(&self) -> Error {
-        Error::connection(
-            ErrorKind::ConnectionClosed,
-            format!(
-                "the connection to {} was closed from this side",
-                self.address
-            ),
-        )
     }
 }
