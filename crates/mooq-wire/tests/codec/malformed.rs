@@ -143,6 +143,21 @@ fn tables_nested_deeper_than_allowed_are_refused() {
 }
 
 #[test]
+fn a_value_nested_too_deep_can_be_recorded_instead() {
+    let limits = Limits::default().recording_deep_values();
+    for (depth, is_too_deep) in [(1, false), (101, false), (102, true), (20_000, true)] {
+        let method = Method::decode(nested(depth), &limits);
+        let Ok(Method::ConnectionStartOk(start_ok)) = method else {
+            panic!("{depth}: {method:?}")
+        };
+        assert_eq!(start_ok.mechanism, "PLAIN");
+        let properties = start_ok.client_properties;
+        assert_eq!(properties.too_deep().is_some(), is_too_deep, "{depth}");
+        assert_eq!(properties.is_empty(), is_too_deep || depth == 1, "{depth}");
+    }
+}
+
+#[test]
 fn unknown_field_types_are_named() {
     let arguments = FieldTable::new().with("k", FieldValue::Void).unwrap();
     let mut bytes = payload(&declare(arguments)).to_vec();
