@@ -8,7 +8,7 @@ use mooq_memory::{InMemoryBroker, MemoryTransport, Options, Plugin, Profile};
 use mooq_rabbit::RabbitTransport;
 
 use crate::container::{Image, RabbitContainer};
-use crate::control::{CONSUMER_TIMEOUT, Control};
+use crate::control::{CONSUMER_TIMEOUT, Control, DEAD_LETTER_RETRY};
 use crate::version::Version;
 
 /// The plugins with exchange kinds that every broker of the scenarios has. RabbitMQ is shipped with
@@ -144,6 +144,9 @@ impl Backend {
                 if scenario.starts_with("consumer_timeouts::") {
                     // No scenario lasts half an hour, in virtual time either.
                     options = options.consumer_timeout(Duration::from_millis(CONSUMER_TIMEOUT));
+                }
+                if scenario.starts_with("quorum_kept_dead_letters::a_timer") {
+                    options.dead_letter_retry_interval = Duration::from_millis(DEAD_LETTER_RETRY);
                 }
                 let memory = InMemoryBroker::with_options(&host, 5672, options);
                 memory.run();

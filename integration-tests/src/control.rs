@@ -12,7 +12,7 @@ use serde_json::json;
 
 pub use self::alarms::{Raised, RaisedAlarm};
 pub(crate) use self::ctl::pause;
-pub use self::ctl::{CONSUMER_TIMEOUT, Hurried, Undo};
+pub use self::ctl::{CONSUMER_TIMEOUT, DEAD_LETTER_RETRY, Hurried, Undo};
 pub(crate) use self::evaluator::EVALUATOR_PORT;
 pub use self::evaluator::Evaluator;
 pub use self::faults::{ChannelLimit, Down, Frozen};
@@ -199,6 +199,17 @@ impl Control {
         match self {
             Self::Memory(_) => Hurried::VirtualTime,
             Self::RabbitMq(management) => ctl::hurry_channels(management.container()).await,
+        }
+    }
+
+    /// Has quorum queues that are declared from now on try their dead letters again after
+    /// [`DEAD_LETTER_RETRY`]; in memory virtual time passes as fast as it can. It ends when what is
+    /// returned is dropped.
+    pub async fn hurry_dead_letters(&self) -> Hurried {
+        self.hurry_time();
+        match self {
+            Self::Memory(_) => Hurried::VirtualTime,
+            Self::RabbitMq(management) => ctl::hurry_dead_letters(management.container()).await,
         }
     }
 
