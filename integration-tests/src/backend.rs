@@ -10,7 +10,7 @@ use mooq_server::{Listen, Server};
 use tokio::runtime::Runtime;
 
 use crate::container::{Image, RabbitContainer};
-use crate::control::{CONSUMER_TIMEOUT, Control, TICK};
+use crate::control::{CONSUMER_TIMEOUT, Control, DEAD_LETTER_RETRY, TICK};
 use crate::version::Version;
 
 /// The plugins with exchange kinds that every broker of the scenarios has. RabbitMQ is shipped with
@@ -189,6 +189,9 @@ impl Backend {
                     if wire.is_some() {
                         options.channel_tick_interval = Duration::from_millis(TICK);
                     }
+                }
+                if scenario.starts_with("quorum_kept_dead_letters::a_timer") {
+                    options.dead_letter_retry_interval = Duration::from_millis(DEAD_LETTER_RETRY);
                 }
                 let memory = InMemoryBroker::with_options(&host, 5672, options);
                 memory.run();

@@ -11,7 +11,7 @@ use mooq_memory::{ApplyTo, InMemoryBroker, Policy};
 use serde_json::json;
 
 pub use self::alarms::{Raised, RaisedAlarm};
-pub use self::ctl::{CONSUMER_TIMEOUT, Hurried, Undo};
+pub use self::ctl::{CONSUMER_TIMEOUT, DEAD_LETTER_RETRY, Hurried, Undo};
 pub(crate) use self::ctl::{TICK, pause};
 pub(crate) use self::evaluator::EVALUATOR_PORT;
 pub use self::evaluator::Evaluator;
@@ -214,6 +214,18 @@ impl Control {
             Self::Memory(_) => Hurried::VirtualTime,
             Self::Wire(_) => Hurried::ByOptions,
             Self::RabbitMq(management) => ctl::hurry_channels(management.container()).await,
+        }
+    }
+
+    /// Has quorum queues that are declared from now on try their dead letters again after
+    /// [`DEAD_LETTER_RETRY`]; in memory virtual time passes as fast as it can. It ends when what is
+    /// returned is dropped.
+    pub async fn hurry_dead_letters(&self) -> Hurried {
+        self.hurry_time();
+        match self {
+            Self::Memory(_) => Hurried::VirtualTime,
+            Self::Wire(_) => Hurried::ByOptions,
+            Self::RabbitMq(management) => ctl::hurry_dead_letters(management.container()).await,
         }
     }
 

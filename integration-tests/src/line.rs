@@ -64,6 +64,20 @@ impl Line {
         self.options.clone()
     }
 
+    /// Cuts the connection that its client calls so. No connection is opened over it afterwards.
+    ///
+    /// # Panics
+    /// If there is none, in memory.
+    pub fn cut(&self, name: &str) {
+        match &self.place {
+            Place::Memory { broker } => {
+                let dropped = broker.faults().connection(name).drop_connections();
+                assert!(dropped > 0, "there is no connection '{name}'");
+            }
+            Place::RabbitMq { proxy } => proxy.set(Network::Cut),
+        }
+    }
+
     /// The next confirm gets lost, and the connection with it, at [`Trouble::cut`] at the latest.
     pub fn lose_confirm(&self) -> Trouble<'_> {
         self.strike(Network::Unanswered, |broker| {

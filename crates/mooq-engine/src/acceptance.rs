@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::dead_letter::Annotations;
 use super::direct_reply::REPLY_TO;
-use super::erlang::term;
+use super::erlang::layout::Layout;
 use super::ids::ExchangeId;
 use super::message::{Accepted, all_keys};
 use super::permissions::Access;
 use super::profile::Profile;
-use super::queue::arguments::check_expiry;
+use super::queue::arguments::{VALUE_NEGATIVE, VALUE_TOO_LARGE, check_expiry};
 use super::reply_error::{ReplyError, type_name};
 use super::{Caller, Engine};
 use mooq_core::{FieldValue, Message, Properties, RoutingKey, ShortString};
@@ -136,31 +136,33 @@ fn expiration(properties: &Properties, profile: Profile) -> Result<Option<u64>, 
     };
     parse_expiration(text, profile).map(Some).map_err(|why| {
         let before = format!("invalid expiration '{text}': ");
-        ReplyError::precondition_failed(term::behind(&before, &why))
+        ReplyError::precondition_failed(why.after(&before, profile))
     })
 }
 
-fn parse_expiration(text: &str, profile: Profile) -> Result<u64, String> {
+fn parse_expiration(text: &str, profile: Profile) -> Result<u64, Layout> {
+    let named = |name: &str, value: Layout| Layout::tuple(vec![Layout::whole(name), value]);
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let digits = unsigned.bytes().take_while(u8::is_ascii_digit).count();
     if digits == 0 {
-        return Err("no_integer".into());
+        return Err(Layout::whole("no_integer"));
     }
     let (number, leftover) = text.split_at(text.len() - unsigned.len() + digits);
     if !leftover.is_empty() {
-        let leftover = term::string(leftover, profile.prints_leftover_as_text());
-        return Err(format!("{{leftover_string,{leftover}}}"));
+        let leftover = Layout::string(leftover, profile.prints_leftover_as_text());
+        return Err(named("leftover_string", leftover));
     }
     match number.parse::<i64>() {
-        Ok(millis) => check_expiry(millis),
-        Err(_) if number.starts_with('-') => Err(format!(
-            "{{value_negative,-{}}}",
-            number.trim_start_matches(['-', '0'])
-        )),
-        Err(_) => Err(format!(
-            "{{value_too_large,{}}}",
-            number.trim_start_matches(['+', '0'])
-        )),
+        Ok(millis) => check_expiry(millis)
+            .map_err(|unfit| named(unfit.problem, Layout::whole(unfit.value.to_string()))),
+        Err(_) if number.starts_with('-') => {
+            let number = number.trim_start_matches(['-', '0']);
+            Err(named(VALUE_NEGATIVE, Layout::whole(format!("-{number}"))))
+        }
+        Err(_) => {
+            let number = number.trim_start_matches(['+', '0']);
+            Err(named(VALUE_TOO_LARGE, Layout::whole(number)))
+        }
     }
 }
 
@@ -214,7 +216,8 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                parse_expiration(text, Profile::default()),
+                parse_expiration(text, Profile::default())
+                    .map_err(|why| why.after("", Profile::default())),
                 expected.map_err(str::to_owned),
                 "'{text}'"
             );

@@ -2,7 +2,9 @@
 
 use mooq_core::{FieldTable, FieldValue};
 
-use super::reply_error::{ReplyError, Resource, type_name, value_text};
+use super::erlang::term::text_or_value_after;
+use super::profile::Profile;
+use super::reply_error::{ReplyError, Resource, type_name};
 
 /// Returns the text argument `key`, which names an exchange. RabbitMQ checks the type of such an
 /// argument separately, before all other arguments and with another error text.
@@ -28,14 +30,15 @@ pub(crate) fn assert_args_equivalence(
     received: &FieldTable,
     resource: Resource<'_>,
     keys: &[&str],
+    profile: Profile,
 ) -> Result<(), ReplyError> {
     for key in keys {
         let (current, received) = (current.get(key), received.get(key));
         let (current_text, received_text) = match (current, received) {
             (None, None) => continue,
             (Some(a), Some(b)) if equivalent(a, b) => continue,
-            (Some(a), Some(b)) => (quoted(a), quoted(b)),
-            (a, b) => (typed(a), typed(b)),
+            (Some(a), Some(b)) => (quoted(a, profile), quoted(b, profile)),
+            (a, b) => (typed(a, profile), typed(b, profile)),
         };
         return Err(ReplyError::inequivalent(
             resource,
@@ -61,20 +64,17 @@ fn equivalent(a: &FieldValue, b: &FieldValue) -> bool {
     }
 }
 
-fn quoted(value: &FieldValue) -> String {
-    format!("'{}'", value_text(value))
+fn quoted(value: &FieldValue, profile: Profile) -> String {
+    text_or_value_after("'", value, profile) + "'"
 }
 
 /// Formats an argument that only one side has, together with its type.
-fn typed(value: Option<&FieldValue>) -> String {
+fn typed(value: Option<&FieldValue>, profile: Profile) -> String {
     value.map_or_else(
         || "none".to_owned(),
         |value| {
-            format!(
-                "the value '{}' of type '{}'",
-                value_text(value),
-                type_name(value)
-            )
+            let text = text_or_value_after("the value '", value, profile);
+            format!("{text}' of type '{}'", type_name(value))
         },
     )
 }
@@ -98,7 +98,13 @@ mod tests {
             let entry = value.map(|value| ("x-a".try_into().unwrap(), value));
             entry.into_iter().collect::<FieldTable>()
         };
-        assert_args_equivalence(&table(current), &table(received), Q, &["x-a"])
+        assert_args_equivalence(
+            &table(current),
+            &table(received),
+            Q,
+            &["x-a"],
+            Profile::default(),
+        )
     }
 
     #[test]

@@ -97,6 +97,7 @@ impl Exchange {
         declare: &ExchangeDeclare,
         kind: Routing,
         resource: Resource<'_>,
+        profile: Profile,
     ) -> Result<(), ReplyError> {
         let quoted = |value: &str| format!("'{value}'");
         if self.kind != kind {
@@ -126,6 +127,7 @@ impl Exchange {
             &declare.arguments,
             resource,
             &[ALTERNATE_EXCHANGE],
+            profile,
         )
     }
 }

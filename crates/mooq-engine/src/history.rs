@@ -6,11 +6,12 @@ use std::collections::VecDeque;
 use mooq_core::{FieldTable, FieldValue};
 
 use super::bindings::Destination;
+use super::erlang::term::value_after;
 use super::ids::ExchangeId;
 use super::message::Accepted;
 use super::profile::Profile;
 use super::reply_code::ReplyCode;
-use super::reply_error::{ReplyError, nested_text};
+use super::reply_error::ReplyError;
 use super::{Caller, Engine};
 
 const LENGTH: &str = "x-recent-history-length";
@@ -55,7 +56,10 @@ impl History {
 }
 
 /// Checks the arguments of a new exchange.
-pub(crate) fn validate_arguments(arguments: &FieldTable) -> Result<(), ReplyError> {
+pub(crate) fn validate_arguments(
+    arguments: &FieldTable,
+    profile: Profile,
+) -> Result<(), ReplyError> {
     match arguments.get(LENGTH) {
         None => Ok(()),
         Some(
@@ -65,8 +69,8 @@ pub(crate) fn validate_arguments(arguments: &FieldTable) -> Result<(), ReplyErro
             | FieldValue::I64(1..),
         ) => Ok(()),
         Some(other) => Err(ReplyError::precondition_failed(format!(
-            "Invalid argument {}, '{LENGTH}' must be a positive integer",
-            nested_text(other)
+            "{}, '{LENGTH}' must be a positive integer",
+            value_after("Invalid argument ", other, profile)
         ))),
     }
 }

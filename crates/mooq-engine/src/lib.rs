@@ -500,6 +500,7 @@ impl Engine {
         error: ReplyError,
         method: MethodId,
     ) {
+        let error = error.or_crash(self.options.profile);
         let is_hard = error.code.is_hard();
         let reason = error.into_reason(method);
         match caller {

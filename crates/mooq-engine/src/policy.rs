@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use mooq_core::{Error, ErrorKind, ExchangeName, FieldTable, FieldValue, RoutingKey};
 use regex_lite::Regex;
 
+use super::erlang::term::text_or_value_after;
 use super::profile::Profile;
 use super::queue::arguments::{DeadLetterStrategy, Overflow, QueueArguments};
 use super::queue::delayed::{Delayed, RetrySettings};
@@ -204,7 +205,7 @@ impl Definition {
         let mut definition = Self::default();
         for (key, value) in table {
             let unfit = |what: &str| {
-                let value = super::reply_error::value_text(value);
+                let value = text_or_value_after("", value, Profile::default());
                 invalid(format!("{value} is not a valid {what}"))
             };
             let number = |lowest: u64, what: &str| {

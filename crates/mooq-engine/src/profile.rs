@@ -64,6 +64,12 @@ impl Profile {
         self >= Self::V4_0
     }
 
+    /// True if RabbitMQ cuts long reply texts by their characters, of which there may be fewer than
+    /// bytes: a text that is too long for a short string after that makes it crash.
+    pub(crate) fn cuts_texts_by_characters(self) -> bool {
+        self >= Self::V4_0
+    }
+
     /// True if RabbitMQ removes a binding again when a recent history exchange cannot deliver its
     /// history through it.
     pub(crate) fn unbinds_where_history_fails(self) -> bool {
@@ -369,8 +375,8 @@ impl Profile {
         self >= Self::V4_2
     }
 
-    /// True if a dead letter may be a direct reply. In the versions in between, a queue fails on
-    /// such a dead letter.
+    /// True if a dead letter may be a direct reply. In the versions in between, such a
+    /// dead letter is lost.
     pub(crate) fn dead_letters_reach_addresses(self) -> bool {
         self < Self::V4_0 || self >= Self::V4_2
     }

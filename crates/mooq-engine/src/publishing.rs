@@ -123,7 +123,8 @@ impl Engine {
                 if let Some(gone) = gone
                     && self.options.profile.commits_only_to_queues_that_are_there()
                 {
-                    return Err(ReplyError::undeliverable(&vhost.name, &gone.name));
+                    let profile = self.options.profile;
+                    return Err(ReplyError::undeliverable(&vhost.name, &gone.name, profile));
                 }
                 // A quorum queue that has gone counts as having accepted the message.
                 let counts =

@@ -9,13 +9,16 @@ use std::fmt;
 use mooq_core::{CloseReason, ExchangeKind, FieldValue};
 
 use super::command::Mechanism;
-use super::erlang::term;
+use super::erlang::layout::Layout;
 use super::ids::MethodId;
 use super::profile::Profile;
 use super::reply_code::ReplyCode;
 
 /// The longest reply text, which travels as a short string.
 const MAX_TEXT: usize = 255;
+
+/// The end of a text that was cut.
+const ELLIPSIS: &str = "...";
 
 /// A refusal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,12 +65,12 @@ impl ReplyError {
     }
 
     /// Error for a message that cannot be delivered to a queue, since the queue does not exist.
-    pub(crate) fn undeliverable(vhost: &str, queue: &str) -> Self {
-        let resource = format!("{{resource,<<\"{vhost}\">>,queue,");
-        let text = term::nested(
-            "failed to deliver message: ",
-            &["{not_found,", &resource, &format!("<<\"{queue}\">>}}}}")],
-        );
+    pub(crate) fn undeliverable(vhost: &str, queue: &str, profile: Profile) -> Self {
+        let name = |name: &str| Layout::binary(name.as_bytes(), profile);
+        let atom = Layout::whole;
+        let resource = vec![atom("resource"), name(vhost), atom("queue"), name(queue)];
+        let term = Layout::tuple(vec![atom("not_found"), Layout::tuple(resource)]);
+        let text = term.after("failed to deliver message: ", profile);
         Self::new(ReplyCode::ResourceError, text)
     }
 
@@ -167,6 +170,28 @@ impl ReplyError {
         ))
     }
 
+    /// Returns the crash that an error ends in if RabbitMQ cannot cut its text to the length of a
+    /// short string.
+    pub(crate) fn or_crash(self, profile: Profile) -> Self {
+        let text = self.text();
+        let is_cut = text.chars().count() > MAX_TEXT;
+        let kept: usize = if is_cut {
+            let kept = text.chars().take(MAX_TEXT - ELLIPSIS.len());
+            kept.map(char::len_utf8).sum::<usize>() + ELLIPSIS.len()
+        } else {
+            text.len()
+        };
+        if kept > MAX_TEXT && profile.cuts_texts_by_characters() {
+            return Self::crash();
+        }
+        self
+    }
+
+    fn text(&self) -> String {
+        let (_, name) = self.code.number_and_name();
+        format!("{name} - {}", self.explanation)
+    }
+
     /// Converts the error into the reason in `channel.close` or `connection.close`.
     pub(crate) fn into_reason(self, method: MethodId) -> CloseReason {
         let (code, name) = self.code.number_and_name();
@@ -180,7 +205,7 @@ impl ReplyError {
         }
         CloseReason {
             code,
-            text: limited(format!("{name} - {}", self.explanation)),
+            text: limited(self.text()),
             class_id: method.class,
             method_id: method.method,
         }
@@ -192,12 +217,12 @@ fn limited(mut text: String) -> String {
     if text.len() <= MAX_TEXT {
         return text;
     }
-    let mut end = MAX_TEXT - 3;
+    let mut end = MAX_TEXT - ELLIPSIS.len();
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     text.truncate(end);
-    text.push_str("...");
+    text.push_str(ELLIPSIS);
     text
 }
 
@@ -239,51 +264,35 @@ pub(crate) fn type_name(value: &FieldValue) -> &'static str {
     }
 }
 
-/// Formats a value as RabbitMQ's texts show it, without quotes.
-pub(crate) fn value_text(value: &FieldValue) -> String {
-    match value {
-        FieldValue::Bool(v) => v.to_string(),
-        FieldValue::F32(v) => format!("{v:?}"),
-        FieldValue::F64(v) => format!("{v:?}"),
-        FieldValue::String(v) => v.clone(),
-        FieldValue::Bytes(v) => String::from_utf8_lossy(v).into_owned(),
-        FieldValue::Timestamp(v) => v.to_string(),
-        FieldValue::Decimal(v) => format!("{{{},{}}}", v.scale, v.value),
-        FieldValue::Array(v) => format!("[{}]", list(v.iter().map(typed_text))),
-        FieldValue::Table(v) => {
-            let entry = |(key, value): (&_, _)| {
-                format!(
-                    "{{<<\"{key}\">>,{},{}}}",
-                    type_name(value),
-                    nested_text(value)
-                )
-            };
-            format!("[{}]", list(v.iter().map(entry)))
-        }
-        FieldValue::Void => "undefined".into(),
-        integer => integer.as_i64().map_or_else(String::new, |v| v.to_string()),
-    }
-}
-
-fn typed_text(value: &FieldValue) -> String {
-    format!("{{{},{}}}", type_name(value), nested_text(value))
-}
-
-/// Formats a value inside a list, where Erlang writes strings as binaries.
-pub(crate) fn nested_text(value: &FieldValue) -> String {
-    match value {
-        FieldValue::String(_) | FieldValue::Bytes(_) => format!("<<\"{}\">>", value_text(value)),
-        other => value_text(other),
-    }
-}
-
-fn list(parts: impl Iterator<Item = String>) -> String {
-    parts.collect::<Vec<_>>().join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_is_too_long_after_it_was_cut_is_a_crash() {
+        let missing = |name: &str| {
+            ReplyError::missing(Resource {
+                kind: "queue",
+                name,
+                vhost: "/",
+            })
+        };
+        let (a, e) = (|n| "a".repeat(n), |n| "é".repeat(n));
+        // From RabbitMQ 4.0.5 and 4.3.6.
+        for (name, crashes) in [
+            (a(250), false),
+            (a(250) + &e(1), false),
+            (e(1) + &a(250), true),
+            (e(120), true),
+            (a(200) + &e(10), true),
+            (a(190) + &e(10), false),
+        ] {
+            let error = missing(&name);
+            let since = error.clone().or_crash(Profile::V4_0);
+            assert_eq!(since == ReplyError::crash(), crashes, "{name}");
+            assert_eq!(error.clone().or_crash(Profile::V3_10), error, "{name}");
+        }
+    }
 
     #[test]
     fn a_long_text_ends_in_an_ellipsis_within_255_bytes() {

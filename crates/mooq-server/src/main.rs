@@ -12,7 +12,7 @@ use mooq_server::{Listen, Server};
 
 const AFTER_HELP: &str = "\
 The first line of the output is the address as JSON, {\"host\":\"127.0.0.1\",\"port\":40123}, and the
-second is `ready`. The server ends on SIGTERM or an interrupt: its clients are sent 320,
+second is `Server startup complete`, as in RabbitMQ's log. The server ends on SIGTERM or an interrupt: its clients are sent 320,
 CONNECTION_FORCED. Nothing is kept.
 
 Environment:
@@ -132,7 +132,7 @@ fn announce(server: &Server) -> io::Result<()> {
         address.ip(),
         address.port()
     )?;
-    writeln!(output, "ready")?;
+    writeln!(output, "Server startup complete")?;
     output.flush()
 }
 

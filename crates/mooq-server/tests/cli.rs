@@ -47,7 +47,7 @@ impl Running {
         let port = address.strip_prefix(r#"{"host":"127.0.0.1","port":"#);
         let port = port.and_then(|rest| rest.strip_suffix('}'));
         let port = port.unwrap_or_else(|| panic!("{address}")).parse().unwrap();
-        assert_eq!(line(), "ready");
+        assert_eq!(line(), "Server startup complete");
         Self { process, port }
     }
 

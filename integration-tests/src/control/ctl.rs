@@ -33,6 +33,23 @@ pub(super) async fn hurry_channels(container: &str) -> Hurried {
     Hurried::RabbitMq(undo)
 }
 
+/// How often dead letters are tried again where that is hurried, in milliseconds.
+pub const DEAD_LETTER_RETRY: u64 = 1500;
+
+/// Has RabbitMQ's quorum queues try their dead letters again often. For queues that are declared
+/// from now on.
+pub(super) async fn hurry_dead_letters(container: &str) -> Hurried {
+    let setting = |interval: u64| {
+        format!(
+            "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, {interval})."
+        )
+    };
+    let usual = setting(180_000);
+    let undo = Undo::by_docker(["exec", container, "rabbitmqctl", "--quiet", "eval", &usual]);
+    rabbitmqctl(container, &["eval", &setting(DEAD_LETTER_RETRY)]).await;
+    Hurried::RabbitMq(undo)
+}
+
 /// What ends something that was done to a container, now or at the latest when this is dropped.
 #[derive(Debug)]
 pub struct Undo {

@@ -376,23 +376,29 @@ async fn a_transaction_holds_a_reply_back(fixture: Fixture) {
     assert_eq!(requester.delivered(1).await, ["reply"]);
 }
 
-/// What becomes of a dead letter whose key is an address.
-async fn a_dead_letter_arrives_at(fixture: &Fixture) {
-    let (mut requester, address) = requester(fixture).await;
+/// Rejects the first of two messages of a queue whose dead letters go to an address.
+async fn reject_towards(fixture: &Fixture, address: &str) -> (Raw, String) {
     let mut raw = fixture.publisher().await;
     let dying = fixture.name("dying");
     raw.declare_with(QueueDeclare {
         arguments: table([
             ("x-dead-letter-exchange", "".into()),
-            ("x-dead-letter-routing-key", address.as_str().into()),
+            ("x-dead-letter-routing-key", address.into()),
         ]),
         ..queue(&dying)
     })
     .await;
-    raw.fill(&dying, &["letter"]).await;
+    raw.fill(&dying, &["letter", "after it"]).await;
     let fetched = raw.fetch(&dying).await;
     let rejected = Settlement::Nack { requeue: false };
     raw.settle(fetched.delivery_tag, rejected);
+    (raw, dying)
+}
+
+/// What becomes of a dead letter whose key is an address.
+async fn a_dead_letter_arrives_at(fixture: &Fixture) {
+    let (mut requester, address) = requester(fixture).await;
+    let _rejecting = reject_towards(fixture, &address).await;
     let reply = requester.delivery().await;
     assert_eq!((text(&reply), reply.redelivered), ("letter", false));
     assert!(reply.message.properties.headers.get("x-death").is_some());
@@ -404,6 +410,16 @@ async fn a_dead_letter_may_be_a_reply(fixture: Fixture) {
 
 async fn a_dead_letter_may_be_a_reply_again(fixture: Fixture) {
     a_dead_letter_arrives_at(&fixture).await;
+}
+
+async fn a_dead_letter_is_no_reply(fixture: Fixture) {
+    let (mut requester, address) = requester(&fixture).await;
+    let (mut raw, dying) = reject_towards(&fixture, &address).await;
+    // The queue has rejected it by then, and goes on.
+    assert_eq!(raw.drain(&dying).await, ["after it"]);
+    raw.put("", &address, "reply").await;
+    assert_eq!(requester.delivered(1).await, ["reply"]);
+    requester.nothing_more().await;
 }
 
 /// Publishes a reply to `address` in another virtual host.
@@ -581,6 +597,7 @@ scenarios! { direct_reply_to:
     a_transaction_does_not_hold_a_reply_back [before V4_2],
     a_transaction_holds_a_reply_back [from V4_2],
     a_dead_letter_may_be_a_reply [before V4_0],
+    a_dead_letter_is_no_reply [from V4_0, before V4_2],
     a_dead_letter_may_be_a_reply_again [from V4_2],
     a_reply_reaches_another_virtual_host [before V4_2],
     a_reply_does_not_reach_another_virtual_host [from V4_2],

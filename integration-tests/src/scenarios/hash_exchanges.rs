@@ -361,6 +361,40 @@ async fn weights_are_positive_integers(fixture: Fixture) {
     raw.remove(binding(&q, &x, "heavy")).await;
 }
 
+async fn a_long_weight_is_broken_as_erlang_breaks_it(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let (x, q) = (fixture.name("x"), fixture.name("q"));
+    raw.declare_exchange(&x, ExchangeKind::ConsistentHash).await;
+    raw.declare(&q).await;
+    let below = " ".repeat(38);
+    let ones = "\u{1}".repeat(21);
+    for (key, shown) in [
+        // A text is never broken, bytes are.
+        ("a".repeat(60), format!("<<\"{}\">>", "a".repeat(60))),
+        (
+            format!("{ones}\u{1}"),
+            format!("<<{}\n{below}1,1>>", "1,".repeat(20)),
+        ),
+        (ones, format!("<<{}1>>", "1,".repeat(20))),
+        (
+            format!("{}abcdef", "\u{1}".repeat(15)),
+            format!("<<{}97,98,99,\n{below}100,101,102>>", "1,".repeat(15)),
+        ),
+        (
+            "é".repeat(30),
+            if fixture.version() >= Version::V4_0 {
+                format!("<<\"{}\"/utf8>>", "é".repeat(30))
+            } else {
+                format!("<<\"{}\">>", "é".repeat(30))
+            },
+        ),
+    ] {
+        let outcome = raw.channel.bind(binding(&q, &x, &key)).await;
+        let text = format!("PRECONDITION_FAILED - The binding key must be an integer: {shown}");
+        raw.refused(outcome, 406, QUEUE_BIND, &text).await;
+    }
+}
+
 async fn a_weight_is_at_most_ten_thousand(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let (x, q) = (fixture.name("x"), fixture.name("q"));
@@ -499,6 +533,7 @@ scenarios! { hash_exchanges:
     a_header_is_hashed_in_place_of_the_key,
     a_property_is_hashed_in_place_of_the_key,
     weights_are_positive_integers,
+    a_long_weight_is_broken_as_erlang_breaks_it,
     a_weight_is_at_most_ten_thousand [from V4_3],
     what_is_hashed_is_one_header_or_one_of_three_properties,
     the_name_of_what_is_hashed_must_be_text,

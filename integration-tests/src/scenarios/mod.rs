@@ -92,6 +92,7 @@ impl Scenario {
             "alarms::",
             "consumer_timeouts::",
             "outages::",
+            "quorum_kept_dead_letters::a_timer",
             "quorum_timeouts::a_classic_queue",
             "recovery_outages::",
             "recovery_queues::a_call_that_waits",

@@ -7,8 +7,8 @@ use mooq_core::{ErrorScope, Message, Properties, Publish};
 use super::scenarios;
 use crate::Fixture;
 use crate::Version;
-use crate::expect::method::{BASIC_PUBLISH, BASIC_RECOVER};
-use crate::raw::{message, table};
+use crate::expect::method::{BASIC_PUBLISH, BASIC_RECOVER, QUEUE_DECLARE};
+use crate::raw::{message, passive_queue, table};
 
 fn with_properties(message: Message, set: impl FnOnce(&mut Properties)) -> Publish {
     let mut properties = Properties::default();
@@ -193,9 +193,27 @@ async fn leftovers_are_shown_as_text_or_as_bytes(fixture: Fixture) {
     raw.closes(406, BASIC_PUBLISH, &text).await;
 }
 
+async fn a_reason_with_too_many_bytes_is_an_internal_error(fixture: Fixture) {
+    for name in ["é".repeat(120), format!("é{}", "a".repeat(250))] {
+        let mut raw = fixture.raw().await;
+        let declared = raw.channel.declare_queue(passive_queue(&name)).await;
+        let err = declared.unwrap_err();
+        assert_eq!(err.scope(), ErrorScope::Connection, "{err}");
+        crate::expect_reason(&err, 541, (0, 0), "INTERNAL_ERROR");
+        raw.closes_connection(541, (0, 0), "INTERNAL_ERROR").await;
+    }
+    // Cut by characters, it has none but those of one byte.
+    let mut raw = fixture.raw().await;
+    let name = format!("{}é", "a".repeat(250));
+    let declared = raw.channel.declare_queue(passive_queue(&name)).await;
+    let text = format!("NOT_FOUND - no queue '{}", "a".repeat(250));
+    raw.refused(declared, 404, QUEUE_DECLARE, &text).await;
+}
+
 scenarios! { publish_checks:
     a_long_reason_is_broken_as_erlang_breaks_it,
     leftovers_are_shown_as_text_or_as_bytes,
+    a_reason_with_too_many_bytes_is_an_internal_error [from V4_0],
     an_expiration_must_be_a_number_of_milliseconds,
     the_user_id_must_be_the_logins,
     a_missing_exchange_is_noticed_first_and_then_one_property_after_another,

@@ -4,9 +4,9 @@ use mooq_core::{FieldTable, FieldValue, QueueDeclare};
 
 use super::queue_exclusive::locked;
 use super::scenarios;
-use crate::Fixture;
 use crate::expect::method::QUEUE_DECLARE;
 use crate::raw::{queue, table};
+use crate::{Fixture, Version};
 
 fn with_arguments(name: &str, arguments: FieldTable) -> QueueDeclare {
     QueueDeclare {
@@ -288,6 +288,68 @@ async fn arguments_of_another_queue_type_are_refused(fixture: Fixture) {
     assert!(!raw.has_queue(&q).await);
 }
 
+async fn a_long_value_is_broken_as_erlang_breaks_it(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    raw.declare(&q).await;
+    let values = || {
+        let values = ["a long value", "another one", "one more of them"];
+        FieldValue::from(values.map(FieldValue::from).to_vec())
+    };
+    let shown = |below: &str| {
+        format!(
+            "[{{longstr,<<\"a long value\">>}},\n{below}{{longstr,<<\"another one\">>}},\n{below}\
+             {{longstr,<<\"one more of them\">>}}]"
+        )
+    };
+    let arguments = table([("x-expires", values())]);
+    let outcome = raw.channel.declare_queue(with_arguments(&q, arguments));
+    let outcome = outcome.await;
+    let received = format!("the value '{}' of type 'array'", shown(&" ".repeat(12)));
+    let text = inequivalent("x-expires", &q, &received, "none");
+    raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+
+    // Beside another value it stands without its type, and begins further left.
+    let limited = table([("x-expires", 3_600_000.into())]);
+    let q = fixture.name("l");
+    raw.declare_with(with_arguments(&q, limited)).await;
+    let arguments = table([("x-expires", values())]);
+    let outcome = raw.channel.declare_queue(with_arguments(&q, arguments));
+    let outcome = outcome.await;
+    let received = format!("'{}'", shown("  "));
+    let text = inequivalent("x-expires", &q, &received, "'3600000'");
+    raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+}
+
+async fn an_unknown_type_is_shown_as_erlang_shows_strings(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let q = fixture.name("q");
+    let unprintable = |bytes: &str| {
+        let prefix = "unsupported queue type '"
+            .bytes()
+            .map(|byte| byte.to_string() + ",");
+        format!("[{}{bytes},39]", prefix.collect::<String>())
+    };
+    let is_unicode = fixture.version() >= Version::V4_0;
+    for (kind, shown) in [
+        ("a\"\\", "\"unsupported queue type 'a\\\"\\\\'\"".to_owned()),
+        ("é", "\"unsupported queue type 'é'\"".to_owned()),
+        ("\u{1}", unprintable("1")),
+        (
+            "日",
+            unprintable(if is_unicode { "26085" } else { "230,151,165" }),
+        ),
+    ] {
+        let arguments = table([("x-queue-type", kind.into())]);
+        let outcome = raw.channel.declare_queue(with_arguments(&q, arguments));
+        let outcome = outcome.await;
+        let text = format!(
+            "PRECONDITION_FAILED - invalid arg 'x-queue-type' for queue '{q}' in vhost '/': {shown}"
+        );
+        raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
+    }
+}
+
 scenarios! { queue_options:
     a_type_without_a_name_is_unknown [before V4_2],
     declaring_again_compares_exclusive_durable_auto_delete_arguments,
@@ -299,4 +361,6 @@ scenarios! { queue_options:
     arguments_out_of_range_are_refused,
     a_dead_letter_exchange_must_be_a_name,
     arguments_of_another_queue_type_are_refused,
+    a_long_value_is_broken_as_erlang_breaks_it,
+    an_unknown_type_is_shown_as_erlang_shows_strings,
 }

@@ -1,8 +1,8 @@
 //! Quorum queues that keep their dead letters until these have arrived: the dead-letter strategy
 //! `at-least-once`.
 //!
-//! RabbitMQ tries again every three minutes, and whenever a policy changes the queue: the scenarios
-//! wait for no timer and set a policy.
+//! RabbitMQ tries again every three minutes, and whenever a policy changes the queue: most scenarios
+//! wait for no timer and set a policy. Those that are about the timer shorten it.
 
 use std::sync::Arc;
 
@@ -120,6 +120,56 @@ async fn what_has_no_route_stays_and_counts_until_it_has_one(fixture: Fixture) {
 fn in_any_order(mut letters: Vec<String>) -> Vec<String> {
     letters.sort();
     letters
+}
+
+async fn a_timer_has_what_has_no_route_tried_again(fixture: Fixture) {
+    let _hurried = fixture.control().hurry_dead_letters().await;
+    let mut raw = fixture.publisher().await;
+    let (q, dead, exchange) = (
+        fixture.name("q"),
+        fixture.name("dead"),
+        fixture.name("exchange"),
+    );
+    let dlx = [("x-dead-letter-exchange", exchange.as_str().into())];
+    declare_keeping(&raw, &q, 1, dlx).await;
+    raw.fill(&q, &["1", "2"]).await;
+    reject(&raw, &q, 2).await;
+    raw.until_counts(&q, (0, 0)).await;
+    raw.declare(&dead).await;
+    raw.declare_exchange(&exchange, ExchangeKind::Direct).await;
+    raw.bind(&dead, &exchange, &q).await;
+    let mut other = fixture.raw().await;
+    other.consume(&dead).await;
+    assert_eq!(in_any_order(other.delivered(2).await), ["1", "2"]);
+}
+
+async fn a_timer_has_what_was_refused_tried_again(fixture: Fixture) {
+    let _hurried = fixture.control().hurry_dead_letters().await;
+    let mut raw = fixture.publisher().await;
+    let (q, full) = (fixture.name("q"), fixture.name("full"));
+    let limits = [
+        ("x-max-length", 1.into()),
+        ("x-overflow", "reject-publish".into()),
+    ];
+    raw.declare_with(mooq_core::QueueDeclare {
+        arguments: table(limits),
+        ..queue(&full)
+    })
+    .await;
+    raw.fill(&full, &["first"]).await;
+    let dlx = [
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", full.as_str().into()),
+    ];
+    declare_keeping(&raw, &q, 1, dlx).await;
+    raw.fill(&q, &["letter"]).await;
+    reject(&raw, &q, 1).await;
+    raw.until_counts(&q, (0, 0)).await;
+    let mut other = fixture.raw().await;
+    other.consume(&full).await;
+    assert_eq!(other.delivered(1).await, ["first"]);
+    other.ack(1);
+    assert_eq!(other.delivered(1).await, ["letter"]);
 }
 
 async fn what_is_tried_holds_up_what_has_a_route(fixture: Fixture) {
@@ -296,6 +346,8 @@ pub(super) async fn a_restart_publishes_again_what_one_target_refused(fixture: F
 
 scenarios! { quorum_kept_dead_letters:
     what_has_no_route_stays_and_counts_until_it_has_one,
+    a_timer_has_what_has_no_route_tried_again,
+    a_timer_has_what_was_refused_tried_again,
     what_is_tried_holds_up_what_has_a_route,
     what_expires_into_its_own_queue_stays,
     a_purge_leaves_dead_letters_to_their_targets,

@@ -1,6 +1,6 @@
 //! Headers exchanges: which arguments match which headers.
 
-use mooq_core::{Binding, ExchangeKind, FieldTable, FieldValue, Publish};
+use mooq_core::{Binding, Decimal, ExchangeKind, FieldTable, FieldValue, Publish};
 
 use super::scenarios;
 use crate::Fixture;
@@ -205,6 +205,85 @@ async fn x_match_must_be_one_of_its_four_values(fixture: Fixture) {
     raw.refused(outcome, 406, QUEUE_BIND, text).await;
 }
 
+async fn a_long_x_match_is_broken_as_erlang_breaks_it(fixture: Fixture) {
+    let mut raw = fixture.raw().await;
+    let (x, q) = (fixture.name("x"), fixture.name("q"));
+    raw.declare_exchange(&x, ExchangeKind::Headers).await;
+    raw.declare(&q).await;
+    let array = |values: &[&str]| -> FieldValue {
+        let values = values.iter().map(|value| FieldValue::from(*value));
+        values.collect::<Vec<_>>().into()
+    };
+    let (long, longer) = ("x".repeat(20), "x".repeat(40));
+    let below = |columns: usize| format!("\n{:columns$}", "");
+    let odd = FieldValue::Array(vec![
+        FieldValue::F32(0.1),
+        FieldValue::F64(1e5),
+        FieldValue::I16(-5),
+        FieldValue::Void,
+        FieldValue::Bytes(vec![0, 255].into()),
+        FieldValue::Decimal(Decimal {
+            scale: 2,
+            value: -1,
+        }),
+    ]);
+    for (value, kind, shown) in [
+        (
+            array(&[&long]),
+            "array",
+            format!("[{{longstr,<<\"{long}\">>}}]"),
+        ),
+        (
+            array(&[&format!("{long}x")]),
+            "array",
+            format!("[{{longstr,{}<<\"{long}x\">>}}]", below(42)),
+        ),
+        (
+            array(&["1", "2", "3"]),
+            "array",
+            format!(
+                "[{{longstr,<<\"1\">>}},{0}{{longstr,<<\"2\">>}},{0}{{longstr,<<\"3\">>}}]",
+                below(41)
+            ),
+        ),
+        (
+            table([("k", longer.as_str().into())]).into(),
+            "table",
+            format!("[{{<<\"k\">>,longstr,{}<<\"{longer}\">>}}]", below(42)),
+        ),
+        (
+            odd,
+            "array",
+            format!(
+                "[{{float,0.10000000149011612}},{0}{{double,1.0e5}},{0}{{short,-5}},{0}\
+                 {{void,undefined}},{0}{{binary,<<0,255>>}},{0}{{decimal,{{2,4294967295}}}}]",
+                below(41)
+            ),
+        ),
+    ] {
+        let arguments = table([("x-match", value)]);
+        let outcome = raw.channel.bind(Binding {
+            arguments,
+            ..binding(&q, &x, "")
+        });
+        let text = format!(
+            "PRECONDITION_FAILED - Invalid x-match field type {kind} (value {shown}); expected \
+             longstr"
+        );
+        let outcome = outcome.await;
+        raw.refused(outcome, 406, QUEUE_BIND, &text).await;
+    }
+    let odd = table([("x-match", "é\"\u{1}".into())]);
+    let outcome = raw.channel.bind(Binding {
+        arguments: odd,
+        ..binding(&q, &x, "")
+    });
+    let outcome = outcome.await;
+    let text = "PRECONDITION_FAILED - Invalid x-match field value <<195,169,34,1>>; expected all, \
+                any, all-with-x, or any-with-x";
+    raw.refused(outcome, 406, QUEUE_BIND, text).await;
+}
+
 async fn bindings_that_differ_in_arguments_are_removed_one_by_one(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (x, q) = (fixture.name("x"), fixture.name("q"));
@@ -235,5 +314,6 @@ scenarios! { routing_headers:
     a_void_argument_asks_for_the_name_alone,
     values_are_compared_and_wire_widths_are_not,
     x_match_must_be_one_of_its_four_values,
+    a_long_x_match_is_broken_as_erlang_breaks_it,
     bindings_that_differ_in_arguments_are_removed_one_by_one,
 }

@@ -8,10 +8,10 @@ use mooq_core::{FieldTable, FieldValue, Message};
 use super::destinations::Destination;
 use crate::erlang::exs1024::Exs1024;
 use crate::erlang::phash2::{Term, phash2};
-use crate::erlang::text::binary_text;
+use crate::erlang::term::{binary_after, term, typed};
 use crate::message::Accepted;
 use crate::profile::Profile;
-use crate::reply_error::{ReplyError, type_name};
+use crate::reply_error::ReplyError;
 
 #[derive(Debug)]
 pub(crate) struct ConsistentHashIndex {
@@ -66,9 +66,10 @@ pub(crate) fn validate_arguments(arguments: &FieldTable) -> Result<(), ReplyErro
 /// Checks the key of a binding, which is a weight.
 pub(crate) fn validate(key: &str, profile: Profile) -> Result<(), ReplyError> {
     let Some(weight) = weight(key) else {
-        return Err(ReplyError::precondition_failed(format!(
-            "The binding key must be an integer: {}",
-            binary_text(key, profile)
+        return Err(ReplyError::precondition_failed(binary_after(
+            "The binding key must be an integer: ",
+            key,
+            profile,
         )));
     };
     match profile.max_hash_weight() {
@@ -187,39 +188,6 @@ fn hash_of_header(value: &FieldValue) -> i128 {
         },
         term => phash2(&term).into(),
     }
-}
-
-/// Returns a header's value with the name of its type, as RabbitMQ keeps it.
-fn typed(value: &FieldValue) -> Term<'_> {
-    Term::Tuple(vec![Term::Atom(type_name(value)), term(value)])
-}
-
-fn term(value: &FieldValue) -> Term<'_> {
-    match value {
-        FieldValue::Bool(true) => Term::Atom("true"),
-        FieldValue::Bool(false) => Term::Atom("false"),
-        FieldValue::F32(value) => Term::Float((*value).into()),
-        FieldValue::F64(value) => Term::Float(*value),
-        FieldValue::Decimal(decimal) => Term::Tuple(vec![
-            Term::Integer(decimal.scale.into()),
-            Term::Integer((decimal.value as u32).into()),
-        ]),
-        FieldValue::String(text) => Term::Binary(text.as_bytes()),
-        FieldValue::Bytes(bytes) => Term::Binary(bytes),
-        FieldValue::Array(values) => Term::List(values.iter().map(typed).collect()),
-        FieldValue::Timestamp(seconds) => Term::Integer((*seconds).into()),
-        FieldValue::Table(table) => {
-            let entries = table.iter().map(|(key, value)| table_entry(key, value));
-            Term::List(entries.collect())
-        }
-        integer => integer
-            .as_i64()
-            .map_or(Term::Atom("undefined"), |value| Term::Integer(value.into())),
-    }
-}
-
-fn table_entry<'a>(key: &'a str, value: &'a FieldValue) -> Term<'a> {
-    Term::Tuple(vec![text(key), Term::Atom(type_name(value)), term(value)])
 }
 
 /// Returns the bucket of a hash, by the jump consistent hash of Lamping and Veach

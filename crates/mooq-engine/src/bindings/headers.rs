@@ -12,8 +12,9 @@ use foldhash::fast::RandomState;
 use mooq_core::{FieldTable, FieldValue};
 
 use super::destinations::Destination;
+use crate::erlang::term::{binary_after, value_after};
 use crate::profile::Profile;
-use crate::reply_error::{ReplyError, type_name, value_text};
+use crate::reply_error::{ReplyError, type_name};
 
 #[derive(Debug)]
 pub(crate) struct HeadersIndex {
@@ -69,21 +70,23 @@ impl HeadersMatch {
 }
 
 /// Checks the arguments of a binding to a headers exchange.
-pub(crate) fn validate(arguments: &FieldTable) -> Result<(), ReplyError> {
+pub(crate) fn validate(arguments: &FieldTable, profile: Profile) -> Result<(), ReplyError> {
     match arguments.get("x-match") {
         None => Ok(()),
         Some(FieldValue::String(how)) => match how.as_str() {
             "all" | "any" | "all-with-x" | "any-with-x" => Ok(()),
             other => Err(ReplyError::precondition_failed(format!(
-                "Invalid x-match field value <<\"{other}\">>; expected all, any, all-with-x, or \
-                 any-with-x"
+                "{}; expected all, any, all-with-x, or any-with-x",
+                binary_after("Invalid x-match field value ", other, profile)
             ))),
         },
-        Some(other) => Err(ReplyError::precondition_failed(format!(
-            "Invalid x-match field type {} (value {}); expected longstr",
-            type_name(other),
-            value_text(other)
-        ))),
+        Some(other) => {
+            let before = format!("Invalid x-match field type {} (value ", type_name(other));
+            Err(ReplyError::precondition_failed(format!(
+                "{}); expected longstr",
+                value_after(&before, other, profile)
+            )))
+        }
     }
 }
 

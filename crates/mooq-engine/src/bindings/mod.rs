@@ -48,10 +48,14 @@ pub(crate) enum Target {
 }
 
 /// Checks the arguments of a new exchange by the rules of its kind.
-pub(crate) fn validate_arguments(kind: Routing, arguments: &FieldTable) -> Result<(), ReplyError> {
+pub(crate) fn validate_arguments(
+    kind: Routing,
+    arguments: &FieldTable,
+    profile: Profile,
+) -> Result<(), ReplyError> {
     match kind {
         Routing::ConsistentHash => consistent_hash::validate_arguments(arguments),
-        Routing::RecentHistory => history::validate_arguments(arguments),
+        Routing::RecentHistory => history::validate_arguments(arguments, profile),
         _ => Ok(()),
     }
 }
@@ -113,7 +117,7 @@ impl Bindings {
         profile: Profile,
     ) -> Result<(), ReplyError> {
         match self.kind {
-            Routing::Headers => headers::validate(arguments),
+            Routing::Headers => headers::validate(arguments, profile),
             Routing::Topic => topic::validate(key, profile),
             Routing::LocalRandom => random::validate_local(key, target),
             Routing::ConsistentHash => consistent_hash::validate(key, profile),

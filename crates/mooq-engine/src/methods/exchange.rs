@@ -31,7 +31,7 @@ impl Engine {
         self.permit_exchange(caller, Access::Configure, &declare.name)?;
         let resource = self.vhost(caller.vhost)?.exchange(&declare.name);
         if let Ok((_, exchange)) = self.find_exchange(caller, &declare.name) {
-            return exchange.assert_equivalence(&declare, kind, resource);
+            return exchange.assert_equivalence(&declare, kind, resource, profile);
         }
         if declare.name.starts_with("amq.") {
             return Err(ReplyError::reserved_prefix("exchange", &declare.name));
@@ -44,7 +44,7 @@ impl Engine {
             Routing::DelayedMessage => delayed::routes_as(&declare.arguments, &self.options)?,
             kind => kind,
         };
-        bindings::validate_arguments(routes_as, &declare.arguments)?;
+        bindings::validate_arguments(routes_as, &declare.arguments, profile)?;
         let exchange = Exchange::new(declare, kind, routes_as, caller.vhost, profile);
         self.create_exchange(exchange);
         Ok(())

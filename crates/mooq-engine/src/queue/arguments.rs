@@ -1,11 +1,14 @@
 //! Arguments of a queue
 //! ([optional arguments](https://www.rabbitmq.com/docs/queues#optional-arguments)).
 
+use std::fmt;
+
 use mooq_core::{ExchangeName, FieldTable, FieldValue, RoutingKey};
 
 use super::delayed::DelayedRetry;
 use super::kind::{HA_FAILOVER, LEADER_LOCATOR, QUEUE_TYPE, QueueType};
 use crate::arguments::{assert_args_equivalence, name_arg};
+use crate::erlang::text::string_text;
 use crate::profile::Profile;
 use crate::queue::delivery_limit::DeliveryLimit;
 use crate::reply_error::{ReplyError, Resource, type_name};
@@ -120,7 +123,7 @@ pub(crate) fn assert_equivalence(
         if key == QUEUE_TYPE && both.iter().all(|arguments| is_classic(arguments)) {
             continue;
         }
-        assert_args_equivalence(current, received, resource, &[key])?;
+        assert_args_equivalence(current, received, resource, &[key], profile)?;
     }
     Ok(())
 }
@@ -171,9 +174,11 @@ impl QueueArguments {
         };
         let expires = arg.check("x-expires", |value| match int(value)? {
             0 => Err("{value_zero,0}".into()),
-            millis => check_expiry(millis),
+            millis => check_expiry(millis).map_err(|unfit| unfit.to_string()),
         })?;
-        let message_ttl = arg.check("x-message-ttl", |value| check_expiry(int(value)?))?;
+        let message_ttl = arg.check("x-message-ttl", |value| {
+            check_expiry(int(value)?).map_err(|unfit| unfit.to_string())
+        })?;
         let dead_letter_routing_key = arg.check("x-dead-letter-routing-key", |value| {
             let key = text(value)?;
             dead_letter_exchange
@@ -199,7 +204,10 @@ impl QueueArguments {
         if profile.checks_queue_mode() {
             arg.check("x-queue-mode", |value| match text(value)? {
                 "default" | "lazy" => Ok(()),
-                mode => Err(format!("\"unsupported queue mode '{mode}'\"")),
+                mode => Err(string_text(
+                    &format!("unsupported queue mode '{mode}'"),
+                    profile,
+                )),
             })?;
         }
         arg.check("x-queue-version", |value| match non_negative(value)? {
@@ -358,11 +366,32 @@ fn unacceptable_type(value: &FieldValue) -> String {
 }
 
 /// Checks that a time in milliseconds is one that RabbitMQ accepts.
-pub(crate) fn check_expiry(millis: i64) -> Result<u64, String> {
+pub(crate) fn check_expiry(millis: i64) -> Result<u64, UnfitTime> {
+    let unfit = |problem| UnfitTime {
+        problem,
+        value: millis,
+    };
     if millis > MAX_MILLIS {
-        return Err(format!("{{value_too_large,{millis}}}"));
+        return Err(unfit(VALUE_TOO_LARGE));
     }
-    u64::try_from(millis).map_err(|_| format!("{{value_negative,{millis}}}"))
+    u64::try_from(millis).map_err(|_| unfit(VALUE_NEGATIVE))
+}
+
+/// A time in milliseconds that RabbitMQ does not accept.
+#[derive(Debug)]
+pub(crate) struct UnfitTime {
+    /// RabbitMQ's name for the problem.
+    pub(crate) problem: &'static str,
+    pub(crate) value: i64,
+}
+
+pub(crate) const VALUE_TOO_LARGE: &str = "value_too_large";
+pub(crate) const VALUE_NEGATIVE: &str = "value_negative";
+
+impl fmt::Display for UnfitTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{{{},{}}}", self.problem, self.value)
+    }
 }
 
 #[cfg(test)]

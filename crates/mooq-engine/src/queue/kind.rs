@@ -3,6 +3,7 @@
 use mooq_core::{FieldTable, FieldValue, QueueDeclare};
 
 use super::delayed::RetrySettings;
+use crate::erlang::text::string_text;
 use crate::profile::Profile;
 use crate::reply_error::{ReplyError, Resource, type_name};
 
@@ -95,7 +96,10 @@ impl QueueType {
             "stream" => Err(ReplyError::precondition_failed(format!(
                 "{resource} of type 'stream': the in-memory broker has no streams"
             ))),
-            _ => Err(invalid(format!("\"unsupported queue type '{kind}'\""))),
+            _ => Err(invalid(string_text(
+                &format!("unsupported queue type '{kind}'"),
+                profile,
+            ))),
         }
     }
 

@@ -38,12 +38,29 @@ fn a_kind_of_a_plugin_is_unknown_unless_the_plugin_is_enabled() {
             declared(Options::of(Profile::V3_10), kind.clone()),
             (503, format!("COMMAND_INVALID - {unknown}"))
         );
+        // Without plugins, 4.3 knows the words of two kinds that it does not have.
+        let word = if kind == Random { "invalid" } else { "unknown" };
+        assert_eq!(
+            declared(Options::of(Profile::V4_3), kind.clone()),
+            (
+                406,
+                format!("PRECONDITION_FAILED - {word} exchange type '{kind}'")
+            )
+        );
         let mut others = Options::default();
         others.plugins.extend(Plugin::ALL);
         others.plugins.remove(&plugin);
         assert_eq!(declared(others, kind.clone()).0, 406);
         assert_eq!(declared(Options::default().plugin(plugin), kind).0, 200);
     }
+    let jms = ExchangeKind::Other("x-jms-topic".try_into().unwrap());
+    assert_eq!(
+        declared(Options::of(Profile::V4_3), jms),
+        (
+            406,
+            "PRECONDITION_FAILED - invalid exchange type 'x-jms-topic'".into()
+        )
+    );
 }
 
 /// A broker with an exchange `x` that delays, and routes to the queue `q` by the key `k`.

@@ -98,13 +98,13 @@ fn values_compare_and_widths_on_the_wire_do_not() {
 #[test]
 fn an_unknown_way_to_match_is_refused() {
     assert_eq!(
-        validate(&table([("x-match", "some".into())])),
+        validate(&table([("x-match", "some".into())]), Profile::default()),
         Err(ReplyError::precondition_failed(
             "Invalid x-match field value <<\"some\">>; expected all, any, all-with-x, or any-with-x"
         ))
     );
     assert_eq!(
-        validate(&table([("x-match", 1.into())])),
+        validate(&table([("x-match", 1.into())]), Profile::default()),
         Err(ReplyError::precondition_failed(
             "Invalid x-match field type signedint (value 1); expected longstr"
         ))
