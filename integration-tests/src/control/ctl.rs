@@ -17,7 +17,7 @@ pub enum Hurried {
 pub const CONSUMER_TIMEOUT: u64 = 1500;
 
 /// How often channels look then, in milliseconds.
-pub(crate) const TICK: u64 = 300;
+pub(crate) const TICK: u64 = 600;
 
 /// Has RabbitMQ's channels look often for overdue deliveries.
 pub(super) async fn hurry_channels(container: &str) -> Hurried {
