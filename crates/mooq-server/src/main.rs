@@ -12,8 +12,8 @@ use mooq_server::{Listen, Server};
 
 const AFTER_HELP: &str = "\
 The first line of the output is the address as JSON, {\"host\":\"127.0.0.1\",\"port\":40123}, and the
-second is `Server startup complete`, as in RabbitMQ's log. The server ends on SIGTERM or an interrupt: its clients are sent 320,
-CONNECTION_FORCED. Nothing is kept.
+second is `Server startup complete`, as in RabbitMQ's log. The server ends on SIGTERM or an
+interrupt: its clients are sent 320, CONNECTION_FORCED. Nothing is kept.
 
 Environment:
   RABBITMQ_DEFAULT_USER   the user [default: guest]
