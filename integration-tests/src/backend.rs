@@ -109,15 +109,15 @@ impl Backend {
     }
 
     fn in_memory(wire: Option<Arc<Runtime>>) -> Vec<Self> {
-        let of = |(version, profile)| Self {
-            version,
+        let of = |profile| Self {
+            version: Version::of(profile),
             source: Source::Memory {
                 profile,
                 wire: wire.clone(),
             },
             turn: RwLock::default(),
         };
-        Version::PROFILES.map(of).into()
+        Profile::ALL.map(of).into()
     }
 
     /// RabbitMQ from these images, one for each version. Nothing is started before a scenario

@@ -29,13 +29,9 @@ impl Version {
     }
 
     /// The version that a profile of the in-memory broker behaves as.
-    pub(crate) const PROFILES: [(Self, Profile); 5] = [
-        (Self::V3_10, Profile::V3_10),
-        (Self::V4_0, Profile::V4_0),
-        (Self::V4_1, Profile::V4_1),
-        (Self::V4_2, Profile::V4_2),
-        (Self::V4_3, Profile::V4_3),
-    ];
+    pub(crate) fn of(profile: Profile) -> Self {
+        profile.name().parse().expect("a profile is named for it")
+    }
 }
 
 /// As it stands in the names of tests: `v4_0`.

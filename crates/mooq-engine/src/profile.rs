@@ -1,7 +1,10 @@
 //! Differences between the versions of RabbitMQ: one method for each rule. Versions are compared
 //! nowhere else.
 
-use mooq_core::Settlement;
+use std::fmt;
+use std::str::FromStr;
+
+use mooq_core::{Error, ErrorKind, Settlement};
 
 use super::deprecated::Deprecated;
 use super::queue::delivery_limit::DeliveryLimit;
@@ -28,6 +31,46 @@ pub enum Profile {
     V4_2,
     /// RabbitMQ 4.3, with the behaviour observed on 4.3.6.
     V4_3,
+}
+
+impl Profile {
+    /// All versions, the oldest first.
+    pub const ALL: [Self; 5] = [Self::V3_10, Self::V4_0, Self::V4_1, Self::V4_2, Self::V4_3];
+
+    /// Returns the version as RabbitMQ's documentation writes it: `4.0`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V3_10 => "3.10",
+            Self::V4_0 => "4.0",
+            Self::V4_1 => "4.1",
+            Self::V4_2 => "4.2",
+            Self::V4_3 => "4.3",
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Reads the name of a version, such as `4.0`.
+///
+/// # Errors
+/// `InvalidArgument`, which names the versions that there are.
+impl FromStr for Profile {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let profile = Self::ALL.into_iter().find(|profile| profile.name() == name);
+        profile.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            let message = format!("'{name}' is none of RabbitMQ's versions {names}");
+            Error::new(ErrorKind::InvalidArgument, message)
+        })
+    }
 }
 
 const MIB: usize = 1024 * 1024;

@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use mooq_memory::{InMemoryBroker, Options, Profile};
 use mooq_server::{Listen, Server};
 
@@ -39,34 +40,14 @@ struct Cli {
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
     /// RabbitMQ version to behave as
-    #[arg(long, value_enum, default_value_t = Version::V4_0)]
-    profile: Version,
+    #[arg(long, value_parser = profiles(), default_value_t = Profile::default())]
+    profile: Profile,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Version {
-    #[value(name = "3.10")]
-    V3_10,
-    #[value(name = "4.0")]
-    V4_0,
-    #[value(name = "4.1")]
-    V4_1,
-    #[value(name = "4.2")]
-    V4_2,
-    #[value(name = "4.3")]
-    V4_3,
-}
-
-impl From<Version> for Profile {
-    fn from(version: Version) -> Self {
-        match version {
-            Version::V3_10 => Self::V3_10,
-            Version::V4_0 => Self::V4_0,
-            Version::V4_1 => Self::V4_1,
-            Version::V4_2 => Self::V4_2,
-            Version::V4_3 => Self::V4_3,
-        }
-    }
+/// Takes the names of versions, and lists them in the help.
+fn profiles() -> impl TypedValueParser<Value = Profile> {
+    PossibleValuesParser::new(Profile::ALL.map(Profile::name))
+        .try_map(|name: String| name.parse::<Profile>())
 }
 
 fn main() -> ExitCode {
@@ -84,7 +65,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: &Cli) -> io::Result<()> {
-    let broker = InMemoryBroker::start_with_options(Options::of(cli.profile.into()));
+    let broker = InMemoryBroker::start_with_options(Options::of(cli.profile));
     set_defaults(&broker)?;
     let address = SocketAddr::new(cli.bind, cli.port);
     let server = broker

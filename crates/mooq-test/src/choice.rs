@@ -54,17 +54,10 @@ pub(crate) fn memory_options() -> Result<Options> {
 }
 
 fn parse_profile(version: &str) -> Result<Profile> {
-    match version {
-        "3.10" => Ok(Profile::V3_10),
-        "4.0" => Ok(Profile::V4_0),
-        "4.1" => Ok(Profile::V4_1),
-        "4.2" => Ok(Profile::V4_2),
-        "4.3" => Ok(Profile::V4_3),
-        other => Err(Error::new(
-            ErrorKind::InvalidArgument,
-            format!("{PROFILE_VARIABLE} is '{other}', expected 3.10, 4.0, 4.1, 4.2 or 4.3"),
-        )),
-    }
+    version.parse().map_err(|err: Error| {
+        let message = format!("{PROFILE_VARIABLE}: {err}");
+        Error::new(ErrorKind::InvalidArgument, message).with_source(err)
+    })
 }
 
 fn invalid(what: &str) -> Error {
@@ -100,7 +93,7 @@ mod tests {
         assert_eq!(parse_profile("4.3").unwrap(), Profile::V4_3);
         assert_eq!(
             parse_profile("4").unwrap_err().to_string(),
-            "MOOQ_TEST_PROFILE is '4', expected 3.10, 4.0, 4.1, 4.2 or 4.3"
+            "MOOQ_TEST_PROFILE: '4' is none of RabbitMQ's versions 3.10, 4.0, 4.1, 4.2, 4.3"
         );
     }
 

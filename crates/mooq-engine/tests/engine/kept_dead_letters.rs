@@ -8,8 +8,6 @@ use mooq_engine::{Method, Options, Policy, Profile, Reply};
 
 use crate::harness::{Broker, Channel, binding, table};
 
-const PROFILES: [Profile; 3] = [Profile::V3_10, Profile::V4_0, Profile::V4_3];
-
 /// A broker that tries again every two seconds, with a quorum queue `q` that keeps its dead letters
 /// for the exchange `dlx`.
 fn setup<const N: usize>(profile: Profile, more: [(&str, FieldValue); N]) -> (Broker, Channel) {
@@ -79,7 +77,7 @@ fn two_targets(broker: &mut Broker, c: Channel) {
 
 #[test]
 fn what_had_no_route_is_tried_again_at_the_next_turn_of_the_first_ones_timer() {
-    for profile in PROFILES {
+    for profile in Profile::ALL {
         let (mut broker, c) = setup(profile, []);
         kill(&mut broker, c, &["1"]);
         broker.pass(700);
@@ -101,7 +99,7 @@ fn what_had_no_route_is_tried_again_at_the_next_turn_of_the_first_ones_timer() {
 
 #[test]
 fn what_was_refused_is_tried_again_after_the_interval_and_only_where_it_was_refused() {
-    for profile in PROFILES {
+    for profile in Profile::ALL {
         let (mut broker, c) = setup(profile, []);
         two_targets(&mut broker, c);
         kill(&mut broker, c, &["1"]);
@@ -144,7 +142,7 @@ fn the_timer_begins_anew_with_the_next_dead_letter_that_does_not_arrive() {
 
 #[test]
 fn what_one_target_took_is_done_when_it_has_no_route_left_but_not_when_the_other_goes() {
-    for profile in PROFILES {
+    for profile in Profile::ALL {
         let (mut broker, c) = setup(profile, []);
         two_targets(&mut broker, c);
         kill(&mut broker, c, &["1"]);
@@ -160,7 +158,7 @@ fn what_one_target_took_is_done_when_it_has_no_route_left_but_not_when_the_other
 
 #[test]
 fn a_cycle_is_waited_for_only_once_it_is_published_again() {
-    for profile in PROFILES {
+    for profile in Profile::ALL {
         let ttl = [("x-message-ttl", 100.into())];
         let (mut broker, c) = setup(profile, ttl);
         two_targets(&mut broker, c);

@@ -6,8 +6,6 @@ use mooq_engine::{Command, Effect, Method, Permissions, Profile, Time};
 
 use crate::harness::{Broker, Channel, publish};
 
-const PROFILES: [Profile; 3] = [Profile::V3_10, Profile::V4_0, Profile::V4_3];
-
 /// A channel that has published to the queue `q`, and whose user has lost every permission since.
 fn setup(profile: Profile) -> (Broker, Channel) {
     let mut broker = Broker::of(profile);
@@ -33,7 +31,7 @@ fn put(broker: &mut Broker, channel: Channel) -> Option<u16> {
 
 #[test]
 fn a_permission_is_kept_for_a_second_after_the_last_use() {
-    for profile in PROFILES {
+    for profile in Profile::ALL {
         let (mut broker, c) = setup(profile);
         for _ in 0..3 {
             broker.pass(999);
@@ -80,7 +78,7 @@ fn a_channel_that_is_cleared_of_permissions_keeps_those_it_has_used() {
 /// In a stream of messages the engine does not ask for the time of each.
 #[test]
 fn a_channel_that_publishes_all_the_time_stays_awake() {
-    for profile in PROFILES {
+    for profile in Profile::ALL {
         let mut broker = Broker::of(profile);
         let c = broker.channel();
         broker.declare(c, "q");

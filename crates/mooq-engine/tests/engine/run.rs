@@ -11,20 +11,11 @@ use mooq_engine::{
 
 use crate::script::{Action, CHANNELS, CLIENTS, FaultStep, Step};
 
-/// The versions that a broker may behave as.
-pub(crate) const PROFILES: [Profile; 5] = [
-    Profile::V3_10,
-    Profile::V4_0,
-    Profile::V4_1,
-    Profile::V4_2,
-    Profile::V4_3,
-];
-
 /// The options of a broker for one of the tests that are told apart by a number: each version,
 /// and by turns with a seed and without.
 pub(crate) fn options(number: u64) -> Options {
-    let mut options = Options::of(PROFILES[usize::try_from(number % 5).unwrap()]);
-    options.seed = (number / 3).is_multiple_of(2).then_some(number);
+    let mut options = Options::of(Profile::ALL[usize::try_from(number % 5).unwrap()]);
+    options.seed = (number / 5).is_multiple_of(2).then_some(number);
     options
 }
 
