@@ -6,7 +6,16 @@ use crate::error::Error;
 use crate::name::{ExchangeName, QueueName, RoutingKey, ShortString};
 use crate::value::FieldTable;
 
-/// Type of an exchange, which decides how it routes.
+/// Type of an exchange, which decides how it routes. Text is taken wherever a kind is.
+///
+/// ```
+/// use mooq_core::ExchangeKind;
+///
+/// let configured = String::from("topic");
+/// assert_eq!(ExchangeKind::try_from(&configured)?, ExchangeKind::Topic);
+/// assert_eq!(ExchangeKind::try_from(configured)?.as_str(), "topic");
+/// # Ok::<(), mooq_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ExchangeKind {
@@ -79,6 +88,22 @@ impl TryFrom<&str> for ExchangeKind {
             "x-delayed-message" => Self::DelayedMessage,
             other => Self::Other(other.try_into()?),
         })
+    }
+}
+
+impl TryFrom<&String> for ExchangeKind {
+    type Error = Error;
+
+    fn try_from(name: &String) -> Result<Self, Error> {
+        name.as_str().try_into()
+    }
+}
+
+impl TryFrom<String> for ExchangeKind {
+    type Error = Error;
+
+    fn try_from(name: String) -> Result<Self, Error> {
+        name.as_str().try_into()
     }
 }
 
