@@ -132,9 +132,9 @@ pub enum Event {
     },
     /// The broker has stopped reading from connections that publish, for the given reason.
     ///
-    /// **Never sent on RabbitMQ**: amqprs does not ask RabbitMQ to announce its alarms, so in this
-    /// version an alarm is silent. Publishes and calls then wait up to their timeouts, and the
-    /// timeout's error says so. An in-memory broker sends the event if it is asked to
+    /// **Not sent on RabbitMQ over amqprs**, which does not ask RabbitMQ to announce its alarms: an
+    /// alarm is silent then. Publishes and calls wait up to their timeouts, and the timeout's error
+    /// says so. It is sent over `NativeTransport`, and by an in-memory broker that is asked to
     /// (`InMemoryBroker::announce_blocked`).
     Blocked(String),
     /// The broker reads from such connections again.

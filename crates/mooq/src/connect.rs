@@ -53,7 +53,19 @@ pub async fn connect(to: impl ConnectTo) -> Result<Connection> {
 /// `memory` and `test`, a reference to an `InMemoryBroker` or a `TestBroker`.
 ///
 /// To connect over another [transport](mooq_core::Transport), open the connection with it:
-/// `Connection::open(Arc::new(NativeTransport), options)`.
+///
+/// ```no_run
+/// # #[cfg(feature = "native")]
+/// # async fn example() -> mooq::Result<()> {
+/// use std::sync::Arc;
+///
+/// use mooq::{ConnectOptions, Connection, NativeTransport};
+///
+/// let options = ConnectOptions::new().host("rabbit.example");
+/// let conn = Connection::open(Arc::new(NativeTransport), options).await?;
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// To connect to an in-memory broker with options, give the broker an address, and the options its
 /// host and port; or open the connection over its transport:
