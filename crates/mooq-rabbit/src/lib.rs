@@ -78,7 +78,7 @@
 //! |---|---|
 //! | alarms are silence | `connection.blocked` is announced |
 //! | a refused login is asked about on a second connection | the broker's reason is known at once |
-//! | a message that is not UTF-8 ends connections | text in a header may be any bytes. A routing key, an exchange, a header's name or a property that is not UTF-8 costs its consumer, with a warning that names queue and field: the message is requeued, and the consumer ends with `ConsumerCancelled`. A `get` of it is an error of kind `Decode` |
+//! | a message that is not UTF-8 ends connections | text in a header may be any bytes. A property or a header's name is read as Latin-1, and its octets are in `Properties::verbatim`. A routing key or an exchange that is not UTF-8 costs its consumer, with a warning that names queue and field: the message is requeued, and the consumer ends with `ConsumerCancelled`. A `get` of it is an error of kind `Decode` |
 //! | a connection is used up by 1,500 channels that the broker closes | channel numbers are used again |
 //! | frames are not limited, and nested tables need large stacks | a frame is refused by its head, before anything is allocated for it: above 8,192 bytes before the login, above `frame_max` after it |
 //! | 8,192 messages of any size wait to be written | a publish returns `Full` from 1 MiB on |

@@ -136,13 +136,7 @@ impl Assembly {
             Begun::Readable(method) => match self.properties(properties, payload, limits) {
                 Ok(properties) => Message::Readable(method, properties, Body::One(Bytes::new())),
                 Err(error) => {
-                    let reason = match error {
-                        DecodeError::NotUtf8(_) => {
-                            let field = unreadable::property(properties);
-                            format!("its {field} is not UTF-8")
-                        }
-                        error => format!("its properties are malformed: {error}"),
-                    };
+                    let reason = format!("its properties are malformed: {error}");
                     Message::Unreadable(head_of(method), reason)
                 }
             },

@@ -1,4 +1,5 @@
-//! Messages with text that is not UTF-8, which AMQP does not allow and RabbitMQ does not check.
+//! Messages whose exchange or routing key is not UTF-8, which AMQP does not allow and RabbitMQ does
+//! not check. Properties are no matter: mooq-wire keeps the octets of those.
 //!
 //! Frames have lengths, so such a message costs neither the connection nor what comes after it.
 
@@ -52,62 +53,6 @@ pub(super) fn head(payload: &[u8]) -> Option<(Head, &'static str)> {
     None
 }
 
-/// The short strings among the properties, in wire order, with the highest flag first. `None`
-/// stands for headers and numbers.
-const PROPERTIES: [(&str, Kind); 14] = [
-    ("content type", Kind::Short),
-    ("content encoding", Kind::Short),
-    ("headers", Kind::Table),
-    ("delivery mode", Kind::Fixed(1)),
-    ("priority", Kind::Fixed(1)),
-    ("correlation id", Kind::Short),
-    ("reply-to address", Kind::Short),
-    ("expiration", Kind::Short),
-    ("message id", Kind::Short),
-    ("timestamp", Kind::Fixed(8)),
-    ("type", Kind::Short),
-    ("user id", Kind::Short),
-    ("app id", Kind::Short),
-    ("cluster id", Kind::Short),
-];
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Short,
-    Table,
-    Fixed(usize),
-}
-
-/// Names the property that is not UTF-8, given the properties with their flags.
-pub(super) fn property(bytes: &[u8]) -> &'static str {
-    find_property(bytes).unwrap_or("name of a header")
-}
-
-fn find_property(bytes: &[u8]) -> Option<&'static str> {
-    let mut fields = Fields(bytes);
-    let flags = fields.u16()?;
-    for (index, (name, kind)) in PROPERTIES.into_iter().enumerate() {
-        if flags & (1 << (15 - index)) == 0 {
-            continue;
-        }
-        match kind {
-            Kind::Short => {
-                if std::str::from_utf8(fields.short()?).is_err() {
-                    return Some(name);
-                }
-            }
-            Kind::Table => {
-                let length = fields.u32()?;
-                fields.take(length as usize)?;
-            }
-            Kind::Fixed(length) => {
-                fields.take(length)?;
-            }
-        }
-    }
-    None
-}
-
 /// The unread rest of a payload.
 struct Fields<'a>(&'a [u8]);
 
@@ -124,10 +69,6 @@ impl<'a> Fields<'a> {
 
     fn u16(&mut self) -> Option<u16> {
         self.array().map(u16::from_be_bytes)
-    }
-
-    fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_be_bytes)
     }
 
     fn u64(&mut self) -> Option<u64> {
@@ -158,19 +99,5 @@ mod tests {
         for length in 0..deliver.len() {
             assert_eq!(head(&deliver[..length]), None);
         }
-    }
-
-    #[test]
-    fn the_property_is_named() {
-        // correlation id and message id, the second is not UTF-8.
-        let flags = 1_u16 << 10 | 1 << 7;
-        let mut bytes = flags.to_be_bytes().to_vec();
-        bytes.extend(b"\x01a\x01\xff");
-        assert_eq!(property(&bytes), "message id");
-        // Headers with a name that is not UTF-8.
-        let mut bytes = (1_u16 << 13).to_be_bytes().to_vec();
-        bytes.extend(b"\0\0\0\x03\x01\xffV");
-        assert_eq!(property(&bytes), "name of a header");
-        assert_eq!(property(b""), "name of a header");
     }
 }

@@ -49,7 +49,7 @@ fn a_message_that_is_not_utf8_costs_its_consumer_only() {
 }
 
 #[test]
-fn a_property_that_is_not_utf8_costs_its_consumer_only() {
+fn a_property_that_is_not_utf8_is_delivered_with_its_octets() {
     let mut by_id = Properties::default();
     by_id.message_id = Some("VALUE".try_into().unwrap());
     let mut by_header = Properties::default();
@@ -58,17 +58,23 @@ fn a_property_that_is_not_utf8_costs_its_consumer_only() {
         let (mut world, id) = World::with_channel();
         world.consume(id, "t", true);
         world.read(&broken(&delivery(1, "t", 1, &properties), b"VALUE"));
-        // Without acknowledgements, there is nothing to give back.
-        assert_eq!(world.sent(), ["basic.cancel"]);
         let events = world.events();
+        let [Event::Channel(1, ChannelEvent::Deliver(delivered))] = &events[..] else {
+            panic!("{events:?}");
+        };
+        let read = &delivered.message.properties;
+        // As Latin-1.
+        let text = "\u{ff}".repeat(5);
+        if properties.message_id.is_some() {
+            assert_eq!(read.message_id.as_deref(), Some(text.as_str()));
+        } else {
+            assert_eq!(read.headers.get(&text), Some(&1.into()));
+        }
+        let octets = &read.verbatim.as_ref().unwrap().octets;
         assert!(
-            matches!(
-                &events[..],
-                [Event::Channel(1, ChannelEvent::ConsumerCancelled(_))]
-            ),
-            "{events:?}"
+            octets[0].1.windows(5).any(|octets| octets == [0xff; 5]),
+            "{octets:?}"
         );
-        assert!(!world.session.has_ended());
     }
 }
 
