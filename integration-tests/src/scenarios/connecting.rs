@@ -133,14 +133,20 @@ async fn an_unknown_user_is_authentication_failed(fixture: Fixture) {
 
 /// RabbitMQ is silent for three seconds to a client that does not announce that it understands more.
 async fn a_wrong_password_is_no_timeout(fixture: Fixture) {
-    // A busy machine may not answer in so short a time, in whatever way: then it is asked again.
+    // A busy machine may not answer in so short a time, or not with a reason, which amqprs' driver
+    // asks for on a second connection: then it is asked again.
     for _ in 0..20 {
         let options = fixture
             .options()
             .credentials("guest", "wrong-pa55")
             .connect_timeout(Duration::from_millis(2_500));
         let err = mooq::connect(options).await.unwrap_err();
-        if err.kind() != ErrorKind::BrokerConnectionError {
+        let is_cut_short = match err.kind() {
+            ErrorKind::BrokerConnectionError => true,
+            ErrorKind::AuthenticationFailed => err.reason().is_none(),
+            _ => false,
+        };
+        if !is_cut_short {
             return expect_login_refused(&fixture, err);
         }
     }
