@@ -1,7 +1,7 @@
 //! Consumers with a callback: order, concurrency, settlement, cancellation.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,9 +9,9 @@ use mooq::{Delivery, ErrorKind, Outcome, RawBytes, Recovery};
 use tokio::sync::{Barrier, Notify, mpsc};
 
 use super::scenarios;
-use crate::Fixture;
 use crate::expect::LIMIT;
 use crate::steps::{bodies, drain, fill, processing, ready_in, record, until_gone};
+use crate::{Fixture, within};
 
 async fn callbacks_run_in_the_order_of_the_queue(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
@@ -512,15 +512,25 @@ async fn a_callback_that_blocks_its_thread_keeps_its_connection(fixture: Fixture
     let chan = conn.create_channel().await.unwrap();
     let q = fixture.name("queue");
     chan.declare_queue(&q).await.unwrap();
+    let has_run = Arc::new(AtomicBool::new(false));
+    let runs = Arc::clone(&has_run);
     chan.register_callback(&q)
-        .callback(|_: Delivery<String>| async {
-            // A broker that hears nothing hangs up after two heartbeats, three at most.
-            std::thread::sleep(4 * HEARTBEAT);
+        .callback(move |_: Delivery<String>| {
+            runs.store(true, Ordering::SeqCst);
+            async {
+                // A broker that hears nothing hangs up after two heartbeats, three at most.
+                std::thread::sleep(4 * HEARTBEAT);
+            }
         })
         .await
         .unwrap();
     chan.publish("", "body").routing_key(&q).await.unwrap();
-    conn.process_events().cycles(1).await.unwrap();
+    let cycles = async {
+        while !has_run.load(Ordering::SeqCst) {
+            conn.process_events().cycles(1).await.unwrap();
+        }
+    };
+    within("the callback", cycles).await;
     conn.close().await.unwrap();
     let raw = fixture.raw().await;
     raw.until_counts(&q, (0, 0)).await;
