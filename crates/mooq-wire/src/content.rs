@@ -124,7 +124,7 @@ struct Incomplete {
 
 /// The part of a body that has arrived.
 #[derive(Debug)]
-enum Body {
+pub enum Body {
     /// No piece, or one, which is shared and not copied.
     One(Bytes),
     /// Several pieces. The buffer grows as they arrive, and not by the announced size.
@@ -239,7 +239,8 @@ impl Body {
         }
     }
 
-    fn push(&mut self, piece: Bytes) {
+    /// Adds the next piece.
+    pub fn push(&mut self, piece: Bytes) {
         match self {
             Self::One(first) if first.is_empty() => *first = piece,
             Self::One(first) => {
@@ -252,7 +253,9 @@ impl Body {
         }
     }
 
-    fn whole(self) -> Bytes {
+    /// Returns all pieces as one.
+    #[must_use]
+    pub fn whole(self) -> Bytes {
         match self {
             Self::One(piece) => piece,
             Self::Many(pieces) => pieces.freeze(),

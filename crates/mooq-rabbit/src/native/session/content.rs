@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use mooq_core::Properties;
-use mooq_wire::content::{AssemblyError, BASIC, ContentHeader};
+use mooq_wire::content::{AssemblyError, BASIC, Body, ContentHeader};
 use mooq_wire::frame::Payload;
 use mooq_wire::method::Method;
 use mooq_wire::{DecodeError, Limits};
@@ -64,14 +64,6 @@ struct Incomplete {
 enum Message {
     Readable(Method, Arc<Properties>, Body),
     Unreadable(Head, String),
-}
-
-/// The part of a body that has arrived.
-#[derive(Debug)]
-enum Body {
-    One(Bytes),
-    /// The buffer grows as pieces arrive, and not by the announced size.
-    Many(BytesMut),
 }
 
 impl Assembly {
@@ -178,7 +170,7 @@ impl Assembly {
         }
         Ok(Some(match incomplete.message {
             Message::Readable(method, properties, body) => {
-                Received::Message(method, properties, body.whole())
+                Received::Message(method, properties, whole(body))
             }
             Message::Unreadable(head, reason) => Received::Unreadable(head, reason),
         }))
@@ -211,25 +203,10 @@ fn head_of(method: Method) -> Head {
     }
 }
 
-impl Body {
-    fn push(&mut self, piece: Bytes) {
-        match self {
-            Self::One(first) if first.is_empty() => *first = piece,
-            Self::One(first) => {
-                let mut pieces = BytesMut::with_capacity(2 * (first.len() + piece.len()));
-                pieces.extend_from_slice(first);
-                pieces.extend_from_slice(&piece);
-                *self = Self::Many(pieces);
-            }
-            Self::Many(pieces) => pieces.extend_from_slice(&piece),
-        }
-    }
-
-    fn whole(self) -> Bytes {
-        match self {
-            Self::One(piece) if piece.len() <= COPIED => Bytes::copy_from_slice(&piece),
-            Self::One(piece) => piece,
-            Self::Many(pieces) => pieces.freeze(),
-        }
+/// Returns a body that does not keep the read buffer in memory if it is small.
+fn whole(body: Body) -> Bytes {
+    match body {
+        Body::One(piece) if piece.len() <= COPIED => Bytes::copy_from_slice(&piece),
+        body => body.whole(),
     }
 }

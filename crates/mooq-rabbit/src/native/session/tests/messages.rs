@@ -93,21 +93,13 @@ fn text_in_a_header_may_be_any_bytes() {
     assert_eq!(delivered.message.properties.headers, expected.unwrap());
 }
 
-#[test]
-fn a_fetched_message_that_is_not_utf8_fails_its_fetch_only() {
-    let (mut world, id) = World::with_channel();
-    let get = method::BasicGet {
-        queue: "orders".try_into().unwrap(),
-        no_ack: false,
-    };
-    let ticket = world.session.request(id, get).unwrap();
-    let next = world.session.request(id, purge("q")).unwrap();
-    world.sent();
+/// The answer to `basic.get` on channel 1.
+fn fetched(exchange: &str, routing_key: &str) -> Bytes {
     let fetched = Method::BasicGetOk(method::BasicGetOk {
         delivery_tag: 1,
         redelivered: false,
-        exchange: "".try_into().unwrap(),
-        routing_key: "KEY".try_into().unwrap(),
+        exchange: exchange.try_into().unwrap(),
+        routing_key: routing_key.try_into().unwrap(),
         message_count: 0,
     });
     let mut output = Output::new();
@@ -118,7 +110,20 @@ fn a_fetched_message_that_is_not_utf8_fails_its_fetch_only() {
         &"body".into(),
         FRAME_MAX,
     );
-    world.read(&broken(&output.to_bytes(), b"KEY"));
+    output.to_bytes()
+}
+
+#[test]
+fn a_fetched_message_that_is_not_utf8_fails_its_fetch_only() {
+    let (mut world, id) = World::with_channel();
+    let get = method::BasicGet {
+        queue: "orders".try_into().unwrap(),
+        no_ack: false,
+    };
+    let ticket = world.session.request(id, get).unwrap();
+    let next = world.session.request(id, purge("q")).unwrap();
+    world.sent();
+    world.read(&broken(&fetched("", "KEY"), b"KEY"));
     assert_eq!(world.sent(), ["basic.nack", "queue.purge"]);
     let err = world.answer(ticket).unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Decode);
@@ -226,22 +231,7 @@ fn a_name_in_a_request_stands_for_a_queue() {
     };
     let ticket = world.session.request(id, get).unwrap();
     world.sent();
-    let fetched = Method::BasicGetOk(method::BasicGetOk {
-        delivery_tag: 1,
-        redelivered: false,
-        exchange: "KEY".try_into().unwrap(),
-        routing_key: "".try_into().unwrap(),
-        message_count: 0,
-    });
-    let mut output = Output::new();
-    output.content(
-        1,
-        &fetched,
-        &Properties::default(),
-        &"body".into(),
-        FRAME_MAX,
-    );
-    world.read(&broken(&output.to_bytes(), b"KEY"));
+    world.read(&broken(&fetched("KEY", ""), b"KEY"));
     let err = world.answer(ticket).unwrap_err();
     assert!(err.to_string().contains("queue 'amq.gen-1'"), "{err}");
     assert!(world.sent().is_empty(), "nothing to give back");
