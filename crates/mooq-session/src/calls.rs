@@ -7,7 +7,7 @@ use mooq_core::{BindingDestination, Error, ErrorKind, ErrorScope, QueueName, Res
 use crate::channel::Channel;
 use crate::consumers::Handed;
 use crate::ids::{CallId, ChannelId};
-use crate::output::{Answer, Reply, Request};
+use crate::output::{Answer, Output, Reply, Request};
 use crate::phase::{Phase, not_connected};
 use crate::purpose::Purpose;
 use crate::reasons::channel_closed_locally;
@@ -41,6 +41,7 @@ impl<S: Shell> Session<S> {
 
     /// Opens the channels that have waited for the connection.
     pub(crate) fn open_waiting_channels(&mut self) {
+        self.abort_first_wires();
         let Some(link) = self.usable_link() else {
             return;
         };
@@ -49,6 +50,33 @@ impl<S: Shell> Session<S> {
         let waiting: Vec<_> = waiting.map(|(id, _)| *id).collect();
         for id in waiting {
             self.open_wire(link.clone(), Purpose::OpenFirst(id));
+        }
+    }
+
+    /// Gives up the first wires that the lost connection was asked for: their late answers must not
+    /// be taken for those of the new connection.
+    fn abort_first_wires(&mut self) {
+        let asked = self
+            .purposes
+            .iter()
+            .filter_map(|(id, purpose)| match purpose {
+                Purpose::OpenFirst(channel) | Purpose::SelectFirst(channel, _) => {
+                    Some((*id, *channel))
+                }
+                _ => None,
+            });
+        let mut asked: Vec<_> = asked.collect();
+        asked.sort_unstable();
+        for (id, channel) in asked {
+            self.purposes.remove(&id);
+            self.outbox.push(Output::Abort(id));
+            let candidate = self
+                .channels
+                .get_mut(&channel)
+                .and_then(|one| one.candidate.take());
+            if let Some(wire) = candidate {
+                self.forget_wire(wire);
+            }
         }
     }
 
@@ -66,7 +94,10 @@ impl<S: Shell> Session<S> {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };
-        let (call, wire) = (channel.opening.take(), channel.candidate.take());
+        let Some(call) = channel.opening.take() else {
+            return;
+        };
+        let wire = channel.candidate.take();
         let mut woken = Vec::new();
         channel.port.with(|port| port.close(&err, &mut woken));
         self.outbox.wake_all(woken);
@@ -74,9 +105,7 @@ impl<S: Shell> Session<S> {
             self.forget_wire(wire);
         }
         self.fail_waiting_requests(id, &err);
-        if let Some(call) = call {
-            self.reply(call, Err(err));
-        }
+        self.reply(call, Err(err));
     }
 
     /// Takes the wire of a channel that is opened for the first time.

@@ -53,7 +53,7 @@ fn known_races_hold() {
 }
 
 /// Each is a list of steps, three bytes each: see `world::Step`.
-const SEEDS: [&[u8]; 4] = [
+const SEEDS: [&[u8]; 5] = [
     // A publish that is to be sent again, a loss, the return, and the connection's close before its
     // confirm.
     &[
@@ -74,5 +74,13 @@ const SEEDS: [&[u8]; 4] = [
     &[
         0, 0, 0, 9, 0, 9, 9, 0, 64, 14, 0, 0, 16, 1, 0, 5, 0, 0, 9, 182, 9, 16, 1, 0, 9, 91, 64,
         16, 10, 0,
+    ],
+    // A channel is opened for the first time while the connection is lost and comes back: the lost
+    // connection's late answer closed the channel that the new one had opened, and its close waited
+    // for ever.
+    &[
+        100, 0, 0, 54, 0, 0, 197, 1, 0, 42, 0, 0, 125, 19, 64, 82, 0, 0, 47, 0, 0, 26, 31, 64, 89,
+        71, 8, 213, 0, 0, 227, 1, 0, 165, 101, 64, 5, 64, 64, 226, 29, 64, 15, 0, 0, 49, 36, 0, 0,
+        0, 0, 15, 0, 0, 0, 0, 0, 226, 39, 64, 5, 9, 0,
     ],
 ];
