@@ -15,9 +15,9 @@ use mooq_core::{ConsumerTag, QueueName};
 pub(crate) struct Channel {
     pub(crate) connection: ConnectionId,
     pub(crate) number: u16,
-    /// True if the channel has ended and the client may not know that yet. Nothing more is sent on
-    /// such a channel.
-    pub(crate) closing: bool,
+    /// How the channel has ended, if it has and the client may not know that yet. Nothing more is
+    /// sent on such a channel.
+    pub(crate) ended: Option<Ended>,
     next_delivery_tag: u64,
     /// Unacked deliveries of the channel.
     pub(crate) ledger: Ledger,
@@ -35,6 +35,15 @@ pub(crate) struct Channel {
     pub(crate) granted: Granted,
     /// True if the channel is checked once a minute for overdue deliveries.
     pub(crate) ticks: bool,
+}
+
+/// How a channel has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Its client has closed it, or its connection is gone.
+    Gone,
+    /// The broker has closed it for an error: it is there until the client has answered.
+    Failed,
 }
 
 /// A channel's mode of handling publishes, chosen once.
@@ -80,7 +89,7 @@ impl Channel {
         Self {
             connection,
             number,
-            closing: false,
+            ended: None,
             next_delivery_tag: 1,
             ledger: Ledger::default(),
             consumers: BTreeMap::new(),

@@ -142,7 +142,7 @@ impl Engine {
         };
         // Only the oldest delivery is checked, regardless of the timeouts of other queues.
         let oldest = channel.ledger.iter().next();
-        let Some(oldest) = oldest.filter(|_| !channel.closing) else {
+        let Some(oldest) = oldest.filter(|_| channel.ended.is_none()) else {
             channel.ticks = false;
             return;
         };
@@ -171,7 +171,11 @@ impl Engine {
     }
 
     fn close_over_timeout(&mut self, key: ChannelId, millis: i64) {
-        let Some(channel) = self.channels.get(key).filter(|channel| !channel.closing) else {
+        let Some(channel) = self
+            .channels
+            .get(key)
+            .filter(|channel| channel.ended.is_none())
+        else {
             return;
         };
         let (connection, number) = (channel.connection, channel.number);
@@ -300,7 +304,11 @@ impl Engine {
     /// though the consumer stays. If no cancellation can be sent, the channel closes.
     fn tell_overdue(&mut self, key: ChannelId, consumer: Option<ConsumerId>) {
         self.rouse(key);
-        let Some(channel) = self.channels.get(key).filter(|channel| !channel.closing) else {
+        let Some(channel) = self
+            .channels
+            .get(key)
+            .filter(|channel| channel.ended.is_none())
+        else {
             return;
         };
         let connection = self.connections.get(channel.connection);

@@ -8,7 +8,7 @@ use mooq_core::in_flight::InFlight;
 use mooq_core::{ChannelEvent, Deliver, Message};
 
 use super::Engine;
-use super::channel::{Channel, Fate};
+use super::channel::{Channel, Ended, Fate};
 use super::command::Effect;
 use super::consumer::Consumer;
 use super::dead_letter::Reason;
@@ -77,8 +77,9 @@ impl Engine {
 
     /// Passes a delivery that has arrived at its channel on to the client.
     pub(super) fn arrive_at_channel(&mut self, key: ChannelId, queue: QueueId, parcel: Parcel) {
-        if self.channels.get(key).is_none_or(|channel| channel.closing) {
-            self.arrive_at_closing_channel(key, queue, parcel);
+        let ended = self.channels.get(key).map(|channel| channel.ended);
+        if ended != Some(None) {
+            self.arrive_at_ended_channel(key, queue, parcel);
             return;
         }
         if !self.recordings.is_empty() {
@@ -115,22 +116,32 @@ impl Engine {
         }
     }
 
-    /// Handles a delivery that arrives while its channel is closing: the client does not see the
-    /// delivery. A delivery that needs no ack is lost, as in RabbitMQ; any other is requeued.
-    fn arrive_at_closing_channel(&mut self, key: ChannelId, queue: QueueId, parcel: Parcel) {
+    /// Handles a delivery that arrives at a channel that has ended: the client does not see the
+    /// delivery, and it is requeued. One that needs no ack is lost, as in RabbitMQ, unless its
+    /// queue is a quorum queue and the channel is gone: there, the channel is what acknowledges it.
+    fn arrive_at_ended_channel(&mut self, key: ChannelId, queue: QueueId, parcel: Parcel) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
         let delivery_tag = channel.next_delivery_tag();
-        if !parcel.no_ack {
-            channel.ledger.enter(Unacked {
-                delivery_tag,
-                queue,
-                consumer: Some(parcel.consumer),
-                queued: parcel.queued,
-                timed: Timed::Since(self.now),
-            });
+        if parcel.no_ack {
+            let queue = self.queues.get_mut(queue).filter(|queue| queue.is_quorum());
+            let Some(queue) = queue.filter(|_| channel.ended == Some(Ended::Gone)) else {
+                return;
+            };
+            queue.tally.acked -= 1;
+            queue.unacked += 1;
+            if let Some(consumer) = self.consumers.get_mut(parcel.consumer) {
+                consumer.unacked += 1;
+            }
         }
+        channel.ledger.enter(Unacked {
+            delivery_tag,
+            queue,
+            consumer: Some(parcel.consumer),
+            queued: parcel.queued,
+            timed: Timed::Since(self.now),
+        });
     }
 
     /// Returns a message as a consumer gets it.

@@ -7,7 +7,7 @@ use mooq_core::{ChannelEvent, ConsumerTag};
 
 use super::Engine;
 use super::bindings::Destination;
-use super::channel::Fate;
+use super::channel::{Ended, Fate};
 use super::command::Effect;
 use super::exchange::Exchange;
 use super::ids::{ChannelId, ConnectionId, ConsumerId, ExchangeId, QueueId};
@@ -24,7 +24,7 @@ impl Engine {
     /// As in RabbitMQ, the channel's queues are notified one after another, and each queue acts at
     /// once. So a dead letter from one queue can still be delivered to a consumer of the channel on
     /// the next queue. The client no longer sees such a delivery.
-    pub(super) fn end_channel(&mut self, key: ChannelId) {
+    pub(super) fn end_channel(&mut self, key: ChannelId, how: Ended) {
         self.await_channel(key);
         self.finish_dead_letters();
         self.cancel_replies(key, None);
@@ -32,7 +32,7 @@ impl Engine {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
-        channel.closing = true;
+        channel.ended = Some(how);
         let consumers = std::mem::take(&mut channel.consumers);
         let consumers: Vec<_> = consumers.into_values().collect();
         let mut taken = channel.ledger.take_all();
@@ -108,7 +108,7 @@ impl Engine {
         let channels: Vec<_> = connection.channels().collect();
         for channel in channels {
             self.recordings.ended(channel, Settled::ConnectionClosed);
-            self.end_channel(channel);
+            self.end_channel(channel, Ended::Gone);
             self.channels.remove(channel);
         }
         let Some(connection) = self.connections.remove(id) else {
@@ -185,7 +185,7 @@ impl Engine {
             return;
         };
         channel.consumers.remove(&tag);
-        if channel.closing {
+        if channel.ended.is_some() {
             return;
         }
         let connection = self.connections.get(channel.connection);

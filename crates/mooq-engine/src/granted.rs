@@ -101,6 +101,6 @@ impl Engine {
             return false;
         };
         channel.granted.rouse(now);
-        channel.closing
+        channel.ended.is_some()
     }
 }

@@ -137,7 +137,7 @@ pub use recording::{
 pub use time::Time;
 
 use alarms::Alarms;
-use channel::Channel;
+use channel::{Channel, Ended};
 use connection::Connection;
 use consumer::Consumer;
 use consumer_timeouts::Stamps;
@@ -505,7 +505,7 @@ impl Engine {
         let reason = error.into_reason(method);
         match caller {
             Some(caller) if !is_hard => {
-                self.end_channel(caller.channel);
+                self.end_channel(caller.channel, Ended::Failed);
                 self.effects.push_back(Effect::Channel {
                     connection,
                     channel: caller.number,

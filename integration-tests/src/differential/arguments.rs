@@ -64,24 +64,53 @@ pub(super) fn queue_arguments() -> impl Strategy<Value = FieldTable> {
 fn quorum_arguments() -> impl Strategy<Value = FieldTable> {
     let limits = (
         option::weighted(0.3, integer(0..4)),
+        option::weighted(0.1, integer(0..24)),
         option::weighted(0.3, integer(0..3)),
         option::weighted(0.2, select(&["drop-head", "reject-publish"][..])),
     );
+    let times = (
+        option::weighted(0.15, prop_oneof![integer(0..1), integer(LONG..LONG + 2)]),
+        option::weighted(0.1, integer(LONG..LONG + 2)),
+    );
     let dead_letters = option::weighted(
         0.4,
-        select(&["q0", "q1", "q2", "q3", "a"][..]).prop_map(FieldValue::from),
+        (
+            select(&["q0", "q1", "q2", "q3", "a"][..]),
+            option::weighted(0.2, select(&["at-most-once", "at-least-once"][..])),
+        ),
     );
-    let single_active = option::weighted(0.3, prop::bool::weighted(0.8).prop_map(FieldValue::from));
-    (limits, dead_letters, single_active).prop_map(|(limits, dead_letters, single_active)| {
-        let exchange = dead_letters.as_ref().map(|_| FieldValue::from(""));
+    let single_active = option::weighted(0.3, prop::bool::weighted(0.8));
+    let delayed = option::weighted(
+        0.1,
+        (
+            select(&["all", "failed", "returned", "disabled"][..]),
+            option::weighted(0.8, integer(LONG..LONG + 2)),
+        ),
+    );
+    let all = (limits, times, dead_letters, single_active, delayed);
+    all.prop_map(|(limits, times, dead_letters, single_active, delayed)| {
+        let text = |text: &str| FieldValue::from(text);
+        let exchange = dead_letters.map(|_| text(""));
+        let (key, strategy) = dead_letters.unzip();
+        let (delays, delay) = delayed.unzip();
         let entries = [
-            ("x-queue-type", Some("quorum".into())),
+            ("x-queue-type", Some(text("quorum"))),
             ("x-max-length", limits.0),
-            ("x-delivery-limit", limits.1),
-            ("x-overflow", limits.2.map(FieldValue::from)),
+            ("x-max-length-bytes", limits.1),
+            ("x-delivery-limit", limits.2),
+            ("x-overflow", limits.3.map(text)),
+            ("x-message-ttl", times.0),
+            ("x-expires", times.1),
             ("x-dead-letter-exchange", exchange),
-            ("x-dead-letter-routing-key", dead_letters),
-            ("x-single-active-consumer", single_active),
+            ("x-dead-letter-routing-key", key.map(text)),
+            ("x-dead-letter-strategy", strategy.flatten().map(text)),
+            (
+                "x-single-active-consumer",
+                single_active.map(FieldValue::from),
+            ),
+            // Only 4.3 knows these.
+            ("x-delayed-retry-type", delays.map(text)),
+            ("x-delayed-retry-min", delay.flatten()),
         ];
         table(
             entries

@@ -146,6 +146,25 @@ async fn a_dead_letter_reaches_the_older_queues_consumer_of_a_channel_that_ends(
     }
 }
 
+async fn a_quorum_queue_gets_back_what_it_sent_to_a_channel_that_has_ended(fixture: Fixture) {
+    for way in Way::ALL {
+        let from = fixture.name(&format!("{way:?}/from"));
+        let to = fixture.name(&format!("{way:?}/to"));
+        let raw = fixture.raw().await;
+        raw.declare_with(of_kind(&to, QUORUM)).await;
+        raw.declare_with(dying(&from, CLASSIC, &to)).await;
+
+        let ending = with_dying_delivery(&fixture, &from, &to, true).await;
+        way.end(ending).await;
+        // A channel that has failed still takes it, until the client has answered its close.
+        let left = u32::from(!matches!(way, Way::Failed));
+        raw.until_counts(&to, (left, 0)).await;
+        if left > 0 {
+            assert!(raw.fetch(&to).await.redelivered, "{way:?}");
+        }
+    }
+}
+
 async fn a_dead_letter_finds_no_newer_queues_consumer_of_a_channel_that_ends(fixture: Fixture) {
     for way in Way::ALL {
         let from = fixture.name(&format!("{way:?}/from"));
@@ -195,6 +214,7 @@ const KINDS: [(Kind, Kind); 4] = [
 
 scenarios! { channel_ends:
     a_dead_letter_reaches_the_older_queues_consumer_of_a_channel_that_ends,
+    a_quorum_queue_gets_back_what_it_sent_to_a_channel_that_has_ended,
     a_dead_letter_finds_no_newer_queues_consumer_of_a_channel_that_ends,
     a_consumer_that_is_cancelled_takes_no_dead_letter,
 }

@@ -5,6 +5,7 @@ use mooq_core::{ChannelEvent, CloseReason, Error};
 use super::Scope;
 use super::scope::Involved;
 use crate::Engine;
+use crate::channel::Ended;
 use crate::command::Effect;
 use crate::consumer::Status;
 use crate::time::Time;
@@ -24,11 +25,11 @@ impl Engine {
             };
             let channels: Vec<_> = open.channels().collect();
             for key in channels {
-                let Some(channel) = self.channels.get(key).filter(|c| !c.closing) else {
+                let Some(channel) = self.channels.get(key).filter(|c| c.ended.is_none()) else {
                     continue;
                 };
                 let number = channel.number;
-                self.end_channel(key);
+                self.end_channel(key, Ended::Failed);
                 let reason = CloseReason {
                     code,
                     text: text.to_owned(),

@@ -1,6 +1,6 @@
 //! The class `channel`, and `confirm.select`.
 
-use crate::channel::{Channel, PublishingMode};
+use crate::channel::{Channel, Ended, PublishingMode};
 use crate::command::{Method, Reply};
 use crate::ids::ConnectionId;
 use crate::reply_code::ReplyCode;
@@ -40,7 +40,7 @@ impl Engine {
     }
 
     pub(super) fn channel_close(&mut self, caller: Caller) {
-        self.end_channel(caller.channel);
+        self.end_channel(caller.channel, Ended::Gone);
         self.remove_channel(caller);
     }
 
