@@ -47,7 +47,7 @@ impl Engine {
             self.exchanges.remove(exchange);
         }
         self.users.forget_vhost(name);
-        self.finish_dead_letters();
+        self.finish();
     }
 
     /// Adds a user, or changes the password of an existing user. A new user may do everything in
@@ -66,7 +66,7 @@ impl Engine {
             |connection| connection.username == username,
             |connection| format!("user '{}' is deleted", connection.username),
         );
-        self.finish_dead_letters();
+        self.finish();
     }
 
     /// Sets a user's permissions in a virtual host. With none, the user may not even log in there.
@@ -192,7 +192,7 @@ impl Engine {
         for queue in queues {
             self.apply_queue_policies(queue);
         }
-        self.finish_dead_letters();
+        self.finish();
         Ok(())
     }
 

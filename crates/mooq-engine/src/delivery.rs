@@ -88,6 +88,9 @@ impl Engine {
         let message = self.as_delivered(queue, &parcel.queued);
         let message = self.perhaps_corrupted(message, queue, key);
         let timed = (!parcel.no_ack).then(|| self.time_delivery(key, queue, Some(parcel.consumer)));
+        if parcel.no_ack && self.queues.get(queue).is_some_and(Queue::is_quorum) {
+            self.automatic_acks.push(parcel.consumer);
+        }
         let stamp = self.stamp();
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -119,6 +122,7 @@ impl Engine {
     /// Handles a delivery that arrives at a channel that has ended: the client does not see the
     /// delivery, and it is requeued. One that needs no ack is lost, as in RabbitMQ, unless its
     /// queue is a quorum queue and the channel is gone: there, the channel is what acknowledges it.
+    /// A channel that has failed still does.
     fn arrive_at_ended_channel(&mut self, key: ChannelId, queue: QueueId, parcel: Parcel) {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
@@ -126,9 +130,13 @@ impl Engine {
         let delivery_tag = channel.next_delivery_tag();
         if parcel.no_ack {
             let queue = self.queues.get_mut(queue).filter(|queue| queue.is_quorum());
-            let Some(queue) = queue.filter(|_| channel.ended == Some(Ended::Gone)) else {
+            let Some(queue) = queue else {
                 return;
             };
+            if channel.ended != Some(Ended::Gone) {
+                self.automatic_acks.push(parcel.consumer);
+                return;
+            }
             queue.tally.acked -= 1;
             queue.unacked += 1;
             if let Some(consumer) = self.consumers.get_mut(parcel.consumer) {
@@ -192,7 +200,7 @@ impl Engine {
         }
         if !resumed.is_empty() {
             // A dead letter is usually in its queue before the limiter wakes that queue.
-            self.finish_dead_letters();
+            self.finish();
         }
         for queue in resumed {
             self.resume(queue, channel);

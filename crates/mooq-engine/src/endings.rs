@@ -2,12 +2,13 @@
 //! exclusive queues, of a queue with its bindings, and of auto-delete exchanges without bindings.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use mooq_core::{ChannelEvent, ConsumerTag};
 
 use super::Engine;
 use super::bindings::Destination;
-use super::channel::{Ended, Fate};
+use super::channel::{Ended, Fate, PublishingMode};
 use super::command::Effect;
 use super::exchange::Exchange;
 use super::ids::{ChannelId, ConnectionId, ConsumerId, ExchangeId, QueueId};
@@ -19,35 +20,34 @@ use super::time::Time;
 
 impl Engine {
     /// Tears a channel down: cancels its consumers, requeues its unacked deliveries. The channel
-    /// itself is removed by the code that closes it.
+    /// itself is removed by the code that closes it. To quorum queues a channel that has failed ends
+    /// only when its client has answered the close: they watch the channel's process.
     ///
     /// As in RabbitMQ, the channel's queues are notified one after another, and each queue acts at
     /// once. So a dead letter from one queue can still be delivered to a consumer of the channel on
     /// the next queue. The client no longer sees such a delivery.
     pub(super) fn end_channel(&mut self, key: ChannelId, how: Ended) {
         self.await_channel(key);
-        self.finish_dead_letters();
+        self.finish();
         self.cancel_replies(key, None);
         self.recordings.ended(key, Settled::ChannelClosed);
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
         channel.ended = Some(how);
-        let consumers = std::mem::take(&mut channel.consumers);
-        let consumers: Vec<_> = consumers.into_values().collect();
-        let mut taken = channel.ledger.take_all();
-        if let super::channel::PublishingMode::Transaction(transaction) = &mut channel.publishing {
+        if let PublishingMode::Transaction(transaction) = &mut channel.publishing {
             // Deliveries that were acknowledged in the transaction and not committed are
             // outstanding as well.
             let settlements = std::mem::take(&mut transaction.settlements);
-            taken.extend(settlements.into_iter().flat_map(|(_, unacked)| unacked));
+            let outstanding = settlements.into_iter().flat_map(|(_, unacked)| unacked);
+            channel.ledger.restore(outstanding.collect());
         }
+        let consumers = self.take_ending_consumers(key);
+        let mut taken = self.take_ending_deliveries(key);
         taken.retain(|unacked| unacked.timed != Timed::Out);
         for queue in self.queues_by_turn(&consumers, &taken) {
             self.await_channel(key);
-            if let Some(channel) = self.channels.get_mut(key) {
-                taken.extend(channel.ledger.take_all());
-            }
+            taken.extend(self.take_ending_deliveries(key));
             let (mut group, others): (Vec<_>, _) = taken
                 .into_iter()
                 .partition(|unacked| unacked.queue == queue);
@@ -63,8 +63,49 @@ impl Engine {
                 }
             }
             self.end_channel_on(queue, key, group);
-            self.finish_dead_letters();
+            self.finish();
         }
+    }
+
+    /// Takes the consumers of a channel for whose queues the channel ends now.
+    fn take_ending_consumers(&mut self, key: ChannelId) -> Vec<ConsumerId> {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return Vec::new();
+        };
+        let failed = channel.ended == Some(Ended::Failed);
+        let all = std::mem::take(&mut channel.consumers);
+        let stays = |consumer: &ConsumerId| {
+            let queue = self.consumers.get(*consumer).map(|one| one.queue);
+            failed && queue.is_some_and(|queue| self.is_quorum(queue))
+        };
+        let (staying, ending): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            all.into_iter().partition(|(_, consumer)| stays(consumer));
+        if let Some(channel) = self.channels.get_mut(key) {
+            channel.consumers = staying;
+        }
+        ending.into_values().collect()
+    }
+
+    /// Takes the unacked deliveries of a channel for whose queues the channel ends now.
+    fn take_ending_deliveries(&mut self, key: ChannelId) -> Vec<Unacked> {
+        let Some(channel) = self.channels.get_mut(key) else {
+            return Vec::new();
+        };
+        let failed = channel.ended == Some(Ended::Failed);
+        let all = channel.ledger.take_all();
+        let (staying, ending): (Vec<_>, _) = all
+            .into_iter()
+            .partition(|unacked| failed && self.is_quorum(unacked.queue));
+        if let Some(channel) = self.channels.get_mut(key) {
+            for unacked in staying {
+                channel.ledger.enter(unacked);
+            }
+        }
+        ending
+    }
+
+    fn is_quorum(&self, queue: QueueId) -> bool {
+        self.queues.get(queue).is_some_and(Queue::is_quorum)
     }
 
     /// Returns the queues to notify of a channel's end, in their order: classic queues that the
@@ -268,7 +309,7 @@ impl Engine {
         for queue in queues {
             self.publish_kept_dead_letters(queue);
         }
-        self.finish_dead_letters();
+        self.finish();
     }
 
     /// Empties the histories of exchanges, and reorders the bindings whose order counts. The new

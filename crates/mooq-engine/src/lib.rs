@@ -188,6 +188,9 @@ pub struct Engine {
     dead_letters: VecDeque<PendingDeadLetter>,
     /// Number of times that a consumer was parked, which orders the parked consumers.
     parkings: u64,
+    /// Consumers without acknowledgements whose deliveries their channels have acknowledged to
+    /// quorum queues, which do not know that yet; one entry for each delivery.
+    automatic_acks: Vec<ConsumerId>,
     /// Number of consumers so far, which orders the consumers of a queue.
     subscriptions: u64,
     alarms: Alarms,
@@ -236,6 +239,7 @@ impl Engine {
             timers: Timers::default(),
             dead_letters: VecDeque::new(),
             parkings: 0,
+            automatic_acks: Vec::new(),
             subscriptions: 0,
             alarms: Alarms::default(),
             faults: Faults::default(),
@@ -375,7 +379,7 @@ impl Engine {
         };
         if matches!(method, Method::ConnectionClose) {
             self.end_connection(connection);
-            self.finish_dead_letters();
+            self.finish();
             self.reply(connection, number, Reply::Done);
             return;
         }
@@ -420,7 +424,7 @@ impl Engine {
         if let Some(overtaken) = overtaken {
             self.send_back(overtaken);
         }
-        self.finish_dead_letters();
+        self.finish();
         self.perhaps_carry_on();
     }
 
@@ -476,7 +480,7 @@ impl Engine {
                 Due::Channel(channel) => self.tick_channel(channel, at),
                 Due::Stamps => self.renew_stamps(),
             }
-            self.finish_dead_letters();
+            self.finish();
         }
         self.now = now;
     }
@@ -488,7 +492,7 @@ impl Engine {
             |_| true,
             |_| "broker forced connection closure with reason 'shutdown'".into(),
         );
-        self.finish_dead_letters();
+        self.finish();
     }
 
     /// Closes the channel or the connection on which a method failed. Consumers are cancelled and
@@ -536,7 +540,7 @@ impl Engine {
             connection,
             event: ConnectionEvent::Closed(why),
         });
-        self.finish_dead_letters();
+        self.finish();
     }
 
     fn reply(&mut self, connection: ConnectionId, channel: u16, reply: Reply) {

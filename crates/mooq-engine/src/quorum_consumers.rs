@@ -46,8 +46,7 @@ impl Engine {
     /// still has unacked deliveries, is revived.
     pub(super) fn attach_quorum_consumer(&mut self, mut new: Consumer) -> ConsumerId {
         let queue = new.queue;
-        let prefetch = new.credit.unwrap_or(UNLIMITED_PREFETCH);
-        new.credit = (!new.no_ack).then_some(prefetch);
+        new.credit = Some(new.credit.unwrap_or(UNLIMITED_PREFETCH));
         let priority = new.priority;
         let cancelled = self.take_lingering(queue, |consumer| {
             consumer.channel == new.channel && consumer.tag == new.tag
@@ -77,6 +76,21 @@ impl Engine {
         }
         self.activate_consumer(queue);
         key
+    }
+
+    /// Has quorum queues take the acknowledgements that channels have made for consumers without
+    /// acknowledgements. They reach a queue after all that it did when it made the deliveries, so
+    /// that the prefetch count limits such a consumer too.
+    pub(super) fn take_automatic_acks(&mut self) {
+        for key in std::mem::take(&mut self.automatic_acks) {
+            let queue = self.consumers.get(key).map(|consumer| consumer.queue);
+            if !self.holds_credit(key, 1)
+                && self.add_credit(key, 1)
+                && let Some(queue) = queue
+            {
+                self.pump(queue);
+            }
+        }
     }
 
     /// Cancels a consumer of a quorum queue. The queue still counts the consumer while it has

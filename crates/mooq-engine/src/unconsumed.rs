@@ -135,12 +135,19 @@ impl Engine {
         self.dead_letters.push_back(PendingDeadLetter::Sent(sent));
     }
 
-    /// Publishes the pending dead letters, and the dead letters that result from them.
-    pub(super) fn finish_dead_letters(&mut self) {
-        while let Some(pending) = self.dead_letters.pop_front() {
-            match pending {
-                PendingDeadLetter::Sent(sent) => self.publish_dead_letter(sent),
-                PendingDeadLetter::Kept(queue) => self.publish_kept_dead_letters(queue),
+    /// Carries out what follows from the last step, and what follows from that: publishes the
+    /// pending dead letters, and has quorum queues take the acknowledgements of their channels.
+    pub(super) fn finish(&mut self) {
+        loop {
+            if let Some(pending) = self.dead_letters.pop_front() {
+                match pending {
+                    PendingDeadLetter::Sent(sent) => self.publish_dead_letter(sent),
+                    PendingDeadLetter::Kept(queue) => self.publish_kept_dead_letters(queue),
+                }
+            } else if !self.automatic_acks.is_empty() {
+                self.take_automatic_acks();
+            } else {
+                return;
             }
         }
     }

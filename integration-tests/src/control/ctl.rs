@@ -13,6 +13,9 @@ pub enum Hurried {
     RabbitMq(Undo),
 }
 
+/// What rabbitmqctl exits with if it does not reach its node: EX_UNAVAILABLE of sysexits.h.
+const UNAVAILABLE: i32 = 69;
+
 /// The broker's timeout for deliveries where channels look often, in milliseconds.
 pub const CONSUMER_TIMEOUT: u64 = 1500;
 
@@ -125,12 +128,24 @@ pub(super) fn recent_log(container: &str) -> String {
     }
 }
 
-/// Runs docker. It must succeed.
+/// Runs docker. It must succeed. On a busy machine rabbitmqctl may give up before it has reached its
+/// node, and is asked again then.
 pub(super) async fn docker<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) {
     let mut docker = tokio::process::Command::new("docker");
     docker.args(arguments);
-    let output = docker.output().await.expect("the docker command runs");
-    assert!(output.status.success(), "{docker:?}: {output:?}");
+    let done = async {
+        loop {
+            let output = docker.output().await.expect("the docker command runs");
+            if output.status.success() {
+                return;
+            }
+            let why = String::from_utf8_lossy(&output.stderr);
+            let unreached = output.status.code() == Some(UNAVAILABLE)
+                && why.contains("unable to perform an operation on node");
+            assert!(unreached, "{:?}: {output:?}", docker.as_std());
+        }
+    };
+    within("docker's success", done).await;
 }
 
 fn arguments<'a>(container: &'a str, command: &[&'a str]) -> Vec<&'a str> {

@@ -7,8 +7,8 @@ mod footprint;
 use std::collections::{BTreeMap, BTreeSet};
 
 use mooq_core::{
-    BindingDestination, ConsumerTag, ExchangeDeclare, ExchangeName, FieldValue, Publish,
-    QueueDeclare, QueueName, Settlement,
+    BindingDestination, ConsumerTag, ExchangeDeclare, ExchangeName, FieldTable, FieldValue,
+    Publish, QueueDeclare, QueueName, Settlement,
 };
 
 use super::access::{Access, accesses};
@@ -151,6 +151,12 @@ impl Known {
                     declare.exclusive = false;
                     declare.auto_delete = false;
                 }
+                let mut policies = self.policies.values();
+                let is_limited = is_limited(&declare.arguments)
+                    || policies.any(|set| set.queue == declare.name && is_limited(&set.definition));
+                if delays(declare) && is_limited {
+                    return None;
+                }
             }
             Action::DeclareExchange(declare) => {
                 let name = declare.name.as_str();
@@ -253,6 +259,12 @@ impl Known {
             Action::DeleteVhost if !self.has_vhost => return None,
             Action::CloseConnection => ends_connection = true,
             Action::SetPolicy(policy) if self.has_rival(policy) => return None,
+            Action::SetPolicy(policy) if is_limited(&policy.definition) => {
+                let declare = self.declares.get(policy.queue.as_str());
+                if declare.is_some_and(delays) {
+                    return None;
+                }
+            }
             Action::ClearPolicy(policy) if !self.policies.contains_key(policy) => return None,
             _ => {}
         }
@@ -330,9 +342,8 @@ impl Known {
         let mut of_queues = declared.chain(set);
         of_queues.any(|of| {
             let get = |key: &str| of.get(key).or_else(|| of.get(&format!("x-{key}")));
-            let is_limited = get("max-length").is_some() || get("max-length-bytes").is_some();
             let expires_at_once = get("message-ttl").and_then(FieldValue::as_i64) == Some(0);
-            get("dead-letter-exchange").is_some() && (is_limited || expires_at_once || is_short)
+            get("dead-letter-exchange").is_some() && (is_limited(of) || expires_at_once || is_short)
         })
     }
 
@@ -498,6 +509,23 @@ impl Known {
             }
         }
     }
+}
+
+/// Whether messages that come back to a queue may wait. A queue of RabbitMQ 4.3.6 that also has a
+/// limit ends with an error when more wait than the limit allows (`docs/divergences.md`).
+fn delays(declare: &QueueDeclare) -> bool {
+    declare.arguments.get("x-delayed-retry-type").is_some()
+}
+
+/// Whether arguments or a policy limit a queue's length.
+fn is_limited(of: &FieldTable) -> bool {
+    let limits = ["max-length", "max-length-bytes"];
+    let mut limits = limits.iter();
+    limits.any(|key| {
+        of.get(key)
+            .or_else(|| of.get(&format!("x-{key}")))
+            .is_some()
+    })
 }
 
 fn is_quorum(declare: &QueueDeclare) -> bool {

@@ -7,8 +7,8 @@ use mooq_memory::Alarm;
 use tokio::task::JoinHandle;
 
 use super::scenarios;
-use crate::expect::method;
-use crate::raw::{Raw, message, passive_queue};
+use crate::expect::{expect_reason, method};
+use crate::raw::{Raw, message, passive_queue, quorum_queue};
 use crate::{Fixture, within};
 
 /// A call on the channel, begun now.
@@ -128,6 +128,30 @@ async fn what_fails_fails_when_the_alarm_has_ended(fixture: Fixture) {
     assert_eq!(other.drain(&queue).await, [""; 0]);
 }
 
+/// The broker does not read the answer to its close during the alarm, and quorum queues wait for it.
+async fn a_channel_that_fails_ends_to_quorum_queues_with_the_alarm(fixture: Fixture) {
+    let mut failing = fixture.raw().await;
+    let mut other = fixture.publisher().await;
+    let (classic, quorum) = (fixture.name("classic"), fixture.name("quorum"));
+    other.declare(&classic).await;
+    other.declare_with(quorum_queue(&quorum)).await;
+    for queue in [&classic, &quorum] {
+        other.fill(queue, &["delivered"]).await;
+        failing.consume(queue).await;
+        failing.delivery().await;
+    }
+    let alarm = fixture.control().raise_alarm(Alarm::Memory).await;
+    // Without a body it is taken.
+    let missing = fixture.name("missing");
+    failing.send(Publish::new(message(&missing, "key", "")));
+    let text = format!("NOT_FOUND - no exchange '{missing}' in vhost '/'");
+    expect_reason(&failing.closed().await, 404, method::BASIC_PUBLISH, &text);
+    other.until_counts(&classic, (1, 0)).await;
+    other.until_counts(&quorum, (0, 1)).await;
+    alarm.clear().await;
+    other.until_counts(&quorum, (1, 0)).await;
+}
+
 async fn an_alarm_that_nobody_published_during_changes_nothing(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let queue = fixture.name("queue");
@@ -145,5 +169,6 @@ scenarios! { alarms:
     a_connection_that_only_consumes_goes_on,
     a_message_without_a_body_is_still_taken,
     what_fails_fails_when_the_alarm_has_ended,
+    a_channel_that_fails_ends_to_quorum_queues_with_the_alarm,
     an_alarm_that_nobody_published_during_changes_nothing,
 }

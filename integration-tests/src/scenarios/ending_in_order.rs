@@ -39,7 +39,7 @@ impl Next {
         }
     }
 
-    /// Asserts what it gets, and that it is no more.
+    /// Asserts what it gets at last.
     async fn gets(mut self, expected: &[&str]) {
         let mut seen = Vec::new();
         while seen.len() < expected.len() {
@@ -209,6 +209,44 @@ async fn a_stream_gives_back_in_order_what_it_has_not_given_out(fixture: Fixture
     }
 }
 
+async fn a_consumer_on_a_channel_of_its_own_gives_back_in_order(fixture: Fixture) {
+    for queue_type in QUEUE_TYPES {
+        let queue = fixture.name(queue_type);
+        // The consumer's connection does not know how the queue was declared.
+        let (_publisher, publisher) = fixture.channel().await;
+        declare(&publisher, &queue, queue_type).await;
+        let (conn, chan) = fixture.channel().await;
+        let consumer = chan
+            .register_callback(&queue)
+            .prefetch(5)
+            .own_channel()
+            .callback(|_: Delivery<String>| async {});
+        let consumer = consumer.await.unwrap();
+        fill(&publisher, &queue).await;
+        let next = Next::waits(&fixture, &queue).await;
+        consumer.cancel().await.unwrap();
+        next.gets(&["1", "2", "3", "4", "5", "6", "7", "8"]).await;
+
+        let stream = chan.consume::<String>(&queue).prefetch(5).own_channel();
+        let mut stream = stream.await.unwrap();
+        fill(&publisher, &queue).await;
+        let one = within("the first", stream.next()).await.unwrap().unwrap();
+        assert_eq!(one.ack().await.unwrap(), "1");
+        let next = Next::waits(&fixture, &queue).await;
+        drop(stream);
+        next.gets(&["2", "3", "4", "5", "6", "7", "8"]).await;
+        conn.close().await.unwrap();
+    }
+}
+
+async fn a_consumer_on_a_channel_of_its_own_names_its_queue(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    chan.declare_queue(fixture.name("queue")).await.unwrap();
+    let err = chan.consume::<String>("").own_channel().await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::InvalidArgument);
+    assert!(err.to_string().contains("queue's name"), "{err}");
+}
+
 async fn an_exclusive_consumer_gives_back_in_order_what_it_has_not_given_out(fixture: Fixture) {
     let queue = fixture.name("queue");
     let (_conn, chan) = fixture.channel().await;
@@ -264,5 +302,7 @@ scenarios! { ending_in_order:
     a_closed_channel_takes_such_a_consumer_with_it,
     a_stream_gives_back_in_order_what_it_has_not_given_out,
     an_exclusive_consumer_gives_back_in_order_what_it_has_not_given_out,
+    a_consumer_on_a_channel_of_its_own_gives_back_in_order,
+    a_consumer_on_a_channel_of_its_own_names_its_queue,
     such_a_consumer_goes_on_after_a_loss,
 }

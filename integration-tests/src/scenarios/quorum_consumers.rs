@@ -236,6 +236,59 @@ async fn what_is_taken_without_acknowledgement_is_gone(fixture: Fixture) {
     assert!(raw.get(&q).await.is_none());
 }
 
+/// What the queue does in one step when a channel that has four deliveries ends: `careless` takes
+/// without acknowledgement and has a prefetch count of 1.
+async fn careless_of_four<const N: usize>(
+    fixture: &Fixture,
+    queue: &str,
+    arguments: [(&str, FieldValue); N],
+) -> (Raw, Raw) {
+    let mut raw = fixture.publisher().await;
+    raw.declare_quorum(queue, arguments).await;
+    let mut first = fixture.raw().await;
+    first.consume(queue).await;
+    for body in ["1", "2", "3", "4"] {
+        raw.fill(queue, &[body]).await;
+        assert_eq!(text(&first.delivery().await), body);
+    }
+    let careless = fixture.raw().await;
+    careless.prefetch(1).await;
+    let no_ack = Consume {
+        no_ack: true,
+        ..consumer(queue)
+    };
+    careless.consume_with(no_ack).await;
+    (first, careless)
+}
+
+async fn a_prefetch_count_holds_without_acknowledgement_as_well(fixture: Fixture) {
+    let q = fixture.name("q");
+    let (first, mut careless) = careless_of_four(&fixture, &q, []).await;
+    let mut other = fixture.raw().await;
+    other.consume(&q).await;
+    first.channel.close().await.unwrap();
+    assert_eq!(text(&careless.delivery().await), "1");
+    for body in ["2", "3", "4"] {
+        assert_eq!(text(&other.delivery().await), body);
+    }
+    // It takes more by now, and comes last, since it was full.
+    let mut raw = fixture.publisher().await;
+    raw.fill(&q, &["5", "6"]).await;
+    assert_eq!(text(&other.delivery().await), "5");
+    assert_eq!(text(&careless.delivery().await), "6");
+}
+
+async fn a_length_limit_strikes_before_such_a_consumer_takes_more(fixture: Fixture) {
+    let q = fixture.name("q");
+    let limit = [("x-max-length", 0.into())];
+    let (first, mut careless) = careless_of_four(&fixture, &q, limit).await;
+    first.channel.close().await.unwrap();
+    assert_eq!(text(&careless.delivery().await), "1");
+    let mut raw = fixture.publisher().await;
+    raw.fill(&q, &["5"]).await;
+    assert_eq!(text(&careless.delivery().await), "5");
+}
+
 async fn expiry_waits_while_a_queue_is_used_and_declaring_it_again_is_no_use(fixture: Fixture) {
     for millis in GROWING {
         let raw = &mut fixture.publisher().await;
@@ -317,5 +370,7 @@ scenarios! { quorum_consumers:
     a_cancelled_consumer_counts_until_it_has_settled_all,
     a_tag_taken_again_answers_for_what_it_had_before [from V4_0],
     what_is_taken_without_acknowledgement_is_gone,
+    a_prefetch_count_holds_without_acknowledgement_as_well,
+    a_length_limit_strikes_before_such_a_consumer_takes_more,
     expiry_waits_while_a_queue_is_used_and_declaring_it_again_is_no_use,
 }

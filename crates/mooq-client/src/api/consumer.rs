@@ -4,7 +4,7 @@ use mooq_core::{Consume, ConsumerTag, QueueName, Result};
 use mooq_session::{AfterCancel, ConsumerId, Sink};
 
 use super::channel::Channel;
-use super::subscription::Subscribed;
+use super::subscription::{Place, Subscribed};
 use crate::runtime::Tokio;
 use crate::runtime::timeout::within;
 
@@ -26,9 +26,10 @@ impl Channel {
         &self,
         consume: Consume,
         prefetch: u16,
+        place: Place,
         sink: Sink<Tokio>,
     ) -> Result<Consumer> {
-        let subscribed = self.subscribe(consume, prefetch, true, sink).await?;
+        let subscribed = self.subscribe(consume, prefetch, place, sink).await?;
         let Subscribed { channel, id, tag } = subscribed;
         let queue = channel
             .shared()

@@ -15,7 +15,7 @@ use super::delivery::{Delivery, SettledBy};
 use super::failure::{Failed, FailurePolicy, Verdict};
 use super::first_error::FirstError;
 use super::outcome::Outcome;
-use super::subscription::Subscription;
+use super::subscription::{Place, Subscription};
 use crate::runtime::handler::{settle, typed};
 use crate::runtime::timeout::within;
 use crate::runtime::{Unsettled, WireRef};
@@ -347,7 +347,7 @@ async fn wait(
     // Always with acknowledgement: a consumer without it has no prefetch, and would be sent the
     // whole queue for the one message asked for.
     let consume = Consume::new(queue.clone());
-    let subscription = Subscription::open(channel, consume, 1, false).await?;
+    let subscription = Subscription::open(channel, consume, 1, Place::Once).await?;
     let next = || poll_fn(|cx| subscription.poll(cx));
     let arrived = tokio::time::timeout(limit, next()).await;
     let arrived = arrived.ok().transpose()?.map(Fetched::new);

@@ -19,6 +19,7 @@ use super::first_error::FirstError;
 use super::outcome::Callback;
 use super::queue_arguments::queue_arguments;
 use super::registration::Registration;
+use super::subscription::Place;
 use crate::runtime::handler::{AckMode, Handler, TypedHandler};
 use crate::runtime::timeout::within;
 
@@ -359,6 +360,15 @@ impl<C, K> RegisterConsumer<C, K> {
         self
     }
 
+    /// Gives the consumer a channel of its own, which is closed when the consumer ends: the broker
+    /// requeues the deliveries that no callback has begun with in order, before another consumer
+    /// gets later ones. A consumer that is exclusive, or whose queue this connection declared with
+    /// `x-single-active-consumer`, has one anyway.
+    pub fn own_channel(mut self) -> Self {
+        self.registration.place = Place::OwnChannel;
+        self
+    }
+
     /// Adds an argument to the consumer, for example `x-priority`.
     pub fn consumer_argument(
         mut self,
@@ -379,8 +389,9 @@ impl IntoFuture for RegisterConsumer<(), WithCallback> {
     /// # Errors
     /// `BadExchange` if the exchange exists with another type or other options,
     /// `PreconditionFailed` if the queue does, `ResourceLocked` if the queue is exclusive to
-    /// another connection; `InvalidName`, `InvalidArgument`; `ConnectionLost` if the connection is
-    /// lost meanwhile; `TimedOut`; the channel's close if the channel is closed.
+    /// another connection; `NotAllowed` if the broker allows no further channel for
+    /// [`own_channel`](Self::own_channel); `InvalidName`, `InvalidArgument`; `ConnectionLost` if the
+    /// connection is lost meanwhile; `TimedOut`; the channel's close if the channel is closed.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, exchange, queue and bindings may have been declared; no

@@ -123,6 +123,11 @@ impl<C, K> RegisterCallback<C, K> {
         Self(self.0.exclusive_consumer())
     }
 
+    /// See [`RegisterConsumer::own_channel`].
+    pub fn own_channel(self) -> Self {
+        Self(self.0.own_channel())
+    }
+
     /// See [`RegisterConsumer::consumer_argument`].
     pub fn consumer_argument(
         self,
@@ -140,8 +145,9 @@ impl IntoFuture for RegisterCallback<(), WithCallback> {
     /// # Errors
     /// `ConsumerQueueNotFound` if there is no such queue, `AccessRefused` without read permission
     /// or if the queue has an exclusive consumer, `ResourceLocked` if the queue is exclusive to
-    /// another connection; `InvalidName`, `InvalidArgument`; `ConnectionLost` if the connection is
-    /// lost meanwhile; `TimedOut`; the channel's close if the channel is closed.
+    /// another connection; `NotAllowed` if the broker allows no further channel for
+    /// [`own_channel`](Self::own_channel); `InvalidName`, `InvalidArgument`; `ConnectionLost` if the
+    /// connection is lost meanwhile; `TimedOut`; the channel's close if the channel is closed.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, no consumer stays registered.

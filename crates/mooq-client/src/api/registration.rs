@@ -14,6 +14,7 @@ use super::consumer::Consumer;
 use super::exchange::RegisterProducer;
 use super::failure::FailurePolicy;
 use super::first_error::FirstError;
+use super::subscription::Place;
 use crate::runtime::handler::{AckMode, CallbackConsumer, Handler, Settings};
 
 /// Default number of unacked deliveries that a consumer may hold.
@@ -30,6 +31,7 @@ pub(super) struct Registration {
     pub(super) binding_arguments: FieldTable,
     pub(super) consume: Consume,
     pub(super) prefetch: u16,
+    pub(super) place: Place,
     /// None for as many as the prefetch.
     pub(super) concurrency: Option<usize>,
     pub(super) settings: Settings,
@@ -79,6 +81,7 @@ impl Registration {
             binding_arguments: FieldTable::new(),
             consume: Consume::new(QueueName::default()),
             prefetch: DEFAULT_PREFETCH,
+            place: Place::default(),
             concurrency: None,
             settings: Settings {
                 ack_mode: AckMode::ByOutcome,
@@ -140,6 +143,8 @@ impl Registration {
         let concurrency = settings.concurrency;
         let callback = Arc::new(CallbackConsumer { settings, handler });
         let sink = Sink::callback(callback, concurrency);
-        channel.register(consume, self.prefetch, sink).await
+        channel
+            .register(consume, self.prefetch, self.place, sink)
+            .await
     }
 }

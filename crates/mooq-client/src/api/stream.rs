@@ -15,7 +15,7 @@ use super::delivery::{Delivery, SettledBy};
 use super::failure::{Failed, FailurePolicy, Verdict};
 use super::first_error::FirstError;
 use super::registration::DEFAULT_PREFETCH;
-use super::subscription::Subscription;
+use super::subscription::{Place, Subscription};
 use crate::runtime::handler::{settle, typed};
 use crate::runtime::timeout::within;
 use crate::runtime::{Unsettled, WireRef};
@@ -29,6 +29,7 @@ pub struct ConsumeQueue<T, C = Json> {
     channel: Channel,
     consume: Consume,
     prefetch: u16,
+    place: Place,
     codec: C,
     on_decode_error: FailurePolicy,
     deferred: FirstError,
@@ -75,6 +76,7 @@ impl<T> ConsumeQueue<T> {
             channel: channel.clone(),
             consume: Consume::new(queue),
             prefetch: DEFAULT_PREFETCH,
+            place: Place::default(),
             codec: Json,
             on_decode_error: FailurePolicy::default(),
             deferred,
@@ -90,6 +92,7 @@ impl<T, C> ConsumeQueue<T, C> {
             channel: self.channel,
             consume: self.consume,
             prefetch: self.prefetch,
+            place: self.place,
             codec,
             on_decode_error: self.on_decode_error,
             deferred: self.deferred,
@@ -134,6 +137,15 @@ impl<T, C> ConsumeQueue<T, C> {
         self
     }
 
+    /// Gives the consumer a channel of its own, which is closed when the stream ends: the broker
+    /// requeues the deliveries that the stream has not yielded in order, before another consumer
+    /// gets later ones. A consumer that is exclusive, or whose queue this connection declared with
+    /// `x-single-active-consumer`, has one anyway.
+    pub fn own_channel(mut self) -> Self {
+        self.place = Place::OwnChannel;
+        self
+    }
+
     /// Adds an argument to the consumer, for example `x-priority`.
     pub fn argument(
         mut self,
@@ -156,8 +168,8 @@ where
 
     /// # Errors
     /// `ConsumerQueueNotFound`, `AccessRefused` if the queue is in exclusive use, `ResourceLocked`
-    /// if the queue is exclusive to another connection; the channel's close if the channel is
-    /// closed.
+    /// if the queue is exclusive to another connection; `NotAllowed` if the broker allows no further
+    /// channel for [`own_channel`](Self::own_channel); the channel's close if the channel is closed.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, no consumer stays registered and no message is lost.
@@ -165,7 +177,8 @@ where
         Box::pin(async move {
             self.deferred.finish()?;
             let what = format!("consuming queue '{}'", self.consume.queue);
-            let subscribing = Subscription::open(&self.channel, self.consume, self.prefetch, true);
+            let subscribing =
+                Subscription::open(&self.channel, self.consume, self.prefetch, self.place);
             let subscription = within(self.channel.timeout(), &what, subscribing).await?;
             Ok(Deliveries {
                 subscription,

@@ -20,6 +20,18 @@ pub(crate) struct Subscribed {
     pub(crate) tag: ConsumerTag,
 }
 
+/// The channel to register a consumer on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// This channel, or one of its own if the order of its queue depends on how the consumer ends.
+    #[default]
+    ByQueue,
+    /// A channel of its own, as its user asks.
+    OwnChannel,
+    /// This channel, and not again when the channel is reopened.
+    Once,
+}
+
 impl Channel {
     /// Registers a consumer with the broker, within the connection's timeout. If the future is
     /// dropped midway, no consumer stays registered.
@@ -27,14 +39,16 @@ impl Channel {
         &self,
         consume: Consume,
         prefetch: u16,
-        recoverable: bool,
+        place: Place,
         sink: Sink<Tokio>,
     ) -> Result<Subscribed> {
         check_arguments(&consume.arguments, self.frame_max())?;
-        let channel = match recoverable {
-            true => self.channel_for(&consume).await?,
-            false => self.clone(),
+        let channel = match place {
+            Place::ByQueue => self.channel_for(&consume).await?,
+            Place::OwnChannel => self.own_channel_for(&consume).await?,
+            Place::Once => self.clone(),
         };
+        let recoverable = place != Place::Once;
         let what = format!("consuming queue '{}'", consume.queue);
         let shared = channel.shared();
         let call = shared.inner().call(|session, caller| {
@@ -54,11 +68,8 @@ impl Channel {
         if !shared.with(|session| session.keeps_order(id, consume)) {
             return Ok(self.clone());
         }
-        match self.sibling().await {
-            Ok(own) => {
-                shared.with(|session| session.adopt(id, own.shared().id()));
-                Ok(own)
-            }
+        match self.own_channel().await {
+            Ok(own) => Ok(own),
             Err(err) if err.kind() == ErrorKind::NotAllowed => {
                 tracing::warn!(
                     %err,
@@ -69,6 +80,25 @@ impl Channel {
             }
             Err(err) => Err(err),
         }
+    }
+
+    async fn own_channel_for(&self, consume: &Consume) -> Result<Self> {
+        if consume.queue.is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "a consumer on a channel of its own needs its queue's name: an empty one stands for \
+                 the queue that the channel declared last",
+            ));
+        }
+        self.own_channel().await
+    }
+
+    /// Opens a channel for one consumer, which closes with this channel.
+    async fn own_channel(&self) -> Result<Self> {
+        let own = self.sibling().await?;
+        let shared = self.shared();
+        shared.with(|session| session.adopt(shared.id(), own.shared().id()));
+        Ok(own)
     }
 }
 
@@ -82,17 +112,15 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// Registers a consumer, once more when its channel is reopened if it is `recoverable`.
+    /// Registers a consumer.
     pub(crate) async fn open(
         channel: &Channel,
         consume: Consume,
         prefetch: u16,
-        recoverable: bool,
+        place: Place,
     ) -> Result<Self> {
         let sink = Sink::Stream(None);
-        let subscribed = channel
-            .subscribe(consume, prefetch, recoverable, sink)
-            .await?;
+        let subscribed = channel.subscribe(consume, prefetch, place, sink).await?;
         let Subscribed { channel, id, tag } = subscribed;
         Ok(Self { channel, id, tag })
     }

@@ -44,7 +44,7 @@ impl Engine {
                 closed += 1;
             }
         }
-        self.finish_dead_letters();
+        self.finish();
         closed
     }
 
@@ -79,7 +79,7 @@ impl Engine {
                 self.end_consumer(key);
             }
         }
-        self.finish_dead_letters();
+        self.finish();
         count
     }
 }

@@ -20,7 +20,7 @@ impl Engine {
         for key in &fitting {
             self.lose_connection(*key);
         }
-        self.finish_dead_letters();
+        self.finish();
         fitting.len()
     }
 
@@ -33,7 +33,7 @@ impl Engine {
             let reason = ReplyError::new(ReplyCode::ConnectionForced, text);
             self.fail(*key, None, reason, MethodId::NONE);
         }
-        self.finish_dead_letters();
+        self.finish();
         fitting.len()
     }
 

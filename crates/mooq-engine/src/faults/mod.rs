@@ -156,7 +156,7 @@ impl Engine {
         self.adapt_transit();
         if ended == Fault::HoldQueues {
             self.resume_queues();
-            self.finish_dead_letters();
+            self.finish();
         }
     }
 

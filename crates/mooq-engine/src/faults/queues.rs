@@ -24,7 +24,7 @@ impl Engine {
         for queue in &fitting {
             self.delete_queue(*queue);
         }
-        self.finish_dead_letters();
+        self.finish();
         fitting.len()
     }
 }

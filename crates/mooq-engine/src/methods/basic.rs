@@ -90,7 +90,8 @@ impl Engine {
             queue: key,
             no_ack: consume.no_ack,
             priority: asked.priority,
-            credit: (prefetch > 0 && !consume.no_ack).then_some(prefetch.into()),
+            credit: (prefetch > 0 && !(consume.no_ack && kind == QueueType::Classic))
+                .then_some(prefetch.into()),
             parked: None,
             number: self.subscriptions,
             unacked: 0,

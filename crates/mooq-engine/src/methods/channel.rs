@@ -74,7 +74,7 @@ impl Engine {
         method: &Method,
     ) -> Result<Option<Reply>, ReplyError> {
         match method {
-            Method::ChannelCloseOk => self.remove_channel(caller),
+            Method::ChannelCloseOk => self.channel_close(caller),
             // Both sides closed the channel at once. The client still owes a close-ok for the
             // broker's close.
             Method::ChannelClose => return Ok(Some(Reply::Done)),
