@@ -238,8 +238,9 @@ impl Engine {
         }
     }
 
-    /// Sorts deliveries into the order in which RabbitMQ settles them: queue by queue and consumer
-    /// by consumer. Fetched deliveries come first, each by itself.
+    /// Sorts deliveries into the order in which RabbitMQ settles them: queue by queue, the one that
+    /// was declared first before the others, and consumer by consumer. Fetched deliveries come
+    /// first, each by itself.
     fn group(&self, taken: &mut [Unacked]) {
         let tag = |unacked: &Unacked| {
             let consumer = unacked
@@ -249,7 +250,7 @@ impl Engine {
         };
         taken.sort_by_cached_key(|unacked| {
             (
-                unacked.queue,
+                self.queues.get(unacked.queue).map(|queue| queue.number),
                 tag(unacked),
                 unacked.consumer,
                 unacked.delivery_tag,
