@@ -28,7 +28,21 @@ pub trait Encode<T: ?Sized> {
     fn encode(&self, value: &T) -> Result<Bytes>;
 }
 
-/// Decodes bodies as values of type `T`.
+/// Decodes bodies as values of type `T`. A message of a type that the codec cannot decode does not
+/// compile:
+///
+/// ```compile_fail,E0277
+/// # fn consume(chan: &mooq::Channel) {
+/// use std::time::Instant;
+///
+/// use mooq::Delivery;
+///
+/// // "the trait bound `Instant: serde::Deserialize<'de>` is not satisfied"
+/// let _ = chan
+///     .register_callback("times")
+///     .callback(|_: Delivery<Instant>| async {});
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot decode to `{T}`",
     label = "this codec cannot decode to `{T}`",

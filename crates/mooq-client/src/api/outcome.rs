@@ -40,7 +40,18 @@ pub type CallbackError = Box<dyn StdError + Send + Sync>;
 /// A callback's return value: `()`, an [`Outcome`], or a `Result` of either.
 ///
 /// `()` and `Ok` acknowledge; an error is handled by the consumer's
-/// [`FailurePolicy`](crate::FailurePolicy).
+/// [`FailurePolicy`](crate::FailurePolicy). A callback that returns anything else does not compile:
+///
+/// ```compile_fail,E0277
+/// # fn register(chan: &mooq::Channel) {
+/// use mooq::Delivery;
+///
+/// // "`i32` says nothing about what becomes of the delivery"
+/// let _ = chan
+///     .register_callback("numbers")
+///     .callback(|number: Delivery<i32>| async move { number.msg + 1 });
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` says nothing about what becomes of the delivery",
     label = "a callback returns `()`, `Outcome`, or a `Result` of either",
@@ -72,7 +83,19 @@ impl<T: IntoOutcome, E: Into<CallbackError>> IntoOutcome for Result<T, E> {
     }
 }
 
-/// A callback: any `Fn(Delivery<T>) -> Future` whose output is [`IntoOutcome`].
+/// A callback: any `Fn(Delivery<T>) -> Future` whose output is [`IntoOutcome`]. Anything else does not
+/// compile:
+///
+/// ```compile_fail,E0277
+/// # fn register(chan: &mooq::Channel) {
+/// use mooq::Delivery;
+///
+/// // "`()` is not a future": it lacks `async move`.
+/// let _ = chan
+///     .register_callback("numbers")
+///     .callback(|number: Delivery<i32>| println!("{}", number.msg));
+/// # }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a callback for deliveries of `{T}`",
     label = "expected an async function or closure that takes a `Delivery<{T}>`",
