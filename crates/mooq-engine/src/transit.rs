@@ -216,6 +216,7 @@ impl Engine {
         self.advance(now);
         if let Some(arrival) = self.transit.choose(|_| true) {
             self.let_arrive(arrival);
+            self.finish();
         }
     }
 
@@ -229,6 +230,7 @@ impl Engine {
                 .choose(|arrival| !matches!(arrival, Arrival::Round(_)))
         {
             self.let_arrive(arrival);
+            self.finish();
         }
     }
 

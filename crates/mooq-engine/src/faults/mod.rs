@@ -156,8 +156,8 @@ impl Engine {
         self.adapt_transit();
         if ended == Fault::HoldQueues {
             self.resume_queues();
-            self.finish();
         }
+        self.finish();
     }
 
     /// Returns the number of times that a fault has struck; 0 once the fault has ended.

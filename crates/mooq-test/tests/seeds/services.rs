@@ -130,3 +130,25 @@ async fn without_a_seed_a_cancellation_overtakes_nothing() -> mooq::Result<()> {
     assert_eq!(left, "3 4 5 6 7 8");
     Ok(())
 }
+
+/// Its channel acknowledges to the queue, which gives it more then: with a seed, some time later.
+#[test]
+fn a_quorum_queues_consumer_without_acks_gets_everything() {
+    for_each_seed(0..100, |seed| async move {
+        let broker = InMemoryBroker::start_seeded(seed);
+        let conn = mooq::connect(&broker).await.unwrap();
+        let chan = conn.create_channel().await.unwrap();
+        chan.declare_queue("numbers").quorum().await.unwrap();
+        for number in 0..10 {
+            let publish = chan.publish("", &number).routing_key("numbers");
+            publish.await.unwrap();
+        }
+        let numbers = chan.consume::<u32>("numbers").prefetch(1).auto_ack();
+        let mut numbers = numbers.await.unwrap();
+        for expected in 0..10 {
+            let number = numbers.next().await.unwrap().unwrap();
+            assert_eq!(number.msg, expected, "seed {seed}");
+        }
+        broker.wait_idle().await;
+    });
+}
