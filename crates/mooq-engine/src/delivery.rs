@@ -137,7 +137,7 @@ impl Engine {
                 self.automatic_acks.push(parcel.consumer);
                 return;
             }
-            queue.tally.acked -= 1;
+            queue.tally.acked = queue.tally.acked.saturating_sub(1);
             queue.unacked += 1;
             if let Some(consumer) = self.consumers.get_mut(parcel.consumer) {
                 consumer.unacked += 1;
