@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 /// How often a mail is tried.
 const TRIES: u64 = 3;
+/// How long to wait for the mail that is put aside.
+const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Mail {
@@ -100,10 +102,11 @@ async fn main() -> mooq::Result<()> {
         let mail = Mail { to: to.into() };
         chan.publish("mails", &mail).await?;
     }
-    // A service that stays says `.with_graceful_shutdown(…)` instead.
-    conn.process_events().until_idle().await?;
-    let failed = chan.get_one::<Mail>("mails-failed").await?.ack().await?;
-    println!("put aside: to {}", failed.to);
+    // A service that stays says `.with_graceful_shutdown(…)` and waits for that.
+    let worker = conn.clone();
+    tokio::spawn(async move { worker.process_events().await });
+    let failed = chan.get::<Mail>("mails-failed").timeout(LIMIT).await?;
+    println!("put aside: to {}", failed.ack().await?.to);
     conn.close().await
 }
 
