@@ -146,29 +146,6 @@ async fn a_dead_letter_reaches_the_older_queues_consumer_of_a_channel_that_ends(
     }
 }
 
-async fn a_quorum_queue_gets_back_what_it_sent_to_a_channel_that_has_ended(fixture: Fixture) {
-    for way in Way::ALL {
-        let from = fixture.name(&format!("{way:?}/from"));
-        let to = fixture.name(&format!("{way:?}/to"));
-        let raw = fixture.raw().await;
-        raw.declare_with(of_kind(&to, QUORUM)).await;
-        raw.declare_with(dying(&from, CLASSIC, &to)).await;
-
-        let ending = with_dying_delivery(&fixture, &from, &to, true).await;
-        way.end(ending).await;
-        // A channel that has failed still takes it, until the client has answered its close.
-        let left = u32::from(!matches!(way, Way::Failed));
-        raw.until_counts(&to, (left, 0)).await;
-        if left > 0 {
-            let fetched = raw.fetch(&to).await;
-            // The two queues hear side by side of a connection that is lost, so that the dead letter
-            // may find no consumer any more.
-            let is_sent = fetched.redelivered || matches!(way, Way::Lost);
-            assert!(is_sent, "{way:?}");
-        }
-    }
-}
-
 async fn a_dead_letter_finds_no_newer_queues_consumer_of_a_channel_that_ends(fixture: Fixture) {
     for way in Way::ALL {
         let from = fixture.name(&format!("{way:?}/from"));
@@ -218,7 +195,6 @@ const KINDS: [(Kind, Kind); 4] = [
 
 scenarios! { channel_ends:
     a_dead_letter_reaches_the_older_queues_consumer_of_a_channel_that_ends,
-    a_quorum_queue_gets_back_what_it_sent_to_a_channel_that_has_ended,
     a_dead_letter_finds_no_newer_queues_consumer_of_a_channel_that_ends,
     a_consumer_that_is_cancelled_takes_no_dead_letter,
 }

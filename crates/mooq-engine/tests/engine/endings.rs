@@ -1,9 +1,9 @@
 //! What goes with a consumer, a channel, a connection, a queue.
 
-use mooq_core::{CloseReason, QueueDeclare};
+use mooq_core::{CloseReason, Consume, QueueDeclare};
 use mooq_engine::{Capabilities, Method, Options};
 
-use crate::harness::{Broker, code_and_text, queue};
+use crate::harness::{Broker, Channel, code_and_text, consumer, publish_with, queue};
 
 #[test]
 fn an_auto_delete_queue_goes_with_its_last_consumer_never_before_it_had_one() {
@@ -62,6 +62,61 @@ fn what_a_closing_channel_gives_back_goes_to_others_in_order() {
     broker.consume(other, "q", "o");
     broker.ok(c, Method::ChannelClose);
     assert_eq!(broker.heard(other), ["#1 1 to o again", "#2 3 to o again"]);
+}
+
+/// A channel with a delivery that has expired, and a consumer without acknowledgements of the quorum
+/// queue `to`, where its dead letter goes.
+fn with_dying_delivery(broker: &mut Broker) -> Channel {
+    let c = broker.channel();
+    broker.declare_with(c, "to", [("x-queue-type", "quorum".into())]);
+    let to = [
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", "to".into()),
+    ];
+    broker.declare_with(c, "from", to);
+    broker.consume(c, "from", "f");
+    let no_ack = Consume {
+        no_ack: true,
+        ..consumer("to", "t")
+    };
+    broker.ok(c, Method::BasicConsume(no_ack));
+    let expiring = publish_with("", "from", "m", |properties| {
+        properties.expiration = Some("0".try_into().unwrap());
+    });
+    assert_eq!(broker.publish(c, expiring), None);
+    assert_eq!(broker.heard(c), ["#1 m to f"]);
+    c
+}
+
+/// RabbitMQ, mostly too: see `docs/divergences.md`.
+#[test]
+fn a_quorum_queue_gets_back_what_it_sent_to_a_channel_that_is_gone() {
+    for end in [Method::ChannelClose, Method::ConnectionClose] {
+        let mut broker = Broker::new();
+        let c = with_dying_delivery(&mut broker);
+        let other = broker.channel();
+        broker.ok(c, end);
+        assert_eq!(broker.counts("to"), (1, 0));
+        broker.consume(other, "to", "o");
+        assert_eq!(broker.heard(other), ["#1 m to o again"]);
+    }
+}
+
+#[test]
+fn a_channel_that_has_failed_ends_to_quorum_queues_with_its_close_ok() {
+    let mut broker = Broker::new();
+    let c = with_dying_delivery(&mut broker);
+    let other = broker.channel();
+    broker.put(other, "to", &["seen"]);
+    assert_eq!(broker.heard(c), ["#2 seen to t"]);
+    assert_eq!(code_and_text(broker.ack(c, 9)).0, 406);
+    // It has taken the dead letter, which nobody sees, and takes what comes.
+    broker.put(other, "to", &["unseen"]);
+    assert_eq!(broker.counts("to"), (0, 0));
+    assert_eq!(broker.send(c, Method::ChannelCloseOk), None);
+    broker.put(other, "to", &["kept"]);
+    assert_eq!(broker.counts("to"), (1, 0));
+    assert_eq!(broker.heard(c), ["close 406"]);
 }
 
 #[test]
