@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 /// How often a mail is tried.
 const TRIES: u64 = 3;
-/// How long to wait for the mail that is put aside.
+/// Time limit for the mail to be put aside.
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -15,8 +15,8 @@ use mooq_core::{ConsumerTag, QueueName};
 pub(crate) struct Channel {
     pub(crate) connection: ConnectionId,
     pub(crate) number: u16,
-    /// How the channel has ended, if it has and the client may not know that yet. Nothing more is
-    /// sent on such a channel.
+    /// The way in which the channel has ended, if the client may not know of its end yet. Nothing
+    /// more is sent on such a channel.
     pub(crate) ended: Option<Ended>,
     next_delivery_tag: u64,
     /// Unacked deliveries of the channel.
@@ -37,7 +37,7 @@ pub(crate) struct Channel {
     pub(crate) ticks: bool,
 }
 
-/// How a channel has ended.
+/// A way in which a channel has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// Its client has closed it, or its connection is gone.
@@ -85,6 +85,12 @@ pub(crate) enum Fate {
 }
 
 impl Channel {
+    /// Returns true if the channel has ended.
+    #[inline]
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
     pub(crate) fn new(connection: ConnectionId, number: u16) -> Self {
         Self {
             connection,

@@ -142,7 +142,7 @@ impl Engine {
         };
         // Only the oldest delivery is checked, regardless of the timeouts of other queues.
         let oldest = channel.ledger.iter().next();
-        let Some(oldest) = oldest.filter(|_| channel.ended.is_none()) else {
+        let Some(oldest) = oldest.filter(|_| !channel.has_ended()) else {
             channel.ticks = false;
             return;
         };
@@ -174,7 +174,7 @@ impl Engine {
         let Some(channel) = self
             .channels
             .get(key)
-            .filter(|channel| channel.ended.is_none())
+            .filter(|channel| !channel.has_ended())
         else {
             return;
         };
@@ -307,7 +307,7 @@ impl Engine {
         let Some(channel) = self
             .channels
             .get(key)
-            .filter(|channel| channel.ended.is_none())
+            .filter(|channel| !channel.has_ended())
         else {
             return;
         };

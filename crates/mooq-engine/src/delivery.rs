@@ -77,8 +77,7 @@ impl Engine {
 
     /// Passes a delivery that has arrived at its channel on to the client.
     pub(super) fn arrive_at_channel(&mut self, key: ChannelId, queue: QueueId, parcel: Parcel) {
-        let ended = self.channels.get(key).map(|channel| channel.ended);
-        if ended != Some(None) {
+        if self.channels.get(key).is_none_or(Channel::has_ended) {
             self.arrive_at_ended_channel(key, queue, parcel);
             return;
         }
@@ -88,7 +87,7 @@ impl Engine {
         let message = self.as_delivered(queue, &parcel.queued);
         let message = self.perhaps_corrupted(message, queue, key);
         let timed = (!parcel.no_ack).then(|| self.time_delivery(key, queue, Some(parcel.consumer)));
-        if parcel.no_ack && self.queues.get(queue).is_some_and(Queue::is_quorum) {
+        if parcel.no_ack && self.is_quorum(queue) {
             self.automatic_acks.push(parcel.consumer);
         }
         let stamp = self.stamp();
@@ -154,7 +153,7 @@ impl Engine {
 
     /// Returns a message as a consumer gets it.
     pub(super) fn as_delivered(&self, queue: QueueId, queued: &QueuedMessage) -> Arc<Message> {
-        if queued.is_redelivered() && self.queues.get(queue).is_some_and(Queue::is_quorum) {
+        if queued.is_redelivered() && self.is_quorum(queue) {
             with_delivery_count(&queued.message, queued.returns, self.options.profile)
         } else {
             Arc::clone(&queued.message)
@@ -164,9 +163,7 @@ impl Engine {
     /// Returns a message as `basic.get` gets it.
     pub(super) fn as_fetched(&self, queue: QueueId, queued: &QueuedMessage) -> Arc<Message> {
         let profile = self.options.profile;
-        if profile.tells_getters_of_no_return()
-            && self.queues.get(queue).is_some_and(Queue::is_quorum)
-        {
+        if profile.tells_getters_of_no_return() && self.is_quorum(queue) {
             with_delivery_count(&queued.message, queued.returns, profile)
         } else {
             self.as_delivered(queue, queued)
@@ -331,7 +328,7 @@ impl Engine {
     /// Delivers requeued messages. A classic queue drops messages over its limits before that, a
     /// quorum queue after it.
     pub(super) fn deliver_returned(&mut self, key: QueueId) {
-        let is_quorum = self.queues.get(key).is_some_and(Queue::is_quorum);
+        let is_quorum = self.is_quorum(key);
         if !is_quorum {
             self.drop_over_limit(key);
         }

@@ -97,15 +97,9 @@ impl Engine {
             .into_iter()
             .partition(|unacked| failed && self.is_quorum(unacked.queue));
         if let Some(channel) = self.channels.get_mut(key) {
-            for unacked in staying {
-                channel.ledger.enter(unacked);
-            }
+            channel.ledger.restore(staying);
         }
         ending
-    }
-
-    fn is_quorum(&self, queue: QueueId) -> bool {
-        self.queues.get(queue).is_some_and(Queue::is_quorum)
     }
 
     /// Returns the queues to notify of a channel's end, in their order: classic queues that the
@@ -226,7 +220,7 @@ impl Engine {
             return;
         };
         channel.consumers.remove(&tag);
-        if channel.ended.is_some() {
+        if channel.has_ended() {
             return;
         }
         let connection = self.connections.get(channel.connection);

@@ -101,6 +101,6 @@ impl Engine {
             return false;
         };
         channel.granted.rouse(now);
-        channel.ended.is_some()
+        channel.has_ended()
     }
 }

@@ -47,6 +47,11 @@ impl Engine {
             .ok_or_else(|| ReplyError::internal("channel"))
     }
 
+    /// Returns true if there is such a queue, and it is a quorum queue.
+    pub(super) fn is_quorum(&self, queue: QueueId) -> bool {
+        self.queues.get(queue).is_some_and(Queue::is_quorum)
+    }
+
     /// Returns the queue of this name.
     pub(super) fn find_queue(
         &self,

@@ -9,7 +9,6 @@ use super::channel::Fate;
 use super::consumer::{Consumer, Status};
 use super::ids::{ChannelId, ConsumerId, QueueId};
 use super::message::Unacked;
-use super::queue::Queue;
 use super::queue::quorum::UNLIMITED_PREFETCH;
 
 impl Engine {
@@ -173,7 +172,7 @@ impl Engine {
         &self,
         unacked: &Unacked,
     ) -> (QueueId, u64, Option<ConsumerTag>, u64) {
-        let is_quorum = self.queues.get(unacked.queue).is_some_and(Queue::is_quorum);
+        let is_quorum = self.is_quorum(unacked.queue);
         let consumer = unacked.consumer.and_then(|key| self.consumers.get(key));
         let by_age = self.options.profile.returns_by_age_of_consumers();
         let (age, tag) = match consumer {

@@ -13,7 +13,7 @@ pub enum Hurried {
     RabbitMq(Undo),
 }
 
-/// What rabbitmqctl exits with if it does not reach its node: EX_UNAVAILABLE of sysexits.h.
+/// Exit code of rabbitmqctl if it does not reach its node: EX_UNAVAILABLE of sysexits.h.
 const UNAVAILABLE: i32 = 69;
 
 /// The broker's timeout for deliveries where channels look often, in milliseconds.

@@ -341,9 +341,9 @@ impl Known {
         let set = self.policies.values().map(|policy| &policy.definition);
         let mut of_queues = declared.chain(set);
         of_queues.any(|of| {
-            let get = |key: &str| of.get(key).or_else(|| of.get(&format!("x-{key}")));
-            let expires_at_once = get("message-ttl").and_then(FieldValue::as_i64) == Some(0);
-            get("dead-letter-exchange").is_some() && (is_limited(of) || expires_at_once || is_short)
+            let ttl = setting(of, "message-ttl").and_then(FieldValue::as_i64);
+            let leaves_at_once = is_limited(of) || ttl == Some(0) || is_short;
+            setting(of, "dead-letter-exchange").is_some() && leaves_at_once
         })
     }
 
@@ -511,21 +511,20 @@ impl Known {
     }
 }
 
-/// Whether messages that come back to a queue may wait. A queue of RabbitMQ 4.3.6 that also has a
-/// limit ends with an error when more wait than the limit allows (`docs/divergences.md`).
+/// Returns true if messages that come back to a queue may wait. A queue of RabbitMQ 4.3.6 that also
+/// has a limit ends with an error when more wait than the limit allows (`docs/divergences.md`).
 fn delays(declare: &QueueDeclare) -> bool {
     declare.arguments.get("x-delayed-retry-type").is_some()
 }
 
-/// Whether arguments or a policy limit a queue's length.
+/// Returns true if arguments or a policy limit a queue's length.
 fn is_limited(of: &FieldTable) -> bool {
-    let limits = ["max-length", "max-length-bytes"];
-    let mut limits = limits.iter();
-    limits.any(|key| {
-        of.get(key)
-            .or_else(|| of.get(&format!("x-{key}")))
-            .is_some()
-    })
+    setting(of, "max-length").is_some() || setting(of, "max-length-bytes").is_some()
+}
+
+/// Returns a setting of a queue, by its name in policies, from arguments or from a policy.
+fn setting<'a>(of: &'a FieldTable, key: &str) -> Option<&'a FieldValue> {
+    of.get(key).or_else(|| of.get(&format!("x-{key}")))
 }
 
 fn is_quorum(declare: &QueueDeclare) -> bool {

@@ -155,7 +155,7 @@ async fn a_wrong_password_is_no_timeout(fixture: Fixture) {
     panic!("a wrong password is a timeout 20 times in a row");
 }
 
-/// What a URL says, with a limit that a busy machine does not reach.
+/// The options of a URL, with a limit that a busy machine does not reach.
 fn patient(url: &str) -> ConnectOptions {
     ConnectOptions::try_from(url)
         .unwrap()

@@ -39,7 +39,7 @@ impl Next {
         }
     }
 
-    /// Asserts what it gets at last.
+    /// Asserts the deliveries that it gets, in order.
     async fn gets(mut self, expected: &[&str]) {
         let mut seen = Vec::new();
         while seen.len() < expected.len() {

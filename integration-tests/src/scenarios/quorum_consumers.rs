@@ -236,8 +236,8 @@ async fn what_is_taken_without_acknowledgement_is_gone(fixture: Fixture) {
     assert!(raw.get(&q).await.is_none());
 }
 
-/// What the queue does in one step when a channel that has four deliveries ends: `careless` takes
-/// without acknowledgement and has a prefetch count of 1.
+/// A channel that has four deliveries, which the queue takes back in one step when the channel ends,
+/// and one that consumes without acknowledgement and with a prefetch count of 1.
 async fn careless_of_four<const N: usize>(
     fixture: &Fixture,
     queue: &str,

@@ -25,7 +25,7 @@ impl Engine {
             };
             let channels: Vec<_> = open.channels().collect();
             for key in channels {
-                let Some(channel) = self.channels.get(key).filter(|c| c.ended.is_none()) else {
+                let Some(channel) = self.channels.get(key).filter(|c| !c.has_ended()) else {
                     continue;
                 };
                 let number = channel.number;

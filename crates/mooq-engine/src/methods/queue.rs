@@ -33,7 +33,7 @@ impl Engine {
         } else {
             self.declare_actively(caller, declare)?
         };
-        if !self.queues.get(key).is_some_and(Queue::is_quorum) {
+        if !self.is_quorum(key) {
             self.renew_lease(key);
         }
         let queue = self
