@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout};
 
-use crate::within;
+use mooq_conformance::within;
 
 /// Builds an example, unless it is up to date, and says where its program is.
 ///

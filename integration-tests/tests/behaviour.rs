@@ -1,14 +1,11 @@
 //! The pages in docs/ about RabbitMQ's behaviour: that they say what the scenarios do.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, thread};
 
-use mooq_integration_tests::Version;
-use mooq_integration_tests::backend::Backend;
+use mooq_conformance::{Version, in_memory, refusals, scenarios, suite};
 use mooq_integration_tests::faults::cases;
-use mooq_integration_tests::{harness, refusals, scenarios};
 
 /// Set to 1, this has the tests write the page of errors instead of comparing it.
 const UPDATE: &str = "MOOQ_UPDATE_DOCS";
@@ -66,7 +63,7 @@ fn names(named: &str, scenario: &str) -> bool {
 
 #[test]
 fn every_rule_is_shown_by_scenarios_that_exist() {
-    let mut all: Vec<_> = scenarios::all().iter().map(|one| one.name.into()).collect();
+    let mut all: Vec<_> = scenarios().iter().map(|one| one.name.into()).collect();
     all.extend(
         cases::all()
             .iter()
@@ -92,7 +89,7 @@ fn every_rule_is_shown_by_scenarios_that_exist() {
 fn every_scenario_shows_a_rule() {
     let rules = rules();
     let named: Vec<_> = rules.iter().flat_map(|rule| &rule.scenarios).collect();
-    let missing: Vec<_> = scenarios::all()
+    let missing: Vec<_> = scenarios()
         .into_iter()
         .map(|scenario| scenario.name)
         .filter(|name| !named.iter().any(|named| names(named, name)))
@@ -104,15 +101,8 @@ fn every_scenario_shows_a_rule() {
 }
 
 #[test]
-fn every_scenario_is_listed_once() {
-    let all = scenarios::all();
-    let different: BTreeSet<_> = all.iter().map(|scenario| scenario.name).collect();
-    assert_eq!(different.len(), all.len());
-}
-
-#[test]
 fn the_figures_are_right() {
-    let all = scenarios::all();
+    let all = scenarios();
     let of = |version: Version| {
         let holds = all
             .iter()
@@ -148,15 +138,15 @@ fn updates() -> bool {
 
 #[test]
 fn the_page_of_errors_lists_what_scenarios_compare() {
-    let backends = Backend::memory();
-    let default = |backend: &&Backend| backend.version() == Version::V4_0;
-    let backend = backends.iter().find(default);
+    let backends = in_memory();
+    let mut backends = backends.iter().map(|backend| &**backend);
+    let backend = backends.find(|backend| backend.version() == Version::V4_0);
     let backend = backend.expect("the in-memory broker has a profile for 4.0");
-    let mut scenarios = scenarios::all();
+    let mut scenarios = scenarios();
     scenarios.retain(|scenario| scenario.versions.contain(backend.version()));
     thread::scope(|scope| {
         for scenario in scenarios {
-            scope.spawn(move || harness::run(scenario, backend));
+            scope.spawn(move || suite::run(scenario, backend));
         }
     });
 

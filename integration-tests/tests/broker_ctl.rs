@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mooq::{Broker, ConnectOptions, GetBroker};
 use mooq_broker_ctl::{ControlError, ControlMethod, RabbitMQBroker};
-use mooq_integration_tests::container::{self, RUN_LABEL, STARTING};
+use mooq_integration_tests::rabbitmq::container::{self, RUN_LABEL, STARTING};
 
 const SERVICE_IMAGE: &str = "mooq-rabbitmq:trixie-service";
 

@@ -3,9 +3,10 @@
 
 use mooq::ConnectOptions;
 use mooq::memory::{InMemoryBroker, Options, Profile};
+use mooq_conformance::Broker;
+use mooq_conformance::raw::{queue, quorum_queue, table};
 use mooq_core::{Consume, Endpoint, QueueDeclare, Scheme, Transport};
-use mooq_integration_tests::container::{Image, RabbitContainer};
-use mooq_integration_tests::raw::{queue, quorum_queue, table};
+use mooq_integration_tests::rabbitmq::container::{Image, RabbitContainer};
 use mooq_rabbit::RabbitTransport;
 use tokio::runtime::Runtime;
 
@@ -77,12 +78,13 @@ fn on_rabbitmq_they_are_as_its_configuration_says() {
         for permitted in [true, false] {
             let setting = |feature| format!("deprecated_features.permit.{feature} = {permitted}\n");
             let settings: String = FEATURES.into_iter().map(setting).collect();
-            let container = RabbitContainer::start_with(&image, &settings).unwrap();
+            let container =
+                RabbitContainer::start_with(&image, image.version(), &settings).unwrap();
             let options: ConnectOptions = container.url().as_str().try_into().unwrap();
             let endpoint = options.endpoint().unwrap();
             let runtime = Runtime::new().unwrap();
             runtime.block_on(permits(&RabbitTransport, &endpoint, permitted));
-            container.remove();
+            drop(container);
         }
     }
 }

@@ -9,8 +9,8 @@
 //! (25 where it does not say): in all with one, and in none with zero. Such a sequence has the broker
 //! for itself.
 
-use mooq_integration_tests::container::Image;
 use mooq_integration_tests::differential::{self, Settings};
+use mooq_integration_tests::rabbitmq::container::Image;
 
 #[test]
 #[ignore = "needs Docker: run integration-tests/run-all"]

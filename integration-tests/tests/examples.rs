@@ -1,7 +1,8 @@
 //! The examples, run as they come: on the in-memory broker.
 
+use mooq_conformance::within;
+use mooq_integration_tests::example;
 use mooq_integration_tests::example::Service;
-use mooq_integration_tests::{example, within};
 use tokio::process::Command;
 
 /// Runs an example to its end, and gives the lines that it printed, sorted.

@@ -2,8 +2,6 @@
 
 use std::process::ExitCode;
 
-use mooq_integration_tests::backend::BackendKind;
-
 fn main() -> ExitCode {
-    mooq_integration_tests::harness::main(BackendKind::Memory)
+    mooq_conformance::main(mooq_conformance::in_memory())
 }

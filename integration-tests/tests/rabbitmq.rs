@@ -2,8 +2,30 @@
 
 use std::process::ExitCode;
 
-use mooq_integration_tests::backend::BackendKind;
+use mooq_conformance::{Backend, Version, suite};
+use mooq_integration_tests::rabbitmq::RabbitMq;
+use mooq_integration_tests::rabbitmq::container::Image;
 
 fn main() -> ExitCode {
-    mooq_integration_tests::harness::main(BackendKind::RabbitMq)
+    let arguments = suite::arguments();
+    let will_run = (arguments.include_ignored || arguments.ignored) && !arguments.list;
+    suite::main_with(&arguments, backends(will_run))
+}
+
+/// RabbitMQ from each image, one for each version. Docker is asked for the version only if something
+/// will run: where tests are just listed, or shown as ignored, the names tell what the images are
+/// meant to hold.
+fn backends(will_run: bool) -> Vec<Box<dyn Backend>> {
+    let mut backends: Vec<Box<dyn Backend>> = Vec::new();
+    for (meant, image) in [
+        (Version::V4_0, Image::current()),
+        (Version::V3_10, Image::oldest()),
+        (Version::V4_3, Image::newest()),
+    ] {
+        let version = if will_run { image.version() } else { meant };
+        if backends.iter().all(|other| other.version() != version) {
+            backends.push(Box::new(RabbitMq::new(version, image)));
+        }
+    }
+    backends
 }

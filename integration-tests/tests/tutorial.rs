@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use mooq_integration_tests::container::{Image, RabbitContainer};
+use mooq_conformance::Broker;
 use mooq_integration_tests::example::{self, Service};
+use mooq_integration_tests::rabbitmq::container::{Image, RabbitContainer};
 use tokio::runtime::Runtime;
 
 #[test]
@@ -22,7 +23,7 @@ fn pairs_of_programs_talk_as_two_processes() {
         direct(&consumer, &producer, &url).await;
     });
     let outcome = runtime.block_on(pairs);
-    rabbit.remove();
+    drop(rabbit);
     outcome.expect("they do as they are told to");
 }
 

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use mooq_integration_tests::backend::BackendKind;
+use mooq_integration_tests::rabbitmq::{transport, uses_native};
 
 fn main() -> ExitCode {
-    mooq_integration_tests::harness::main(BackendKind::Wire)
+    mooq_conformance::main(mooq_conformance::served_over(transport(), uses_native()))
 }

@@ -1,8 +1,10 @@
-//! The attribute of mooq's tests. It is used as `mooq::test`: the facade exports it with its
-//! feature `test`, beside the runtime that the generated code calls, `mooq::testing`.
+//! The attributes of mooq's tests. [`macro@test`] is used as `mooq::test`: the facade exports it with
+//! its feature `test`, beside the runtime that the generated code calls, `mooq::testing`.
+//! [`macro@scenario`] is exported by mooq-conformance.
 
 mod expand;
 mod options;
+mod scenario;
 mod variable;
 
 use proc_macro::TokenStream;
@@ -99,6 +101,14 @@ use proc_macro::TokenStream;
 pub fn test(options: TokenStream, function: TokenStream) -> TokenStream {
     let on = variable::broker();
     expand::test(options.into(), function.into(), on)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// A scenario of mooq-conformance, which documents it.
+#[proc_macro_attribute]
+pub fn scenario(options: TokenStream, function: TokenStream) -> TokenStream {
+    scenario::scenario(options.into(), function.into())
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

@@ -42,6 +42,7 @@
 //! | deliveries after a cancel are kept and then dropped | `channel` waits for the consumer's end | `consuming::no_delivery_follows_a_cancel`, `consuming::a_deleted_queue_cancels_its_consumers` |
 //! | a request within a callback waits for itself | `callbacks` only store and push | among the scenarios, `processing::a_callback_may_wait_for_the_broker_on_its_own_channel` |
 //! | a heartbeat of 1 spins, one of 0 disconnects; 60 s is the default | `open` refuses them; 6 s | `tests/open.rs`, `loss::a_dead_peer_is_noticed_soon_by_default` |
+//! | a heartbeat before the answer to `connection.open` fails the login | `open` logs in again | `tests/fake_broker.rs`: `a_broker_whose_heartbeat_overtakes_its_answer_is_logged_in_to_again` |
 //! | it subtracts 8 from the frame size limit, even a small one | `open` refuses a limit under 4,096 | `tests/fake_broker.rs`: `a_limit_of_frames_that_amqprs_cannot_keep_is_refused` |
 //! | no time limit for connecting | `open` | `tests/open.rs` and `tests/tls.rs`: `a_silent_peer_is_given_up_in_time` |
 //! | it panics on long names, bad files, and without a cryptography provider | checked names, `open`, `tls` | `requests::names_of_any_sort_are_taken`, `tests/tls.rs`: `files_that_cannot_be_used_are_named` |

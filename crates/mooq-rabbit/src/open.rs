@@ -43,6 +43,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// RabbitMQ delays such a close for 3 seconds. A peer that closes earlier has some other reason.
 const SILENT_REFUSAL: Duration = Duration::from_secs(2);
 
+/// End of amqprs' text for a heartbeat that the broker sends before it has answered
+/// `connection.open`, as a slow broker does. amqprs gives the login up over it.
+const HEARTBEAT: &str = "HeartBeat(HeartBeat)";
+
 /// amqprs' text for the end of the stream between two frames, which is not a network error.
 const HUNG_UP: &str = "peer shutdown";
 
@@ -75,9 +79,16 @@ async fn open_here(endpoint: &Endpoint) -> Result<OpenedConnection> {
     if endpoint.scheme == Scheme::Amqps {
         attempt.tls = Some(attempt.prepare_tls().await?);
     }
-    let peer = attempt.reach().await?;
-    let connection = attempt.log_in(peer, heartbeat).await?;
-    attempt.set_up(connection).await
+    loop {
+        let peer = attempt.reach().await?;
+        if let Some(connection) = attempt.log_in(peer, heartbeat).await? {
+            return attempt.set_up(connection).await;
+        }
+        tracing::debug!(
+            broker = attempt.address,
+            "logging in again: the broker was so slow that its heartbeat came first"
+        );
+    }
 }
 
 /// The time at which an attempt is over that begins now.
@@ -166,7 +177,8 @@ impl Attempt<'_> {
         }
     }
 
-    async fn log_in(&self, peer: SocketAddr, heartbeat: u16) -> Result<Connection> {
+    /// Returns none if the login has to be made again.
+    async fn log_in(&self, peer: SocketAddr, heartbeat: u16) -> Result<Option<Connection>> {
         let began = Instant::now();
         let arguments = self.arguments(peer, heartbeat);
         // In a task of its own: amqprs panics on some answers that are not AMQP. Its future may be
@@ -188,7 +200,10 @@ impl Attempt<'_> {
             Err(elapsed) => Err(elapsed),
         };
         match opened {
-            Ok(Ok(Ok(connection))) => Ok(connection),
+            Ok(Ok(Ok(connection))) => Ok(Some(connection)),
+            Ok(Ok(Err(AmqprsError::ConnectionOpenError(text)))) if text.ends_with(HEARTBEAT) => {
+                Ok(None)
+            }
             Ok(Ok(Err(error))) => {
                 let after = began.elapsed();
                 // On a busy machine the broker hangs up before it has been heard on the reason.

@@ -256,6 +256,27 @@ async fn a_login_that_takes_its_time_is_waited_for() {
     opened.unwrap();
 }
 
+/// amqprs takes the heartbeat for an answer to `connection.open`, and gives the login up.
+#[tokio::test]
+async fn a_broker_whose_heartbeat_overtakes_its_answer_is_logged_in_to_again() {
+    let listener = Listener::new().await;
+    let accept = async {
+        let mut slow = listener.accept().await;
+        slow.start().await;
+        slow.tune(FRAME_MAX).await;
+        slow.expect(TUNE_OK).await;
+        slow.expect(OPEN).await;
+        slow.0.write_all(b"\x08\0\0\0\0\0\0\xce").await.unwrap();
+        let mut again = listener.accept().await;
+        again.log_in(FRAME_MAX).await;
+        again
+    };
+    let transport = OnRuntime(Handle::current());
+    let opened = transport.open(&listener.endpoint);
+    let (opened, _broker) = soon(async { tokio::join!(opened, accept) }).await;
+    opened.unwrap();
+}
+
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use mooq::{Channel, ConnectOptions, Connection, RawBytes};
-use mooq_integration_tests::container::Image;
 use mooq_integration_tests::faults::Site;
+use mooq_integration_tests::rabbitmq::container::Image;
 use tokio::time::{MissedTickBehavior, interval};
 
 const QUEUE: &str = "backlog";

@@ -9,9 +9,9 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mooq_integration_tests::container::Image;
 use mooq_integration_tests::faults::Site;
 use mooq_integration_tests::faults::soak::soak;
+use mooq_integration_tests::rabbitmq::container::Image;
 
 const USAGE: &str = "Usage: soak [--minutes N] [--seed S] [--threads T] [--memory]
 

@@ -23,8 +23,9 @@ use super::operation::{
     Action, BEYOND, BEYOND_CHANNEL, CONNECTIONS, EXCHANGES, Operation, Permissions, QUEUES,
     REPLY_ADDRESS, SERVER_NAMED, SetPolicy, USERS_CONNECTION, connection_of,
 };
-use crate::backend::Broker;
-use crate::expect::within;
+use mooq_conformance::Broker;
+use mooq_conformance::expect::{HEARTBEAT, LIMIT};
+use mooq_conformance::within;
 
 /// How many sequences share connections. Each channel that the broker closes costs amqprs the
 /// number of a channel, and there are 1,500 for a connection.
@@ -41,7 +42,7 @@ const PROBES: usize = QUEUES.len() + SERVER_NAMED.len();
 /// again.
 #[derive(Debug)]
 pub(super) struct Client {
-    broker: Broker,
+    broker: Arc<dyn Broker>,
     names: Names,
     /// The last one is in the second virtual host, if there is one.
     connections: Vec<OpenConnection>,
@@ -93,11 +94,12 @@ pub(super) struct Performed {
 }
 
 impl Client {
-    pub(super) async fn open(broker: Broker, prefix: String, user: String) -> Self {
+    pub(super) async fn open(broker: Arc<dyn Broker>, prefix: String, user: String) -> Self {
         broker.control().add_user(&user, PASSWORD).await;
         broker.control().set_permissions(&user, EVERYTHING).await;
         let names = Names::new(prefix, user);
-        let opening = (0..CONNECTIONS).map(|index| OpenConnection::open(&broker, &names, index, 0));
+        let opening =
+            (0..CONNECTIONS).map(|index| OpenConnection::open(&*broker, &names, index, 0));
         let connections = join_all(opening).await;
         let channels = open_channels(&connections).await;
         Self {
@@ -208,7 +210,7 @@ impl Client {
     async fn add_vhost(&mut self) {
         let control = self.broker.control();
         control.add_vhost(self.names.vhost()).await;
-        let connection = OpenConnection::open(&self.broker, &self.names, CONNECTIONS, 0).await;
+        let connection = OpenConnection::open(&*self.broker, &self.names, CONNECTIONS, 0).await;
         self.channels.push(connection.channel().await);
         self.connections.push(connection);
         self.has_vhost = true;
@@ -485,7 +487,7 @@ impl Client {
                 self.channels.truncate(BEYOND_CHANNEL);
                 return;
             }
-            let opened = OpenConnection::open(&self.broker, &self.names, index, generation).await;
+            let opened = OpenConnection::open(&*self.broker, &self.names, index, generation).await;
             self.connections[index] = opened;
         }
         self.channels[channel] = self.connections[index].channel().await;
@@ -494,8 +496,11 @@ impl Client {
 
 impl OpenConnection {
     /// Opens the connection that stands in this place.
-    async fn open(broker: &Broker, names: &Names, index: usize, generation: u32) -> Self {
+    async fn open(broker: &dyn Broker, names: &Names, index: usize, generation: u32) -> Self {
         let mut endpoint: Endpoint = broker.url().parse().expect("the broker's URL is valid");
+        // A busy machine is slow to log in, and late with heartbeats.
+        endpoint.connect_timeout = LIMIT;
+        endpoint.heartbeat = HEARTBEAT;
         if index == USERS_CONNECTION {
             endpoint.credentials = Credentials {
                 username: names.user.clone(),
@@ -505,8 +510,8 @@ impl OpenConnection {
         if index == CONNECTIONS {
             endpoint.vhost = names.vhost().try_into().expect("a short name");
         }
-        let opened = broker.open_transport(&endpoint).await;
-        let OpenedConnection { connection, events } = opened;
+        let opened = broker.transport().open(&endpoint).await;
+        let OpenedConnection { connection, events } = opened.expect("the broker takes connections");
         let mut open = Self {
             generation,
             connection,

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Instant;
 
@@ -15,8 +15,9 @@ use super::client::Client;
 use super::lockstep::{self, Divergence, Tally};
 use super::operation::Operation;
 use super::{alarms, print, strategy};
-use crate::backend::Backend;
-use crate::container::Image;
+use crate::rabbitmq::RabbitMq;
+use crate::rabbitmq::container::Image;
+use mooq_conformance::{Backend, in_memory};
 
 /// How many sequences run where `MOOQ_DIFFERENTIAL_CASES` does not say.
 const CASES: u64 = 200;
@@ -78,8 +79,10 @@ impl Settings {
 #[derive(Debug)]
 struct Suite {
     settings: Settings,
-    memory: Backend,
-    rabbit: Backend,
+    memory: Box<dyn Backend>,
+    rabbit: RabbitMq,
+    /// Read by sequences that share RabbitMQ, written by those that need it alone.
+    turn: RwLock<()>,
     /// The next case.
     next: AtomicU64,
     /// The next name for a run of a sequence.
@@ -101,6 +104,7 @@ pub fn run(image: &Image, settings: Settings) {
         settings,
         memory,
         rabbit,
+        turn: RwLock::default(),
         next: AtomicU64::new(0),
         runs: AtomicU64::new(0),
         again: AtomicU64::new(0),
@@ -125,7 +129,7 @@ pub fn run(image: &Image, settings: Settings) {
         failed,
         ..
     } = suite;
-    rabbit.stop();
+    drop(rabbit);
     let failed = failed.into_inner();
     println!(
         "{} sequences from seed {} in {:.1} s, {failed} with differences, {} run again: {:?}",
@@ -143,15 +147,17 @@ pub fn run(image: &Image, settings: Settings) {
 
 /// RabbitMQ from the image, and the in-memory broker as that version: with the profile that comes
 /// nearest and is not newer.
-fn brokers(image: &Image) -> (Backend, Backend) {
+fn brokers(image: &Image) -> (Box<dyn Backend>, RabbitMq) {
     let version = image.version();
-    let profiles = Backend::memory().into_iter();
+    let profiles = in_memory().into_iter();
     let memory = profiles
         .filter(|memory| memory.version() <= version)
-        .max_by_key(Backend::version)
+        .max_by_key(|memory| memory.version())
         .unwrap_or_else(|| panic!("no profile is as old as RabbitMQ {version}"));
-    let rabbit = Backend::rabbitmq_with([(version, image.clone())], SPARING).pop();
-    (memory, rabbit.expect("one image gives one backend"))
+    (
+        memory,
+        RabbitMq::with_settings(version, image.clone(), SPARING),
+    )
 }
 
 impl Suite {
@@ -257,10 +263,16 @@ impl Worker<'_> {
         let suite = self.suite;
         // Over before the turn, whatever happens: what is left of an alarm is cleared when the
         // client that raised it is dropped.
-        let _turn = suite.rabbit.turn(lockstep::raises_alarm(sequence));
+        let _turn = if lockstep::raises_alarm(sequence) {
+            let alone = suite.turn.write();
+            (None, Some(alone.unwrap_or_else(PoisonError::into_inner)))
+        } else {
+            let shared = suite.turn.read();
+            (Some(shared.unwrap_or_else(PoisonError::into_inner)), None)
+        };
         let prefix = format!("d{}", suite.runs.fetch_add(1, Ordering::Relaxed));
-        let in_memory = suite.memory.broker(&prefix);
-        let in_rabbit = suite.rabbit.broker(&prefix);
+        let in_memory = suite.memory.broker(&prefix, false);
+        let in_rabbit = suite.rabbit.broker(&prefix, false);
         let ready = self.rabbit.take();
         let (tally, rabbit) = self.runtime.block_on(async {
             let mut rabbit = match ready {

@@ -15,7 +15,7 @@ use super::endurance::{
 use super::queue_deletion::queue_deleted_under_its_consumers;
 use super::site::{Fault, Site};
 use super::workload::{Plan, Workload};
-use crate::expect::LIMIT;
+use mooq_conformance::expect::LIMIT;
 
 /// The deadline of every call, so short that some are over before a fault is.
 pub(super) const DEADLINE: Duration = Duration::from_secs(3);

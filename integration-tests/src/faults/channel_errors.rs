@@ -7,7 +7,7 @@ use mooq::{Channel, Connection, Error, ErrorKind, Event};
 use super::cases::{ends_well, flowing};
 use super::site::Site;
 use super::workload::Workload;
-use crate::expect::LIMIT;
+use mooq_conformance::expect::LIMIT;
 
 /// How long a channel may take to be open again. Reached only if it never is.
 const REOPENED: Duration = LIMIT;

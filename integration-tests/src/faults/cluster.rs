@@ -10,9 +10,9 @@ use super::journal::Entry;
 use super::node::{Node, answers, docker};
 use super::proxy::Proxy;
 use super::workload::{Plan, Workload};
-use crate::container::{Image, PATIENT_HANDSHAKE, RUN_LABEL, run};
-use crate::expect::LIMIT;
-use crate::within;
+use crate::rabbitmq::container::{Image, PATIENT_HANDSHAKE, RUN_LABEL, run};
+use mooq_conformance::expect::LIMIT;
+use mooq_conformance::within;
 
 /// How long a new leader may take. Reached only if there never is one.
 const ELECTED: Duration = LIMIT;

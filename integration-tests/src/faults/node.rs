@@ -8,7 +8,7 @@ use std::time::Duration;
 use mooq_broker_ctl::{BrokerStatus, HandshakeError, RabbitMQBroker};
 use tokio::time::Instant;
 
-use crate::container::{self, Image, PATIENT_HANDSHAKE, RUN_LABEL, STARTING};
+use crate::rabbitmq::container::{self, Image, PATIENT_HANDSHAKE, RUN_LABEL, STARTING};
 
 /// How long one handshake may take, at first and later: one that got into a node which then froze
 /// must not keep the next from being tried, and a machine may be too busy for the first.
@@ -62,7 +62,7 @@ impl Node {
 
     /// Freezes the container.
     pub async fn pause(&self) {
-        crate::control::pause(&self.name).await;
+        crate::rabbitmq::pause(&self.name).await;
     }
 
     /// Runs rabbitmqctl in it until that succeeds, and gives what it prints: on a busy machine

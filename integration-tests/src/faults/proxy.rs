@@ -222,7 +222,7 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use crate::within;
+    use mooq_conformance::within;
 
     /// Where whatever is sent comes back.
     async fn echo() -> (SocketAddr, JoinHandle<()>) {

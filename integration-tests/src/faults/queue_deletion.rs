@@ -5,7 +5,7 @@ use mooq::{Channel, Connection, Delivery, ErrorKind, Event};
 use super::cases::{PATIENCE, ends_well, flowing};
 use super::site::Site;
 use super::workload::Workload;
-use crate::within;
+use mooq_conformance::within;
 
 /// Consumers learn that their queue is gone, publishers that their messages reach none; both go
 /// on when it is declared again, and nobody else is touched.

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::node::{Node, answers};
 use super::proxy::{Network, Proxy};
-use crate::container::Image;
+use crate::rabbitmq::container::Image;
 
 /// The user that the cases log in as, and her password.
 const USER: [&str; 2] = ["ada", "analytical"];

@@ -8,8 +8,8 @@ use libtest_mimic::{Arguments, Trial};
 
 use super::cases::{self, Case, On};
 use super::site::Site;
-use crate::container::Image;
-use crate::harness;
+use crate::rabbitmq::container::Image;
+use mooq_conformance::suite;
 
 /// How long a case may take, in the full form too. Reached only by one that hangs.
 const LIMIT: Duration = Duration::from_secs(1800);
@@ -24,7 +24,7 @@ pub fn main() -> ExitCode {
         if case.on == On::Both {
             let name = format!("memory::{}", case.name);
             trials.push(Trial::test(name, move || {
-                harness::in_a_thread(case.name, LIMIT, move || async move {
+                suite::in_a_thread(case.name, LIMIT, move || async move {
                     (case.run)(&Site::memory(case.name), case.name).await;
                 });
                 Ok(())
@@ -53,7 +53,7 @@ fn on_rabbitmq(case: Case, shared: &Mutex<Option<Site>>) {
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     let site = shared.take();
     let (done, sound) = std::sync::mpsc::channel();
-    harness::in_a_thread(case.name, LIMIT, move || async move {
+    suite::in_a_thread(case.name, LIMIT, move || async move {
         let site = match site {
             Some(site) => site,
             None => Site::rabbitmq(&Image::current()).await,

@@ -14,8 +14,8 @@ use super::journal::Journal;
 use super::record::{Counts, Record};
 use super::timing::Timing;
 use super::verdict::Verdict;
-use crate::expect::LIMIT;
-use crate::within;
+use mooq_conformance::expect::LIMIT;
+use mooq_conformance::within;
 
 /// How often each publisher publishes.
 const PACE: Duration = Duration::from_millis(5);

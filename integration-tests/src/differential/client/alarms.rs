@@ -6,14 +6,14 @@ use mooq_core::TransportChannel;
 use mooq_memory::Alarm;
 
 use super::{Client, OpenConnection};
-use crate::control::RaisedAlarm;
 use crate::differential::operation::connection_of;
+use mooq_conformance::Condition;
 
 /// The alarms of a sequence, and what has come of them.
 #[derive(Debug, Default)]
 pub(super) struct Alarms {
     /// Those that are on.
-    raised: Vec<(Alarm, RaisedAlarm)>,
+    raised: Vec<(Alarm, Box<dyn Condition>)>,
     /// The connections that have published since.
     blocked: Vec<usize>,
     /// Channels that the broker has closed and that can only be opened again when it reads.
@@ -45,7 +45,7 @@ impl Client {
 
     pub(super) async fn raise_alarm(&mut self, alarm: Alarm) {
         if self.alarms.observer.is_none() {
-            let observer = OpenConnection::open(&self.broker, &self.names, 0, 0).await;
+            let observer = OpenConnection::open(&*self.broker, &self.names, 0, 0).await;
             self.alarms.observer = Some(observer);
         }
         let raised = self.broker.control().raise_alarm(alarm).await;
@@ -61,7 +61,7 @@ impl Client {
         alarms.raised = raised;
         let cleared: Vec<_> = cleared;
         for (_, alarm) in cleared {
-            alarm.clear().await;
+            alarm.end().await;
         }
         if self.has_alarms() {
             return;

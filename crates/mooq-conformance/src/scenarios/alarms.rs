@@ -1,0 +1,171 @@
+//! Memory and disk alarms: who publishes is not read from until they end.
+
+use std::sync::Arc;
+
+use mooq_core::{Publish, TransportChannel};
+use mooq_memory::Alarm;
+use tokio::task::JoinHandle;
+
+use crate::expect::{expect_reason, method};
+use crate::raw::{Raw, message, passive_queue, quorum_queue};
+use crate::scenario;
+use crate::{Fixture, within};
+
+/// A call on the channel, begun now.
+fn asking(raw: &Raw, queue: &str) -> JoinHandle<u32> {
+    let (channel, declare) = (Arc::clone(&raw.channel), passive_queue(queue));
+    tokio::spawn(async move { ask(&*channel, declare).await })
+}
+
+async fn ask(channel: &dyn TransportChannel, declare: mooq_core::QueueDeclare) -> u32 {
+    let declared = channel.declare_queue(declare).await;
+    declared.expect("the queue exists").message_count
+}
+
+/// Blocks the publisher by a message to `queue`, which waits. Its call waits too.
+async fn blocked(publisher: &mut Raw, other: &mut Raw, queue: &str) -> JoinHandle<u32> {
+    publisher.publish("", queue, "first");
+    let answer = asking(publisher, queue);
+    // Whoever does not publish is served, and sees that nothing comes.
+    for _ in 0..3 {
+        other.nothing_from(queue).await;
+    }
+    assert!(publisher.events.try_recv().is_none(), "there is no confirm");
+    assert!(!answer.is_finished());
+    answer
+}
+
+async fn what_is_published_during(alarm: Alarm, fixture: &Fixture) {
+    let mut publisher = fixture.publisher().await;
+    let mut other = fixture.raw().await;
+    let queue = fixture.name("queue");
+    other.declare(&queue).await;
+    let alarm = fixture.control().raise_alarm(alarm).await;
+    let answer = blocked(&mut publisher, &mut other, &queue).await;
+    publisher.publish("", &queue, "second");
+    alarm.end().await;
+    within("the answer", answer).await.unwrap();
+    // One confirm may be for both.
+    let mut confirmed = publisher.confirmed().await;
+    if confirmed == 1 {
+        confirmed = publisher.confirmed().await;
+    }
+    assert_eq!(confirmed, 2);
+    assert_eq!(other.drain(&queue).await, ["first", "second"]);
+}
+
+#[scenario(alone)]
+async fn what_is_published_during_a_memory_alarm_waits_for_its_end(fixture: Fixture) {
+    what_is_published_during(Alarm::Memory, &fixture).await;
+}
+
+#[scenario(alone)]
+async fn what_is_published_during_a_disk_alarm_waits_for_its_end(fixture: Fixture) {
+    what_is_published_during(Alarm::Disk, &fixture).await;
+}
+
+#[scenario(alone)]
+async fn a_connection_stays_blocked_until_the_last_alarm_ends(fixture: Fixture) {
+    let mut publisher = fixture.publisher().await;
+    let mut other = fixture.raw().await;
+    let queue = fixture.name("queue");
+    other.declare(&queue).await;
+    let control = fixture.control();
+    let memory = control.raise_alarm(Alarm::Memory).await;
+    let disk = control.raise_alarm(Alarm::Disk).await;
+    let answer = blocked(&mut publisher, &mut other, &queue).await;
+    memory.end().await;
+    other.nothing_from(&queue).await;
+    assert!(!answer.is_finished());
+    disk.end().await;
+    within("the answer", answer).await.unwrap();
+    assert_eq!(publisher.confirmed().await, 1);
+}
+
+#[scenario(alone)]
+async fn a_connection_that_only_consumes_goes_on(fixture: Fixture) {
+    let mut publisher = fixture.publisher().await;
+    let mut consumer = fixture.raw().await;
+    let queue = fixture.name("queue");
+    consumer.declare(&queue).await;
+    publisher.fill(&queue, &["1", "2", "3"]).await;
+    let alarm = fixture.control().raise_alarm(Alarm::Memory).await;
+    consumer.prefetch(1).await;
+    consumer.consume(&queue).await;
+    for body in ["1", "2", "3"] {
+        let delivery = consumer.delivery().await;
+        assert_eq!(crate::raw::text(&delivery), body);
+        consumer.ack(delivery.delivery_tag);
+    }
+    assert_eq!(consumer.counts(&queue).await, (0, 1));
+    alarm.end().await;
+}
+
+#[scenario(alone)]
+async fn a_message_without_a_body_is_still_taken(fixture: Fixture) {
+    let mut publisher = fixture.publisher().await;
+    let mut other = fixture.raw().await;
+    let queue = fixture.name("queue");
+    other.declare(&queue).await;
+    let alarm = fixture.control().raise_alarm(Alarm::Memory).await;
+    publisher.publish("", &queue, "");
+    assert_eq!(publisher.confirmed().await, 1);
+    assert_eq!(other.drain(&queue).await, [""]);
+    let answer = blocked(&mut publisher, &mut other, &queue).await;
+    alarm.end().await;
+    within("the answer", answer).await.unwrap();
+    assert_eq!(publisher.confirmed().await, 2);
+}
+
+#[scenario(alone)]
+async fn what_fails_fails_when_the_alarm_has_ended(fixture: Fixture) {
+    let mut publisher = fixture.raw().await;
+    let mut other = fixture.raw().await;
+    let (queue, missing) = (fixture.name("queue"), fixture.name("missing"));
+    other.declare(&queue).await;
+    let alarm = fixture.control().raise_alarm(Alarm::Memory).await;
+    publisher.send(Publish::new(message(&missing, "key", "body")));
+    publisher.publish("", &queue, "too late");
+    other.nothing_from(&queue).await;
+    assert!(publisher.events.try_recv().is_none());
+    alarm.end().await;
+    let text = format!("NOT_FOUND - no exchange '{missing}' in vhost '/'");
+    publisher.closes(404, method::BASIC_PUBLISH, &text).await;
+    assert_eq!(other.drain(&queue).await, [""; 0]);
+}
+
+/// The broker does not read the answer to its close during the alarm, and quorum queues wait for it.
+#[scenario(alone)]
+async fn a_channel_that_fails_ends_to_quorum_queues_with_the_alarm(fixture: Fixture) {
+    let mut failing = fixture.raw().await;
+    let mut other = fixture.publisher().await;
+    let (classic, quorum) = (fixture.name("classic"), fixture.name("quorum"));
+    other.declare(&classic).await;
+    other.declare_with(quorum_queue(&quorum)).await;
+    for queue in [&classic, &quorum] {
+        other.fill(queue, &["delivered"]).await;
+        failing.consume(queue).await;
+        failing.delivery().await;
+    }
+    let alarm = fixture.control().raise_alarm(Alarm::Memory).await;
+    // Without a body it is taken.
+    let missing = fixture.name("missing");
+    failing.send(Publish::new(message(&missing, "key", "")));
+    let text = format!("NOT_FOUND - no exchange '{missing}' in vhost '/'");
+    expect_reason(&failing.closed().await, 404, method::BASIC_PUBLISH, &text);
+    other.until_counts(&classic, (1, 0)).await;
+    other.until_counts(&quorum, (0, 1)).await;
+    alarm.end().await;
+    other.until_counts(&quorum, (1, 0)).await;
+}
+
+#[scenario(alone)]
+async fn an_alarm_that_nobody_published_during_changes_nothing(fixture: Fixture) {
+    let mut publisher = fixture.publisher().await;
+    let queue = fixture.name("queue");
+    let alarm = fixture.control().raise_alarm(Alarm::Disk).await;
+    publisher.declare(&queue).await;
+    alarm.end().await;
+    publisher.fill(&queue, &["body"]).await;
+    assert_eq!(publisher.drain(&queue).await, ["body"]);
+}

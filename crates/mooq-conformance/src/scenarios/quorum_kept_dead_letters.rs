@@ -1,0 +1,354 @@
+//! Quorum queues that keep their dead letters until these have arrived: the dead-letter strategy
+//! `at-least-once`.
+//!
+//! RabbitMQ tries again every three minutes, and whenever a policy changes the queue: most scenarios
+//! wait for no timer and set a policy. Those that are about the timer shorten it.
+
+use std::sync::Arc;
+
+use mooq_core::{DeliveryMode, ExchangeKind, FieldValue, Publish, Settlement};
+use mooq_memory::ApplyTo;
+use tokio::task::yield_now;
+
+use super::dead_letters::{death, deaths};
+use crate::expect::within;
+use crate::raw::{Raw, binding, body, message, queue, quorum_queue_with, table};
+use crate::scenario;
+use crate::{Fixture, Version};
+
+const REJECT: Settlement = Settlement::Reject { requeue: false };
+
+/// A quorum queue that keeps its dead letters, and takes no more than `max_length` messages and one.
+async fn declare_keeping<const N: usize>(
+    raw: &Raw,
+    name: &str,
+    max_length: i64,
+    more: [(&str, FieldValue); N],
+) {
+    let mut declare = quorum_queue_with(
+        name,
+        [
+            ("x-dead-letter-strategy", "at-least-once".into()),
+            ("x-overflow", "reject-publish".into()),
+            ("x-max-length", max_length.into()),
+        ],
+    );
+    for (key, value) in more {
+        declare.arguments.insert(key.try_into().unwrap(), value);
+    }
+    raw.declare_with(declare).await;
+}
+
+/// Has the queues of the scenario try their dead letters again.
+async fn retry(fixture: &Fixture, more: &[(&str, FieldValue)]) {
+    let mut definition = table([("message-ttl", 3_600_000.into())]);
+    for (key, value) in more {
+        definition.insert((*key).try_into().unwrap(), value.clone());
+    }
+    let (name, pattern) = (fixture.name("retry"), format!("^{}", fixture.name("q")));
+    let control = fixture.control();
+    control
+        .set_policy(&name, &pattern, ApplyTo::Queues, 0, &definition)
+        .await;
+}
+
+/// Rejects so many messages of a queue, from the first on.
+async fn reject(raw: &Raw, queue: &str, count: usize) {
+    for _ in 0..count {
+        let fetched = raw.fetch_soon(queue).await;
+        raw.settle(fetched.delivery_tag, REJECT);
+    }
+}
+
+/// Gets messages from a queue as they come.
+async fn arrived(raw: &Raw, queue: &str, count: usize) -> Vec<String> {
+    let mut bodies = Vec::new();
+    for _ in 0..count {
+        let fetched = raw.fetch_soon(queue).await;
+        raw.ack(fetched.delivery_tag);
+        bodies.push(body(&fetched.message).to_owned());
+    }
+    bodies
+}
+
+/// Publishes to a queue until it takes that.
+async fn until_taken(raw: &mut Raw, queue: &str, body: &str) {
+    let taken = async {
+        while !raw.is_taken(queue, body).await {
+            yield_now().await;
+        }
+    };
+    within(&format!("room in {queue}"), taken).await;
+}
+
+#[scenario]
+async fn what_has_no_route_stays_and_counts_until_it_has_one(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (q, dead, exchange) = (
+        fixture.name("q"),
+        fixture.name("dead"),
+        fixture.name("exchange"),
+    );
+    let dlx = [("x-dead-letter-exchange", exchange.as_str().into())];
+    declare_keeping(&raw, &q, 1, dlx).await;
+    raw.fill(&q, &["1", "2"]).await;
+    reject(&raw, &q, 2).await;
+    raw.until_counts(&q, (0, 0)).await;
+    assert!(
+        !raw.is_taken(&q, "3").await,
+        "the dead ones are still there"
+    );
+
+    raw.declare(&dead).await;
+    raw.declare_exchange(&exchange, ExchangeKind::Direct).await;
+    raw.bind(&dead, &exchange, &q).await;
+    retry(&fixture, &[]).await;
+    let mut letters = Vec::new();
+    for _ in 0..2 {
+        let letter = raw.fetch_soon(&dead).await;
+        raw.ack(letter.delivery_tag);
+        let headers = &letter.message.properties.headers;
+        assert_eq!(deaths(headers), [death(1, "rejected", &q, "", &q)]);
+        letters.push(body(&letter.message).to_owned());
+    }
+    assert_eq!(in_any_order(letters), ["1", "2"]);
+    until_taken(&mut raw, &q, "4").await;
+    assert_eq!(raw.drain(&q).await, ["4"]);
+}
+
+/// The bodies of dead letters that were tried before they had a route: a round of tries that meets
+/// the new route midway takes the later ones first.
+fn in_any_order(mut letters: Vec<String>) -> Vec<String> {
+    letters.sort();
+    letters
+}
+
+#[scenario(alone, short_timeouts)]
+async fn a_timer_has_what_has_no_route_tried_again(fixture: Fixture) {
+    let _hurried = fixture.control().hurry_dead_letters().await;
+    let mut raw = fixture.publisher().await;
+    let (q, dead, exchange) = (
+        fixture.name("q"),
+        fixture.name("dead"),
+        fixture.name("exchange"),
+    );
+    let dlx = [("x-dead-letter-exchange", exchange.as_str().into())];
+    declare_keeping(&raw, &q, 1, dlx).await;
+    raw.fill(&q, &["1", "2"]).await;
+    reject(&raw, &q, 2).await;
+    raw.until_counts(&q, (0, 0)).await;
+    raw.declare(&dead).await;
+    raw.declare_exchange(&exchange, ExchangeKind::Direct).await;
+    raw.bind(&dead, &exchange, &q).await;
+    let mut other = fixture.raw().await;
+    other.consume(&dead).await;
+    assert_eq!(in_any_order(other.delivered(2).await), ["1", "2"]);
+}
+
+#[scenario(alone, short_timeouts)]
+async fn a_timer_has_what_was_refused_tried_again(fixture: Fixture) {
+    let _hurried = fixture.control().hurry_dead_letters().await;
+    let mut raw = fixture.publisher().await;
+    let (q, full) = (fixture.name("q"), fixture.name("full"));
+    let limits = [
+        ("x-max-length", 1.into()),
+        ("x-overflow", "reject-publish".into()),
+    ];
+    raw.declare_with(mooq_core::QueueDeclare {
+        arguments: table(limits),
+        ..queue(&full)
+    })
+    .await;
+    raw.fill(&full, &["first"]).await;
+    let dlx = [
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", full.as_str().into()),
+    ];
+    declare_keeping(&raw, &q, 1, dlx).await;
+    raw.fill(&q, &["letter"]).await;
+    reject(&raw, &q, 1).await;
+    raw.until_counts(&q, (0, 0)).await;
+    let mut other = fixture.raw().await;
+    other.consume(&full).await;
+    assert_eq!(other.delivered(1).await, ["first"]);
+    other.ack(1);
+    assert_eq!(other.delivered(1).await, ["letter"]);
+}
+
+#[scenario]
+async fn what_is_tried_holds_up_what_has_a_route(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (q, dead, exchange) = (
+        fixture.name("q"),
+        fixture.name("dead"),
+        fixture.name("exchange"),
+    );
+    raw.declare(&dead).await;
+    raw.declare_exchange(&exchange, ExchangeKind::Direct).await;
+    raw.bind(&dead, &exchange, "good").await;
+    let source = fixture.name("source");
+    raw.declare_exchange(&source, ExchangeKind::Fanout).await;
+    let dlx = [("x-dead-letter-exchange", exchange.as_str().into())];
+    declare_keeping(&raw, &q, 100, dlx).await;
+    raw.bind(&q, &source, "").await;
+    let mut expected: Vec<_> = (0..32).map(|number| number.to_string()).collect();
+    for body in &expected {
+        raw.put(&source, "bad", body).await;
+    }
+    raw.put(&source, "good", "good").await;
+    expected.push("good".into());
+
+    reject(&raw, &q, expected.len()).await;
+    raw.until_counts(&q, (0, 0)).await;
+    assert_eq!(raw.counts(&dead).await, (0, 0));
+    raw.bind(&dead, &exchange, "bad").await;
+    retry(&fixture, &[]).await;
+    let letters = arrived(&raw, &dead, expected.len()).await;
+    assert_eq!(in_any_order(letters), in_any_order(expected));
+}
+
+#[scenario]
+async fn what_expires_into_its_own_queue_stays(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let q = fixture.name("q");
+    let circle = [
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", q.as_str().into()),
+        ("x-message-ttl", 1.into()),
+    ];
+    declare_keeping(&raw, &q, 1, circle).await;
+    raw.fill(&q, &["1", "2"]).await;
+    raw.until_counts(&q, (0, 0)).await;
+    assert!(
+        !raw.is_taken(&q, "3").await,
+        "the dead ones are still there"
+    );
+}
+
+#[scenario]
+async fn a_purge_leaves_dead_letters_to_their_targets(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (q, dead) = (fixture.name("q"), fixture.name("dead"));
+    raw.declare(&dead).await;
+    let dlx = [
+        ("x-dead-letter-exchange", "".into()),
+        ("x-dead-letter-routing-key", dead.as_str().into()),
+    ];
+    declare_keeping(&raw, &q, 2, dlx).await;
+    // When one has arrived, RabbitMQ is up to it.
+    raw.fill(&q, &["0"]).await;
+    reject(&raw, &q, 1).await;
+    assert_eq!(arrived(&raw, &dead, 1).await, ["0"]);
+    raw.delete(&dead).await;
+    raw.fill(&q, &["1", "2", "3"]).await;
+    reject(&raw, &q, 2).await;
+    raw.until_counts(&q, (1, 0)).await;
+
+    let purged = raw.channel.purge_queue(q.as_str().try_into().unwrap());
+    // Since 4.3 a purge counts them, and they do not count any more.
+    let counted = fixture.version() >= Version::V4_3;
+    assert_eq!(purged.await.unwrap(), if counted { 3 } else { 1 });
+    raw.declare(&dead).await;
+    retry(&fixture, &[]).await;
+    let letters = arrived(&raw, &dead, 2).await;
+    assert_eq!(in_any_order(letters), ["1", "2"]);
+}
+
+#[scenario]
+async fn dead_letters_are_dropped_with_the_strategy(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (q, dead) = (fixture.name("q"), fixture.name("dead"));
+    let dlx = [
+        ("dead-letter-exchange", "".into()),
+        ("dead-letter-routing-key", dead.as_str().into()),
+        ("overflow", "reject-publish".into()),
+        ("max-length", 1.into()),
+    ];
+    let mut strategy = dlx.to_vec();
+    strategy.push(("dead-letter-strategy", "at-least-once".into()));
+    retry(&fixture, &strategy).await;
+    raw.declare_quorum(&q, []).await;
+    raw.fill(&q, &["1", "2"]).await;
+    reject(&raw, &q, 2).await;
+    raw.until_counts(&q, (0, 0)).await;
+    assert!(
+        !raw.is_taken(&q, "3").await,
+        "the dead ones are still there"
+    );
+
+    retry(&fixture, &dlx).await;
+    until_taken(&mut raw, &q, "4").await;
+    raw.declare(&dead).await;
+    reject(&raw, &q, 1).await;
+    assert_eq!(arrived(&raw, &dead, 1).await, ["4"]);
+    assert_eq!(raw.drain(&dead).await, Vec::<String>::new());
+}
+
+#[scenario]
+async fn without_reject_publish_nothing_is_kept(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (q, dead) = (fixture.name("q"), fixture.name("dead"));
+    let mut declare = quorum_queue_with(
+        &q,
+        [
+            ("x-dead-letter-strategy", "at-least-once".into()),
+            ("x-dead-letter-exchange", "".into()),
+            ("x-dead-letter-routing-key", dead.as_str().into()),
+        ],
+    );
+    declare
+        .arguments
+        .insert("x-max-length".try_into().unwrap(), 1);
+    raw.declare_with(declare).await;
+    raw.fill(&q, &["1"]).await;
+    reject(&raw, &q, 1).await;
+    raw.until_counts(&q, (0, 0)).await;
+    raw.fill(&q, &["2"]).await;
+    raw.declare(&dead).await;
+    retry(&fixture, &[]).await;
+    reject(&raw, &q, 1).await;
+    assert_eq!(arrived(&raw, &dead, 1).await, ["2"]);
+}
+
+#[scenario(alone)]
+async fn a_restart_publishes_again_what_one_target_refused(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let (q, free, full, exchange) = (
+        fixture.name("q"),
+        fixture.name("free"),
+        fixture.name("full"),
+        fixture.name("exchange"),
+    );
+    let persistent = |queue: &str, body: &str| {
+        let mut message = message("", queue, body);
+        Arc::make_mut(&mut message.properties).delivery_mode = Some(DeliveryMode::Persistent);
+        Publish::new(message)
+    };
+    raw.declare(&free).await;
+    let limits = [
+        ("x-max-length", 1.into()),
+        ("x-overflow", "reject-publish".into()),
+    ];
+    raw.declare_with(mooq_core::QueueDeclare {
+        arguments: table(limits),
+        ..queue(&full)
+    })
+    .await;
+    raw.declare_exchange(&exchange, ExchangeKind::Fanout).await;
+    for target in [&free, &full] {
+        raw.add(binding(target, &exchange, "")).await;
+    }
+    raw.put_message(persistent(&full, "first")).await;
+    let dlx = [("x-dead-letter-exchange", exchange.as_str().into())];
+    declare_keeping(&raw, &q, 10, dlx).await;
+    raw.put_message(persistent(&q, "letter")).await;
+    reject(&raw, &q, 1).await;
+    raw.until_counts(&free, (1, 0)).await;
+    assert_eq!(raw.drain(&full).await, ["first"]);
+
+    fixture.control().restart().await;
+    let raw = fixture.raw().await;
+    // The other one had taken it, which is forgotten by now: at least once.
+    assert_eq!(arrived(&raw, &full, 1).await, ["letter"]);
+    assert_eq!(arrived(&raw, &free, 2).await, ["letter", "letter"]);
+}
