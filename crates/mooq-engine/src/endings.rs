@@ -19,18 +19,18 @@ use super::recording::Settled;
 use super::time::Time;
 
 impl Engine {
-    /// Tears a channel down: cancels its consumers, requeues its unacked deliveries. The channel
-    /// itself is removed by the code that closes it. To quorum queues a channel that has failed ends
+    /// Tears a channel down: cancels its consumers, requeues its unacked deliveries, which are
+    /// recorded as `settled`. The channel itself is removed by the code that closes it. To quorum queues a channel that has failed ends
     /// only when its client has answered the close: they watch the channel's process.
     ///
     /// As in RabbitMQ, the channel's queues are notified one after another, and each queue acts at
     /// once. So a dead letter from one queue can still be delivered to a consumer of the channel on
     /// the next queue. The client no longer sees such a delivery.
-    pub(super) fn end_channel(&mut self, key: ChannelId, how: Ended) {
+    pub(super) fn end_channel(&mut self, key: ChannelId, how: Ended, settled: Settled) {
         self.await_channel(key);
         self.finish();
         self.cancel_replies(key, None);
-        self.recordings.ended(key, Settled::ChannelClosed);
+        self.recordings.ended(key, settled);
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
@@ -142,8 +142,7 @@ impl Engine {
         };
         let channels: Vec<_> = connection.channels().collect();
         for channel in channels {
-            self.recordings.ended(channel, Settled::ConnectionClosed);
-            self.end_channel(channel, Ended::Gone);
+            self.end_channel(channel, Ended::Gone, Settled::ConnectionClosed);
             self.channels.remove(channel);
         }
         let Some(connection) = self.connections.remove(id) else {

@@ -33,6 +33,12 @@ impl Ledger {
         });
     }
 
+    /// Returns true if this delivery is outstanding.
+    pub(crate) fn contains(&self, delivery_tag: u64) -> bool {
+        let entry = self.find(delivery_tag).and_then(|at| self.entries.get(at));
+        entry.is_some_and(|entry| entry.unacked.is_some())
+    }
+
     /// Takes one delivery out, if it is outstanding.
     pub(crate) fn take(&mut self, delivery_tag: u64) -> Option<Unacked> {
         let at = self.find(delivery_tag)?;

@@ -509,7 +509,7 @@ impl Engine {
         let reason = error.into_reason(method);
         match caller {
             Some(caller) if !is_hard => {
-                self.end_channel(caller.channel, Ended::Failed);
+                self.end_channel(caller.channel, Ended::Failed, Settled::ChannelClosed);
                 self.effects.push_back(Effect::Channel {
                     connection,
                     channel: caller.number,

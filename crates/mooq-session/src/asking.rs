@@ -139,7 +139,7 @@ impl<S: Shell> Session<S> {
 
     /// Returns the destination of a queue's rejected messages, as far as it is known to exist. If it
     /// is not known yet, the broker is asked: the next failure will know.
-    pub fn verified_dead_letter_info(&mut self, queue: &QueueName) -> DeadLetterInfo {
+    pub fn dead_letter_info(&mut self, queue: &QueueName) -> DeadLetterInfo {
         let info = self.topology.dead_letter_info(queue);
         DeadLetterInfo {
             dead_letter_exchange: info.dead_letter_exchange && self.takes_dead_letters(queue, true),
@@ -150,6 +150,14 @@ impl<S: Shell> Session<S> {
     /// Asks about the destination of a queue's rejected messages before a message fails.
     pub(crate) fn verify_dead_letters(&mut self, queue: &QueueName) {
         self.takes_dead_letters(queue, false);
+    }
+
+    /// Asks again for every queue that is consumed from: on another connection, what the lost one
+    /// has answered may no longer be so.
+    pub(crate) fn verify_dead_letters_again(&mut self) {
+        for queue in self.consumers.queues() {
+            self.verify_dead_letters(&queue);
+        }
     }
 
     fn takes_dead_letters(&mut self, queue: &QueueName, has_failed: bool) -> bool {

@@ -1,6 +1,6 @@
 //! The consumers of a connection, with the deliveries that wait for each.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
@@ -241,9 +241,19 @@ impl<S: Shell> Consumers<S> {
         consumers.any(|consumer| consumer.queue == *queue)
     }
 
+    /// The queues that are consumed from, in order.
+    pub(crate) fn queues(&self) -> BTreeSet<QueueName> {
+        let ids = self.by_tag.values().flat_map(HashMap::values);
+        let consumers = ids.filter_map(|id| self.by_id.get(id));
+        consumers.map(|consumer| consumer.queue.clone()).collect()
+    }
+
     /// Replaces the name of a renamed queue in its consumers and in their records.
     pub(crate) fn queue_renamed(&mut self, from: &QueueName, to: &QueueName) {
         for consumer in self.by_id.values_mut() {
+            if consumer.queue == *from {
+                consumer.queue.clone_from(to);
+            }
             if let Some(record) = &mut consumer.record
                 && record.consume.queue == *from
             {

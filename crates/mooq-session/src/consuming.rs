@@ -223,9 +223,7 @@ impl<S: Shell> Session<S> {
             consumer.registered = true;
             consumer.record = recoverable.then_some(Record { consume, prefetch });
         }
-        if callback(self.consumers.get_mut(consumer)).is_some() {
-            self.verify_dead_letters(&queue);
-        }
+        self.verify_dead_letters(&queue);
         self.callbacks.ready(consumer, &mut self.outbox);
         self.registered(id, Ok((consumer, tag)));
         if !is_wanted {

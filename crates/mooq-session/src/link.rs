@@ -167,6 +167,7 @@ impl<S: Shell> Session<S> {
         self.connected_host = self.host;
         self.act(Input::Restored, now);
         self.show(ConnectionState::Connected);
+        self.verify_dead_letters_again();
         let host = self.options.hosts.get(self.host);
         let address = host.map(|host| host.address.clone()).unwrap_or_default();
         let after = now.saturating_duration_since(self.lost_at);

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use fastrand::Rng;
+
 /// Policy for reopening a lost connection. The delays double from `first_delay` to `max_delay`.
 /// Each is shortened at random by up to half, so that many clients of one broker do not reconnect
 /// at the same moment. Between two delays every host is tried once, until one of them answers. If a
@@ -73,6 +75,13 @@ impl Recovery {
         let doubled = 2_u32.saturating_pow(attempt);
         let delay = self.first_delay.saturating_mul(doubled);
         delay.min(self.max_delay)
+    }
+
+    /// Returns the delay before an attempt, shortened by up to half at random, so that clients that
+    /// were cut off together do not come back together.
+    pub fn jittered_delay(&self, attempt: u32, jitter: &mut Rng) -> Duration {
+        let share = 1.0 - jitter.f64() / 2.0;
+        self.delay(attempt).mul_f64(share)
     }
 
     /// Base delay, before the first attempt; later delays double.

@@ -173,9 +173,8 @@ impl Reconnect {
             Some(limit) => limit - lost_for,
             None => Duration::MAX,
         };
-        // Shortened by up to half.
-        let share = 1.0 - self.jitter.f64() / 2.0;
-        let delay = self.policy.delay(self.waits).mul_f64(share).min(left);
+        let delay = self.policy.jittered_delay(self.waits, &mut self.jitter);
+        let delay = delay.min(left);
         self.waits = self.waits.saturating_add(1);
         self.enter(Stage::Waiting, Action::Wait(delay))
     }

@@ -22,7 +22,7 @@ use crate::reconnect::Reconnect;
 use crate::restore::Restore;
 use crate::shell::{Link, PortCell, Shell, Wire};
 use crate::timers::{Timer, Timers};
-use crate::topology::{DeadLetterInfo, DeadLetterTarget, Topology};
+use crate::topology::{DeadLetterTarget, Topology};
 
 /// Configuration of a session.
 #[derive(Debug, Clone)]
@@ -213,12 +213,6 @@ impl<S: Shell> Session<S> {
     #[must_use]
     pub fn waits(&self) -> bool {
         self.options.offline == WhileDisconnected::Wait
-    }
-
-    /// Returns the known destination of the rejected messages of a queue.
-    #[must_use]
-    pub fn dead_letter_info(&self, queue: &QueueName) -> DeadLetterInfo {
-        self.topology.dead_letter_info(queue)
     }
 
     /// Returns true if the consumer needs its own channel: it is exclusive, or its queue has a

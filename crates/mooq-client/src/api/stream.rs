@@ -294,7 +294,11 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
                     // Deliveries from before a loss are redelivered.
                     self.undecodable.retain(|kept| !kept.is_stale());
                     match self.on_decode_error.verdict(Failed::Decoding, 1, known) {
-                        Verdict::Settle(outcome) => settle(unsettled, outcome),
+                        Verdict::Settle(outcome) => {
+                            // Those before it were kept until it was known where they can go.
+                            let kept = self.undecodable.drain(..).chain([unsettled]);
+                            kept.for_each(|unsettled| settle(unsettled, outcome));
+                        }
                         Verdict::Again(_) => self.undecodable.push(unsettled),
                     }
                 }

@@ -129,7 +129,7 @@ impl Subscription {
         &self.tag
     }
 
-    /// Returns the known destination of the rejected messages of `queue`.
+    /// Returns the destination of the rejected messages of `queue`, as far as it is known to exist.
     pub(crate) fn dead_letter_info(&self, queue: &QueueName) -> DeadLetterInfo {
         self.channel
             .shared()

@@ -42,7 +42,7 @@ pub(super) fn conclude(
         log(&attempt, failed, &why, "its delivery is settled already");
         return None;
     };
-    let known = connection.with(|session| session.verified_dead_letter_info(&attempt.queue));
+    let known = connection.with(|session| session.dead_letter_info(&attempt.queue));
     match policy.verdict(failed, attempt.failures, known) {
         Verdict::Settle(outcome) => {
             let then = match outcome {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fastrand::Rng;
 use mooq_core::mailbox::mailbox;
 use mooq_core::{Error, ErrorKind, OpenedConnection, Result, Scheme, Transport};
 use mooq_session::{Host, Options, Recovery, Session};
@@ -18,7 +19,8 @@ use crate::api::options::{ConnectOptions, Endpoints};
 /// Connects to the first host that answers, and starts its driver.
 ///
 /// # Errors
-/// The reason why the last host could not be connected to.
+/// The reason why no host could be connected to: the last host's, unless one refuses the login or
+/// the like.
 pub(crate) async fn open(
     transport: Arc<dyn Transport>,
     options: ConnectOptions,
@@ -28,7 +30,8 @@ pub(crate) async fn open(
         None => try_all(&*transport, &endpoints).await?,
         Some(limit) => {
             let policy = options.recovery_policy();
-            keep_trying(&*transport, &endpoints, policy, limit).await?
+            let jitter = Rng::with_seed(jitter_seed(endpoints.get(0).scheme));
+            keep_trying(&*transport, &endpoints, (policy, jitter), limit).await?
         }
     };
     let OpenedConnection { connection, events } = opened;
@@ -74,19 +77,29 @@ fn jitter_seed(scheme: Scheme) -> u64 {
 }
 
 /// Tries each host once. Returns the number of the host that answers.
+///
+/// # Errors
+/// The last host's error, unless an earlier host was there: its error is not one that time mends.
 async fn try_all(
     transport: &dyn Transport,
     endpoints: &Endpoints,
 ) -> Result<(usize, OpenedConnection)> {
     let mut host = 0;
+    let mut refusal = None;
     loop {
         let endpoint = endpoints.get(host);
-        match open_link(transport, endpoint).await {
+        let err = match open_link(transport, endpoint).await {
             Ok(opened) => return Ok((host, opened)),
-            Err(err) if host + 1 == endpoints.len() => return Err(err),
-            Err(err) => tracing::warn!(address = endpoint.address(), %err, "trying the next host"),
-        }
+            Err(err) => err,
+        };
         host += 1;
+        if host == endpoints.len() {
+            return Err(refusal.unwrap_or(err));
+        }
+        tracing::warn!(address = endpoint.address(), %err, "trying the next host");
+        if !is_absence(&err) {
+            refusal.get_or_insert(err);
+        }
     }
 }
 
@@ -94,7 +107,7 @@ async fn try_all(
 async fn keep_trying(
     transport: &dyn Transport,
     endpoints: &Endpoints,
-    policy: &Recovery,
+    (policy, mut jitter): (&Recovery, Rng),
     limit: Duration,
 ) -> Result<(usize, OpenedConnection)> {
     let end = after(limit);
@@ -109,7 +122,7 @@ async fn keep_trying(
             let message = format!("no broker was there within {limit:?}: {err}");
             return Err(Error::connection(err.kind(), message).with_source(err));
         }
-        let delay = policy.delay(attempt);
+        let delay = policy.jittered_delay(attempt, &mut jitter);
         tracing::info!(%err, ?delay, "the broker is not there yet: trying again");
         sleep(delay.min(left)).await;
         attempt = attempt.saturating_add(1);

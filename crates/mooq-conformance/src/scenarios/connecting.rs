@@ -138,6 +138,14 @@ async fn a_wrong_password_is_authentication_failed(fixture: Fixture) {
 }
 
 #[scenario]
+async fn a_refused_login_is_not_waited_out_because_another_host_is_down(fixture: Fixture) {
+    let options = fixture.options().credentials("guest", "wrong-pa55");
+    let options = options.or_host("127.0.0.1", 1).wait_for_broker(LIMIT);
+    let opened = crate::within("the refusal", fixture.open(options)).await;
+    expect_login_refused(&fixture, opened.unwrap_err());
+}
+
+#[scenario]
 async fn an_unknown_user_is_authentication_failed(fixture: Fixture) {
     let options = fixture.options().credentials("nobody", "wrong-pa55");
     expect_login_refused(&fixture, fixture.open(options).await.unwrap_err());

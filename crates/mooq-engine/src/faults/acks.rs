@@ -27,6 +27,10 @@ impl Engine {
             multiple,
             ..
         } = settle;
+        // The broker refuses it, whether it means others as well or not.
+        if delivery_tag != 0 && !channel.ledger.contains(delivery_tag) {
+            return None;
+        }
         let is_meant = |tag: u64| {
             tag == delivery_tag || (multiple && (tag < delivery_tag || delivery_tag == 0))
         };

@@ -8,6 +8,7 @@ use crate::Engine;
 use crate::channel::Ended;
 use crate::command::Effect;
 use crate::consumer::Status;
+use crate::recording::Settled;
 use crate::time::Time;
 
 impl Engine {
@@ -29,7 +30,7 @@ impl Engine {
                     continue;
                 };
                 let number = channel.number;
-                self.end_channel(key, Ended::Failed);
+                self.end_channel(key, Ended::Failed, Settled::ChannelClosed);
                 let reason = CloseReason {
                     code,
                     text: text.to_owned(),

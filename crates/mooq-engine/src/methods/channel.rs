@@ -3,6 +3,7 @@
 use crate::channel::{Channel, Ended, PublishingMode};
 use crate::command::{Method, Reply};
 use crate::ids::ConnectionId;
+use crate::recording::Settled;
 use crate::reply_code::ReplyCode;
 use crate::reply_error::ReplyError;
 use crate::{Caller, Engine};
@@ -40,7 +41,7 @@ impl Engine {
     }
 
     pub(super) fn channel_close(&mut self, caller: Caller) {
-        self.end_channel(caller.channel, Ended::Gone);
+        self.end_channel(caller.channel, Ended::Gone, Settled::ChannelClosed);
         self.remove_channel(caller);
     }
 

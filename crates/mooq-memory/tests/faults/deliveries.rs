@@ -77,6 +77,23 @@ async fn one_ack_of_several_is_one_strike() {
 }
 
 #[tokio::test]
+async fn an_ack_that_the_broker_refuses_is_no_strike() {
+    let broker = InMemoryBroker::start();
+    let mut client = consumer(&broker, "").await;
+    let losing = broker.faults().lose_acks(1);
+    assert_eq!([(); 3].map(|()| client.delivered()), ["1", "2", "3"]);
+    let settle = Settle {
+        delivery_tag: 4,
+        multiple: true,
+        settlement: Settlement::Ack,
+    };
+    client.channel.settle(settle).unwrap();
+    let err = client.channel_closed();
+    assert_eq!(err.kind(), ErrorKind::PreconditionFailed, "{err}");
+    assert_eq!(losing.strikes(), 0);
+}
+
+#[tokio::test]
 async fn rejections_and_other_queues_are_spared() {
     let broker = InMemoryBroker::start();
     let mut client = consumer(&broker, "").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mooq::memory::{DeadLetterReason, PublishOutcome, Settled};
+use mooq::memory::{DeadLetterReason, InMemoryBroker, PublishOutcome, Settled};
 use mooq::{Delivery, FailurePolicy, Outcome};
 
 use crate::{publish, set_up};
@@ -113,6 +113,28 @@ async fn what_a_channel_or_connection_has_when_it_ends_is_recorded_as_returned()
     chan.get_one::<i32>("jobs").auto_ack().await.unwrap();
     jobs().settled(Settled::AutoAcked).assert_once();
     jobs().unsettled().assert_never();
+}
+
+#[tokio::test]
+async fn a_delivery_that_was_on_its_way_is_returned_by_its_connection() {
+    for seed in 0..50 {
+        let broker = InMemoryBroker::start_seeded(seed);
+        let recording = broker.record(100);
+        let conn = mooq::connect(&broker).await.unwrap();
+        let chan = conn.create_channel().await.unwrap();
+        chan.declare_queue("jobs").await.unwrap();
+        let jobs = chan.consume::<i32>("jobs").await.unwrap();
+        for n in 0..5 {
+            let publish = chan.publish("", &n).routing_key("jobs");
+            publish.unconfirmed().await.unwrap();
+        }
+        broker.close();
+        recording
+            .deliveries()
+            .settled(Settled::ChannelClosed)
+            .assert_never();
+        drop(jobs);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! A channel for its connection: the frames being read on it, and the requests yet to be answered.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use mooq_core::ConsumerTag;
 use mooq_core::in_flight::InFlight;
@@ -27,37 +27,26 @@ pub(super) struct Channel {
 /// Deliveries that count as in flight until the client settles them.
 #[derive(Debug, Default)]
 pub(super) struct Unsettled {
-    /// Deliveries by ascending tag. A delivery that is settled before earlier ones leaves an empty
-    /// entry.
-    deliveries: VecDeque<(u64, Option<InFlight>)>,
+    by_tag: BTreeMap<u64, InFlight>,
 }
 
 impl Unsettled {
     pub(super) fn add(&mut self, tag: u64, in_flight: InFlight) {
-        self.deliveries.push_back((tag, Some(in_flight)));
+        self.by_tag.insert(tag, in_flight);
     }
 
     /// Removes one delivery, or all up to it; with tag 0 all of them.
     pub(super) fn settle(&mut self, tag: u64, multiple: bool) {
-        if multiple {
-            let end = match tag {
-                0 => self.deliveries.len(),
-                tag => self.deliveries.partition_point(|(other, _)| *other <= tag),
-            };
-            self.deliveries.drain(..end);
-        } else if let Ok(at) = self.deliveries.binary_search_by_key(&tag, |(tag, _)| *tag)
-            && let Some((_, in_flight)) = self.deliveries.get_mut(at)
-        {
-            *in_flight = None;
-        }
-        while let Some((_, None)) = self.deliveries.front() {
-            self.deliveries.pop_front();
+        match (multiple, tag) {
+            (false, tag) => drop(self.by_tag.remove(&tag)),
+            (true, 0) => self.by_tag.clear(),
+            (true, tag) => self.by_tag = self.by_tag.split_off(&tag.saturating_add(1)),
         }
     }
 
     /// Removes all deliveries, because they are requeued.
     pub(super) fn clear(&mut self) {
-        self.deliveries.clear();
+        self.by_tag.clear();
     }
 }
 
@@ -66,9 +55,7 @@ mod tests {
     use super::*;
 
     fn tags(unsettled: &Unsettled) -> Vec<u64> {
-        let kept = unsettled.deliveries.iter();
-        kept.filter_map(|(tag, in_flight)| in_flight.as_ref().map(|_| *tag))
-            .collect()
+        unsettled.by_tag.keys().copied().collect()
     }
 
     #[test]
@@ -86,7 +73,7 @@ mod tests {
             "4 was settled as it was sent"
         );
         unsettled.settle(1, false);
-        assert_eq!(unsettled.deliveries.len(), 3, "1 and 2 are gone");
+        assert_eq!(tags(&unsettled), [3, 5, 6]);
         unsettled.settle(5, true);
         assert_eq!(tags(&unsettled), [6]);
         unsettled.settle(0, true);
