@@ -6,7 +6,7 @@ use mooq::memory::{InMemoryBroker, Options, Profile};
 use mooq_conformance::Broker;
 use mooq_conformance::raw::{queue, quorum_queue, table};
 use mooq_core::{Consume, Endpoint, QueueDeclare, Scheme, Transport};
-use mooq_integration_tests::rabbitmq::container::{Image, RabbitContainer};
+use mooq_integration_tests::rabbitmq::container::{self, Image, RabbitContainer};
 use mooq_rabbit::RabbitTransport;
 use tokio::runtime::Runtime;
 
@@ -79,7 +79,7 @@ fn on_rabbitmq_they_are_as_its_configuration_says() {
             let setting = |feature| format!("deprecated_features.permit.{feature} = {permitted}\n");
             let settings: String = FEATURES.into_iter().map(setting).collect();
             let container =
-                RabbitContainer::start_with(&image, image.version(), &settings).unwrap();
+                RabbitContainer::start_with(&image, container::version(&image), &settings).unwrap();
             let options: ConnectOptions = container.url().as_str().try_into().unwrap();
             let endpoint = options.endpoint().unwrap();
             let runtime = Runtime::new().unwrap();

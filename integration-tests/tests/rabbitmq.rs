@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use mooq_conformance::{Backend, Version, suite};
 use mooq_integration_tests::rabbitmq::RabbitMq;
-use mooq_integration_tests::rabbitmq::container::Image;
+use mooq_integration_tests::rabbitmq::container::{self, Image};
 
 fn main() -> ExitCode {
     let arguments = suite::arguments();
@@ -22,7 +22,11 @@ fn backends(will_run: bool) -> Vec<Box<dyn Backend>> {
         (Version::V3_10, Image::oldest()),
         (Version::V4_3, Image::newest()),
     ] {
-        let version = if will_run { image.version() } else { meant };
+        let version = if will_run {
+            container::version(&image)
+        } else {
+            meant
+        };
         if backends.iter().all(|other| other.version() != version) {
             backends.push(Box::new(RabbitMq::new(version, image)));
         }

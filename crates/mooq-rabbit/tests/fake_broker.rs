@@ -20,11 +20,10 @@ use mooq_core::{
     Properties, Publish, Result, RoutingKey, Transport, TransportChannel,
 };
 use mooq_rabbit::{OnRuntime, RabbitTransport};
+use mooq_rig::peer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
-
-mod peer;
 
 /// Class and method.
 type Method = (u16, u16);

@@ -12,9 +12,7 @@ use mooq_rabbit::RabbitTransport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 
-use peer::accept;
-
-mod peer;
+use mooq_rig::peer::{self, accept};
 
 const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 

@@ -7,16 +7,14 @@
     reason = "all of this is a test, the functions beside it too"
 )]
 
-mod certificates;
-
 use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use certificates::{Authority, Issued, SERVER_NAME};
 use mooq_core::{Endpoint, Error, ErrorKind, ErrorScope, Scheme, TlsOptions, Transport};
 use mooq_rabbit::RabbitTransport;
+use mooq_rig::certificates::{Authority, Issued, SERVER_NAME};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};

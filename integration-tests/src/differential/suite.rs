@@ -16,7 +16,7 @@ use super::lockstep::{self, Divergence, Tally};
 use super::operation::Operation;
 use super::{alarms, print, strategy};
 use crate::rabbitmq::RabbitMq;
-use crate::rabbitmq::container::Image;
+use crate::rabbitmq::container::{self, Image};
 use mooq_conformance::{Backend, in_memory};
 
 /// How many sequences run where `MOOQ_DIFFERENTIAL_CASES` does not say.
@@ -148,7 +148,7 @@ pub fn run(image: &Image, settings: Settings) {
 /// RabbitMQ from the image, and the in-memory broker as that version: with the profile that comes
 /// nearest and is not newer.
 fn brokers(image: &Image) -> (Box<dyn Backend>, RabbitMq) {
-    let version = image.version();
+    let version = container::version(image);
     let profiles = in_memory().into_iter();
     let memory = profiles
         .filter(|memory| memory.version() <= version)

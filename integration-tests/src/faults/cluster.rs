@@ -8,11 +8,11 @@ use tokio::time::{Instant, timeout};
 use super::cases::{DEADLINE, LATE_FAILURES, comes_back_at_once};
 use super::journal::Entry;
 use super::node::{Node, answers, docker};
-use super::proxy::Proxy;
 use super::workload::{Plan, Workload};
 use crate::rabbitmq::container::{Image, PATIENT_HANDSHAKE, RUN_LABEL, run};
 use mooq_conformance::expect::LIMIT;
 use mooq_conformance::within;
+use mooq_rig::proxy::Proxy;
 
 /// How long a new leader may take. Reached only if there never is one.
 const ELECTED: Duration = LIMIT;

@@ -14,7 +14,7 @@
 //! | `endurance` | what wears a client out: closed channels, dropped futures and handles |
 //! | `soak` | random faults, for as long as you like |
 //! | `site` | the broker of a case, and the faults that it knows |
-//! | `node`, `proxy` | a container that is killed and paused; a network that fails |
+//! | `node` | a container that is killed and paused; the network is a proxy of mooq-rig |
 //! | `workload` | publishers and consumers at work |
 //! | `record`, `timing`, `journal` | what became of messages and calls, and what connections said |
 //! | `verdict` | what came of it all |
@@ -25,7 +25,6 @@ mod cluster;
 mod endurance;
 pub mod journal;
 pub mod node;
-pub mod proxy;
 mod queue_deletion;
 pub mod record;
 pub mod site;

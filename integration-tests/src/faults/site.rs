@@ -8,8 +8,8 @@ use mooq_memory::{Alarm, AlarmGuard, InMemoryBroker};
 use tokio::time::Instant;
 
 use super::node::{Node, answers};
-use super::proxy::{Network, Proxy};
 use crate::rabbitmq::container::Image;
+use mooq_rig::proxy::{Network, Proxy};
 
 /// The user that the cases log in as, and her password.
 const USER: [&str; 2] = ["ada", "analytical"];

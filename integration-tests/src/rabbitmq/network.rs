@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use async_trait::async_trait;
 use mooq_conformance::Condition;
 use mooq_conformance::line::{Disturbance, Disturbed, Network};
-
-use crate::faults::proxy::{self, Proxy};
+use mooq_rig::proxy::{self, Proxy};
 
 /// A network that leads through a proxy.
 #[derive(Debug)]

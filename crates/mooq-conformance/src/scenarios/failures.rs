@@ -381,7 +381,7 @@ async fn a_body_that_does_not_decode_is_kept_while_its_dead_letter_exchange_is_m
     let err = within("the delivery", stream.next()).await.unwrap();
     assert_eq!(err.unwrap_err().kind(), ErrorKind::Decode);
     stream.cancel().await.unwrap();
-    assert_eq!(ready_in(&chan, &queue).await, 1);
+    assert_eq!(drain(&chan, &queue).await, ["no number"]);
     conn.close().await.unwrap();
 }
 

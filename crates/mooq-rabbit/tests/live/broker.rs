@@ -14,18 +14,17 @@ use mooq_core::{
     TransportChannel, TransportConnection,
 };
 use mooq_rabbit::RabbitTransport;
-use testcontainers::core::{ContainerPort, ExecCommand, WaitFor};
+use testcontainers::core::{ContainerPort, ExecCommand};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 
-use crate::certificates::{Authority, Issued};
+use mooq_rig::certificates::{Authority, Issued};
+use mooq_rig::proxy::Proxy;
+use mooq_rig::rabbitmq::{self, Image};
 
 /// How long anything may take before a step fails. Reached only by what hangs: thousands of requests
 /// one after another, on a machine that is busy with others, do take their time.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
-
-/// How long the broker may take to start.
-const STARTING: Duration = Duration::from_secs(600);
 
 pub(crate) struct Broker {
     pub(crate) container: ContainerAsync<GenericImage>,
@@ -52,33 +51,12 @@ ssl_options.fail_if_no_peer_cert = false
 
 impl Broker {
     pub(crate) async fn start() -> Self {
-        let image = std::env::var("MOOQ_RABBITMQ_IMAGE");
-        let image = image.unwrap_or_else(|_| "rabbitmq:4.0-management".into());
-        let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
-        // run-all finds by it what an interrupted run leaves behind.
-        let run = std::env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into());
         let authority = Authority::new();
         let Issued { certificate, key } = authority.issue_to_server();
         let file = |name: &str| format!("/etc/rabbitmq/{name}");
-        let container = GenericImage::new(name, tag)
-            .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
-            .with_startup_timeout(STARTING)
-            .with_mapped_port(0, ContainerPort::Tcp(5672))
+        let container = rabbitmq::container(&Image::current())
             .with_mapped_port(0, ContainerPort::Tcp(TLS_PORT))
             .with_mapped_port(0, ContainerPort::Tcp(STRICT_TLS_PORT))
-            .with_host_config_modifier(|config| {
-                // Else anybody on the network could log in, as guest.
-                let bindings = config.port_bindings.iter_mut();
-                for binding in bindings.flat_map(|ports| ports.values_mut().flatten().flatten()) {
-                    binding.host_ip = Some("127.0.0.1".into());
-                }
-            })
-            .with_label("rs.mooq.test-run", run)
-            // RabbitMQ hangs up after ten seconds: too soon for a busy machine.
-            .with_env_var(
-                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                "-rabbit handshake_timeout 60000",
-            )
             .with_copy_to(
                 file("conf.d/90-tls.conf"),
                 TLS_CONFIGURATION.as_bytes().to_vec(),
@@ -110,6 +88,15 @@ impl Broker {
         endpoint.port = self.container.get_host_port_ipv4(port).await.unwrap();
         endpoint.tls = TlsOptions::new().ca_file(self.authority.file());
         endpoint
+    }
+
+    /// A proxy before the broker, and where it is.
+    pub(crate) fn proxy(&self) -> (Proxy, Endpoint) {
+        let address = self.endpoint.address().parse();
+        let proxy = Proxy::to(address.expect("the endpoint's host is an address"));
+        let mut endpoint = self.endpoint.clone();
+        endpoint.port = proxy.port();
+        (proxy, endpoint)
     }
 
     pub(crate) async fn connect(&self) -> Connection {

@@ -11,7 +11,7 @@ use mooq_rabbit::OnRuntime;
 use tokio::runtime::Builder;
 
 use crate::broker::{Broker, Channel, Connection, TLS_PORT, name, soon, to_exchange, to_queue};
-use crate::proxy::Proxy;
+use mooq_rig::proxy::Network;
 
 pub(crate) async fn a_closed_channel_says_so(broker: &Broker) {
     let (connection, mut channel) = broker.channel().await;
@@ -291,8 +291,7 @@ pub(crate) async fn a_connection_is_used_up_in_good_order(broker: &Broker) {
 
 /// As during an alarm, when the broker does not read that channels are closed.
 pub(crate) async fn a_used_up_connection_ends_in_bad_order_too(broker: &Broker) {
-    let proxy = Proxy::before(&broker.endpoint).await;
-    let endpoint = proxy.endpoint.clone();
+    let (proxy, endpoint) = broker.proxy();
     // Six of eight lost ones are enough.
     let allow = |most: u32| format!("application:set_env(rabbit, channel_max, {most}).");
     broker.rabbitmqctl(&["eval", &allow(8)]).await;
@@ -304,15 +303,14 @@ pub(crate) async fn a_used_up_connection_ends_in_bad_order_too(broker: &Broker) 
         soon(channel.channel.purge_queue(name())).await.unwrap_err();
     }
     let last = connection.channel().await;
-    proxy.hold_answers();
+    proxy.set(Network::Unanswered);
     let missing = name();
     let failing = last.channel.purge_queue(missing.clone());
     let (failed, ()) = soon(async {
         tokio::join!(failing, async {
             // The broker has closed the channel, it says in its log.
             while !broker.log().await.contains(missing.as_str()) {}
-            proxy.stop_reading();
-            proxy.release_answers();
+            proxy.set(Network::Unheard);
         })
     })
     .await;

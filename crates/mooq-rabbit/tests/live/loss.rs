@@ -4,7 +4,7 @@ use mooq_core::{ChannelEvent, Consume, Endpoint, Error, ErrorKind, ErrorScope, H
 use tokio::time::timeout;
 
 use crate::broker::{Broker, Channel, Connection, name, soon, to_queue};
-use crate::proxy::Proxy;
+use mooq_rig::proxy::Network;
 
 /// A connection with something waiting on it in every way there is.
 struct Waiting {
@@ -91,11 +91,10 @@ pub(crate) async fn a_connection_closed_by_the_broker_ends_every_wait(broker: &B
 
 /// amqprs' writer waits in the socket and for nothing else, and so does who waits for the writer.
 pub(crate) async fn a_frozen_peer_is_given_up_after_two_heartbeats(broker: &Broker) {
-    let proxy = Proxy::before(&broker.endpoint).await;
-    let mut endpoint = proxy.endpoint.clone();
+    let (proxy, mut endpoint) = broker.proxy();
     endpoint.heartbeat = Duration::from_secs(2);
     let waiting = Waiting::on(Connection::open(&endpoint).await).await;
-    proxy.freeze();
+    proxy.set(Network::Frozen);
     let began = Instant::now();
     let room = waiting.fill();
     let request = waiting.publisher.channel.qos(1, false);
@@ -115,11 +114,10 @@ pub(crate) async fn a_frozen_peer_is_given_up_after_two_heartbeats(broker: &Brok
 /// Within 15 s, where the machine is not busy. With the heartbeat that RabbitMQ proposes it would be
 /// two minutes.
 pub(crate) async fn a_dead_peer_is_noticed_soon_by_default(broker: &Broker) {
-    let proxy = Proxy::before(&broker.endpoint).await;
-    let mut endpoint = proxy.endpoint.clone();
+    let (proxy, mut endpoint) = broker.proxy();
     endpoint.heartbeat = Endpoint::DEFAULT_HEARTBEAT;
     let mut connection = Connection::open(&endpoint).await;
-    proxy.freeze();
+    proxy.set(Network::Frozen);
     let began = Instant::now();
     let reason = timeout(Duration::from_secs(60), connection.closed()).await;
     assert_eq!(reason.unwrap().kind(), ErrorKind::ConnectionLost);
@@ -129,9 +127,9 @@ pub(crate) async fn a_dead_peer_is_noticed_soon_by_default(broker: &Broker) {
 /// The peer goes on sending heartbeats, so that it is not dead. When it says that it closes the
 /// connection, amqprs' reader wants to answer by the writer, which is stuck.
 pub(crate) async fn a_close_by_a_broker_that_does_not_read_ends_every_wait(broker: &Broker) {
-    let proxy = Proxy::before(&broker.endpoint).await;
-    let waiting = Waiting::on(Connection::open(&proxy.endpoint).await).await;
-    proxy.stop_reading();
+    let (proxy, endpoint) = broker.proxy();
+    let waiting = Waiting::on(Connection::open(&endpoint).await).await;
+    proxy.set(Network::Unheard);
     let room = waiting.fill();
     // The opening waits in amqprs for the writer, the request in the queue behind the publishes.
     let request = waiting.publisher.channel.qos(1, false);

@@ -11,14 +11,11 @@
 )]
 
 mod broker;
-#[path = "../certificates/mod.rs"]
-mod certificates;
 mod closing;
 mod consuming;
 mod loss;
 mod opening;
 mod poison;
-mod proxy;
 mod publishing;
 mod raw;
 mod requests;

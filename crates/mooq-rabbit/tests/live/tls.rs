@@ -4,8 +4,8 @@ use mooq_core::{ChannelEvent, Endpoint, Error, ErrorKind, TlsOptions, Transport}
 use mooq_rabbit::RabbitTransport;
 
 use crate::broker::{Broker, Connection, STRICT_TLS_PORT, TLS_PORT, name, soon};
-use crate::certificates::{Authority, SERVER_NAME};
-use crate::proxy::Proxy;
+use mooq_rig::certificates::{Authority, SERVER_NAME};
+use mooq_rig::proxy::{Network, Proxy};
 
 async fn refused(endpoint: &Endpoint, tls: TlsOptions) -> Error {
     let mut endpoint = endpoint.clone();
@@ -83,8 +83,10 @@ pub(crate) async fn a_broker_that_asks_for_a_certificate_gets_ours(broker: &Brok
 /// the TLS session until it writes again, which here it does for nothing but a heartbeat.
 pub(crate) async fn what_tls_holds_back_is_pushed_out(broker: &Broker) {
     let mut endpoint = broker.tls_endpoint(TLS_PORT).await;
-    let proxy = Proxy::slow(&endpoint).await;
-    endpoint.port = proxy.endpoint.port;
+    let address = endpoint.address().parse();
+    let proxy = Proxy::narrow(address.expect("the endpoint's host is an address"));
+    proxy.set(Network::Slow(Duration::from_millis(1)));
+    endpoint.port = proxy.port();
     endpoint.heartbeat = Duration::from_secs(60);
     let connection = Connection::open(&endpoint).await;
     let mut channel = connection.channel().await;

@@ -1,4 +1,4 @@
-//! Peers that a test plays.
+//! Listeners of peers that a test plays.
 
 use std::net::SocketAddr;
 
@@ -6,21 +6,24 @@ use mooq_core::Endpoint;
 use tokio::net::{TcpListener, TcpStream};
 
 /// A listener on a free port, and an endpoint that leads to it.
-pub(crate) async fn listen() -> (TcpListener, Endpoint) {
+pub async fn listen() -> (TcpListener, Endpoint) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = endpoint(listener.local_addr().unwrap());
     (listener, endpoint)
 }
 
-pub(crate) fn endpoint(address: SocketAddr) -> Endpoint {
+/// An endpoint that leads to an address.
+#[must_use]
+pub fn endpoint(address: SocketAddr) -> Endpoint {
     let mut endpoint = Endpoint::default();
     endpoint.host = address.ip().to_string();
     endpoint.port = address.port();
     endpoint
 }
 
-/// The second connection: the first only finds out whether something listens.
-pub(crate) async fn accept(listener: &TcpListener) -> TcpStream {
+/// Accepts the connection over which a client of mooq-rabbit talks: the second one. Over the first
+/// it only finds out whether something listens.
+pub async fn accept(listener: &TcpListener) -> TcpStream {
     listener.accept().await.unwrap();
     listener.accept().await.unwrap().0
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -56,16 +57,37 @@ impl Proxy {
     /// If there is no port for it.
     #[must_use]
     pub fn to(upstream: SocketAddr) -> Self {
+        Self::on(Self::listener(), upstream)
+    }
+
+    /// The same over a narrow line: the system buffers little of what clients send.
+    ///
+    /// # Panics
+    /// Likewise.
+    #[must_use]
+    pub fn narrow(upstream: SocketAddr) -> Self {
+        let listener = Self::listener();
+        // The system's buffers grow with it, and would hold megabytes.
+        let limited = SockRef::from(&listener).set_tcp_mss(536);
+        limited.expect("a socket's segments can be limited");
+        Self::on(listener, upstream)
+    }
+
+    fn listener() -> std::net::TcpListener {
+        // Not by tokio's own, which cannot be awaited here.
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
+        let nonblocking = listener.set_nonblocking(true);
+        nonblocking.expect("a socket can be made nonblocking");
+        listener
+    }
+
+    fn on(listener: std::net::TcpListener, upstream: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("proxy")
             .enable_all()
             .build()
             .expect("a tokio runtime starts");
-        // Not by block_on, which would not do in a task.
-        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
-        let nonblocking = listener.set_nonblocking(true);
-        nonblocking.expect("a socket can be made nonblocking");
         let in_runtime = runtime.enter();
         let listener = TcpListener::from_std(listener).expect("the runtime takes the socket");
         drop(in_runtime);
@@ -222,7 +244,12 @@ mod tests {
     use tokio::task::JoinHandle;
 
     use super::*;
-    use mooq_conformance::within;
+
+    async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
+        timeout(Duration::from_secs(180), event)
+            .await
+            .unwrap_or_else(|_| panic!("{what} did not come"))
+    }
 
     /// Where whatever is sent comes back.
     async fn echo() -> (SocketAddr, JoinHandle<()>) {

@@ -1,27 +1,34 @@
-//! Certificates for tests, made anew each time.
+//! Certificates, issued anew for each test.
 
 use std::path::{Path, PathBuf};
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// The name that the certificates of servers are for, beside the address 127.0.0.1.
-pub(crate) const SERVER_NAME: &str = "rabbit.example";
+/// Name in servers' certificates, beside the address 127.0.0.1.
+pub const SERVER_NAME: &str = "rabbit.example";
 
-/// An authority, and the PEM files of what it issued.
-pub(crate) struct Authority {
+/// A certificate authority, and the PEM files that it has written.
+#[derive(Debug)]
+pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     directory: TempDir,
 }
 
 /// A certificate and its key, in PEM.
-pub(crate) struct Issued {
-    pub(crate) certificate: String,
-    pub(crate) key: String,
+#[derive(Debug)]
+pub struct Issued {
+    /// The certificate.
+    pub certificate: String,
+    /// Its private key.
+    pub key: String,
 }
 
 impl Authority {
-    pub(crate) fn new() -> Self {
+    /// A new authority, with a name of its own.
+    #[must_use]
+    #[expect(clippy::new_without_default, reason = "each one is another")]
+    pub fn new() -> Self {
         let directory = TempDir::new().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -40,7 +47,9 @@ impl Authority {
         authority
     }
 
-    pub(crate) fn issue(&self, names: &[&str]) -> Issued {
+    /// Issues a certificate for these names and addresses.
+    #[must_use]
+    pub fn issue(&self, names: &[&str]) -> Issued {
         let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
         let params = CertificateParams::new(names).unwrap();
         let key = KeyPair::generate().unwrap();
@@ -51,12 +60,15 @@ impl Authority {
         }
     }
 
-    pub(crate) fn issue_to_server(&self) -> Issued {
+    /// Issues a server's certificate, for [`SERVER_NAME`] and 127.0.0.1.
+    #[must_use]
+    pub fn issue_to_server(&self) -> Issued {
         self.issue(&[SERVER_NAME, "127.0.0.1"])
     }
 
-    /// A client's certificate and its key, in files.
-    pub(crate) fn issue_to_client(&self) -> (PathBuf, PathBuf) {
+    /// Issues a client's certificate, and returns the files of it and of its key.
+    #[must_use]
+    pub fn issue_to_client(&self) -> (PathBuf, PathBuf) {
         let Issued { certificate, key } = self.issue(&["client.example"]);
         (
             self.write("client.pem", &certificate),
@@ -64,12 +76,14 @@ impl Authority {
         )
     }
 
-    pub(crate) fn file(&self) -> PathBuf {
+    /// The file of the authority's own certificate.
+    #[must_use]
+    pub fn file(&self) -> PathBuf {
         self.directory.path().join("ca.pem")
     }
 
     /// Writes a file beside the authority's.
-    pub(crate) fn write(&self, name: impl AsRef<Path>, text: &str) -> PathBuf {
+    pub fn write(&self, name: impl AsRef<Path>, text: &str) -> PathBuf {
         let path = self.directory.path().join(name);
         std::fs::write(&path, text).unwrap();
         path

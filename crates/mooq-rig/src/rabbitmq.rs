@@ -1,0 +1,108 @@
+//! Images of RabbitMQ, and the start of their containers.
+
+use std::env;
+use std::process::Command;
+use std::time::Duration;
+
+use testcontainers::core::{IntoContainerPort, WaitFor};
+use testcontainers::{ContainerRequest, GenericImage, ImageExt};
+
+/// A container image of RabbitMQ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image(String);
+
+impl Image {
+    /// The one that most tests run on: `MOOQ_RABBITMQ_IMAGE`, else the official one.
+    #[must_use]
+    pub fn current() -> Self {
+        Self::named("MOOQ_RABBITMQ_IMAGE", "rabbitmq:4.0-management")
+    }
+
+    /// The oldest that mooq is tested with: `MOOQ_RABBITMQ_3_10_IMAGE`, else the official one.
+    #[must_use]
+    pub fn oldest() -> Self {
+        Self::named("MOOQ_RABBITMQ_3_10_IMAGE", "rabbitmq:3.10-management")
+    }
+
+    /// The newest that mooq is tested with: `MOOQ_RABBITMQ_4_3_IMAGE`, else the official one.
+    #[must_use]
+    pub fn newest() -> Self {
+        Self::named("MOOQ_RABBITMQ_4_3_IMAGE", "rabbitmq:4.3-management")
+    }
+
+    /// Its name and tag.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+
+    fn named(variable: &str, otherwise: &str) -> Self {
+        Self(env::var(variable).unwrap_or_else(|_| otherwise.into()))
+    }
+
+    /// Returns the version of the RabbitMQ in the image, such as `4.0.5`, as RabbitMQ tells it: tags
+    /// name all sorts of things.
+    ///
+    /// # Panics
+    /// If RabbitMQ does not answer.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let mut docker = Command::new("docker");
+        docker.args(["run", "--rm", "--label", &format!("{RUN_LABEL}={}", run())]);
+        docker.args(["--entrypoint", "rabbitmqctl"]);
+        let answer = docker.args([&self.0, "version"]).output();
+        let answer = answer.expect("the docker command runs");
+        let said = String::from_utf8_lossy(&answer.stdout);
+        // A note or two may come first.
+        match said.lines().next_back() {
+            Some(version) if answer.status.success() => version.trim().to_owned(),
+            _ => panic!(
+                "image '{}' does not say its version: {said}{}",
+                self.0,
+                String::from_utf8_lossy(&answer.stderr)
+            ),
+        }
+    }
+}
+
+/// Lets a login take a minute, where RabbitMQ hangs up after ten seconds: a busy machine takes
+/// longer. As a variable of the container's environment.
+pub const PATIENT_HANDSHAKE: (&str, &str) = (
+    "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+    "-rabbit handshake_timeout 60000",
+);
+
+/// The label of every container that the tests start, by which [`run`] they belong to: what is
+/// left of a run that was interrupted can be found by it.
+pub const RUN_LABEL: &str = "rs.mooq.test-run";
+
+/// The run of the tests that this is, as `run-all` names it.
+#[must_use]
+pub fn run() -> String {
+    env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into())
+}
+
+/// How long a broker may take to start. Reached only by one that never does.
+pub const STARTING: Duration = Duration::from_secs(600);
+
+/// A container that starts RabbitMQ from an image: its port 5672 is mapped to one of this machine,
+/// and the start ends when RabbitMQ takes connections.
+///
+/// Further ports that are mapped are open to this machine alone, too: otherwise anyone on the
+/// network could log in as guest.
+pub fn container(image: &Image) -> ContainerRequest<GenericImage> {
+    let image = image.name();
+    let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+    GenericImage::new(name, tag)
+        .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
+        .with_startup_timeout(STARTING)
+        .with_mapped_port(0, 5672.tcp())
+        .with_host_config_modifier(|config| {
+            let bindings = config.port_bindings.iter_mut();
+            for binding in bindings.flat_map(|ports| ports.values_mut().flatten().flatten()) {
+                binding.host_ip = Some("127.0.0.1".into());
+            }
+        })
+        .with_label(RUN_LABEL, run())
+        .with_env_var(PATIENT_HANDSHAKE.0, PATIENT_HANDSHAKE.1)
+}
