@@ -456,12 +456,12 @@ async fn channel_errors(connection: &Connection) -> Result<()> {
     owner.close(200, "".into()).await
 }
 
-/// Waits for the error that ends a connection, after what a call does.
-async fn closed(what: &str, events: impl futures_util::Stream<Item = Event>) {
+/// Waits for the error that ends a connection.
+async fn lost(events: impl futures_util::Stream<Item = Event>) -> Error {
     let mut events = std::pin::pin!(events);
-    while let Some(event) = events.next().await {
-        if let Event::Error(error) = event {
-            return refused::<()>(what, Err(error));
+    loop {
+        if let Some(Event::Error(error)) = events.next().await {
+            return error;
         }
     }
 }
@@ -477,7 +477,7 @@ async fn connection_errors() -> Result<()> {
     channel
         .basic_publish("".into(), "key".into(), immediate, b"", Default::default())
         .await?;
-    closed("immediate", events).await;
+    refused::<()>("immediate", Err(lost(events).await));
     Ok(())
 }
 
@@ -491,7 +491,9 @@ async fn restart(connection: Connection) -> Result<()> {
     if line.is_empty() {
         return Ok(());
     }
-    closed("restarted", events).await;
+    // The error is that of the broker or that of the socket, whichever lapin handles first.
+    lost(events).await;
+    say("restarted", "connection lost");
     let connection = connect().await?;
     let channel = connection.create_channel().await?;
     let queue = "interop.lapin.restarted";
