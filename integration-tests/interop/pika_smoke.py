@@ -1,12 +1,15 @@
-"""What pika, the Python client, sees of a broker: a transcript that is the same for every broker.
+"""A transcript of how pika, a Python client, sees a broker: the same for every broker.
 
 Usage: pika_smoke.py AMQP_URL
 
-The broker must be fresh: the names of queues and exchanges are fixed.
+The broker must be fresh: the names of queues and exchanges are fixed. When the program is ready for
+a restart of the broker, it waits for a line of standard input: an empty line means that there was
+none.
 """
 
 import datetime
 import decimal
+import hashlib
 import sys
 
 import pika
@@ -164,10 +167,10 @@ def properties(connection):
         except ChannelClosedByBroker as error:
             say(f"properties, {what}", error.reply_code, error.reply_text)
             channel = connection.channel()
-    body = bytes(range(256)) * 4096
+    body = bytes(range(250)) * 40_000
     channel.basic_publish("", "interop.properties", body)
     _, _, back = channel.basic_get("interop.properties", auto_ack=True)
-    say("body of 1 MiB", back == body)
+    say("large body", len(back), hashlib.sha256(back).hexdigest())
     channel.queue_delete("interop.properties")
     channel.close()
 
@@ -251,6 +254,10 @@ def dead_letters(channel):
         pass
     fetch(channel, "interop.dead", "dead letter")
     fetch(channel, "interop.dead", "dead letter")
+    channel.basic_publish("", "interop.source", b"expired", pika.BasicProperties(expiration="10"))
+    while channel.queue_declare("interop.dead", passive=True).method.message_count < 1:
+        pass
+    fetch(channel, "interop.dead", "expired")
     channel.queue_delete("interop.source")
     channel.queue_delete("interop.dead")
 
@@ -369,6 +376,25 @@ def connection_errors():
         refused(what, until_closed)
 
 
+def restart(connection):
+    print("ready for a restart", flush=True)
+    if not sys.stdin.readline().strip():
+        return
+
+    def until_closed():
+        while True:
+            connection.process_data_events(time_limit=1)
+
+    refused("restarted", until_closed)
+    connection = connect()
+    channel = connection.channel()
+    channel.queue_declare("interop.restarted", durable=True)
+    channel.basic_publish("", "interop.restarted", b"after")
+    fetch(channel, "interop.restarted", "after the restart")
+    channel.queue_delete("interop.restarted")
+    connection.close()
+
+
 def main():
     connection = connect()
     greeting(connection)
@@ -382,10 +408,12 @@ def main():
     transactions(connection)
     direct_reply(connection)
     channel_errors(connection)
-    connection.close()
-    say("closed", connection.is_open)
+    other = connect()
+    other.close()
+    say("closed", other.is_open)
     logins()
     connection_errors()
+    restart(connection)
 
 
 main()

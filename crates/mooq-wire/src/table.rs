@@ -88,7 +88,8 @@ fn read_value(reader: &mut Reader, levels: u8) -> Result<FieldValue, DecodeError
         b'u' => FieldValue::U16(reader.u16()?),
         b'I' => FieldValue::I32(reader.u32()?.cast_signed()),
         b'i' => FieldValue::U32(reader.u32()?),
-        b'l' => FieldValue::I64(reader.u64()?.cast_signed()),
+        // Both are signed, as RabbitMQ reads them; py-amqp writes the second.
+        b'l' | b'L' => FieldValue::I64(reader.u64()?.cast_signed()),
         b'f' => {
             let float = f32::from_bits(reader.u32()?);
             check_finite(float.into())?;

@@ -483,7 +483,12 @@ impl Connection {
         };
         let (command, request) = match method {
             Method::ChannelCloseOk(_) => {
-                self.channels.remove(&number);
+                match self.channels.get_mut(&number) {
+                    // The answer to the client's own close, which crossed the broker's, is still to
+                    // come.
+                    Some(channel) if !channel.requests.is_empty() => channel.closing = false,
+                    _ => drop(self.channels.remove(&number)),
+                }
                 (engine::Method::ChannelCloseOk, None)
             }
             // Both sides have closed the channel at once. The client still owes the answer to the

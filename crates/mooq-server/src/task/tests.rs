@@ -547,6 +547,26 @@ async fn channel_closed_by_both_sides_at_once_is_closed_for_both() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn channel_closed_by_both_sides_is_answered_though_the_client_answers_at_once() {
+    let mut client = Client::open(&InMemoryBroker::start()).await;
+    client.write(&publish_to_nowhere()).await;
+    client.hears_that_nothing_is_there().await;
+    let both = [
+        encoded(1, channel_close()),
+        encoded(1, ChannelCloseOk {}),
+        encoded(1, ChannelOpen {}),
+    ];
+    client.write(&both.concat()).await;
+    client.hears(1, ChannelCloseOk {}).await;
+    client.hears(1, ChannelOpenOk {}).await;
+    // The channel is as new.
+    client.say(1, ConfirmSelect { nowait: false }).await;
+    client.hears(1, ConfirmSelectOk {}).await;
+    client.say(1, channel_close()).await;
+    client.hears(1, ChannelCloseOk {}).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn channel_that_the_client_has_not_given_up_cannot_be_opened_again() {
     let mut client = Client::open(&InMemoryBroker::start()).await;
     client.write(&publish_to_nowhere()).await;

@@ -158,6 +158,17 @@ fn a_value_nested_too_deep_can_be_recorded_instead() {
 }
 
 #[test]
+fn the_other_letter_of_64_bits_is_read_as_signed() {
+    let arguments = FieldTable::new().with("k", -1_i64).unwrap();
+    let method = declare(arguments);
+    let mut bytes = payload(&method).to_vec();
+    let letter = bytes.len() - 9;
+    assert_eq!(bytes[letter], b'l');
+    bytes[letter] = b'L';
+    assert_eq!(decode(bytes.into()), Ok(method));
+}
+
+#[test]
 fn unknown_field_types_are_named() {
     let arguments = FieldTable::new().with("k", FieldValue::Void).unwrap();
     let mut bytes = payload(&declare(arguments)).to_vec();
