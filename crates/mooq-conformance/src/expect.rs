@@ -1,4 +1,4 @@
-//! What scenarios expect, said once.
+//! Expectations of scenarios.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use mooq_core::{CloseReason, Error};
 
 use crate::refusals;
 
-/// How long an event may take to come. Reached only when it never comes: far above what a machine
-/// takes that is slow and busy with others.
+/// Time limit for an event. Only an event that never comes reaches it: a machine that is slow and
+/// busy takes far less.
 pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// Heartbeat interval of scenarios: with a shorter one, a busy machine loses connections that are
 /// sound.
 pub const HEARTBEAT: Duration = Duration::from_secs(60);
 
-/// What a panic says that a scenario intends: the harness prints nothing of such a one.
+/// Text of a panic that a scenario intends: [`suite::main`](crate::suite::main) does not print it.
 pub const INTENDED: &str = "this panic is meant to be";
 
 /// The longest reply text that AMQP can carry, in bytes.
 const MAX_REPLY_TEXT: usize = 255;
 
-/// A method's class and its number within the class.
+/// Class and number of an AMQP method.
 pub type Method = (u16, u16);
 
-/// AMQP's methods by name.
+/// AMQP's methods, by name.
 pub mod method {
     use super::Method;
 
@@ -70,14 +70,17 @@ pub mod method {
     }
 }
 
-/// `event`, or a panic that names it.
+/// Waits for `event`.
+///
+/// # Panics
+/// If the event does not come within [`LIMIT`].
 pub async fn within<T>(what: &str, event: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(LIMIT, event)
         .await
         .unwrap_or_else(|_| panic!("{what} did not come within {LIMIT:?}"))
 }
 
-/// Waits until something holds that no event tells.
+/// Waits until `holds` returns true, where no event tells.
 ///
 /// # Panics
 /// If it takes too long.
@@ -90,9 +93,8 @@ pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     within(what, waiting).await;
 }
 
-/// Asserts that the broker closed a channel or connection with exactly this reason.
-///
-/// A text that is too long for AMQP is expected as RabbitMQ shortens it.
+/// Asserts that the broker closed a channel or connection with exactly this reason. A text that is
+/// too long for AMQP is expected as RabbitMQ shortens it.
 #[track_caller]
 pub fn expect_reason(err: &Error, code: u16, method: Method, text: &str) {
     let text = if text.len() > MAX_REPLY_TEXT {

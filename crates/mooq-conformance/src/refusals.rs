@@ -1,4 +1,4 @@
-//! The errors that scenarios have compared with what they expect, for the documentation.
+//! The errors that scenarios have compared, for the documentation.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,10 +11,10 @@ use crate::expect::method;
 /// An error by code, method and text. Names are those that the scenario gave.
 pub type Refusal = (u16, String, String);
 
-/// What was compared so far, and by which scenario, the first by name where several did.
+/// The errors that were compared so far, each with the first scenario by name that did.
 static COMPARED: Mutex<BTreeMap<Refusal, String>> = Mutex::new(BTreeMap::new());
 
-/// Notes that a scenario, by which the present thread is named, compared this reason.
+/// Records that a scenario, after which the current thread is named, compared this reason.
 pub(crate) fn note(reason: CloseReason) {
     let current = thread::current();
     let Some(scenario) = current.name() else {
@@ -33,7 +33,7 @@ pub(crate) fn note(reason: CloseReason) {
         .or_insert_with(|| scenario.to_owned());
 }
 
-/// Every error that was compared in this process, and a scenario that did.
+/// Returns every error that was compared in this process, each with a scenario that did.
 #[must_use]
 pub fn compared() -> BTreeMap<Refusal, String> {
     COMPARED

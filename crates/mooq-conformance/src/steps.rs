@@ -1,4 +1,4 @@
-//! Steps that many scenarios take.
+//! Steps that scenarios share.
 
 use std::future::{Future, Ready, ready};
 
@@ -34,7 +34,7 @@ pub async fn put(chan: &Channel, queue: &str, body: &str) {
     chan.publish("", body).routing_key(queue).await.unwrap();
 }
 
-/// How many messages are ready in a queue.
+/// Returns the number of messages that are ready in a queue.
 ///
 /// RabbitMQ's queues answer this before they do what was sent to them earlier and has no answer
 /// (unconfirmed publishes, settlements): wait for an effect of those first, or [`drain`].
@@ -43,8 +43,8 @@ pub async fn ready_in(chan: &Channel, queue: &str) -> u32 {
     declared.expect("the queue exists").message_count
 }
 
-/// The bodies of all that is ready in a queue, in order. Unlike the count, this sees everything
-/// that the channel has published and settled before.
+/// Fetches all messages that are ready in a queue, and returns their bodies in order. Unlike the
+/// count, this sees everything that the channel has published and settled before.
 pub async fn drain(chan: &Channel, queue: &str) -> Vec<String> {
     let mut bodies = Vec::new();
     let next = async || chan.get::<String>(queue).await.expect("the queue is there");
@@ -54,7 +54,7 @@ pub async fn drain(chan: &Channel, queue: &str) -> Vec<String> {
     bodies
 }
 
-/// Waits until an exclusive queue is gone whose channel or connection has ended.
+/// Waits until an exclusive queue is deleted whose channel or connection has ended.
 ///
 /// RabbitMQ deletes it after the client has learnt of the end, and may nack what reaches it
 /// meanwhile, through an exchange too.
@@ -73,15 +73,15 @@ pub async fn until_gone(fixture: &Fixture, queue: &str) {
     conn.close().await.unwrap();
 }
 
-/// Notes what a callback is called with.
+/// Records the calls of a callback.
 #[derive(Debug)]
 pub struct Recorder<T>(UnboundedSender<Delivery<T>>);
 
-/// What a callback was called with, in order.
+/// The deliveries that a callback was called with, in order.
 #[derive(Debug)]
 pub struct Calls<T>(UnboundedReceiver<Delivery<T>>);
 
-/// A recorder, and where its calls are read.
+/// A recorder, and its calls.
 #[must_use]
 pub fn record<T>() -> (Recorder<T>, Calls<T>) {
     let (noted, calls) = mpsc::unbounded_channel();
@@ -89,13 +89,13 @@ pub fn record<T>() -> (Recorder<T>, Calls<T>) {
 }
 
 impl<T: Send + 'static> Recorder<T> {
-    /// Notes one call.
+    /// Records one call.
     pub fn note(&self, delivery: Delivery<T>) {
         // A scenario that has seen enough may be over.
         let _ = self.0.send(delivery);
     }
 
-    /// A callback that notes its calls and always succeeds.
+    /// A callback that records its calls and always succeeds.
     pub fn callback(self) -> impl Fn(Delivery<T>) -> Ready<()> + Send + Sync + 'static {
         move |delivery| {
             self.note(delivery);
@@ -111,12 +111,12 @@ impl<T> Clone for Recorder<T> {
 }
 
 impl<T> Calls<T> {
-    /// The next call, which comes while the connection's events are processed.
+    /// Returns the next call, and processes the connection's events meanwhile.
     pub async fn next(&mut self, conn: &Connection) -> Delivery<T> {
         processing(conn, "a callback", self.noted()).await
     }
 
-    /// The next `n` calls.
+    /// Returns the next `n` calls.
     pub async fn take(&mut self, conn: &Connection, n: usize) -> Vec<Delivery<T>> {
         let mut calls = Vec::new();
         while calls.len() < n {
@@ -125,12 +125,12 @@ impl<T> Calls<T> {
         calls
     }
 
-    /// The next call, while somebody else processes the events.
+    /// Returns the next call, while another task processes the events.
     pub async fn noted(&mut self) -> Delivery<T> {
         self.0.recv().await.expect("the callback is still there")
     }
 
-    /// The calls that were noted and not yet read.
+    /// Returns the calls that were recorded and not read yet.
     pub fn so_far(&mut self) -> Vec<Delivery<T>> {
         std::iter::from_fn(|| self.0.try_recv().ok()).collect()
     }

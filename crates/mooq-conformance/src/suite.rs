@@ -142,8 +142,8 @@ pub fn run(scenario: Scenario, backend: &dyn Backend) {
     }
 }
 
-/// Runs a test in a thread of its own, which bears its name, so that one which blocks fails
-/// instead of holding up the suite for ever.
+/// Runs a test in a thread of its own, named after it, so that a test that blocks fails and does not
+/// hold up the suite for ever.
 ///
 /// # Panics
 /// If the test does, or if it takes too long.
@@ -161,7 +161,7 @@ pub fn in_a_thread<F: Future<Output = ()>>(
                 .expect("a tokio runtime starts");
             runtime.block_on(test());
         }));
-        // Nobody listens any more if it was taken for blocked.
+        // The receiver is gone if the test counted as blocked.
         let _ = ended.send(outcome);
     });
     spawned.expect("a thread starts");

@@ -1,4 +1,4 @@
-//! The versions of RabbitMQ that scenarios are run on.
+//! Versions of RabbitMQ.
 
 use std::fmt;
 use std::str::FromStr;
@@ -35,14 +35,14 @@ impl Version {
     }
 }
 
-/// As it stands in the names of tests: `v4_0`.
+/// The version as in the names of tests: `v4_0`.
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "v{}_{}", self.major, self.minor)
     }
 }
 
-/// From what RabbitMQ says of itself: `4.0.5`.
+/// Parses what RabbitMQ tells of itself: `4.0.5`.
 impl FromStr for Version {
     type Err = String;
 
@@ -63,13 +63,13 @@ pub struct Versions {
 }
 
 impl Versions {
-    /// Every one.
+    /// Every version.
     pub const ALL: Self = Self {
         from: None,
         before: None,
     };
 
-    /// Of these, the ones from `version` on.
+    /// Restricts these to `version` and later ones.
     #[must_use]
     pub const fn and_from(self, version: Version) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl Versions {
         }
     }
 
-    /// Of these, the ones before `version`.
+    /// Restricts these to the ones before `version`.
     #[must_use]
     pub const fn and_before(self, version: Version) -> Self {
         Self {
@@ -87,7 +87,7 @@ impl Versions {
         }
     }
 
-    /// Whether `version` is one of them.
+    /// Returns true if `version` is one of them.
     #[must_use]
     pub fn contain(self, version: Version) -> bool {
         self.from.is_none_or(|from| from <= version)

@@ -1,4 +1,4 @@
-//! A channel below the client runtime: AMQP's methods, and its events one by one.
+//! A channel below the client: AMQP's methods, and its events one by one.
 
 mod build;
 mod call;
@@ -32,7 +32,7 @@ pub struct Raw {
     connection_events: Arc<Mutex<Receiver<ConnectionEvent>>>,
     /// The channel.
     pub channel: Arc<dyn TransportChannel>,
-    /// What happens on it.
+    /// The channel's events.
     pub events: Receiver<ChannelEvent>,
 }
 
