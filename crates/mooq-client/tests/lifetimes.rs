@@ -37,7 +37,10 @@ async fn a_consumer_with_a_channel_of_its_own_outlives_the_handle_it_came_from()
             .await
             .unwrap();
         chan.declare_queue("read").await.unwrap();
-        chan.consume::<String>("read").exclusive().await.unwrap()
+        chan.consume::<String>("read")
+            .exclusive_consumer()
+            .await
+            .unwrap()
     };
     let other = mooq::connect(&broker).await.unwrap();
     let chan = other.create_channel().await.unwrap();

@@ -184,7 +184,7 @@ async fn a_consumer_whose_place_the_lost_connection_may_hold_is_tried_until_it_c
         let (broker, faults, conn) = connected().await;
         let chan = conn.create_channel().await.unwrap();
         chan.declare_queue("mine").await.unwrap();
-        let mine = chan.consume::<String>("mine").exclusive();
+        let mine = chan.consume::<String>("mine").exclusive_consumer();
         let mut mine = mine.await.unwrap();
         let mut events = conn.events();
         // The next generation's channel is refused, so that another client comes first.
@@ -197,7 +197,7 @@ async fn a_consumer_whose_place_the_lost_connection_may_hold_is_tried_until_it_c
         .await;
         let rival = another(&broker).await;
         let chan_of_rival = rival.create_channel().await.unwrap();
-        let taken = chan_of_rival.consume::<String>("mine").exclusive();
+        let taken = chan_of_rival.consume::<String>("mine").exclusive_consumer();
         let taken = taken.await.unwrap();
         // Other calls do not wait for it.
         conn.create_channel().await.unwrap();

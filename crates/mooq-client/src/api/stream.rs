@@ -132,7 +132,7 @@ impl<T, C> ConsumeQueue<T, C> {
     }
 
     /// Makes the consumer the only one allowed on the queue.
-    pub fn exclusive(mut self) -> Self {
+    pub fn exclusive_consumer(mut self) -> Self {
         self.consume.exclusive = true;
         self
     }
@@ -147,7 +147,7 @@ impl<T, C> ConsumeQueue<T, C> {
     }
 
     /// Adds an argument to the consumer, for example `x-priority`.
-    pub fn argument(
+    pub fn consumer_argument(
         mut self,
         key: impl IntoChecked<ShortString>,
         value: impl Into<FieldValue>,

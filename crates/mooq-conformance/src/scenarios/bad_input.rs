@@ -92,7 +92,7 @@ async fn consuming_with_an_overlong_name_sends_nothing(fixture: Fixture) {
     let (queue, exchange) = (fixture.name("queue"), fixture.name("exchange"));
     refused("queue name", chan.consume::<String>(long())).await;
     let consume = chan.consume::<String>(&queue);
-    refused("short string", consume.argument(long(), 1)).await;
+    refused("short string", consume.consumer_argument(long(), 1)).await;
     refused("queue name", chan.get::<String>(long())).await;
     let (recorder, _calls) = record::<String>();
     let register = |exchange: &str, kind: &str| {
@@ -291,7 +291,9 @@ async fn floats_that_are_no_numbers_are_refused_before_they_are_sent(fixture: Fi
         .bind_queue(&queue, "amq.headers", "")
         .argument("x-ratio", f64::NAN);
     expect_invalid_argument(said, bind.await);
-    let consume = chan.consume::<String>(&queue).argument("x-ratio", f64::NAN);
+    let consume = chan
+        .consume::<String>(&queue)
+        .consumer_argument("x-ratio", f64::NAN);
     expect_invalid_argument(said, consume.await);
 
     assert_eq!(ready_in(&chan, &queue).await, 0);

@@ -260,7 +260,10 @@ async fn an_exclusive_consumer_gives_back_in_order_what_it_has_not_given_out(fix
     let (_conn, chan) = fixture.channel().await;
     chan.declare_queue(&queue).await.unwrap();
     fill(&chan, &queue).await;
-    let stream = chan.consume::<String>(&queue).prefetch(5).exclusive();
+    let stream = chan
+        .consume::<String>(&queue)
+        .prefetch(5)
+        .exclusive_consumer();
     let mut stream = stream.await.unwrap();
     let one = within("the first", stream.next()).await.unwrap().unwrap();
     one.ack().await.unwrap();

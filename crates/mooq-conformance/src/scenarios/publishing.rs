@@ -464,7 +464,9 @@ async fn arguments_that_fit_in_no_frame_are_refused(fixture: Fixture) {
     let register = chan
         .register_producer(&exchange, "direct")
         .argument("text", long());
-    let consume = chan.consume::<String>(&queue).argument("text", long());
+    let consume = chan
+        .consume::<String>(&queue)
+        .consumer_argument("text", long());
     for refused in [
         declare.map(drop),
         bind.await,

@@ -299,7 +299,11 @@ async fn an_exclusive_consumer_shuts_others_out(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
-    let mut stream = chan.consume::<String>(&queue).exclusive().await.unwrap();
+    let mut stream = chan
+        .consume::<String>(&queue)
+        .exclusive_consumer()
+        .await
+        .unwrap();
     let other = conn.create_channel().await.unwrap();
     let err = other.consume::<String>(&queue).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::AccessRefused);
