@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::sync::{Arc, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -49,7 +49,11 @@ pub fn main_with(
     backends: impl IntoIterator<Item = Box<dyn Backend>>,
 ) -> ExitCode {
     quiet_intended_panics();
-    let backends: Vec<_> = backends.into_iter().map(Turns::new).map(Arc::new).collect();
+    let shared = |backend| {
+        let turns = Turns::default();
+        Arc::new(Shared { backend, turns })
+    };
+    let backends: Vec<_> = backends.into_iter().map(shared).collect();
     let mut scenarios = scenarios();
     // Those that need a broker alone come last, so that no other waits for their turn, and on one
     // backend after the other, so that they do not wait for each other.
@@ -62,39 +66,44 @@ pub fn main_with(
     libtest_mimic::run(arguments, trials.collect()).exit_code()
 }
 
-/// A backend, and whose turn it is.
-struct Turns {
+/// A backend that scenarios share.
+struct Shared {
     backend: Box<dyn Backend>,
-    /// Read by scenarios that share a broker, written by those that need it alone.
-    turn: RwLock<()>,
+    turns: Turns,
+}
+
+/// Turns on a broker, which some tests share with others and some need alone.
+#[derive(Debug, Default)]
+pub struct Turns(RwLock<()>);
+
+/// A turn, until it is dropped.
+#[derive(Debug)]
+#[must_use = "the turn ends when this is dropped"]
+pub enum Turn<'a> {
+    /// With others.
+    Shared(RwLockReadGuard<'a, ()>),
+    /// Alone.
+    Alone(RwLockWriteGuard<'a, ()>),
 }
 
 impl Turns {
-    fn new(backend: Box<dyn Backend>) -> Self {
-        Self {
-            backend,
-            turn: RwLock::default(),
-        }
-    }
-
-    fn run(&self, scenario: Scenario) {
-        // A scenario that failed has left nothing behind that would matter.
-        let _turn = if scenario.alone {
-            let alone = self.turn.write();
-            (None, Some(alone.unwrap_or_else(PoisonError::into_inner)))
+    /// Waits for a turn.
+    pub fn take(&self, alone: bool) -> Turn<'_> {
+        // A test that failed has left nothing behind that would matter.
+        if alone {
+            Turn::Alone(self.0.write().unwrap_or_else(PoisonError::into_inner))
         } else {
-            let shared = self.turn.read();
-            (Some(shared.unwrap_or_else(PoisonError::into_inner)), None)
-        };
-        run(scenario, &*self.backend);
+            Turn::Shared(self.0.read().unwrap_or_else(PoisonError::into_inner))
+        }
     }
 }
 
-fn trial(scenario: Scenario, backend: Arc<Turns>) -> Trial {
-    let name = format!("{}::{}", backend.backend.version(), scenario.name);
-    let needs = backend.backend.needs().map(|what| format!("needs {what}"));
+fn trial(scenario: Scenario, shared: Arc<Shared>) -> Trial {
+    let name = format!("{}::{}", shared.backend.version(), scenario.name);
+    let needs = shared.backend.needs().map(|what| format!("needs {what}"));
     let trial = Trial::test(name, move || {
-        backend.run(scenario);
+        let _turn = shared.turns.take(scenario.alone);
+        run(scenario, &*shared.backend);
         Ok(())
     });
     match needs {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
@@ -17,6 +17,7 @@ use super::operation::Operation;
 use super::{alarms, print, strategy};
 use crate::rabbitmq::RabbitMq;
 use crate::rabbitmq::container::{self, Image};
+use mooq_conformance::suite::Turns;
 use mooq_conformance::{Backend, in_memory};
 
 /// How many sequences run where `MOOQ_DIFFERENTIAL_CASES` does not say.
@@ -81,8 +82,7 @@ struct Suite {
     settings: Settings,
     memory: Box<dyn Backend>,
     rabbit: RabbitMq,
-    /// Read by sequences that share RabbitMQ, written by those that need it alone.
-    turn: RwLock<()>,
+    turns: Turns,
     /// The next case.
     next: AtomicU64,
     /// The next name for a run of a sequence.
@@ -104,7 +104,7 @@ pub fn run(image: &Image, settings: Settings) {
         settings,
         memory,
         rabbit,
-        turn: RwLock::default(),
+        turns: Turns::default(),
         next: AtomicU64::new(0),
         runs: AtomicU64::new(0),
         again: AtomicU64::new(0),
@@ -263,13 +263,7 @@ impl Worker<'_> {
         let suite = self.suite;
         // Over before the turn, whatever happens: what is left of an alarm is cleared when the
         // client that raised it is dropped.
-        let _turn = if lockstep::raises_alarm(sequence) {
-            let alone = suite.turn.write();
-            (None, Some(alone.unwrap_or_else(PoisonError::into_inner)))
-        } else {
-            let shared = suite.turn.read();
-            (Some(shared.unwrap_or_else(PoisonError::into_inner)), None)
-        };
+        let _turn = suite.turns.take(lockstep::raises_alarm(sequence));
         let prefix = format!("d{}", suite.runs.fetch_add(1, Ordering::Relaxed));
         let in_memory = suite.memory.broker(&prefix, false);
         let in_rabbit = suite.rabbit.broker(&prefix, false);
