@@ -24,7 +24,7 @@ pub trait Backend: Debug + Send + Sync {
     /// If no broker starts: the scenario fails then.
     fn broker(&self, scenario: &str, short_timeouts: bool) -> Arc<dyn Broker>;
 
-    /// What the scenarios need that a machine may lack. If there is such a thing, they are ignored
+    /// A resource that the scenarios need and a machine may lack. If there is one, they are ignored
     /// unless asked for with `--include-ignored`.
     fn needs(&self) -> Option<&str> {
         None

@@ -1,4 +1,4 @@
-//! What scenarios do to their broker beyond AMQP.
+//! Control of a broker beyond AMQP.
 
 use std::fmt::Debug;
 
@@ -106,9 +106,11 @@ pub trait Control: Debug + Send + Sync {
 }
 
 /// A condition that lasts until it is ended or dropped.
+///
+/// By default [`end`](Self::end) does no more than drop it.
 #[async_trait]
 #[must_use = "the condition ends when this is dropped"]
 pub trait Condition: Debug + Send {
     /// Ends the condition. When this returns, the broker and every connection know of the end.
-    async fn end(self: Box<Self>);
+    async fn end(self: Box<Self>) {}
 }

@@ -37,8 +37,8 @@ pub fn in_memory() -> Vec<Box<dyn Backend>> {
 }
 
 /// The in-memory broker on a socket, as each version that it has a profile for, reached over a
-/// transport of AMQP. `announces_alarms` is true if the transport tells the broker that it understands
-/// `connection.blocked`.
+/// transport of AMQP. `announces_alarms` is true if the transport tells the broker that it
+/// understands `connection.blocked`.
 ///
 /// # Panics
 /// If the system has no threads for the brokers.
@@ -69,7 +69,7 @@ struct InMemory {
     socket: Option<Socket>,
 }
 
-/// How the brokers are reached on their sockets.
+/// The way to brokers on sockets.
 #[derive(Debug)]
 struct Socket {
     transport: Arc<dyn Transport>,

@@ -42,7 +42,7 @@ pub enum Disturbance {
     /// The next acknowledgement is lost, and the connection with it, at [`Disturbed::cut`] at the
     /// latest.
     LoseAck,
-    /// What the broker sends arrives later, by at least this time.
+    /// The broker's frames arrive later, by at least this time.
     Slow(Duration),
     /// Nothing gets through, and no connection is opened.
     Down,

@@ -20,8 +20,9 @@ use super::time::Time;
 
 impl Engine {
     /// Tears a channel down: cancels its consumers, requeues its unacked deliveries, which are
-    /// recorded as `settled`. The channel itself is removed by the code that closes it. To quorum queues a channel that has failed ends
-    /// only when its client has answered the close: they watch the channel's process.
+    /// recorded as `settled`. The channel itself is removed by the code that closes it. To quorum
+    /// queues a channel that has failed ends only when its client has answered the close: they watch
+    /// the channel's process.
     ///
     /// As in RabbitMQ, the channel's queues are notified one after another, and each queue acts at
     /// once. So a dead letter from one queue can still be delivered to a consumer of the channel on

@@ -82,7 +82,7 @@ pub fn run() -> String {
     env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into())
 }
 
-/// How long a broker may take to start. Reached only by one that never does.
+/// Time limit for the start of a broker. Only a broker that never starts reaches it.
 pub const STARTING: Duration = Duration::from_secs(600);
 
 /// A container that starts RabbitMQ from an image: its port 5672 is mapped to one of this machine,

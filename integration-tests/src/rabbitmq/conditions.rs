@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::management::Management;
 
-/// What RabbitMQ's connections do about an alarm they do when they hear of it, and they answer in
-/// the order in which they hear.
+/// Waits until every connection knows of a change of alarms. They act on it when they hear of it,
+/// and answer in the order in which they hear.
 const EVERY_CONNECTION_KNOWS: &str = "rabbit_alarm:get_alarms(), \
      [catch rabbit_networking:connection_info(Pid, [state]) \
      || Pid <- rabbit_networking:local_connections()], ok.";

@@ -35,8 +35,8 @@ const DATA: &str = "/tmp/rabbitmq-data";
 /// Where RabbitMQ reads which plugins to start with.
 const ENABLED_PLUGINS: &str = "/etc/rabbitmq/enabled_plugins";
 
-/// What stands there: the management plugin, as in the image, and those of the scenarios. So an
-/// official image will do as well as one of the project's.
+/// The contents of that file: the management plugin, as in the image, and those of the scenarios.
+/// So an official image will do as well as one of the project's.
 fn enabled_plugins() -> String {
     let plugins = PLUGINS.map(Plugin::name).join(",");
     format!("[rabbitmq_management,{plugins}].\n")

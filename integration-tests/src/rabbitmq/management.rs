@@ -20,8 +20,8 @@ pub(super) struct Management {
 }
 
 impl Management {
-    /// That of the container with this id, behind this port of this machine, and the evaluator of
-    /// the same RabbitMQ.
+    /// The plugin behind a port of this machine, of the RabbitMQ in the container with this id, and
+    /// the evaluator in it.
     pub(super) fn of(container: impl Into<String>, port: u16, evaluator: Evaluator) -> Self {
         Self {
             container: container.into(),

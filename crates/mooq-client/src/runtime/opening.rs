@@ -30,8 +30,7 @@ pub(crate) async fn open(
         None => try_all(&*transport, &endpoints).await?,
         Some(limit) => {
             let policy = options.recovery_policy();
-            let jitter = Rng::with_seed(jitter_seed(endpoints.get(0).scheme));
-            keep_trying(&*transport, &endpoints, (policy, jitter), limit).await?
+            keep_trying(&*transport, &endpoints, policy, limit).await?
         }
     };
     let OpenedConnection { connection, events } = opened;
@@ -107,10 +106,11 @@ async fn try_all(
 async fn keep_trying(
     transport: &dyn Transport,
     endpoints: &Endpoints,
-    (policy, mut jitter): (&Recovery, Rng),
+    policy: &Recovery,
     limit: Duration,
 ) -> Result<(usize, OpenedConnection)> {
     let end = after(limit);
+    let mut jitter = Rng::with_seed(jitter_seed(endpoints.get(0).scheme));
     let mut attempt = 0;
     loop {
         let err = match try_all(transport, endpoints).await {

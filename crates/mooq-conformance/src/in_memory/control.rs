@@ -188,22 +188,10 @@ impl Disturbed for FaultGuard {
 #[derive(Debug)]
 struct ByOptions;
 
-#[async_trait]
-impl Condition for ByOptions {
-    async fn end(self: Box<Self>) {}
-}
+impl Condition for ByOptions {}
 
-#[async_trait]
-impl Condition for FaultGuard {
-    async fn end(self: Box<Self>) {}
-}
+impl Condition for FaultGuard {}
 
-#[async_trait]
-impl Condition for Outage {
-    async fn end(self: Box<Self>) {}
-}
+impl Condition for Outage {}
 
-#[async_trait]
-impl Condition for AlarmGuard {
-    async fn end(self: Box<Self>) {}
-}
+impl Condition for AlarmGuard {}
