@@ -29,6 +29,9 @@ impl Management {
             .timeout_global(Some(LIMIT))
             .http_status_as_error(false)
             .proxy(None)
+            // A connection for each request: RabbitMQ closes an idle one after 5 s, and a request
+            // may be on its way then.
+            .max_idle_connections(0)
             .build();
         Self {
             agent: config.into(),

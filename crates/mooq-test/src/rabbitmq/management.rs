@@ -37,6 +37,9 @@ impl Management {
             .http_status_as_error(false)
             // No proxy: the RabbitMQ is nearby, and not on the web.
             .proxy(None)
+            // A connection for each request: RabbitMQ closes an idle one after 5 s, and a request
+            // may be on its way then.
+            .max_idle_connections(0)
             .build();
         Ok(Self {
             agent: config.into(),
@@ -165,10 +168,21 @@ fn failed(how: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::thread;
 
     use super::*;
+
+    /// Reads a request up to the empty line that ends its head. The body is short, and is ignored.
+    fn head_of_request(stream: &mut TcpStream) -> String {
+        let mut request = Vec::new();
+        let mut byte = [0];
+        while !request.ends_with(b"\r\n\r\n") {
+            assert_eq!(stream.read(&mut byte).unwrap(), 1);
+            request.extend(byte);
+        }
+        String::from_utf8(request).unwrap()
+    }
 
     /// Answers one request with `answer`, and returns the request.
     fn answered(
@@ -179,15 +193,9 @@ mod tests {
         let address = listener.local_addr().unwrap().to_string();
         let server = thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let mut request = Vec::new();
-            let mut byte = [0];
-            // The head ends with an empty line; the body is short, and is ignored.
-            while !request.ends_with(b"\r\n\r\n") {
-                assert_eq!(stream.read(&mut byte).unwrap(), 1);
-                request.extend(byte);
-            }
+            let request = head_of_request(&mut stream);
             stream.write_all(answer.as_bytes()).unwrap();
-            String::from_utf8(request).unwrap()
+            request
         });
         let outcome = ask(Management::new(&address, Credentials::default()).unwrap());
         (outcome, server.join().unwrap())
@@ -208,6 +216,28 @@ mod tests {
             request.contains("authorization: basic z3vlc3q6z3vlc3q=\r\n"),
             "{request}"
         );
+    }
+
+    /// As RabbitMQ does with one that was idle for 5 s.
+    #[test]
+    fn a_connection_that_is_closed_after_its_answer_costs_no_request() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let server = thread::spawn(move || {
+            for _ in 0..2 {
+                let (mut stream, _) = listener.accept().unwrap();
+                head_of_request(&mut stream);
+                stream
+                    .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    .unwrap();
+                // Whatever comes next on this connection is not answered.
+                let _ = stream.read(&mut [0]);
+            }
+        });
+        let management = Management::new(&address, Credentials::default()).unwrap();
+        management.delete_vhost("audits").unwrap();
+        management.delete_vhost("audits").unwrap();
+        server.join().unwrap();
     }
 
     #[test]
