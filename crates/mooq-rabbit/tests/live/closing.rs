@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use futures_util::future::join_all;
@@ -222,27 +223,50 @@ pub(crate) async fn all_channels_in_use_are_the_callers_error(broker: &Broker) {
     connection.check_and_close().await;
 }
 
+/// Time that a close waits for confirms. A disk that other tests keep busy may take longer.
+const LATE_CONFIRMS: Duration = Duration::from_secs(5);
+
+/// Repeats what must be done within [`LATE_CONFIRMS`] until it was.
+async fn in_time(mut attempt: impl AsyncFnMut() -> Duration) {
+    for _ in 0..10 {
+        let took = attempt().await;
+        if took < LATE_CONFIRMS {
+            return;
+        }
+        println!("    once more: the broker took {took:?}");
+    }
+    panic!("the broker is too slow for this");
+}
+
 /// What RabbitMQ confirms after it has answered a close, amqprs does not read any more.
 pub(crate) async fn confirms_come_before_a_close(broker: &Broker) {
     const MESSAGES: u64 = 500;
     let connection = broker.connect().await;
     let queue = durable_queue(&connection).await;
     for by_drop in [false, true] {
-        let Channel {
-            channel,
-            mut events,
-        } = connection.channel().await;
-        soon(channel.confirm_select()).await.unwrap();
-        for _ in 0..MESSAGES {
-            let _ = channel.publish(persistent(&queue)).unwrap();
-        }
-        if by_drop {
-            drop(channel);
-        } else {
-            soon(channel.close()).await.unwrap();
-        }
-        let (confirmed, _) = confirmed_until_closed(&mut events).await;
-        assert_eq!(confirmed, MESSAGES, "dropped: {by_drop}");
+        in_time(async || {
+            let Channel {
+                channel,
+                mut events,
+            } = connection.channel().await;
+            soon(channel.confirm_select()).await.unwrap();
+            let began = Instant::now();
+            for _ in 0..MESSAGES {
+                let _ = channel.publish(persistent(&queue)).unwrap();
+            }
+            if by_drop {
+                drop(channel);
+            } else {
+                soon(channel.close()).await.unwrap();
+            }
+            let (confirmed, _) = confirmed_until_closed(&mut events).await;
+            let took = began.elapsed();
+            if took < LATE_CONFIRMS {
+                assert_eq!(confirmed, MESSAGES, "dropped: {by_drop}");
+            }
+            took
+        })
+        .await;
     }
     delete(&connection, queue).await;
     connection.check_and_close().await;
@@ -252,15 +276,22 @@ pub(crate) async fn confirms_come_before_a_close(broker: &Broker) {
 /// panics when there is none left. Before that the connection ends, so that another one is opened,
 /// and whatever it took is confirmed by then.
 pub(crate) async fn a_connection_is_used_up_in_good_order(broker: &Broker) {
+    in_time(async || used_up_in_good_order(broker).await).await;
+}
+
+/// Returns how long the broker took to confirm what was published last.
+async fn used_up_in_good_order(broker: &Broker) -> Duration {
     let observer = broker.connect().await;
     let queue = durable_queue(&observer).await;
     let mut connection = broker.connect().await;
     let mut busy = connection.channel().await;
     soon(busy.channel.confirm_select()).await.unwrap();
     let mut published = 0;
+    let mut began = Instant::now();
     for round in 1..=1500 {
         let channel = connection.channel().await;
         let failing = channel.channel.purge_queue(name());
+        began = Instant::now();
         // Before the last, so many that they are not confirmed when it comes.
         for _ in 0..if round == 1500 { 3000 } else { 1 } {
             let _ = busy.channel.publish(persistent(&queue)).unwrap();
@@ -280,13 +311,17 @@ pub(crate) async fn a_connection_is_used_up_in_good_order(broker: &Broker) {
 
     let (confirmed, reason) = confirmed_until_closed(&mut busy.events).await;
     assert_eq!(reason.to_string(), err.to_string());
-    assert_eq!(confirmed, published);
+    let took = began.elapsed();
+    if took < LATE_CONFIRMS {
+        assert_eq!(confirmed, published);
+    }
     assert_eq!(connection.closed().await.to_string(), err.to_string());
     soon(connection.connection.close()).await.unwrap();
 
     let purged = delete(&observer, queue).await;
-    assert_eq!(u64::from(purged), published, "what was confirmed is there");
+    assert!(u64::from(purged) >= confirmed, "what was confirmed is there");
     observer.check_and_close().await;
+    took
 }
 
 /// As during an alarm, when the broker does not read that channels are closed.
