@@ -113,12 +113,12 @@ places! {
     "Channel::bind_queue" => |chan: &Channel| drop(chan.bind_queue("queue", "log", "key"));
     "Channel::get_one" => |chan: &Channel| drop(chan.get_one::<String>("queue"));
     "ErrorKind::ExchangeNotFound" => ErrorKind::ExchangeNotFound;
-    "ErrorKind::ConsumerQueueNotFound" => ErrorKind::ConsumerQueueNotFound;
+    "ErrorKind::QueueNotFound" => ErrorKind::QueueNotFound;
     "ErrorKind::ConsumeTimeout" => ErrorKind::ConsumeTimeout;
     "ErrorKind::NothingToConsume" => ErrorKind::NothingToConsume;
-    "ErrorKind::BadExchange" => ErrorKind::BadExchange;
+    "ErrorKind::ExchangeMismatch" => ErrorKind::ExchangeMismatch;
     "ErrorKind::BrokerInternalError" => ErrorKind::BrokerInternalError;
-    "ErrorKind::BrokerConnectionError" => ErrorKind::BrokerConnectionError;
+    "ErrorKind::ConnectFailed" => ErrorKind::ConnectFailed;
     "ErrorKind::UnsupportedScheme" => ErrorKind::UnsupportedScheme;
 }
 

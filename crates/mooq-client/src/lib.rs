@@ -26,7 +26,7 @@ pub use api::consumer::Consumer;
 pub use api::declare::{Bind, DeclareQueue, DeleteExchange, DeleteQueue};
 pub use api::delivery::Delivery;
 pub use api::events::Events;
-pub use api::exchange::RegisterProducer;
+pub use api::exchange::DeclareExchange;
 pub use api::failure::{Backoff, FailurePolicy};
 pub use api::get::{Get, GetOne};
 pub use api::options::ConnectOptions;

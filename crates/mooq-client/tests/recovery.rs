@@ -44,7 +44,7 @@ async fn the_first_host_that_answers_is_connected_to() {
 
     let none = options_of("none-1").or_host("none-2", 5672);
     let err = mooq::connect(none).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError);
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed);
     assert!(err.to_string().contains("none-2:5672"), "{err}");
 }
 

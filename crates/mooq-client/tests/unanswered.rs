@@ -387,10 +387,7 @@ async fn a_connection_that_opens_a_broken_channel_no_more_is_lost_once() {
         let events = conn.events();
         faults.refuse_channel(0, why);
         let missing = chan.declare_queue("missing").passive().await;
-        assert_eq!(
-            missing.unwrap_err().kind(),
-            ErrorKind::ConsumerQueueNotFound
-        );
+        assert_eq!(missing.unwrap_err().kind(), ErrorKind::QueueNotFound);
         chan.declare_queue("still here").await.unwrap();
         conn.close().await.unwrap();
         let told: Vec<_> = events.collect().await;

@@ -64,7 +64,7 @@ pub async fn until_gone(fixture: &Fixture, queue: &str) {
         loop {
             let declared = chan.declare_queue(queue).passive().await;
             match declared.expect_err("it is exclusive").kind() {
-                ErrorKind::ConsumerQueueNotFound => break,
+                ErrorKind::QueueNotFound => break,
                 kind => assert_eq!(kind, ErrorKind::ResourceLocked),
             }
         }

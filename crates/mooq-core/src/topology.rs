@@ -47,7 +47,7 @@ pub enum ExchangeKind {
     /// `rabbitmq_delayed_message_exchange`, which is not shipped with RabbitMQ, adds it.
     DelayedMessage,
     /// Any other kind that a plugin of the broker adds. A broker without the plugin for an
-    /// exchange's kind refuses the declare, and the error's kind is `BadExchange`.
+    /// exchange's kind refuses the declare, and the error's kind is `ExchangeMismatch`.
     Other(ShortString),
 }
 

@@ -38,7 +38,7 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// itself.
     ///
     /// # Errors
-    /// `BrokerConnectionError` if the broker cannot be reached or the time is over
+    /// `ConnectFailed` if the broker cannot be reached or the time is over
     /// ([`Error::connection_timed_out`]), `TlsFailed`, `AuthenticationFailed`,
     /// `VirtualHostNotFound`, or the kind of the broker's close. All errors name host and port.
     /// `InvalidArgument` for a request that is rejected before any broker is contacted.

@@ -127,7 +127,7 @@ async fn a_channel_that_the_broker_closes_ends_with_its_reason_everywhere() {
         mut events,
     } = connection.open_channel().await.unwrap();
     let missing = channel.consume(consume("missing")).await.unwrap_err();
-    assert_eq!(missing.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(missing.kind(), ErrorKind::QueueNotFound);
     assert_eq!(missing.scope(), ErrorScope::Channel);
     assert_eq!(
         missing.reason().unwrap().text,
@@ -277,7 +277,7 @@ async fn a_registered_broker_is_found_until_it_is_closed_and_again_once_it_runs(
     let endpoint: Endpoint = "memory://registered:7".parse().unwrap();
     let open = || async { MemoryTransport::new().open(&endpoint).await };
     let err = open().await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError);
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed);
     assert!(err.to_string().contains("registered:7"), "{err}");
 
     broker.run();

@@ -101,7 +101,7 @@ pub(crate) fn deadline(endpoint: &Endpoint) -> Instant {
 
 pub(crate) fn unreachable(endpoint: &Endpoint, what: &str) -> Error {
     Error::connection(
-        ErrorKind::BrokerConnectionError,
+        ErrorKind::ConnectFailed,
         format!("cannot connect to {}: {what}", endpoint.address()),
     )
 }
@@ -489,7 +489,7 @@ mod tests {
         assert!(!format!("{late:?}").contains("hunter2"), "{late:?}");
 
         let early = attempt.refused(hung_up(), Duration::from_millis(5));
-        assert_eq!(early.kind(), ErrorKind::BrokerConnectionError);
+        assert_eq!(early.kind(), ErrorKind::ConnectFailed);
 
         for text in [
             "network io error: Connection reset by peer (os error 104)",
@@ -498,7 +498,7 @@ mod tests {
         ] {
             let error = AmqprsError::NetworkError(text.into());
             let late = attempt.refused(error, Duration::from_secs(3));
-            assert_eq!(late.kind(), ErrorKind::BrokerConnectionError, "{late}");
+            assert_eq!(late.kind(), ErrorKind::ConnectFailed, "{late}");
         }
     }
 }

@@ -309,7 +309,7 @@ fn a_runtime_that_ends_during_an_attempt_is_not_the_brokers_fault() {
     let _broker = first.block_on(listener.accept_from(&mut attempt));
     drop(first);
     let err = runtime().block_on(soon(attempt)).unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err:?}");
     assert!(err.to_string().contains("the attempt broke down"), "{err}");
 }
 
@@ -320,7 +320,7 @@ async fn a_limit_of_frames_that_amqprs_cannot_keep_is_refused() {
         let listener = Listener::new().await;
         let (opened, mut broker) = listener.open(frame_max).await;
         let err = opened.unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+        assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err:?}");
         assert!(err.to_string().contains(said), "{err}");
         assert!(
             err.to_string().contains(&listener.endpoint.address()),

@@ -261,7 +261,7 @@ async fn the_reason_of_a_close_reaches_every_caller() {
         c.publish(publish("q", "")).unwrap_err(),
         c.closed().unwrap(),
     ] {
-        assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound, "{err:?}");
+        assert_eq!(err.kind(), ErrorKind::QueueNotFound, "{err:?}");
         assert_eq!(err.scope(), ErrorScope::Channel);
     }
     soon(c.close()).await.unwrap();

@@ -54,7 +54,7 @@ fn here() -> NativeOnRuntime {
 }
 
 fn check(err: &Error, endpoint: &Endpoint) {
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err:?}");
     assert_eq!(err.scope(), ErrorScope::Connection);
     assert!(err.to_string().contains(&endpoint.address()), "{err}");
     assert!(err.source().is_some(), "{err:?}");
@@ -297,7 +297,7 @@ async fn a_peer_that_trickles_is_given_up_in_time() {
         }
     });
     let err = opened.await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err:?}");
     assert!(err.to_string().contains("finish the handshake"), "{err}");
 }
 

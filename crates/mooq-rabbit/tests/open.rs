@@ -33,7 +33,7 @@ fn with_secret(mut endpoint: Endpoint) -> Endpoint {
 }
 
 fn check(err: &Error, endpoint: &Endpoint) {
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err:?}");
     assert_eq!(err.scope(), ErrorScope::Connection);
     assert!(err.to_string().contains(&endpoint.address()), "{err}");
     assert!(std::error::Error::source(err).is_some(), "{err:?}");

@@ -84,7 +84,7 @@ impl Peer {
         let mut all_heard = Vec::new();
         for err in self.open(tls).await {
             // It hung up in the end, which is not TLS's fault.
-            assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+            assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err:?}");
             let heard = self.heard.recv().await.unwrap();
             assert_eq!(heard.header, PROTOCOL_HEADER);
             all_heard.push(heard);
@@ -299,7 +299,7 @@ async fn a_silent_peer_is_given_up_in_time() {
     endpoint.port = listener.local_addr().unwrap().port();
     endpoint.connect_timeout = Duration::from_millis(100);
     for err in open(&endpoint).await {
-        assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+        assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err:?}");
         assert!(err.to_string().contains("within 100ms"), "{err}");
     }
 }

@@ -60,7 +60,7 @@ impl TestBroker {
     ///
     /// # Errors
     /// `InvalidArgument` if the variable has an unknown value, or one whose feature is not compiled
-    /// in; `InvalidUrl`; `BrokerConnectionError` if RabbitMQ cannot be started or its management
+    /// in; `InvalidUrl`; `ConnectFailed` if RabbitMQ cannot be started or its management
     /// plugin does not answer.
     pub fn start() -> Result<Self> {
         Self::start_for("test", choice::memory_options()?)
@@ -157,7 +157,7 @@ impl TestBroker {
     ///
     /// # Errors
     /// `InvalidArgument` if the policy has a setting that the broker's version of RabbitMQ does not
-    /// know, or a setting that is not text, a number or a boolean; `BrokerConnectionError` if
+    /// know, or a setting that is not text, a number or a boolean; `ConnectFailed` if
     /// RabbitMQ's management plugin does not answer.
     ///
     /// # Cancel safety
@@ -195,7 +195,7 @@ impl TestBroker {
     /// Removes a policy of the broker's virtual host, if one of this name exists.
     ///
     /// # Errors
-    /// `BrokerConnectionError` if RabbitMQ's management plugin does not answer.
+    /// `ConnectFailed` if RabbitMQ's management plugin does not answer.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, the policy may have been removed or not.
@@ -217,7 +217,7 @@ impl TestBroker {
     /// [`TestUser::name`].
     ///
     /// # Errors
-    /// `BrokerConnectionError` if RabbitMQ refuses the user or its management plugin does not answer.
+    /// `ConnectFailed` if RabbitMQ refuses the user or its management plugin does not answer.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, the user may have been added or not.
@@ -299,7 +299,7 @@ impl TestUser {
     /// that it has used, until it has been idle for a second.
     ///
     /// # Errors
-    /// `InvalidArgument` if one of them is not a regular expression; `BrokerConnectionError` if
+    /// `InvalidArgument` if one of them is not a regular expression; `ConnectFailed` if
     /// RabbitMQ's management plugin does not answer.
     ///
     /// # Cancel safety

@@ -62,7 +62,7 @@ impl Broker {
     ///
     /// # Errors
     /// None in memory. For RabbitMQ, `TimedOut` if it takes longer than the broker's timeout,
-    /// `BrokerConnectionError` if the broker cannot be controlled or does not answer; the source is
+    /// `ConnectFailed` if the broker cannot be controlled or does not answer; the source is
     /// the failure, a [`ControlError`].
     ///
     /// # Cancel safety
@@ -148,7 +148,7 @@ fn failed(broker: &RabbitMQBroker, err: ControlError) -> Error {
     let kind = if err.is_timeout() {
         ErrorKind::TimedOut
     } else {
-        ErrorKind::BrokerConnectionError
+        ErrorKind::ConnectFailed
     };
     let message = format!(
         "the broker at {} was not controlled: {err}",

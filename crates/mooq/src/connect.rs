@@ -16,7 +16,7 @@ use mooq_test::TestBroker;
 ///
 /// # Errors
 /// `InvalidUrl`; `UnsupportedScheme`, also for a scheme whose feature is not compiled in;
-/// `BrokerConnectionError`, `TlsFailed`, `AuthenticationFailed`, `VirtualHostNotFound`, each naming
+/// `ConnectFailed`, `TlsFailed`, `AuthenticationFailed`, `VirtualHostNotFound`, each naming
 /// host and port.
 ///
 /// # Cancel safety
@@ -40,7 +40,7 @@ use mooq_test::TestBroker;
 /// conn.close().await?;
 ///
 /// let err = mooq::connect("memory://elsewhere:5672").await.unwrap_err();
-/// assert_eq!(err.kind(), mooq::ErrorKind::BrokerConnectionError);
+/// assert_eq!(err.kind(), mooq::ErrorKind::ConnectFailed);
 /// # Ok::<(), mooq::Error>(())
 /// # }).unwrap();
 /// ```

@@ -160,7 +160,7 @@
 //! |---|---|
 //! | connect, close, run callbacks | [`connect`], [`ConnectOptions`], [`TlsOptions`], [`Connection`], [`ProcessEvents`] |
 //! | recover a lost connection | [`Recovery`], [`ConnectionState`], [`Event`], [`OnLoss`] |
-//! | declare, bind, delete | [`Channel`], [`RegisterProducer`](topology::RegisterProducer), [`DeclareQueue`](topology::DeclareQueue), [`Bind`](topology::Bind) |
+//! | declare, bind, delete | [`Channel`], [`DeclareExchange`](topology::DeclareExchange), [`DeclareQueue`](topology::DeclareQueue), [`Bind`](topology::Bind) |
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
@@ -213,7 +213,7 @@ pub mod prelude {
 /// Declaring, binding and deleting exchanges and queues: what the methods of [`Channel`] return.
 pub mod topology {
     pub use mooq_client::{
-        Bind, DeclareQueue, DeleteExchange, DeleteQueue, Overflow, RegisterProducer,
+        Bind, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Overflow,
     };
     pub use mooq_core::QueueDeclared;
 }

@@ -160,7 +160,7 @@ impl<On> FromBroker<On> for Shop {
 #[mooq::test]
 async fn an_argument_can_be_ones_own(shop: Shop) {
     let err = shop.customer.get::<String>("orders").await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
 }
 
 /// What a test that fails says.

@@ -72,7 +72,7 @@ async fn close_channels(workload: &Workload, left: &AtomicUsize) {
     {
         let declare = chan.declare_queue("no such queue").passive();
         match workload.call("DeclareQueue", declare).await {
-            Err(err) if err.kind() == ErrorKind::ConsumerQueueNotFound => {}
+            Err(err) if err.kind() == ErrorKind::QueueNotFound => {}
             // The connection is replaced: this one does not count.
             Err(err) if err.kind() == ErrorKind::ConnectionLost => {
                 left.fetch_add(1, Ordering::Relaxed);

@@ -52,7 +52,7 @@ impl Connection {
     /// `mooq::connect`, which chooses the transport by the URL.
     ///
     /// # Errors
-    /// `BrokerConnectionError`, `TlsFailed`, `AuthenticationFailed`, `VirtualHostNotFound`, of the
+    /// `ConnectFailed`, `TlsFailed`, `AuthenticationFailed`, `VirtualHostNotFound`, of the
     /// last host and naming its host and port; `InvalidUrl`, `UnsupportedScheme`,
     /// `InvalidArgument`.
     ///

@@ -51,7 +51,7 @@ impl Channel {
     /// Purges a queue of its ready messages, and returns their number. Unacked messages stay.
     ///
     /// # Errors
-    /// `ConsumerQueueNotFound`, `ResourceLocked`; the channel's close if it is closed.
+    /// `QueueNotFound`, `ResourceLocked`; the channel's close if it is closed.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, the queue may or may not be purged.
@@ -170,6 +170,29 @@ pub struct DeclareQueue {
 }
 
 impl DeclareQueue {
+    pub(super) fn set_name(&mut self, name: QueueName) {
+        self.declare.name = name;
+    }
+
+    pub(super) fn is_single_active(&self) -> bool {
+        let single = self.declare.arguments.get("x-single-active-consumer");
+        matches!(single, Some(FieldValue::Bool(true)))
+    }
+
+    /// Returns the declaration of a queue that a consumer is registered with. Without a name, the
+    /// queue belongs to the connection, and is deleted with the consumer.
+    pub(super) fn for_consumer(self) -> Result<QueueDeclare> {
+        self.deferred.finish()?;
+        let mut declare = self.declare;
+        if declare.name.is_empty() {
+            declare.durable = false;
+            declare.exclusive = true;
+            // Without auto-delete the queue would stay until the connection closes.
+            declare.auto_delete = true;
+        }
+        Ok(declare)
+    }
+
     /// Makes the queue transient: it is deleted when the broker restarts. RabbitMQ 4.3 refuses such
     /// queues unless they are exclusive.
     pub fn transient(mut self) -> Self {
@@ -191,7 +214,7 @@ impl DeclareQueue {
     }
 
     /// Only checks that the queue exists, and returns its counts: fails with
-    /// `ConsumerQueueNotFound` if it does not exist.
+    /// `QueueNotFound` if it does not exist.
     pub fn passive(mut self) -> Self {
         self.declare.passive = true;
         self
@@ -380,7 +403,7 @@ impl IntoFuture for Bind {
     type IntoFuture = BoxFuture<'static, Result<()>>;
 
     /// # Errors
-    /// For binding: `ExchangeNotFound`, `ConsumerQueueNotFound`, `ResourceLocked`,
+    /// For binding: `ExchangeNotFound`, `QueueNotFound`, `ResourceLocked`,
     /// `AccessRefused` for the default exchange, `PreconditionFailed` for an invalid `x-match`.
     /// For both: `InvalidName`; the channel's close if it is closed.
     ///

@@ -11,20 +11,20 @@ use super::channel::Channel;
 use super::first_error::FirstError;
 
 /// An exchange to declare: made by
-/// [`Channel::register_producer`](crate::Channel::register_producer), declared by awaiting it.
+/// [`Channel::declare_exchange`](crate::Channel::declare_exchange), declared by awaiting it.
 #[derive(Debug)]
 #[must_use = "the exchange is declared when this is awaited"]
-pub struct RegisterProducer {
+pub struct DeclareExchange {
     channel: Channel,
     declare: ExchangeDeclare,
     deferred: FirstError,
 }
 
 impl Channel {
-    /// Declares an exchange, so that messages can be published to it.
+    /// Declares an exchange.
     ///
     /// `kind` is an [`ExchangeKind`] or its name. The exchange is durable unless
-    /// [`transient`](RegisterProducer::transient) is called.
+    /// [`transient`](DeclareExchange::transient) is called.
     ///
     /// # Examples
     /// ```
@@ -36,24 +36,34 @@ impl Channel {
     /// # let broker = InMemoryBroker::start();
     /// # let conn = mooq::connect(&broker).await?;
     /// # let chan = conn.create_channel().await?;
-    /// chan.register_producer("orders", Topic).await?;
-    /// chan.register_producer("orders", "topic").await?; // It is there: nothing changes.
+    /// chan.declare_exchange("orders", Topic).await?;
+    /// chan.declare_exchange("orders", "topic").await?; // It is there: nothing changes.
     ///
-    /// let err = chan.register_producer("orders", "fanout").await.unwrap_err();
-    /// assert_eq!(err.kind(), ErrorKind::BadExchange);
+    /// let err = chan.declare_exchange("orders", "fanout").await.unwrap_err();
+    /// assert_eq!(err.kind(), ErrorKind::ExchangeMismatch);
     /// # Ok(())
     /// # }
     /// ```
+    pub fn declare_exchange(
+        &self,
+        exchange: impl IntoChecked<ExchangeName>,
+        kind: impl IntoChecked<ExchangeKind>,
+    ) -> DeclareExchange {
+        DeclareExchange::new(self, exchange, kind)
+    }
+
+    /// Declares an exchange, so that messages can be published to it: the name in Python's mooq for
+    /// [`declare_exchange`](Self::declare_exchange).
     pub fn register_producer(
         &self,
         exchange: impl IntoChecked<ExchangeName>,
         kind: impl IntoChecked<ExchangeKind>,
-    ) -> RegisterProducer {
-        RegisterProducer::new(self, exchange, kind)
+    ) -> DeclareExchange {
+        self.declare_exchange(exchange, kind)
     }
 }
 
-impl RegisterProducer {
+impl DeclareExchange {
     pub(crate) fn new(
         channel: &Channel,
         exchange: impl IntoChecked<ExchangeName>,
@@ -118,12 +128,12 @@ impl RegisterProducer {
     }
 }
 
-impl IntoFuture for RegisterProducer {
+impl IntoFuture for DeclareExchange {
     type Output = Result<()>;
     type IntoFuture = BoxFuture<'static, Result<()>>;
 
     /// # Errors
-    /// `BadExchange` if the exchange exists with another type or other options, or the broker
+    /// `ExchangeMismatch` if the exchange exists with another type or other options, or the broker
     /// does not know the type; `AccessRefused` for a reserved name; `InvalidName`; the channel's
     /// close if it is closed.
     ///

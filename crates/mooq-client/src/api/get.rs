@@ -211,7 +211,7 @@ where
 
     /// # Errors
     /// `Decode` if the body is not of this type: the message is requeued, or rejected to the
-    /// dead-letter exchange that this connection declared the queue with; `ConsumerQueueNotFound`,
+    /// dead-letter exchange that this connection declared the queue with; `QueueNotFound`,
     /// `ResourceLocked`; the channel's close if the channel is closed.
     ///
     /// # Cancel safety

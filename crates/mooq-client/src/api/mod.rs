@@ -6,6 +6,7 @@ pub(crate) mod codec;
 pub(crate) mod confirmation;
 pub(crate) mod connection;
 pub(crate) mod consumer;
+pub(crate) mod consumer_options;
 pub(crate) mod declare;
 pub(crate) mod delivery;
 pub(crate) mod events;

@@ -155,7 +155,7 @@ impl ConnectOptions {
     }
 
     /// Time limit for connecting and logging in; 10 s by default. After that, connecting fails with
-    /// `BrokerConnectionError`, no matter at which step the broker was silent.
+    /// `ConnectFailed`, no matter at which step the broker was silent.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.endpoint.connect_timeout = limit;
         self

@@ -6,21 +6,19 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use mooq_core::{
-    ConsumerTag, Error, ErrorKind, ExchangeKind, ExchangeName, FieldValue, IntoChecked, QueueName,
-    Result, RoutingKey, ShortString,
+    ExchangeKind, ExchangeName, FieldValue, IntoChecked, QueueName, Result, RoutingKey, ShortString,
 };
 
 use super::channel::Channel;
 use super::codec::{Decode, Json};
 use super::consumer::Consumer;
-use super::exchange::RegisterProducer;
-use super::failure::FailurePolicy;
+use super::consumer_options::{ConsumerOptions, callback_options, consumer_options};
+use super::exchange::DeclareExchange;
 use super::first_error::FirstError;
 use super::outcome::Callback;
 use super::queue_arguments::queue_arguments;
 use super::registration::Registration;
-use super::subscription::Place;
-use crate::runtime::handler::{AckMode, Handler, TypedHandler};
+use crate::runtime::handler::{Handler, TypedHandler};
 use crate::runtime::timeout::within;
 
 /// A consumer to register: made by
@@ -103,9 +101,9 @@ impl RegisterConsumer<Json, NoCallback> {
         exchange: impl IntoChecked<ExchangeName>,
         kind: impl IntoChecked<ExchangeKind>,
     ) -> Self {
-        let exchange = RegisterProducer::new(channel, exchange, kind);
+        let exchange = DeclareExchange::new(channel, exchange, kind);
         Self {
-            registration: Registration::new(channel, Some(exchange)),
+            registration: Registration::declaring(channel, exchange),
             codec: Json,
             callback: NoCallback(()),
         }
@@ -115,12 +113,8 @@ impl RegisterConsumer<Json, NoCallback> {
 impl RegisterConsumer<Json, NoCallback> {
     /// A consumer that declares nothing.
     pub(super) fn on_queue(channel: &Channel, queue: impl IntoChecked<QueueName>) -> Self {
-        let mut registration = Registration::new(channel, None);
-        if let Some(queue) = registration.deferred.check(queue) {
-            registration.consume.queue = queue;
-        }
         Self {
-            registration,
+            registration: Registration::on_queue(channel, queue),
             codec: Json,
             callback: NoCallback(()),
         }
@@ -207,8 +201,8 @@ impl<C, K> RegisterConsumer<C, K> {
     /// connection alone, and is deleted with its consumer: when that is cancelled or its channel
     /// closed. The messages in it are then lost.
     pub fn queue(mut self, name: impl IntoChecked<QueueName>) -> Self {
-        if let Some(name) = self.registration.deferred.check(name) {
-            self.registration.queue.name = name;
+        if let Some(name) = self.registration.options.deferred.check(name) {
+            self.registration.queue.set_name(name);
         }
         self
     }
@@ -218,7 +212,7 @@ impl<C, K> RegisterConsumer<C, K> {
     pub fn routing_key(mut self, key: impl IntoChecked<RoutingKey>) -> Self {
         self.registration
             .routing_keys
-            .extend(self.registration.deferred.check(key));
+            .extend(self.registration.options.deferred.check(key));
         self
     }
 
@@ -240,17 +234,19 @@ impl<C, K> RegisterConsumer<C, K> {
         key: impl IntoChecked<ShortString>,
         value: impl Into<FieldValue>,
     ) -> Self {
-        self.registration
-            .deferred
-            .insert(&mut self.registration.binding_arguments, key, value);
+        self.registration.options.deferred.insert(
+            &mut self.registration.binding_arguments,
+            key,
+            value,
+        );
         self
     }
 
     /// Sets options of the exchange, for example
     /// `.exchange(|exchange| exchange.alternate_exchange("unrouted"))`. If the exchange exists,
-    /// they must be the options that it has; with [`passive`](RegisterProducer::passive) it only
+    /// they must be the options that it has; with [`passive`](DeclareExchange::passive) it only
     /// has to exist.
-    pub fn exchange(mut self, set: impl FnOnce(RegisterProducer) -> RegisterProducer) -> Self {
+    pub fn exchange(mut self, set: impl FnOnce(DeclareExchange) -> DeclareExchange) -> Self {
         self.registration.exchange = self.registration.exchange.map(set);
         self
     }
@@ -258,27 +254,27 @@ impl<C, K> RegisterConsumer<C, K> {
     /// Declares the exchange and the queue so that a restart of the broker deletes them. RabbitMQ
     /// 4.3 refuses such queues unless they are exclusive.
     pub fn transient(mut self) -> Self {
-        self.registration.queue.transient = true;
-        self.exchange(RegisterProducer::transient)
+        self.registration.queue = self.registration.queue.transient();
+        self.exchange(DeclareExchange::transient)
     }
 
     /// Makes the queue exclusive: only this connection may use it, and it is deleted when the
     /// connection closes.
     pub fn exclusive(mut self) -> Self {
-        self.registration.queue.exclusive = true;
+        self.registration.queue = self.registration.queue.exclusive();
         self
     }
 
     /// Makes the queue auto-delete: it is deleted when its last consumer ends.
     pub fn auto_delete(mut self) -> Self {
-        self.registration.queue.auto_delete = true;
+        self.registration.queue = self.registration.queue.auto_delete();
         self
     }
 
     queue_arguments!(queue_argument);
 
     fn deferred(&mut self) -> &mut FirstError {
-        &mut self.registration.deferred
+        &mut self.registration.options.deferred
     }
 
     /// Adds an argument to the queue's declaration, one that has no setter of its own.
@@ -287,98 +283,19 @@ impl<C, K> RegisterConsumer<C, K> {
         key: impl IntoChecked<ShortString>,
         value: impl Into<FieldValue>,
     ) -> Self {
-        self.registration
-            .deferred
-            .insert(&mut self.registration.queue.arguments, key, value);
+        self.registration.queue = self.registration.queue.argument(key, value);
         self
     }
 
-    /// Holds at most `n` unacked deliveries, 1 to 65535; 256 by default.
-    pub fn prefetch(mut self, n: u16) -> Self {
-        self.registration.prefetch = self.registration.deferred.prefetch(n);
-        self
+    callback_options!();
+    consumer_options!();
+
+    fn options(&mut self) -> &mut ConsumerOptions {
+        &mut self.registration.options
     }
 
-    /// Runs at most `n` callbacks of this consumer at once. The default is its prefetch, or 1 if
-    /// the queue is declared with `x-single-active-consumer`. With 1, each callback ends before the
-    /// next starts. A delivery that failed and waits for its retry counts as well.
-    pub fn concurrency(mut self, n: usize) -> Self {
-        if n == 0 {
-            self.registration.deferred.fail(Error::new(
-                ErrorKind::InvalidArgument,
-                "a concurrency of 0 would never run a callback",
-            ));
-        }
-        self.registration.concurrency = Some(n);
-        self
-    }
-
-    /// Acknowledges automatically: the broker counts each message as done when it sends it. This is
-    /// fast, but a message is lost if its callback fails, or if the channel, the connection or the
-    /// process ends before. The prefetch has no effect then.
-    pub fn auto_ack(mut self) -> Self {
-        self.registration.settings.ack_mode = AckMode::Auto;
-        self
-    }
-
-    /// Acknowledges by hand: success does not acknowledge. The holder of the delivery settles it,
-    /// by [`Delivery::ack`](crate::Delivery::ack) and its siblings, in the callback or later. A
-    /// delivery that is dropped unsettled is requeued, or if its callback failed, is treated as
-    /// [`on_error`](Self::on_error) says.
-    pub fn manual_ack(mut self) -> Self {
-        self.registration.settings.ack_mode = AckMode::Manual;
-        self
-    }
-
-    /// Policy for a delivery whose callback failed or panicked: [`FailurePolicy::Retry`] by
-    /// default, so that none is lost. It has no effect on a delivery that is settled before: with
-    /// automatic acknowledgement, or by hand.
-    pub fn on_error(mut self, policy: FailurePolicy) -> Self {
-        self.registration.settings.on_error = policy;
-        self
-    }
-
-    /// Policy for a delivery whose body does not decode. By default it is rejected if a dead-letter
-    /// exchange is known to take it, as with [`FailurePolicy::Retry`]; otherwise it is kept, and
-    /// retried now and then.
-    pub fn on_decode_error(mut self, policy: FailurePolicy) -> Self {
-        self.registration.settings.on_decode_error = policy;
-        self
-    }
-
-    /// The consumer's tag; by default mooq chooses one.
-    pub fn tag(mut self, tag: impl IntoChecked<ConsumerTag>) -> Self {
-        if let Some(tag) = self.registration.deferred.check(tag) {
-            self.registration.consume.tag = tag;
-        }
-        self
-    }
-
-    /// Makes the consumer the only one allowed on the queue.
-    pub fn exclusive_consumer(mut self) -> Self {
-        self.registration.consume.exclusive = true;
-        self
-    }
-
-    /// Gives the consumer a channel of its own, which is closed when the consumer ends: the broker
-    /// requeues the deliveries that no callback has begun with in order, before another consumer
-    /// gets later ones. A consumer that is exclusive, or whose queue this connection declared with
-    /// `x-single-active-consumer`, has one anyway.
-    pub fn own_channel(mut self) -> Self {
-        self.registration.place = Place::OwnChannel;
-        self
-    }
-
-    /// Adds an argument to the consumer, for example `x-priority`.
-    pub fn consumer_argument(
-        mut self,
-        key: impl IntoChecked<ShortString>,
-        value: impl Into<FieldValue>,
-    ) -> Self {
-        self.registration
-            .deferred
-            .insert(&mut self.registration.consume.arguments, key, value);
-        self
+    pub(super) fn registration(&mut self) -> &mut Registration {
+        &mut self.registration
     }
 }
 
@@ -387,7 +304,7 @@ impl IntoFuture for RegisterConsumer<(), WithCallback> {
     type IntoFuture = BoxFuture<'static, Result<Consumer>>;
 
     /// # Errors
-    /// `BadExchange` if the exchange exists with another type or other options,
+    /// `ExchangeMismatch` if the exchange exists with another type or other options,
     /// `PreconditionFailed` if the queue does, `ResourceLocked` if the queue is exclusive to
     /// another connection; `NotAllowed` if the broker allows no further channel for
     /// [`own_channel`](Self::own_channel); `InvalidName`, `InvalidArgument`; `ConnectionLost` if the

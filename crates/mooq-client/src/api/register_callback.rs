@@ -4,14 +4,15 @@ use std::fmt;
 use std::future::IntoFuture;
 
 use futures_util::future::BoxFuture;
-use mooq_core::{ConsumerTag, FieldValue, IntoChecked, QueueName, Result, ShortString};
+use mooq_core::{IntoChecked, QueueName, Result};
 
 use super::channel::Channel;
 use super::codec::{Decode, Json};
 use super::consumer::Consumer;
-use super::failure::FailurePolicy;
+use super::consumer_options::{ConsumerOptions, callback_options, consumer_options};
 use super::outcome::Callback;
 use super::register::{NoCallback, RegisterConsumer, WithCallback};
+use super::registration::Registration;
 
 /// A callback to register on an existing queue: made by
 /// [`Channel::register_callback`](crate::Channel::register_callback). Give it a
@@ -83,58 +84,15 @@ impl<C> RegisterCallback<C, NoCallback> {
 }
 
 impl<C, K> RegisterCallback<C, K> {
-    /// See [`RegisterConsumer::prefetch`].
-    pub fn prefetch(self, n: u16) -> Self {
-        Self(self.0.prefetch(n))
+    callback_options!();
+    consumer_options!();
+
+    fn options(&mut self) -> &mut ConsumerOptions {
+        &mut self.registration().options
     }
 
-    /// See [`RegisterConsumer::concurrency`].
-    pub fn concurrency(self, n: usize) -> Self {
-        Self(self.0.concurrency(n))
-    }
-
-    /// See [`RegisterConsumer::auto_ack`].
-    pub fn auto_ack(self) -> Self {
-        Self(self.0.auto_ack())
-    }
-
-    /// See [`RegisterConsumer::manual_ack`].
-    pub fn manual_ack(self) -> Self {
-        Self(self.0.manual_ack())
-    }
-
-    /// See [`RegisterConsumer::on_error`].
-    pub fn on_error(self, policy: FailurePolicy) -> Self {
-        Self(self.0.on_error(policy))
-    }
-
-    /// See [`RegisterConsumer::on_decode_error`].
-    pub fn on_decode_error(self, policy: FailurePolicy) -> Self {
-        Self(self.0.on_decode_error(policy))
-    }
-
-    /// See [`RegisterConsumer::tag`].
-    pub fn tag(self, tag: impl IntoChecked<ConsumerTag>) -> Self {
-        Self(self.0.tag(tag))
-    }
-
-    /// See [`RegisterConsumer::exclusive_consumer`].
-    pub fn exclusive_consumer(self) -> Self {
-        Self(self.0.exclusive_consumer())
-    }
-
-    /// See [`RegisterConsumer::own_channel`].
-    pub fn own_channel(self) -> Self {
-        Self(self.0.own_channel())
-    }
-
-    /// See [`RegisterConsumer::consumer_argument`].
-    pub fn consumer_argument(
-        self,
-        key: impl IntoChecked<ShortString>,
-        value: impl Into<FieldValue>,
-    ) -> Self {
-        Self(self.0.consumer_argument(key, value))
+    fn registration(&mut self) -> &mut Registration {
+        self.0.registration()
     }
 }
 
@@ -143,7 +101,7 @@ impl IntoFuture for RegisterCallback<(), WithCallback> {
     type IntoFuture = BoxFuture<'static, Result<Consumer>>;
 
     /// # Errors
-    /// `ConsumerQueueNotFound` if there is no such queue, `AccessRefused` without read permission
+    /// `QueueNotFound` if there is no such queue, `AccessRefused` without read permission
     /// or if the queue has an exclusive consumer, `ResourceLocked` if the queue is exclusive to
     /// another connection; `NotAllowed` if the broker allows no further channel for
     /// [`own_channel`](Self::own_channel); `InvalidName`, `InvalidArgument`; `ConnectionLost` if the

@@ -4,84 +4,55 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mooq_core::{
-    Binding, BindingDestination, Consume, FieldTable, FieldValue, QueueDeclare, QueueName, Result,
+    Binding, BindingDestination, Error, ErrorKind, FieldTable, IntoChecked, QueueName, Result,
     RoutingKey,
 };
 use mooq_session::Sink;
 
 use super::channel::Channel;
 use super::consumer::Consumer;
-use super::exchange::RegisterProducer;
+use super::consumer_options::{ConsumerOptions, DEFAULT_PREFETCH};
+use super::declare::DeclareQueue;
+use super::exchange::DeclareExchange;
 use super::failure::FailurePolicy;
-use super::first_error::FirstError;
-use super::subscription::Place;
 use crate::runtime::handler::{AckMode, CallbackConsumer, Handler, Settings};
-
-/// Default number of unacked deliveries that a consumer may hold.
-pub(crate) const DEFAULT_PREFETCH: u16 = 256;
 
 /// Settings of a consumer to register: its exchange, queue, bindings and options.
 #[derive(Debug)]
 pub(super) struct Registration {
     channel: Channel,
     /// The exchange to declare and bind to. None if the queue is only consumed from.
-    pub(super) exchange: Option<RegisterProducer>,
-    pub(super) queue: Queue,
+    pub(super) exchange: Option<DeclareExchange>,
+    /// The queue to declare, if there is an exchange to bind it to.
+    pub(super) queue: DeclareQueue,
     pub(super) routing_keys: Vec<RoutingKey>,
     pub(super) binding_arguments: FieldTable,
-    pub(super) consume: Consume,
-    pub(super) prefetch: u16,
-    pub(super) place: Place,
+    pub(super) options: ConsumerOptions,
     /// None for as many as the prefetch.
-    pub(super) concurrency: Option<usize>,
+    concurrency: Option<usize>,
     pub(super) settings: Settings,
-    pub(super) deferred: FirstError,
-}
-
-/// Options of the queue, in any order of their setters.
-#[derive(Debug, Default)]
-pub(super) struct Queue {
-    pub(super) name: QueueName,
-    pub(super) transient: bool,
-    pub(super) exclusive: bool,
-    pub(super) auto_delete: bool,
-    pub(super) arguments: FieldTable,
-}
-
-impl Queue {
-    fn is_single_active(&self) -> bool {
-        let single = self.arguments.get("x-single-active-consumer");
-        matches!(single, Some(FieldValue::Bool(true)))
-    }
-
-    fn declare(self) -> QueueDeclare {
-        let unnamed = self.name.is_empty();
-        let usual = match unnamed {
-            true => QueueDeclare::server_named(),
-            false => QueueDeclare::new(self.name),
-        };
-        QueueDeclare {
-            durable: usual.durable && !self.transient,
-            exclusive: usual.exclusive || self.exclusive,
-            // Without auto-delete the queue would stay until the connection closes.
-            auto_delete: unnamed || self.auto_delete,
-            arguments: self.arguments,
-            ..usual
-        }
-    }
 }
 
 impl Registration {
-    pub(super) fn new(channel: &Channel, exchange: Option<RegisterProducer>) -> Self {
+    /// A consumer that declares its exchange and its queue.
+    pub(super) fn declaring(channel: &Channel, exchange: DeclareExchange) -> Self {
+        let options = ConsumerOptions::of(QueueName::default());
+        Self::new(channel, Some(exchange), options)
+    }
+
+    /// A consumer that declares nothing.
+    pub(super) fn on_queue(channel: &Channel, queue: impl IntoChecked<QueueName>) -> Self {
+        Self::new(channel, None, ConsumerOptions::of(queue))
+    }
+
+    fn new(channel: &Channel, exchange: Option<DeclareExchange>, options: ConsumerOptions) -> Self {
         Self {
             channel: channel.clone(),
             exchange,
-            queue: Queue::default(),
+            queue: channel.declare_queue(QueueName::default()),
             routing_keys: Vec::new(),
             binding_arguments: FieldTable::new(),
-            consume: Consume::new(QueueName::default()),
-            prefetch: DEFAULT_PREFETCH,
-            place: Place::default(),
+            options,
             concurrency: None,
             settings: Settings {
                 ack_mode: AckMode::ByOutcome,
@@ -89,8 +60,17 @@ impl Registration {
                 on_error: FailurePolicy::default(),
                 on_decode_error: FailurePolicy::default(),
             },
-            deferred: FirstError::default(),
         }
+    }
+
+    pub(super) fn concurrency(&mut self, n: usize) {
+        if n == 0 {
+            self.options.deferred.fail(Error::new(
+                ErrorKind::InvalidArgument,
+                "a concurrency of 0 would never run a callback",
+            ));
+        }
+        self.concurrency = Some(n);
     }
 
     /// Returns the time limit of the whole registration.
@@ -100,51 +80,46 @@ impl Registration {
 
     /// Registers the consumer whose deliveries `handler` handles.
     pub(super) async fn carry_out(self, handler: Arc<dyn Handler>) -> Result<Consumer> {
-        self.deferred.finish()?;
+        let ConsumerOptions {
+            mut consume,
+            prefetch,
+            place,
+            deferred,
+        } = self.options;
+        deferred.finish()?;
         let channel = self.channel;
         let mut settings = self.settings;
         settings.concurrency = self.concurrency.unwrap_or_else(|| {
             // A user who wants one consumer at a time wants one message at a time.
             match self.queue.is_single_active() {
                 true => 1,
-                false => self.prefetch.into(),
+                false => prefetch.into(),
             }
         });
-        let no_ack = settings.ack_mode == AckMode::Auto;
-
-        let queue = match self.exchange {
-            None => self.consume.queue.clone(),
-            Some(exchange) => {
-                let source = exchange.name().clone();
-                exchange.await?;
-                let queue = channel.queue_declare(self.queue.declare()).await?.name;
-                let mut routing_keys = self.routing_keys;
-                if routing_keys.is_empty() {
-                    routing_keys.push(RoutingKey::default());
-                }
-                for routing_key in routing_keys {
-                    let binding = Binding {
-                        source: source.clone(),
-                        destination: BindingDestination::Queue(queue.clone()),
-                        routing_key,
-                        arguments: self.binding_arguments.clone(),
-                    };
-                    channel.bind(binding).await?;
-                }
-                queue
+        consume.no_ack = settings.ack_mode == AckMode::Auto;
+        if let Some(exchange) = self.exchange {
+            let declare = self.queue.for_consumer()?;
+            let source = exchange.name().clone();
+            exchange.await?;
+            consume.queue = channel.queue_declare(declare).await?.name;
+            let mut routing_keys = self.routing_keys;
+            if routing_keys.is_empty() {
+                routing_keys.push(RoutingKey::default());
             }
-        };
+            for routing_key in routing_keys {
+                let binding = Binding {
+                    source: source.clone(),
+                    destination: BindingDestination::Queue(consume.queue.clone()),
+                    routing_key,
+                    arguments: self.binding_arguments.clone(),
+                };
+                channel.bind(binding).await?;
+            }
+        }
 
-        let consume = Consume {
-            queue,
-            no_ack,
-            ..self.consume
-        };
         let concurrency = settings.concurrency;
         let callback = Arc::new(CallbackConsumer { settings, handler });
         let sink = Sink::callback(callback, concurrency);
-        channel
-            .register(consume, self.prefetch, self.place, sink)
-            .await
+        channel.register(consume, prefetch, place, sink).await
     }
 }

@@ -7,15 +7,14 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use mooq_core::{Consume, ConsumerTag, FieldValue, IntoChecked, QueueName, Result, ShortString};
+use mooq_core::{ConsumerTag, IntoChecked, QueueName, Result};
 
 use super::channel::Channel;
 use super::codec::{Decode, Json, decode};
+use super::consumer_options::{ConsumerOptions, consumer_options};
 use super::delivery::{Delivery, SettledBy};
 use super::failure::{Failed, FailurePolicy, Verdict};
-use super::first_error::FirstError;
-use super::registration::DEFAULT_PREFETCH;
-use super::subscription::{Place, Subscription};
+use super::subscription::Subscription;
 use crate::runtime::handler::{settle, typed};
 use crate::runtime::timeout::within;
 use crate::runtime::{Unsettled, WireRef};
@@ -27,12 +26,9 @@ use mooq_session::reasons::is_local_close;
 #[must_use = "nothing is consumed until it is awaited"]
 pub struct ConsumeQueue<T, C = Json> {
     channel: Channel,
-    consume: Consume,
-    prefetch: u16,
-    place: Place,
+    options: ConsumerOptions,
     codec: C,
     on_decode_error: FailurePolicy,
-    deferred: FirstError,
     message: PhantomData<fn(T)>,
 }
 
@@ -70,16 +66,11 @@ impl Channel {
 
 impl<T> ConsumeQueue<T> {
     pub(crate) fn new(channel: &Channel, queue: impl IntoChecked<QueueName>) -> Self {
-        let mut deferred = FirstError::default();
-        let queue = deferred.check(queue).unwrap_or_default();
         Self {
             channel: channel.clone(),
-            consume: Consume::new(queue),
-            prefetch: DEFAULT_PREFETCH,
-            place: Place::default(),
+            options: ConsumerOptions::of(queue),
             codec: Json,
             on_decode_error: FailurePolicy::default(),
-            deferred,
             message: PhantomData,
         }
     }
@@ -90,27 +81,18 @@ impl<T, C> ConsumeQueue<T, C> {
     pub fn codec<D>(self, codec: D) -> ConsumeQueue<T, D> {
         ConsumeQueue {
             channel: self.channel,
-            consume: self.consume,
-            prefetch: self.prefetch,
-            place: self.place,
+            options: self.options,
             codec,
             on_decode_error: self.on_decode_error,
-            deferred: self.deferred,
             message: PhantomData,
         }
-    }
-
-    /// Holds at most `n` unacked deliveries, 1 to 65535; 256 by default.
-    pub fn prefetch(mut self, n: u16) -> Self {
-        self.prefetch = self.deferred.prefetch(n);
-        self
     }
 
     /// Acknowledges automatically: the broker counts each message as done when it sends it. A
     /// message that has not been processed when the stream, the channel or the process ends is
     /// lost. The prefetch has no effect then.
     pub fn auto_ack(mut self) -> Self {
-        self.consume.no_ack = true;
+        self.options.consume.no_ack = true;
         self
     }
 
@@ -123,38 +105,10 @@ impl<T, C> ConsumeQueue<T, C> {
         self
     }
 
-    /// The consumer's tag; by default mooq chooses one.
-    pub fn tag(mut self, tag: impl IntoChecked<ConsumerTag>) -> Self {
-        if let Some(tag) = self.deferred.check(tag) {
-            self.consume.tag = tag;
-        }
-        self
-    }
+    consumer_options!();
 
-    /// Makes the consumer the only one allowed on the queue.
-    pub fn exclusive_consumer(mut self) -> Self {
-        self.consume.exclusive = true;
-        self
-    }
-
-    /// Gives the consumer a channel of its own, which is closed when the stream ends: the broker
-    /// requeues the deliveries that the stream has not yielded in order, before another consumer
-    /// gets later ones. A consumer that is exclusive, or whose queue this connection declared with
-    /// `x-single-active-consumer`, has one anyway.
-    pub fn own_channel(mut self) -> Self {
-        self.place = Place::OwnChannel;
-        self
-    }
-
-    /// Adds an argument to the consumer, for example `x-priority`.
-    pub fn consumer_argument(
-        mut self,
-        key: impl IntoChecked<ShortString>,
-        value: impl Into<FieldValue>,
-    ) -> Self {
-        self.deferred
-            .insert(&mut self.consume.arguments, key, value);
-        self
+    fn options(&mut self) -> &mut ConsumerOptions {
+        &mut self.options
     }
 }
 
@@ -167,7 +121,7 @@ where
     type IntoFuture = BoxFuture<'static, Result<Deliveries<T, C>>>;
 
     /// # Errors
-    /// `ConsumerQueueNotFound`, `AccessRefused` if the queue is in exclusive use, `ResourceLocked`
+    /// `QueueNotFound`, `AccessRefused` if the queue is in exclusive use, `ResourceLocked`
     /// if the queue is exclusive to another connection; `NotAllowed` if the broker allows no further
     /// channel for [`own_channel`](Self::own_channel); the channel's close if the channel is closed.
     ///
@@ -175,10 +129,15 @@ where
     /// If the future is dropped midway, no consumer stays registered and no message is lost.
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            self.deferred.finish()?;
-            let what = format!("consuming queue '{}'", self.consume.queue);
-            let subscribing =
-                Subscription::open(&self.channel, self.consume, self.prefetch, self.place);
+            let ConsumerOptions {
+                consume,
+                prefetch,
+                place,
+                deferred,
+            } = self.options;
+            deferred.finish()?;
+            let what = format!("consuming queue '{}'", consume.queue);
+            let subscribing = Subscription::open(&self.channel, consume, prefetch, place);
             let subscription = within(self.channel.timeout(), &what, subscribing).await?;
             Ok(Deliveries {
                 subscription,

@@ -64,7 +64,7 @@ mod tests {
         let err = open_link(&Late(Duration::from_secs(3600)), &endpoint)
             .await
             .unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err}");
+        assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err}");
         let said = "cannot connect to localhost:5672: it did not answer within 10s";
         assert_eq!(err.to_string(), said);
         assert!(began.elapsed() < Duration::from_secs(30));

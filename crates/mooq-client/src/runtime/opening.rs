@@ -133,6 +133,6 @@ async fn keep_trying(
 fn is_absence(err: &Error) -> bool {
     matches!(
         err.kind(),
-        ErrorKind::BrokerConnectionError | ErrorKind::TimedOut | ErrorKind::ConnectionLost
+        ErrorKind::ConnectFailed | ErrorKind::TimedOut | ErrorKind::ConnectionLost
     )
 }

@@ -32,7 +32,7 @@ impl Raw {
         let probe = self.sibling().await;
         match probe.channel.declare_queue(passive_queue(name)).await {
             Ok(_) => true,
-            Err(err) if err.kind() == ErrorKind::ConsumerQueueNotFound => false,
+            Err(err) if err.kind() == ErrorKind::QueueNotFound => false,
             Err(err) => panic!("{err}"),
         }
     }

@@ -186,7 +186,7 @@ async fn an_unknown_exchange_kind_is_bad_exchange(fixture: Fixture) {
             let chan = conn.create_channel().await.unwrap();
             let exchange = fixture.name("exchange");
             let err = chan.register_producer(&exchange, kind).await.unwrap_err();
-            assert_eq!(err.kind(), ErrorKind::BadExchange);
+            assert_eq!(err.kind(), ErrorKind::ExchangeMismatch);
             assert_eq!(err.scope(), ErrorScope::Connection);
             let text = format!("COMMAND_INVALID - {word} exchange type '{kind}'");
             crate::expect_reason(&err, 503, (40, 10), &text);
@@ -197,7 +197,7 @@ async fn an_unknown_exchange_kind_is_bad_exchange(fixture: Fixture) {
         let chan = conn.create_channel().await.unwrap();
         let exchange = fixture.name("exchange");
         let err = chan.register_producer(&exchange, kind).await.unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::BadExchange);
+        assert_eq!(err.kind(), ErrorKind::ExchangeMismatch);
         assert_eq!(err.scope(), ErrorScope::Channel);
         let text = format!("PRECONDITION_FAILED - {word} exchange type '{kind}'");
         crate::expect_reason(&err, 406, (40, 10), &text);

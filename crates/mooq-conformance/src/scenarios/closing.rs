@@ -187,7 +187,7 @@ async fn exclusive_queues_go_with_their_connection(fixture: Fixture) {
     for queue in [queue, named_by_the_broker] {
         let (_conn, other) = fixture.channel().await;
         let err = other.declare_queue(&queue).passive().await.unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+        assert_eq!(err.kind(), ErrorKind::QueueNotFound);
         let text = format!("NOT_FOUND - no queue '{queue}' in vhost '/'");
         crate::expect_reason(&err, 404, (50, 10), &text);
     }

@@ -163,7 +163,7 @@ async fn a_wrong_password_is_no_timeout(fixture: Fixture) {
             .connect_timeout(Duration::from_millis(2_500));
         let err = fixture.open(options).await.unwrap_err();
         let is_cut_short = match err.kind() {
-            ErrorKind::BrokerConnectionError => true,
+            ErrorKind::ConnectFailed => true,
             ErrorKind::AuthenticationFailed => err.reason().is_none(),
             _ => false,
         };
@@ -248,7 +248,7 @@ async fn a_channel_more_than_the_broker_allows_is_refused_and_the_others_stay(fi
 }
 
 fn expect_no_broker(err: Error, address: &str) {
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err:?}");
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err:?}");
     assert_eq!(err.scope(), ErrorScope::Connection);
     assert!(err.to_string().contains(address), "{err}");
 }

@@ -537,7 +537,7 @@ async fn an_address_cannot_be_consumed(fixture: Fixture) {
     let mut other = raw.sibling().await;
     let outcome = other.channel.consume(consumer(&address)).await;
     let err = outcome.as_ref().unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
     let text = format!("NOT_FOUND - no queue '{address}' in vhost '/'");
     expect_reason(err, 404, method::BASIC_CONSUME, &text);
     other

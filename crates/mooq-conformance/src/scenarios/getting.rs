@@ -130,7 +130,7 @@ async fn getting_from_a_missing_queue_fails(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("missing");
     let err = chan.get::<String>(&queue).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
     let text = format!("NOT_FOUND - no queue '{queue}' in vhost '/'");
     crate::expect_reason(&err, 404, (60, 70), &text);
 }
@@ -162,7 +162,7 @@ async fn a_get_that_waits_is_a_consumer_and_an_auto_delete_queue_goes_with_it(fi
     let err = get.timeout(Duration::from_millis(10)).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ConsumeTimeout);
     let err = declare().passive().await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
 }
 
 #[scenario]

@@ -184,7 +184,7 @@ async fn the_first_connect_waits_for_a_broker_that_is_not_there_yet(fixture: Fix
     // One that does not wait fails meanwhile.
     let refused = fixture.open(line.options()).await;
     let err = refused.expect_err("the broker is not there");
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err}");
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err}");
     down.end();
     let conn = within("the connection", connecting).await.unwrap().unwrap();
     conn.close().await.unwrap();
@@ -197,7 +197,7 @@ async fn the_first_connect_waits_no_longer_than_it_may_and_not_for_a_login(fixtu
     let waiting = line.options().wait_for_broker(Duration::from_millis(200));
     let err = within("the end", fixture.open(waiting)).await;
     let err = err.expect_err("the broker is not there");
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err}");
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err}");
     assert!(err.to_string().contains("within 200ms"), "{err}");
     down.end();
     let wrong = line.options().credentials("guest", "wrong");

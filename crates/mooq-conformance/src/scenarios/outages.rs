@@ -20,7 +20,7 @@ async fn while_the_broker_is_down_connections_are_refused(fixture: Fixture) {
     let down = fixture.control().stop().await;
     raw.closes_connection(320, (0, 0), SHUTDOWN).await;
     let err = fixture.open(fixture.options()).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err}");
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err}");
     down.end().await;
     fixture.raw().await;
 }
@@ -48,7 +48,7 @@ async fn a_login_at_a_frozen_broker_lasts_as_long_as_the_client_waits(fixture: F
         .options()
         .connect_timeout(Duration::from_millis(300));
     let err = fixture.open(options).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError, "{err}");
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err}");
     assert!(err.to_string().contains("within 300ms"), "{err}");
     frozen.end().await;
     fixture.raw().await;

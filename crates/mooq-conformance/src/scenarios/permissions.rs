@@ -112,7 +112,7 @@ async fn a_callback_on_a_queue_that_is_there_takes_read_and_no_more(fixture: Fix
     let missing = chan.register_callback(&missing);
     let missing = missing.callback(|_: mooq::Delivery<String>| async {});
     let err = missing.await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
 }
 
 #[scenario]

@@ -138,7 +138,7 @@ async fn an_empty_queue_name_stands_for_the_last_queue_after_a_loss_too(fixture:
     victim.chan.delete_queue("").await.unwrap();
     victim.lose().await;
     let there = other.declare_queue(&queue).passive().await.unwrap_err();
-    assert_eq!(there.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(there.kind(), ErrorKind::QueueNotFound);
 }
 
 #[scenario]
@@ -158,7 +158,7 @@ async fn what_was_deleted_does_not_come_back(fixture: Fixture) {
     assert_eq!(ready_in(&victim.chan, &kept).await, 0);
     let missing = victim.chan.declare_queue(&queue).passive().await;
     let err = missing.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
 }
 
 #[scenario]
@@ -184,7 +184,7 @@ async fn what_someone_else_deleted_does_not_come_back_without_its_consumer(fixtu
     assert_eq!(calls[1].next(&victim.conn).await.msg, "body");
     let missing = victim.chan.declare_queue(&queue).passive().await;
     let err = missing.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
 }
 
 #[scenario]
@@ -368,7 +368,7 @@ async fn what_cannot_be_declared_again_is_told_and_the_rest_comes_back(fixture: 
         })
         .collect();
     let what = format!("exchange '{gone}'");
-    assert_eq!(told, [(what.as_str(), ErrorKind::BadExchange)]);
+    assert_eq!(told, [(what.as_str(), ErrorKind::ExchangeMismatch)]);
     until_gone(&fixture, &lost).await;
     victim.chan.publish(&exchange, "body").await.unwrap();
     assert_eq!(calls.next(&victim.conn).await.msg, "body");
@@ -395,7 +395,7 @@ async fn a_call_that_fails_leaves_a_channel_that_works(fixture: Fixture) {
     let queue = fixture.name("queue");
     for _ in 0..3 {
         let err = chan.declare_queue(&queue).passive().await.unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+        assert_eq!(err.kind(), ErrorKind::QueueNotFound);
     }
     chan.declare_queue(&queue).await.unwrap();
     let missing = fixture.name("missing");
@@ -424,10 +424,7 @@ async fn a_consumer_whose_queue_is_gone_after_a_loss_says_so_and_others_go_on(fi
     let err = within("the last item", stream.next()).await;
     let kind = err.unwrap().unwrap_err().kind();
     // The deletion came before the return, or after it.
-    let gone = [
-        ErrorKind::ConsumerQueueNotFound,
-        ErrorKind::ConsumerCancelled,
-    ];
+    let gone = [ErrorKind::QueueNotFound, ErrorKind::ConsumerCancelled];
     assert!(gone.contains(&kind), "{kind:?}");
     assert!(stream.next().await.is_none());
     victim.chan.publish(&exchange, "body").await.unwrap();
@@ -449,7 +446,7 @@ async fn a_consumer_that_fails_to_come_back_leaves_anothers_deliveries_sound(fix
     victim.lose().await;
     let err = within("the second's end", second.next()).await;
     let err = err.unwrap().unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound, "{err}");
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound, "{err}");
     for body in bodies {
         let next = within("the next", first.next()).await.unwrap().unwrap();
         assert_eq!(next.ack().await.unwrap(), body);

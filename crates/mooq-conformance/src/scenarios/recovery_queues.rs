@@ -105,7 +105,7 @@ async fn an_auto_delete_queue_that_went_with_its_channel_does_not_come_back(fixt
     victim.lose().await;
     let missing = victim.chan.declare_queue(&queue).passive().await;
     let err = missing.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
 }
 
 #[scenario]

@@ -98,7 +98,7 @@ async fn an_empty_queue_name_is_no_name(fixture: Fixture) {
     conn.close().await.unwrap();
     let (_conn, chan) = fixture.channel().await;
     let err = chan.declare_queue(&queue).passive().await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
 }
 
 #[scenario]
@@ -111,7 +111,7 @@ async fn an_unnamed_queue_goes_when_its_channel_is_closed(fixture: Fixture) {
     chan.close().await.unwrap();
     let chan = conn.create_channel().await.unwrap();
     let err = chan.declare_queue(&closed).passive().await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
 }
 
 #[scenario]
@@ -123,7 +123,7 @@ async fn an_unnamed_queue_goes_when_its_consumer_is_cancelled(fixture: Fixture) 
     let queue = consumer.queue();
     consumer.cancel().await.unwrap();
     let err = chan.declare_queue(&queue).passive().await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
 }
 
 #[scenario]
@@ -167,5 +167,5 @@ async fn a_consumer_of_an_exchange_with_options_names_them(fixture: Fixture) {
         .callback(recorder.callback())
         .await
         .unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::BadExchange);
+    assert_eq!(err.kind(), ErrorKind::ExchangeMismatch);
 }

@@ -291,7 +291,7 @@ async fn ball_or_red(fixture: &Fixture, key: &str) -> Vec<String> {
 }
 
 fn expect_other_type(err: &mooq::Error, exchange: &str) {
-    assert_eq!(err.kind(), ErrorKind::BadExchange);
+    assert_eq!(err.kind(), ErrorKind::ExchangeMismatch);
     crate::expect_reason(
         err,
         406,

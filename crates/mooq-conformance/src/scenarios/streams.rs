@@ -289,7 +289,7 @@ async fn consuming_a_missing_queue_fails(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("missing");
     let err = chan.consume::<String>(&queue).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
     let text = format!("NOT_FOUND - no queue '{queue}' in vhost '/'");
     crate::expect_reason(&err, 404, (60, 20), &text);
 }

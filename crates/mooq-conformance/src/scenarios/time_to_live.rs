@@ -111,7 +111,7 @@ impl Raw {
         };
         match used {
             Ok(()) => {}
-            Err(err) if err.kind() == ErrorKind::ConsumerQueueNotFound => return false,
+            Err(err) if err.kind() == ErrorKind::QueueNotFound => return false,
             Err(err) => panic!("{err}"),
         }
         self.until_gone(queue).await;

@@ -177,7 +177,7 @@ pub struct Endpoint {
     /// setting takes precedence if it is shorter.
     pub heartbeat: Duration,
     /// Time limit for connecting and logging in together. When it is over, opening the connection
-    /// fails with `BrokerConnectionError`.
+    /// fails with `ConnectFailed`.
     pub connect_timeout: Duration,
     /// The connection's name in the broker's management UI and logs.
     pub connection_name: Option<ShortString>,

@@ -21,7 +21,7 @@ pub enum ErrorKind {
 
     /// The broker could not be reached, did not answer within the connect timeout, or refused the
     /// connection.
-    BrokerConnectionError,
+    ConnectFailed,
     /// The TLS handshake failed: the broker's certificate is not trusted or not for this host, the
     /// broker refused the client certificate, or one of the two sides does not speak TLS.
     TlsFailed,
@@ -39,12 +39,12 @@ pub enum ErrorKind {
     /// The exchange does not exist.
     ExchangeNotFound,
     /// The queue does not exist.
-    ConsumerQueueNotFound,
+    QueueNotFound,
     /// Neither an exchange nor a queue of this name exists.
     NotFound,
     /// An exchange was declared with a type or options other than those it has, or with a type that
     /// the broker does not know.
-    BadExchange,
+    ExchangeMismatch,
     /// The broker refused the request in the current state, for example a redeclaration with other
     /// arguments (406).
     PreconditionFailed,
@@ -98,11 +98,11 @@ impl ErrorKind {
             403 if begins("ACCESS_REFUSED - Login was refused") => Self::AuthenticationFailed,
             403 => Self::AccessRefused,
             404 if begins("NOT_FOUND - no exchange ") => Self::ExchangeNotFound,
-            404 if begins("NOT_FOUND - no queue ") => Self::ConsumerQueueNotFound,
+            404 if begins("NOT_FOUND - no queue ") => Self::QueueNotFound,
             404 => Self::NotFound,
             405 => Self::ResourceLocked,
             // RabbitMQ before 4.0 answers an unknown exchange type with 503.
-            406 | 503 if declaring_exchange => Self::BadExchange,
+            406 | 503 if declaring_exchange => Self::ExchangeMismatch,
             406 => Self::PreconditionFailed,
             530 if begins("NOT_ALLOWED - vhost ") && reason.text.ends_with(" not found") => {
                 Self::VirtualHostNotFound
@@ -141,13 +141,13 @@ mod tests {
                 404,
                 (60, 20),
                 "NOT_FOUND - no queue 'q' in vhost '/'",
-                K::ConsumerQueueNotFound,
+                K::QueueNotFound,
             ),
             (
                 404,
                 (60, 20),
                 "NOT_FOUND - no queue 'no exchange ' in vhost '/'",
-                K::ConsumerQueueNotFound,
+                K::QueueNotFound,
             ),
             (
                 404,
@@ -159,13 +159,13 @@ mod tests {
                 406,
                 (40, 10),
                 "PRECONDITION_FAILED - inequivalent arg 'type'",
-                K::BadExchange,
+                K::ExchangeMismatch,
             ),
             (
                 503,
                 (40, 10),
                 "COMMAND_INVALID - unknown exchange type 'x'",
-                K::BadExchange,
+                K::ExchangeMismatch,
             ),
             (
                 406,

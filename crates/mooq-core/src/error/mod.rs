@@ -110,7 +110,7 @@ impl Error {
     #[must_use]
     pub fn connection_timed_out(address: &str, what: &str, limit: Duration) -> Self {
         Self::connection(
-            ErrorKind::BrokerConnectionError,
+            ErrorKind::ConnectFailed,
             format!("cannot connect to {address}: it did not {what} within {limit:?}"),
         )
     }

@@ -71,7 +71,7 @@ pub use transport::MemoryTransport;
 ///
 /// broker.close();
 /// let refused = MemoryTransport::new().open(&endpoint).await.unwrap_err();
-/// assert_eq!(refused.kind(), ErrorKind::BrokerConnectionError);
+/// assert_eq!(refused.kind(), ErrorKind::ConnectFailed);
 /// # Ok::<(), mooq_core::Error>(())
 /// # }).unwrap();
 /// ```

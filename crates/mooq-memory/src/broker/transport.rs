@@ -92,7 +92,7 @@ async fn reach(broker: &InMemoryBroker, endpoint: &Endpoint) -> Result<()> {
 
 fn unreachable(endpoint: &Endpoint, what: &str) -> Error {
     Error::connection(
-        ErrorKind::BrokerConnectionError,
+        ErrorKind::ConnectFailed,
         format!("cannot connect to {}: {what}", endpoint.address()),
     )
 }
@@ -100,7 +100,7 @@ fn unreachable(endpoint: &Endpoint, what: &str) -> Error {
 fn not_running(endpoint: &Endpoint) -> Error {
     let (address, host, port) = (endpoint.address(), &endpoint.host, endpoint.port);
     Error::connection(
-        ErrorKind::BrokerConnectionError,
+        ErrorKind::ConnectFailed,
         format!(
             "no in-memory broker runs at {address}: start one with \
              InMemoryBroker::new(\"{host}\", {port}).run(), and keep it for as long as it is used"

@@ -56,7 +56,7 @@ async fn connections_are_refused_until_every_such_fault_has_ended() {
     let some = broker.faults().connection("bill*").refuse_connections();
 
     let err = open(&broker, "billing").await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError);
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed);
     assert_eq!(err.scope(), ErrorScope::Connection);
     assert!(err.to_string().contains("localhost:5672"), "{err}");
     assert_eq!((all.strikes(), some.strikes()), (1, 0));

@@ -127,7 +127,7 @@ async fn a_login_over_a_frozen_link_waits_as_long_as_the_client_does() {
     let frozen = broker.faults().connection("billing").freeze();
     let began = Instant::now();
     let err = open(&broker, "billing").await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::BrokerConnectionError);
+    assert_eq!(err.kind(), ErrorKind::ConnectFailed);
     let limit = endpoint("billing").connect_timeout;
     assert!((limit..limit + SECOND).contains(&began.elapsed()));
     open(&broker, "shipping").await.unwrap();

@@ -48,7 +48,7 @@ async fn a_broker_that_is_stopped_refuses_until_the_last_outage_has_ended() {
         MemoryTransport::new().open(&endpoint).await,
     ] {
         let err = refused.unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::BrokerConnectionError);
+        assert_eq!(err.kind(), ErrorKind::ConnectFailed);
     }
     drop(second);
     assert!(broker.is_running());

@@ -25,7 +25,7 @@ async fn a_queue_is_deleted_under_its_consumers() {
     client.hears_nothing();
     assert_eq!(broker.queues("*").len(), 1);
     let err = client.channel.get(queue("orders-new").name, true).await;
-    assert_eq!(err.unwrap_err().kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.unwrap_err().kind(), ErrorKind::QueueNotFound);
 }
 
 #[tokio::test]

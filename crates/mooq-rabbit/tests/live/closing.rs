@@ -298,7 +298,7 @@ async fn used_up_in_good_order(broker: &Broker) -> Duration {
             published += 1;
         }
         let err = soon(failing).await.unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound, "{err:?}");
+        assert_eq!(err.kind(), ErrorKind::QueueNotFound, "{err:?}");
     }
     let err = soon(connection.connection.open_channel())
         .await
@@ -319,7 +319,10 @@ async fn used_up_in_good_order(broker: &Broker) -> Duration {
     soon(connection.connection.close()).await.unwrap();
 
     let purged = delete(&observer, queue).await;
-    assert!(u64::from(purged) >= confirmed, "what was confirmed is there");
+    assert!(
+        u64::from(purged) >= confirmed,
+        "what was confirmed is there"
+    );
     observer.check_and_close().await;
     took
 }

@@ -33,7 +33,7 @@ async fn refusal(endpoint: &Endpoint) -> Error {
     loop {
         let err = soon(RabbitTransport.open(endpoint)).await.unwrap_err();
         attempts += 1;
-        let is_cut_short = err.kind() == ErrorKind::BrokerConnectionError || err.reason().is_none();
+        let is_cut_short = err.kind() == ErrorKind::ConnectFailed || err.reason().is_none();
         if !is_cut_short || attempts == 20 {
             return err;
         }

@@ -202,7 +202,7 @@ pub(crate) async fn the_reason_of_a_close_reaches_every_caller(broker: &Broker) 
     .await;
     let errors = [first.unwrap_err(), second.unwrap_err(), third.unwrap_err()];
     for err in &errors {
-        assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound, "{err:?}");
+        assert_eq!(err.kind(), ErrorKind::QueueNotFound, "{err:?}");
         assert_eq!(err.scope(), ErrorScope::Channel);
         let reason = err.reason().unwrap();
         assert_eq!(
@@ -228,7 +228,7 @@ pub(crate) async fn a_closed_channel_leaves_the_others_alone(broker: &Broker) {
     let second = connection.channel().await;
     let queue = second.queue().await;
     let err = soon(first.channel.purge_queue(name())).await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(err.kind(), ErrorKind::QueueNotFound);
     assert_eq!(soon(second.channel.purge_queue(queue)).await.unwrap(), 0);
     connection.check_and_close().await;
 }

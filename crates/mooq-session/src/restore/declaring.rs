@@ -257,7 +257,7 @@ impl<S: Shell> Session<S> {
                     asks: true,
                 },
                 Err(err),
-            ) if err.kind() == ErrorKind::ConsumerQueueNotFound => {
+            ) if err.kind() == ErrorKind::QueueNotFound => {
                 if let Some(job) = self.declaring(id) {
                     let asks = false;
                     job.steps.push_front(Step::Queue {
@@ -315,7 +315,7 @@ impl<S: Shell> Session<S> {
         if let Err(err) = answer {
             self.outbox.not_restored(format!("queue '{name}'"), err);
         }
-        if kind != Some(ErrorKind::ConsumerQueueNotFound) {
+        if kind != Some(ErrorKind::QueueNotFound) {
             // The current bindings: the connection may be in use meanwhile.
             let bindings = self.topology.bindings_to(name).into_iter();
             let steps: Vec<_> = bindings.map(|binding| Step::Bind(binding, false)).collect();

@@ -471,7 +471,7 @@ impl<S: Shell> Session<S> {
             }
             return self.pause(id, now);
         }
-        let is_missing = err.kind() == ErrorKind::ConsumerQueueNotFound;
+        let is_missing = err.kind() == ErrorKind::QueueNotFound;
         if let Some(queue) =
             queue.filter(|queue| refused && is_missing && self.topology.is_auto_delete(queue))
         {

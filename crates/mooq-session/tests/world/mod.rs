@@ -586,10 +586,9 @@ impl World {
         };
         let Asked { id, what } = self.asked.remove(index);
         let answer = match what {
-            What::Connect if how < 32 => Err(Error::connection(
-                ErrorKind::BrokerConnectionError,
-                "not there",
-            )),
+            What::Connect if how < 32 => {
+                Err(Error::connection(ErrorKind::ConnectFailed, "not there"))
+            }
             What::Connect => {
                 self.link = FakeLink::default();
                 Ok(Answer::Link(self.link.clone()))

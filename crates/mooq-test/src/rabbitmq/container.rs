@@ -60,7 +60,7 @@ fn failed(image: &str, why: &str) -> Error {
          '{image}': {why}. Is there a Docker engine? MOOQ_TEST_BROKER=amqp://… takes a RabbitMQ \
          that runs, MOOQ_RABBITMQ_IMAGE another image"
     );
-    Error::connection(ErrorKind::BrokerConnectionError, message)
+    Error::connection(ErrorKind::ConnectFailed, message)
 }
 
 fn start_from(image: &str) -> std::result::Result<Container, TestcontainersError> {

@@ -162,7 +162,7 @@ impl Management {
 fn failed(how: &str) -> Error {
     let message =
         format!("RabbitMQ's management plugin, which makes virtual hosts and users, {how}");
-    Error::connection(ErrorKind::BrokerConnectionError, message)
+    Error::connection(ErrorKind::ConnectFailed, message)
 }
 
 #[cfg(test)]
@@ -300,7 +300,7 @@ mod tests {
             .unwrap();
         let management = Management::new(&nobody.to_string(), Credentials::default()).unwrap();
         let err = management.add_vhost("audits").unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::BrokerConnectionError);
+        assert_eq!(err.kind(), ErrorKind::ConnectFailed);
         assert!(err.to_string().contains(&format!("at {nobody}: ")), "{err}");
     }
 }

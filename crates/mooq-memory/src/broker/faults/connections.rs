@@ -77,7 +77,7 @@ impl Faults {
     ///
     /// let refusing = broker.faults().refuse_connections();
     /// let err = broker.transport().open(&endpoint).await.unwrap_err();
-    /// assert_eq!(err.kind(), ErrorKind::BrokerConnectionError);
+    /// assert_eq!(err.kind(), ErrorKind::ConnectFailed);
     ///
     /// drop(refusing);
     /// broker.transport().open(&endpoint).await?;

@@ -45,7 +45,7 @@
 //!
 //! let down = broker.faults().connection("bill*").refuse_connections();
 //! let err = broker.transport().open(&billing).await.unwrap_err();
-//! assert_eq!(err.kind(), ErrorKind::BrokerConnectionError);
+//! assert_eq!(err.kind(), ErrorKind::ConnectFailed);
 //! assert_eq!(down.strikes(), 1);
 //!
 //! drop(down);

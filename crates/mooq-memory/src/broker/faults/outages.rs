@@ -62,7 +62,7 @@ impl Faults {
     ///
     /// let outage = broker.faults().stop();
     /// let err = broker.transport().open(&endpoint).await.unwrap_err();
-    /// assert_eq!(err.kind(), ErrorKind::BrokerConnectionError);
+    /// assert_eq!(err.kind(), ErrorKind::ConnectFailed);
     ///
     /// drop(outage);
     /// broker.transport().open(&endpoint).await?;

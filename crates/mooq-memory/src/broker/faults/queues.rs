@@ -22,7 +22,7 @@ impl Faults {
     ///
     /// assert_eq!(broker.faults().queue("orders").delete_queues(), 1);
     /// let err = chan.get::<String>("orders").await.unwrap_err();
-    /// assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+    /// assert_eq!(err.kind(), ErrorKind::QueueNotFound);
     /// # Ok(())
     /// # }
     /// ```

@@ -89,7 +89,7 @@ impl Refusal {
         let kind = match self {
             Self::Closed(reason) => return Error::connection_refused(address, reason),
             Self::NoPlain(_) => ErrorKind::AuthenticationFailed,
-            _ => ErrorKind::BrokerConnectionError,
+            _ => ErrorKind::ConnectFailed,
         };
         let what = format!("cannot connect to {address}: {self}");
         let error = Error::connection(kind, what);

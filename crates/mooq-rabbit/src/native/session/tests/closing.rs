@@ -13,10 +13,10 @@ fn the_broker_closes_a_channel() {
     assert_eq!(world.sent(), ["channel.close-ok"]);
     for ticket in [first, second] {
         let err = world.answer(ticket).unwrap_err();
-        assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
+        assert_eq!(err.kind(), ErrorKind::QueueNotFound);
     }
     let reason = world.channel_closed(id);
-    assert_eq!(reason.kind(), ErrorKind::ConsumerQueueNotFound);
+    assert_eq!(reason.kind(), ErrorKind::QueueNotFound);
     assert!(world.session.publish(id, publish("")).is_err());
 
     // RabbitMQ may close a channel twice.
