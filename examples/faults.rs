@@ -21,7 +21,7 @@ type Shipped = Arc<Mutex<HashSet<u32>>>;
 /// Begins to ship what is ordered, while the connection's events are processed.
 async fn start(conn: &Connection, shipped: &Shipped) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
-    chan.register_producer("parcels", Direct).await?;
+    chan.declare_exchange("parcels", Direct).await?;
     let (out, shipped) = (chan.clone(), Arc::clone(shipped));
     chan.register_consumer("orders", Direct)
         .queue("orders-to-ship")

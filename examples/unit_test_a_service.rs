@@ -35,7 +35,7 @@ struct Invoice {
 /// Begins to bill the orders that come to `conn`, while its events are processed.
 async fn start(conn: &Connection) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
-    chan.register_producer("invoices", Topic).await?;
+    chan.declare_exchange("invoices", Topic).await?;
     chan.register_consumer("orders", Direct)
         .queue("orders-to-bill")
         .routing_key("placed")

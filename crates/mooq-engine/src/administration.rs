@@ -13,6 +13,7 @@ use super::policy::{self, Policy};
 use super::reply_code::ReplyCode;
 use super::reply_error::ReplyError;
 use super::time::Time;
+use super::users::Password;
 use super::vhost;
 
 impl Engine {
@@ -53,7 +54,14 @@ impl Engine {
     /// Adds a user, or changes the password of an existing user. A new user may do everything in
     /// every virtual host, unless permissions are set for the user there.
     pub fn add_user(&mut self, username: impl Into<String>, password: impl Into<String>) {
-        self.users.add(username.into(), password.into());
+        let password = Password::Plain(password.into());
+        self.users.add(username.into(), password, true);
+    }
+
+    /// Adds a user as rabbitmqctl does, or changes the password of an existing user. A new user has
+    /// no permissions.
+    pub fn import_user(&mut self, username: impl Into<String>, password: Password) {
+        self.users.add(username.into(), password, false);
     }
 
     /// Removes a user and closes its connections. Does nothing if no user has this name.
@@ -296,7 +304,7 @@ impl Engine {
     }
 }
 
-fn no_vhost(name: &VirtualHost) -> Error {
+pub(super) fn no_vhost(name: &VirtualHost) -> Error {
     let message = format!("there is no virtual host '{name}'");
     Error::new(ErrorKind::VirtualHostNotFound, message)
 }

@@ -80,6 +80,7 @@ mod faults;
 mod granted;
 mod history;
 mod ids;
+mod import;
 mod inspect;
 mod ledger;
 mod limiter;
@@ -135,6 +136,7 @@ pub use recording::{
     Settled,
 };
 pub use time::Time;
+pub use users::Password;
 
 use alarms::Alarms;
 use channel::{Channel, Ended};

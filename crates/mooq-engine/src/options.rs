@@ -121,7 +121,7 @@ impl Options {
     /// let options = Options::of(Profile::V4_3).plugin(Plugin::ConsistentHashExchange);
     /// let broker = InMemoryBroker::start_with_options(options);
     /// let chan = mooq::connect(&broker).await?.create_channel().await?;
-    /// chan.register_producer("by-customer", ExchangeKind::ConsistentHash).await?;
+    /// chan.declare_exchange("by-customer", ExchangeKind::ConsistentHash).await?;
     /// # Ok(())
     /// # }
     /// ```

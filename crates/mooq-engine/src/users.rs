@@ -12,9 +12,39 @@ use super::permissions::Permissions;
 pub(crate) struct Users(HashMap<String, User, RandomState>);
 
 struct User {
-    password: String,
-    /// Permissions by virtual host. Where none are set, everything is permitted.
+    password: Password,
+    /// Permissions by virtual host.
     permissions: HashMap<VirtualHost, Arc<Permissions>, RandomState>,
+    /// Everything is permitted in a virtual host where no permissions are set, or nothing.
+    permits_by_default: bool,
+}
+
+/// A user's password, as a broker keeps it.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Password {
+    /// The password itself.
+    Plain(String),
+    /// A check against a hash, which returns true for the right password.
+    Hashed(Arc<dyn Fn(&str) -> bool + Send + Sync>),
+}
+
+impl Password {
+    fn is(&self, password: &str) -> bool {
+        match self {
+            Self::Plain(own) => own == password,
+            Self::Hashed(is_right) => is_right(password),
+        }
+    }
+}
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "Plain(..)",
+            Self::Hashed(_) => "Hashed(..)",
+        })
+    }
 }
 
 impl Default for Users {
@@ -22,7 +52,7 @@ impl Default for Users {
     fn default() -> Self {
         let mut users = Self(HashMap::default());
         let guest = Credentials::default();
-        users.add(guest.username, guest.password);
+        users.add(guest.username, Password::Plain(guest.password), true);
         users
     }
 }
@@ -36,18 +66,16 @@ impl std::fmt::Debug for Users {
 
 impl Users {
     /// Adds a user, or changes its password.
-    pub(crate) fn add(&mut self, username: String, password: String) {
+    pub(crate) fn add(&mut self, username: String, password: Password, permits_by_default: bool) {
         match self.0.get_mut(&username) {
             Some(user) => user.password = password,
             None => {
-                let permissions = HashMap::default();
-                self.0.insert(
-                    username,
-                    User {
-                        password,
-                        permissions,
-                    },
-                );
+                let user = User {
+                    password,
+                    permissions: HashMap::default(),
+                    permits_by_default,
+                };
+                self.0.insert(username, user);
             }
         }
     }
@@ -65,7 +93,10 @@ impl Users {
     ) -> Option<Arc<Permissions>> {
         let user = self.0.get(username)?;
         let said = user.permissions.get(vhost).cloned();
-        Some(said.unwrap_or_default())
+        Some(said.unwrap_or_else(|| match user.permits_by_default {
+            true => Arc::default(),
+            false => Permissions::cleared().into(),
+        }))
     }
 
     /// Sets the user's permissions in a virtual host.
@@ -96,6 +127,6 @@ impl Users {
     /// Returns true if there is such a user, with this password.
     pub(crate) fn check(&self, credentials: &Credentials) -> bool {
         let user = self.0.get(&credentials.username);
-        user.is_some_and(|user| user.password == credentials.password)
+        user.is_some_and(|user| user.password.is(&credentials.password))
     }
 }

@@ -63,7 +63,7 @@ use proc_macro::TokenStream;
 /// async fn an_order_is_audited(conn: Connection) -> mooq::Result<()> {
 ///     let chan = conn.create_channel().await?;
 ///     chan.declare_queue("audit").await?;
-///     chan.register_producer("orders", Topic).await?;
+///     chan.declare_exchange("orders", Topic).await?;
 ///     chan.bind_queue("audit", "orders", "order.#").await?;
 ///
 ///     chan.publish("orders", "a pencil").routing_key("order.new").await?;

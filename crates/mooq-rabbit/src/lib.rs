@@ -171,10 +171,10 @@ mod unusable;
 mod verdict;
 
 #[cfg(feature = "native")]
-pub use native::NativeTransport;
-#[cfg(feature = "native")]
 #[doc(hidden)]
-pub use native::{NativeOnRuntime, use_native_for_all};
+pub use native::NativeOnRuntime;
+#[cfg(feature = "native")]
+pub use native::NativeTransport;
 #[doc(hidden)]
 pub use transport::OnRuntime;
 pub use transport::RabbitTransport;

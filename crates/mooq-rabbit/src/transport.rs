@@ -41,10 +41,6 @@ pub struct RabbitTransport;
 #[async_trait]
 impl Transport for RabbitTransport {
     async fn open(&self, endpoint: &Endpoint) -> Result<OpenedConnection> {
-        #[cfg(feature = "native")]
-        if crate::native::is_used_for_all() {
-            return crate::NativeTransport.open(endpoint).await;
-        }
         open::open(endpoint).await
     }
 }

@@ -42,15 +42,21 @@
 //! | Feature | Brings |
 //! |---|---|
 //! | `cli` | the command `mooq-server`, for tests in other languages |
+//! | `tls` | `amqps://`, by rustls ([`Listen::listen_tls`]) |
 //!
 //! | Module | Responsibility |
 //! |---|---|
 //! | `connection` | a client's connection as a state machine: bytes and time in, commands out; effects in, bytes out |
 //! | `task` | the task that moves a connection's bytes |
 //! | `listener` | the socket that clients connect to |
+//! | `tls` | the server's certificate |
 
 mod connection;
 mod listener;
 mod task;
+#[cfg(feature = "tls")]
+mod tls;
 
 pub use listener::{Listen, Server};
+#[cfg(feature = "tls")]
+pub use tls::ServerTls;

@@ -1,10 +1,11 @@
 //! The socket that clients connect to.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mooq_core::Scheme;
 use mooq_memory::InMemoryBroker;
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::watch;
@@ -13,6 +14,8 @@ use tokio::time::timeout;
 
 use crate::connection::Settings;
 use crate::task;
+#[cfg(feature = "tls")]
+use crate::tls::ServerTls;
 
 /// Opens a socket for an in-memory broker.
 pub trait Listen {
@@ -25,19 +28,64 @@ pub trait Listen {
         &self,
         address: impl ToSocketAddrs + Send,
     ) -> impl Future<Output = io::Result<Server>> + Send;
+
+    /// Listens as [`listen`](Self::listen) does, for clients that speak TLS.
+    ///
+    /// # Errors
+    /// `InvalidInput` if a file of `tls` cannot be used, which the error names; otherwise if the
+    /// address cannot be listened on.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # async fn serve() -> std::io::Result<()> {
+    /// use mooq_memory::InMemoryBroker;
+    /// use mooq_server::{Listen, ServerTls};
+    ///
+    /// let broker = InMemoryBroker::start();
+    /// let tls = ServerTls::new("server.pem", "server-key.pem");
+    /// let server = broker.listen_tls("127.0.0.1:0", &tls).await?;
+    /// assert!(server.url().starts_with("amqps://guest:guest@127.0.0.1:"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    fn listen_tls(
+        &self,
+        address: impl ToSocketAddrs + Send,
+        tls: &ServerTls,
+    ) -> impl Future<Output = io::Result<Server>> + Send;
 }
 
 impl Listen for InMemoryBroker {
     async fn listen(&self, address: impl ToSocketAddrs + Send) -> io::Result<Server> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = watch::channel(State::Serving);
-        let accepting = tokio::spawn(accept(listener, self.clone(), stopped));
-        Ok(Server {
-            address,
-            stop,
-            accepting: Some(accepting),
-        })
+        Server::start(self, address, Encryption::None).await
+    }
+
+    #[cfg(feature = "tls")]
+    async fn listen_tls(
+        &self,
+        address: impl ToSocketAddrs + Send,
+        tls: &ServerTls,
+    ) -> io::Result<Server> {
+        Server::start(self, address, Encryption::Tls(tls.acceptor()?)).await
+    }
+}
+
+/// How a socket's connections are encrypted.
+#[derive(Clone)]
+enum Encryption {
+    None,
+    #[cfg(feature = "tls")]
+    Tls(tokio_rustls::TlsAcceptor),
+}
+
+impl Encryption {
+    fn scheme(&self) -> Scheme {
+        match self {
+            Self::None => Scheme::Amqp,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => Scheme::Amqps,
+        }
     }
 }
 
@@ -45,12 +93,31 @@ impl Listen for InMemoryBroker {
 #[derive(Debug)]
 #[must_use = "the socket is closed when this is dropped"]
 pub struct Server {
+    scheme: Scheme,
     address: SocketAddr,
     stop: watch::Sender<State>,
     accepting: Option<JoinHandle<()>>,
 }
 
 impl Server {
+    async fn start(
+        broker: &InMemoryBroker,
+        address: impl ToSocketAddrs + Send,
+        encryption: Encryption,
+    ) -> io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let scheme = encryption.scheme();
+        let (stop, stopped) = watch::channel(State::Serving);
+        let accepting = tokio::spawn(accept(listener, encryption, broker.clone(), stopped));
+        Ok(Self {
+            scheme,
+            address,
+            stop,
+            accepting: Some(accepting),
+        })
+    }
+
     /// The address that the server listens on, with the port that was chosen.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -60,7 +127,7 @@ impl Server {
     /// The URL for clients that log in as guest: `amqp://guest:guest@127.0.0.1:40123`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("amqp://guest:guest@{}", self.address)
+        format!("{}://guest:guest@{}", self.scheme.as_str(), self.address)
     }
 
     /// Closes the socket and all connections to it, and waits until they are closed.
@@ -116,14 +183,20 @@ impl Drop for Server {
 /// files.
 const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
 
-async fn accept(listener: TcpListener, broker: InMemoryBroker, stopped: watch::Receiver<State>) {
+async fn accept(
+    listener: TcpListener,
+    encryption: Encryption,
+    broker: InMemoryBroker,
+    stopped: watch::Receiver<State>,
+) {
     let mut stop = stopped.clone();
     let mut clients = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((socket, peer)) => {
-                    clients.spawn(serve(socket, peer, broker.clone(), stopped.clone()));
+                    let (encryption, broker) = (encryption.clone(), broker.clone());
+                    clients.spawn(serve(socket, peer, encryption, broker, stopped.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -156,6 +229,7 @@ pub(crate) async fn reached(stop: &mut watch::Receiver<State>, state: State) {
 async fn serve(
     socket: TcpStream,
     peer: SocketAddr,
+    encryption: Encryption,
     broker: InMemoryBroker,
     stopped: watch::Receiver<State>,
 ) {
@@ -164,7 +238,12 @@ async fn serve(
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     let settings = Settings::of(&broker.options());
-    if let Err(error) = task::serve(socket, &broker, settings, stopped).await {
+    let served = match encryption {
+        Encryption::None => task::serve(ready(Ok(socket)), &broker, settings, stopped).await,
+        #[cfg(feature = "tls")]
+        Encryption::Tls(tls) => task::serve(tls.accept(socket), &broker, settings, stopped).await,
+    };
+    if let Err(error) = served {
         tracing::debug!(%peer, %error, "a client's connection failed");
     }
 }

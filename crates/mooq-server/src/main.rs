@@ -1,10 +1,11 @@
 //! The command `mooq-server`: an in-memory RabbitMQ in a process of its own.
 
-use std::env;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use std::{env, fs};
 
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -16,7 +17,7 @@ The first line of the output is the address as JSON, {\"host\":\"127.0.0.1\",\"p
 second is `Server startup complete`, as in RabbitMQ's log. The server ends on SIGTERM or an
 interrupt: its clients are sent 320, CONNECTION_FORCED. Nothing is kept.
 
-Environment:
+Environment, without --definitions:
   RABBITMQ_DEFAULT_USER   the user [default: guest]
   RABBITMQ_DEFAULT_PASS   the user's password [default: guest]
   RABBITMQ_DEFAULT_VHOST  the virtual host [default: /]
@@ -36,12 +37,37 @@ struct Cli {
     /// Port to listen on; 0 stands for any free port
     #[arg(long, default_value_t = 5672)]
     port: u16,
-    /// Address to listen on. Anybody who reaches it may log in
+    /// Address to listen on. Whoever reaches it may log in
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
     /// RabbitMQ version to behave as
     #[arg(long, value_parser = profiles(), default_value_t = Profile::default())]
     profile: Profile,
+    /// File with definitions to import, as `rabbitmqctl export_definitions` writes it. They take
+    /// the place of the default user and virtual host
+    #[arg(long, value_name = "FILE")]
+    definitions: Option<PathBuf>,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: TlsArguments,
+}
+
+/// Another socket, for clients that speak TLS.
+#[cfg(feature = "tls")]
+#[derive(Debug, clap::Args)]
+struct TlsArguments {
+    /// Port for clients that speak TLS; 0 stands for any free port
+    #[arg(long, value_name = "PORT", requires_all = ["certfile", "keyfile"])]
+    tls_port: Option<u16>,
+    /// PEM file with the server's certificate and those that lead to its authority
+    #[arg(long, value_name = "FILE", requires = "tls_port")]
+    certfile: Option<PathBuf>,
+    /// PEM file with the certificate's private key
+    #[arg(long, value_name = "FILE", requires = "tls_port")]
+    keyfile: Option<PathBuf>,
+    /// PEM file with the authorities of clients' certificates, without which clients are refused
+    #[arg(long, value_name = "FILE", requires = "tls_port")]
+    cacertfile: Option<PathBuf>,
 }
 
 /// Takes the names of versions, and lists them in the help.
@@ -66,19 +92,54 @@ fn main() -> ExitCode {
 
 async fn run(cli: &Cli) -> io::Result<()> {
     let broker = InMemoryBroker::start_with_options(Options::of(cli.profile));
-    set_defaults(&broker)?;
+    match &cli.definitions {
+        Some(file) => import(&broker, file)?,
+        None => set_defaults(&broker)?,
+    }
     let address = SocketAddr::new(cli.bind, cli.port);
-    let server = broker
-        .listen(address)
-        .await
-        .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
+    let server = named(address, broker.listen(address).await)?;
+    let tls = listen_tls(cli, &broker).await?;
     // Before the line that says so: whoever reads it may send the signal.
     let mut ending = Ending::listen()?;
-    announce(&server)?;
+    announce(&server, tls.as_ref())?;
     ending.signal().await;
     let _outage = broker.faults().stop();
-    server.drain(GOODBYE).await;
+    let tls = async {
+        if let Some(tls) = tls {
+            tls.drain(GOODBYE).await;
+        }
+    };
+    tokio::join!(server.drain(GOODBYE), tls);
     Ok(())
+}
+
+#[cfg(feature = "tls")]
+async fn listen_tls(cli: &Cli, broker: &InMemoryBroker) -> io::Result<Option<Server>> {
+    let TlsArguments {
+        tls_port: Some(port),
+        certfile: Some(certificate),
+        keyfile: Some(key),
+        cacertfile,
+    } = &cli.tls
+    else {
+        return Ok(None);
+    };
+    let mut tls = mooq_server::ServerTls::new(certificate, key);
+    if let Some(ca) = cacertfile {
+        tls = tls.require_client_certificate(ca);
+    }
+    let address = SocketAddr::new(cli.bind, *port);
+    named(address, broker.listen_tls(address, &tls).await).map(Some)
+}
+
+#[cfg(not(feature = "tls"))]
+async fn listen_tls(_: &Cli, _: &InMemoryBroker) -> io::Result<Option<Server>> {
+    Ok(None)
+}
+
+/// Adds the address to an error.
+fn named(address: SocketAddr, listening: io::Result<Server>) -> io::Result<Server> {
+    listening.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
 }
 
 /// Sets the user and the virtual host that the environment names, in place of RabbitMQ's defaults.
@@ -103,16 +164,36 @@ fn set_defaults(broker: &InMemoryBroker) -> io::Result<()> {
     Ok(())
 }
 
-fn announce(server: &Server) -> io::Result<()> {
+/// Imports definitions, in place of RabbitMQ's defaults.
+fn import(broker: &InMemoryBroker, file: &Path) -> io::Result<()> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        let text = format!("{}: {error}", file.display());
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    };
+    let definitions = fs::read_to_string(file).map_err(|error| wrong(&error))?;
+    broker.delete_user("guest");
+    let cleared = broker.delete_vhost("/");
+    let imported = cleared.and_then(|()| broker.import_definitions(&definitions));
+    for left_out in imported.map_err(|error| wrong(&error))? {
+        eprintln!("mooq-server: not imported: {left_out}");
+    }
+    Ok(())
+}
+
+fn announce(server: &Server, tls: Option<&Server>) -> io::Result<()> {
     let address = server.address();
     let mut output = io::stdout().lock();
-    // An IP address and a number need no escapes in JSON.
-    writeln!(
+    // An IP address and numbers need no escapes in JSON.
+    write!(
         output,
-        "{{\"host\":\"{}\",\"port\":{}}}",
+        "{{\"host\":\"{}\",\"port\":{}",
         address.ip(),
         address.port()
     )?;
+    if let Some(tls) = tls {
+        write!(output, ",\"tls_port\":{}", tls.address().port())?;
+    }
+    writeln!(output, "}}")?;
     writeln!(output, "Server startup complete")?;
     output.flush()
 }

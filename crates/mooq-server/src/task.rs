@@ -27,12 +27,13 @@ const WRITE_AHEAD: usize = 256 * 1024;
 /// Time limit for a client to hang up after its connection has ended.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Serves a client until its connection ends or the server stops.
+/// Serves a client until its connection ends or the server stops. The socket is what `handshake`
+/// returns, which begins once the broker accepts the client.
 ///
 /// # Errors
-/// If the socket fails.
+/// If the handshake or the socket fails.
 pub(crate) async fn serve(
-    socket: impl AsyncRead + AsyncWrite + Unpin,
+    handshake: impl Future<Output = io::Result<impl AsyncRead + AsyncWrite + Unpin>>,
     broker: &InMemoryBroker,
     settings: Settings,
     mut stop: watch::Receiver<State>,
@@ -40,12 +41,12 @@ pub(crate) async fn serve(
     tokio::select! {
         biased;
         () = reached(&mut stop, State::Stopped) => Ok(()),
-        served = serve_client(socket, broker, settings) => served,
+        served = serve_client(handshake, broker, settings) => served,
     }
 }
 
 async fn serve_client(
-    mut socket: impl AsyncRead + AsyncWrite + Unpin,
+    handshake: impl Future<Output = io::Result<impl AsyncRead + AsyncWrite + Unpin>>,
     broker: &InMemoryBroker,
     settings: Settings,
 ) -> io::Result<()> {
@@ -56,6 +57,13 @@ async fn serve_client(
     if !accept(&connection, broker).await {
         return Ok(());
     }
+    let mut socket = tokio::select! {
+        biased;
+        socket = handshake => socket?,
+        () = sleep_until_some(connection.next_deadline()) => {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+    };
     loop {
         let hold = client.as_ref().and_then(ProtocolConnection::hold);
         if hold.is_none() {

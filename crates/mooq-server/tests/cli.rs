@@ -7,11 +7,13 @@
     reason = "a test's helpers fail as the test does"
 )]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use futures_util::StreamExt;
+use lapin::options::QueuePurgeOptions;
 use lapin::{ConnectionProperties, Event};
+use tempfile::NamedTempFile;
 
 /// A server that is killed when it is dropped.
 struct Running {
@@ -101,6 +103,74 @@ async fn user_password_and_virtual_host_come_from_the_environment() {
         let refused = connect(&server.url(credentials, vhost)).await;
         assert!(refused.is_err(), "{credentials} {vhost}");
     }
+}
+
+/// Exported from a RabbitMQ, with a user whose password is `test12`.
+const DEFINITIONS: &str = r#"{
+    "users": [{"name": "alice", "tags": [], "limits": {},
+               "password_hash": "kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR",
+               "hashing_algorithm": "rabbit_password_hashing_sha256"}],
+    "vhosts": [{"name": "shop"}],
+    "permissions": [{"user": "alice", "vhost": "shop", "configure": "", "write": ".*", "read": ".*"}],
+    "parameters": [{"component": "shovel", "name": "away", "vhost": "shop", "value": {}}],
+    "queues": [{"name": "orders", "vhost": "shop", "durable": true, "auto_delete": false,
+                "arguments": {"x-queue-type": "quorum"}}]
+}"#;
+
+fn file_with(definitions: &str) -> NamedTempFile {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(definitions.as_bytes()).unwrap();
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn definitions_take_the_place_of_the_defaults() {
+    let file = file_with(DEFINITIONS);
+    let path = file.path().to_str().unwrap();
+    let mut command = command(&["--port", "0", "--definitions", path]);
+    command.env("RABBITMQ_DEFAULT_USER", "ignored");
+    command.stderr(Stdio::piped());
+    let mut server = Running::start(command);
+    let connection = connect(&server.url("alice:test12", "shop")).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let queue = channel
+        .queue_purge("orders".into(), QueuePurgeOptions::default())
+        .await;
+    assert_eq!(queue.unwrap(), 0);
+    for (credentials, vhost) in [
+        ("guest:guest", "shop"),
+        ("guest:guest", "%2f"),
+        ("ignored:guest", "shop"),
+        ("alice:test12", "%2f"),
+    ] {
+        let refused = connect(&server.url(credentials, vhost)).await;
+        assert!(refused.is_err(), "{credentials} {vhost}");
+    }
+    assert!(server.end("-TERM").success());
+    let mut said = String::new();
+    let mut errors = server.process.stderr.take().expect("it is piped");
+    errors.read_to_string(&mut said).unwrap();
+    let expected =
+        "mooq-server: not imported: parameter 'away' of component 'shovel' in vhost 'shop'\n";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn definitions_that_cannot_be_imported_are_named() {
+    let output = command(&["--definitions", "/missing.json"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.starts_with("mooq-server: /missing.json: "), "{text}");
+
+    let file = file_with(r#"{"queues": [{"name": "q", "vhost": "shop"}]}"#);
+    let path = file.path().to_str().unwrap();
+    let output = command(&["--definitions", path]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    let wrong = "queue 'q' in vhost 'shop': there is no virtual host 'shop'";
+    assert_eq!(text, format!("mooq-server: {path}: {wrong}\n"));
 }
 
 #[test]

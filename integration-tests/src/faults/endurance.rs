@@ -94,7 +94,7 @@ pub(super) async fn futures_dropped_at_random(site: &Site, name: &str) {
     let chan = conn.create_channel().await.unwrap();
     let queue = format!("{name}/queue");
     chan.declare_queue(&queue).await.unwrap();
-    chan.register_producer(&*queue, "direct").await.unwrap();
+    chan.declare_exchange(&*queue, "direct").await.unwrap();
 
     let mut random = Rng::with_seed(0);
     let mut finished = 0;
@@ -142,7 +142,7 @@ async fn drop_one(random: &mut Rng, conn: &Connection, chan: &Channel, queue: &s
             polled(polls, chan.get::<i32>(queue).timeout(limit)).await
         }
         6 => polled(polls, chan.declare_queue(queue)).await,
-        7 => polled(polls, chan.register_producer(queue, "direct")).await,
+        7 => polled(polls, chan.declare_exchange(queue, "direct")).await,
         8 => polled(polls, chan.bind_queue(queue, queue, "key")).await,
         9 => polled(polls, chan.unbind_queue(queue, queue, "key")).await,
         10 => {

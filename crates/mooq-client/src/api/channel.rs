@@ -63,7 +63,7 @@ impl Channel {
     /// Number of publishes that the broker has neither confirmed nor refused yet, including those
     /// whose confirm is no longer awaited.
     #[must_use]
-    pub fn unconfirmed(&self) -> usize {
+    pub fn unconfirmed_count(&self) -> usize {
         self.channel.port().with(|port| port.in_flight())
     }
 

@@ -175,6 +175,7 @@ impl<T> Delivery<T> {
     ///
     /// # Cancel safety
     /// Takes effect at the first poll.
+    #[doc(alias = "nack")]
     pub async fn requeue(self) -> Result<T> {
         self.settle(Settlement::Reject { requeue: true })
     }
@@ -187,6 +188,7 @@ impl<T> Delivery<T> {
     ///
     /// # Cancel safety
     /// Takes effect at the first poll.
+    #[doc(alias = "nack")]
     pub async fn reject(self) -> Result<T> {
         self.settle(Settlement::Reject { requeue: false })
     }

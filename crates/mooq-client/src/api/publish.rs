@@ -56,7 +56,7 @@ fn persistent(content_type: &'static str) -> Properties {
 /// # let broker = InMemoryBroker::start();
 /// # let conn = mooq::connect(&broker).await?;
 /// # let chan = conn.create_channel().await?;
-/// chan.register_producer("orders", "direct").await?;
+/// chan.declare_exchange("orders", "direct").await?;
 /// chan.declare_queue("new-orders").await?;
 /// chan.bind_queue("new-orders", "orders", "new").await?;
 ///
@@ -112,7 +112,7 @@ impl Channel {
     ///     pieces: u32,
     /// }
     ///
-    /// chan.register_producer("orders", "topic").await?;
+    /// chan.declare_exchange("orders", "topic").await?;
     /// chan.publish("orders", &Order { pieces: 3 })
     ///     .routing_key("order.new")
     ///     .await?;

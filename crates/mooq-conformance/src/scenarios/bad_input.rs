@@ -47,9 +47,9 @@ async fn declaring_with_an_overlong_name_sends_nothing(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     let exchange = fixture.name("exchange");
-    refused("exchange name", chan.register_producer(long(), "direct")).await;
-    refused("short string", chan.register_producer(&exchange, &*long())).await;
-    let declare = || chan.register_producer(&exchange, "direct");
+    refused("exchange name", chan.declare_exchange(long(), "direct")).await;
+    refused("short string", chan.declare_exchange(&exchange, &*long())).await;
+    let declare = || chan.declare_exchange(&exchange, "direct");
     refused("exchange name", declare().alternate_exchange(long())).await;
     refused("short string", declare().argument(long(), 1)).await;
     refused("queue name", chan.declare_queue(long())).await;
@@ -60,7 +60,7 @@ async fn declaring_with_an_overlong_name_sends_nothing(fixture: Fixture) {
     .await;
     expect_usable(&fixture, &chan).await;
     // Neither was declared.
-    let err = chan.register_producer(&exchange, "direct").passive().await;
+    let err = chan.declare_exchange(&exchange, "direct").passive().await;
     assert_eq!(err.unwrap_err().kind(), ErrorKind::ExchangeNotFound);
 }
 
@@ -115,7 +115,7 @@ async fn consuming_with_an_overlong_name_sends_nothing(fixture: Fixture) {
     refused("short string", direct().consumer_argument(long(), 1)).await;
     expect_usable(&fixture, &chan).await;
     // Not even the exchange was declared.
-    let err = chan.register_producer(&exchange, "direct").passive().await;
+    let err = chan.declare_exchange(&exchange, "direct").passive().await;
     assert_eq!(err.unwrap_err().kind(), ErrorKind::ExchangeNotFound);
 }
 
@@ -185,7 +185,7 @@ async fn an_unknown_exchange_kind_is_bad_exchange(fixture: Fixture) {
             let conn = fixture.connect().await;
             let chan = conn.create_channel().await.unwrap();
             let exchange = fixture.name("exchange");
-            let err = chan.register_producer(&exchange, kind).await.unwrap_err();
+            let err = chan.declare_exchange(&exchange, kind).await.unwrap_err();
             assert_eq!(err.kind(), ErrorKind::ExchangeMismatch);
             assert_eq!(err.scope(), ErrorScope::Connection);
             let text = format!("COMMAND_INVALID - {word} exchange type '{kind}'");
@@ -196,7 +196,7 @@ async fn an_unknown_exchange_kind_is_bad_exchange(fixture: Fixture) {
     for (kind, word) in cases {
         let chan = conn.create_channel().await.unwrap();
         let exchange = fixture.name("exchange");
-        let err = chan.register_producer(&exchange, kind).await.unwrap_err();
+        let err = chan.declare_exchange(&exchange, kind).await.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::ExchangeMismatch);
         assert_eq!(err.scope(), ErrorScope::Channel);
         let text = format!("PRECONDITION_FAILED - {word} exchange type '{kind}'");
@@ -210,7 +210,7 @@ async fn reserved_names_are_refused(fixture: Fixture) {
     let conn = fixture.connect().await;
     let chan = conn.create_channel().await.unwrap();
     let err = chan
-        .register_producer("amq.mine", ExchangeKind::Direct)
+        .declare_exchange("amq.mine", ExchangeKind::Direct)
         .await
         .unwrap_err();
     assert_eq!(err.kind(), ErrorKind::AccessRefused);
@@ -284,7 +284,7 @@ async fn floats_that_are_no_numbers_are_refused_before_they_are_sent(fixture: Fi
     let declare = chan.declare_queue(&other).argument("x-ratio", f64::NAN);
     expect_invalid_argument(said, declare.await);
     let declare = chan
-        .register_producer(&other, "direct")
+        .declare_exchange(&other, "direct")
         .argument("x-ratio", f64::NAN);
     expect_invalid_argument(said, declare.await);
     let bind = chan

@@ -493,7 +493,7 @@ async fn a_message_published_from_a_callback_is_processed_too(fixture: Fixture) 
     let (conn, chan) = fixture.channel().await;
     let (ticks, answers) = (fixture.name("ticks"), fixture.name("answers"));
     let (recorder, mut calls) = record::<String>();
-    chan.register_producer(&ticks, "fanout").await.unwrap();
+    chan.declare_exchange(&ticks, "fanout").await.unwrap();
     chan.register_consumer(&answers, "fanout")
         .callback(recorder.callback())
         .await

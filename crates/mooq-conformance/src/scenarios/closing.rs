@@ -100,7 +100,7 @@ async fn every_call_fails(fixture: &Fixture, chan: &Channel, expect: impl Fn(&st
     expect("send", send.await.unwrap_err());
     let now = chan.publish("", "late").publish_now();
     expect("publish_now", now.unwrap_err());
-    let declare = chan.register_producer(&exchange, "direct");
+    let declare = chan.declare_exchange(&exchange, "direct");
     expect("register_producer", declare.await.unwrap_err());
     let declare = chan.declare_queue(&queue);
     expect("declare_queue", declare.await.unwrap_err());

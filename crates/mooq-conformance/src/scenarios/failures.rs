@@ -490,7 +490,7 @@ async fn what_keeps_failing_is_kept_until_its_dead_letter_exchange_exists(fixtur
         } else {
             let letters = fixture.name("letters");
             other.declare_queue(&letters).await.unwrap();
-            other.register_producer(&dead, "fanout").await.unwrap();
+            other.declare_exchange(&dead, "fanout").await.unwrap();
             other.bind_queue(&letters, &dead, "").await.unwrap();
         }
         let letters = if through_default {

@@ -166,7 +166,7 @@ async fn properties_given_whole_are_all_that_a_message_carries(fixture: Fixture)
 async fn a_forwarded_message_keeps_its_body_key_and_properties(fixture: Fixture) {
     let (_conn, chan, queue) = queue(&fixture).await;
     let [exchange, next] = ["exchange", "next"].map(|name| fixture.name(name));
-    chan.register_producer(&exchange, "direct").await.unwrap();
+    chan.declare_exchange(&exchange, "direct").await.unwrap();
     chan.declare_queue(&next).await.unwrap();
     chan.bind_queue(&next, &exchange, &queue).await.unwrap();
     // As JSON would not write it, and without a content type.
@@ -270,7 +270,7 @@ async fn names_and_keys_of_255_bytes_and_any_script_arrive(fixture: Fixture) {
     let (exchange, queue) = (name("exchange"), name("queue"));
     let key = "\u{e4}".repeat(127) + "k";
     assert_eq!((exchange.len(), queue.len(), key.len()), (255, 255, 255));
-    chan.register_producer(&exchange, "direct").await.unwrap();
+    chan.declare_exchange(&exchange, "direct").await.unwrap();
     chan.declare_queue(&queue).await.unwrap();
     chan.bind_queue(&queue, &exchange, &key).await.unwrap();
     let publish = chan.publish(&exchange, "body").routing_key(&key);

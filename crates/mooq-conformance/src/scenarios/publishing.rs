@@ -23,7 +23,7 @@ async fn a_confirmed_message_is_in_its_queue(fixture: Fixture) {
         chan.publish("", "here").routing_key(&queue).await.unwrap();
         assert_eq!(ready_in(&chan, &queue).await, published);
     }
-    assert_eq!(chan.unconfirmed(), 0);
+    assert_eq!(chan.unconfirmed_count(), 0);
 }
 
 #[scenario]
@@ -50,7 +50,7 @@ async fn many_in_flight_are_all_confirmed_and_arrive_in_order(fixture: Fixture) 
             .await
             .unwrap_or_else(|e| panic!("publish {number}: {e}"));
     }
-    assert_eq!(chan.unconfirmed(), 0);
+    assert_eq!(chan.unconfirmed_count(), 0);
     for number in 0..IN_FLIGHT {
         assert_eq!(calls.next(&conn).await.msg, number);
     }
@@ -148,7 +148,7 @@ async fn an_unconfirmed_message_arrives(fixture: Fixture) {
 async fn a_mandatory_message_without_a_queue_comes_back_whole(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let exchange = fixture.name("exchange");
-    chan.register_producer(&exchange, "direct").await.unwrap();
+    chan.declare_exchange(&exchange, "direct").await.unwrap();
     let err = chan
         .publish(&exchange, "come back")
         .routing_key("nowhere")
@@ -226,10 +226,10 @@ async fn equal_mandatory_messages_each_come_back(fixture: Fixture) {
 async fn an_unroutable_message_that_is_not_mandatory_is_confirmed(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let exchange = fixture.name("exchange");
-    chan.register_producer(&exchange, "topic").await.unwrap();
+    chan.declare_exchange(&exchange, "topic").await.unwrap();
     let publish = chan.publish(&exchange, "dropped").routing_key("nowhere");
     publish.await.unwrap();
-    assert_eq!(chan.unconfirmed(), 0);
+    assert_eq!(chan.unconfirmed_count(), 0);
 }
 
 #[scenario]
@@ -284,7 +284,7 @@ async fn a_channel_that_closes_ends_all_publishes_in_flight(fixture: Fixture) {
         let text = format!("NOT_FOUND - no exchange '{missing}' in vhost '/'");
         crate::expect_reason(&err, 404, (60, 40), &text);
     }
-    assert_eq!(chan.unconfirmed(), 0);
+    assert_eq!(chan.unconfirmed_count(), 0);
 }
 
 #[scenario]
@@ -316,7 +316,7 @@ async fn a_publish_dropped_before_its_first_poll_sends_nothing(fixture: Fixture)
     drop(publish("awaited").into_future());
     drop(publish("sent").send());
     drop(publish("unconfirmed").unconfirmed());
-    assert_eq!(chan.unconfirmed(), 0);
+    assert_eq!(chan.unconfirmed_count(), 0);
     publish("after").await.unwrap();
     assert_eq!(drain(&chan, &queue).await, ["after"]);
 }
@@ -448,7 +448,7 @@ async fn headers_that_just_fit_in_a_frame_arrive_and_larger_ones_are_refused(fix
     let err = publish(most + "x").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{err}");
     assert!(err.to_string().contains("131072"), "{err}");
-    assert_eq!(chan.unconfirmed(), 0);
+    assert_eq!(chan.unconfirmed_count(), 0);
     assert_eq!(ready_in(&chan, &queue).await, 0);
 }
 
@@ -462,7 +462,7 @@ async fn arguments_that_fit_in_no_frame_are_refused(fixture: Fixture) {
         .bind_queue(&queue, "amq.headers", "")
         .argument("text", long());
     let register = chan
-        .register_producer(&exchange, "direct")
+        .declare_exchange(&exchange, "direct")
         .argument("text", long());
     let consume = chan
         .consume::<String>(&queue)

@@ -93,9 +93,9 @@ async fn what_was_declared_is_there_again(fixture: Fixture) {
     let queue = fixture.name("queue");
     let chan = &victim.chan;
     // All of it goes with its connection, or while nothing holds it.
-    let transient = chan.register_producer(&source, "topic").auto_delete();
+    let transient = chan.declare_exchange(&source, "topic").auto_delete();
     transient.await.unwrap();
-    let transient = chan.register_producer(&exchange, "fanout").auto_delete();
+    let transient = chan.declare_exchange(&exchange, "fanout").auto_delete();
     transient.await.unwrap();
     chan.declare_queue(&queue).exclusive().await.unwrap();
     chan.bind_exchange(&exchange, &source, "a.#").await.unwrap();
@@ -111,7 +111,7 @@ async fn an_empty_queue_name_stands_for_the_last_queue_after_a_loss_too(fixture:
     let mut victim = Victim::connect(&fixture).await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let chan = &victim.chan;
-    chan.register_producer(&exchange, "direct").await.unwrap();
+    chan.declare_exchange(&exchange, "direct").await.unwrap();
     // Another channel's last queue is another one.
     let other = victim.conn.create_channel().await.unwrap();
     let others = fixture.name("other queue");
@@ -146,7 +146,7 @@ async fn what_was_deleted_does_not_come_back(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let chan = &victim.chan;
-    chan.register_producer(&exchange, "fanout").await.unwrap();
+    chan.declare_exchange(&exchange, "fanout").await.unwrap();
     chan.declare_queue(&queue).await.unwrap();
     let kept = fixture.name("kept");
     chan.declare_queue(&kept).await.unwrap();
@@ -345,11 +345,7 @@ async fn what_cannot_be_declared_again_is_told_and_the_rest_comes_back(fixture: 
     let mut victim = Victim::connect(&fixture).await;
     let (gone, exchange) = (fixture.name("gone"), fixture.name("exchange"));
     let queue = fixture.name("queue");
-    victim
-        .chan
-        .register_producer(&gone, "fanout")
-        .await
-        .unwrap();
+    victim.chan.declare_exchange(&gone, "fanout").await.unwrap();
     victim.chan.declare_queue(&queue).exclusive().await.unwrap();
     let (recorder, mut calls) = record::<String>();
     let register = victim.chan.register_consumer(&exchange, "fanout");
@@ -358,7 +354,7 @@ async fn what_cannot_be_declared_again_is_told_and_the_rest_comes_back(fixture: 
     // Somebody else makes it another one.
     let (_conn, other) = fixture.channel().await;
     other.delete_exchange(&gone).await.unwrap();
-    other.register_producer(&gone, "direct").await.unwrap();
+    other.declare_exchange(&gone, "direct").await.unwrap();
     let before = victim.lose().await;
     let told: Vec<_> = before
         .iter()

@@ -32,7 +32,7 @@ async fn a_publish_after_a_loss_waits_for_the_connection(fixture: Fixture) {
     }
     let unconfirmed = victim.chan.publish("", "4").routing_key(&queue);
     unconfirmed.unconfirmed().await.unwrap();
-    assert_eq!(victim.chan.unconfirmed(), 4);
+    assert_eq!(victim.chan.unconfirmed_count(), 4);
     down.end().await;
     for confirmation in confirmations {
         within("the confirm", confirmation).await.unwrap();

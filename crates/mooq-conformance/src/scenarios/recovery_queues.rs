@@ -35,7 +35,7 @@ async fn a_queue_that_the_broker_renames_keeps_its_bindings_and_consumers(fixtur
     assert_eq!(err.kind(), ErrorKind::Returned, "{err}");
     let other = fixture.name("other");
     let chan = &victim.chan;
-    chan.register_producer(&other, "fanout").await.unwrap();
+    chan.declare_exchange(&other, "fanout").await.unwrap();
     chan.bind_queue(&old, &other, "").await.unwrap();
     victim.lose().await;
     until_gone(&fixture, &new).await;
@@ -60,7 +60,7 @@ async fn a_call_that_waits_for_the_connection_means_a_queue_by_its_new_name(fixt
     let mut victim = Victim::connect(&fixture).await;
     let chan = victim.chan.clone();
     let exchange = fixture.name("exchange");
-    chan.register_producer(&exchange, "fanout").await.unwrap();
+    chan.declare_exchange(&exchange, "fanout").await.unwrap();
     let old = chan.declare_queue("").exclusive().await.unwrap().name;
     let down = fixture.control().stop().await;
     let mut state = victim.conn.state();
@@ -113,7 +113,7 @@ async fn an_auto_delete_exchange_that_went_with_its_binding_does_not_come_back(f
     let mut victim = Victim::connect(&fixture).await;
     let (queue, exchange) = (fixture.name("queue"), fixture.name("exchange"));
     let chan = &victim.chan;
-    let register = chan.register_producer(&exchange, "fanout").auto_delete();
+    let register = chan.declare_exchange(&exchange, "fanout").auto_delete();
     register.await.unwrap();
     chan.declare_queue(&queue).await.unwrap();
     chan.bind_queue(&queue, &exchange, "").await.unwrap();

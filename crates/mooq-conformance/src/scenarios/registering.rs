@@ -144,7 +144,7 @@ async fn an_unnamed_queue_is_there_before_events_are_processed(fixture: Fixture)
 async fn a_consumer_of_an_exchange_with_options_names_them(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (exchange, unrouted) = (fixture.name("exchange"), fixture.name("unrouted"));
-    chan.register_producer(&exchange, "direct")
+    chan.declare_exchange(&exchange, "direct")
         .alternate_exchange(&unrouted)
         .await
         .unwrap();

@@ -135,7 +135,7 @@ async fn a_shutdown_waits_for_confirms(fixture: Fixture) {
         publish.unconfirmed().await.unwrap();
     }
     conn.shutdown(LIMIT).await.unwrap();
-    assert_eq!(chan.unconfirmed(), 0);
+    assert_eq!(chan.unconfirmed_count(), 0);
     let (_conn, chan) = fixture.channel().await;
     assert_eq!(ready_in(&chan, &queue).await, 100);
 }

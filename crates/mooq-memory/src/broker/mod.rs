@@ -10,6 +10,8 @@ mod alarms;
 mod channel;
 mod connection;
 mod courier;
+#[cfg(feature = "definitions")]
+mod definitions;
 pub mod faults;
 mod idle;
 mod inspection;
@@ -194,7 +196,7 @@ impl InMemoryBroker {
     ///
     /// let broker = InMemoryBroker::start_with_plugins([Plugin::ConsistentHashExchange]);
     /// let chan = mooq::connect(&broker).await?.create_channel().await?;
-    /// chan.register_producer("orders", ExchangeKind::ConsistentHash).await?;
+    /// chan.declare_exchange("orders", ExchangeKind::ConsistentHash).await?;
     /// for queue in ["orders-1", "orders-2"] {
     ///     chan.declare_queue(queue).await?;
     ///     chan.bind_queue(queue, "orders", "10").await?; // The key is a weight.

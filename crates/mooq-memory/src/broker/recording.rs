@@ -24,7 +24,7 @@ use mooq_engine::{Log, RecordingId};
 /// let recording = broker.record(2);
 ///
 /// let chan = mooq::connect(&broker).await?.create_channel().await?;
-/// chan.register_producer("numbers", "fanout").await?;
+/// chan.declare_exchange("numbers", "fanout").await?;
 /// for number in [1, 2, 3] {
 ///     chan.publish("numbers", &number).await?;
 /// }

@@ -20,8 +20,8 @@ fn failure(assertion: impl FnOnce()) -> String {
 async fn shop() -> (InMemoryBroker, Channel, Recording) {
     let (broker, _conn, chan) = set_up().await;
     let recording = broker.record(100);
-    chan.register_producer("orders", "direct").await.unwrap();
-    chan.register_producer("invoices", "topic").await.unwrap();
+    chan.declare_exchange("orders", "direct").await.unwrap();
+    chan.declare_exchange("invoices", "topic").await.unwrap();
     chan.declare_queue("to-bill").await.unwrap();
     chan.bind_queue("to-bill", "orders", "placed")
         .await
@@ -46,9 +46,7 @@ async fn names_and_keys_are_globs() {
     let recording = broker.record(100);
     let chan = mooq::connect(&broker).await.unwrap();
     let chan = chan.create_channel().await.unwrap();
-    chan.register_producer("shop.orders", "topic")
-        .await
-        .unwrap();
+    chan.declare_exchange("shop.orders", "topic").await.unwrap();
     for queue in ["notify.mail", "notify.sms", "bill"] {
         chan.declare_queue(queue).await.unwrap();
         chan.bind_queue(queue, "shop.orders", "order.*")

@@ -106,8 +106,8 @@ async fn dawdle(number: u32) {
 
 async fn take_orders(chan: &Channel, done: &Arc<Done>) {
     let (out, done) = (chan.clone(), Arc::clone(done));
-    chan.register_producer("invoices", Fanout).await.unwrap();
-    chan.register_producer("refused", Fanout).await.unwrap();
+    chan.declare_exchange("invoices", Fanout).await.unwrap();
+    chan.declare_exchange("refused", Fanout).await.unwrap();
     chan.register_consumer("orders", Direct)
         .queue("orders")
         .queue_argument("x-dead-letter-exchange", "refused")

@@ -11,8 +11,8 @@ use crate::{publish, set_up};
 #[tokio::test]
 async fn bindings_are_sorted_and_tell_their_arguments() {
     let (broker, _conn, chan) = set_up().await;
-    chan.register_producer("events", "headers").await.unwrap();
-    chan.register_producer("all", "fanout").await.unwrap();
+    chan.declare_exchange("events", "headers").await.unwrap();
+    chan.declare_exchange("all", "fanout").await.unwrap();
     for queue in ["b", "a"] {
         chan.declare_queue(queue).await.unwrap();
         chan.bind_queue(queue, "events", "")

@@ -11,7 +11,7 @@ use crate::{publish, set_up};
 async fn a_publish_tells_where_it_went_and_what_became_of_it() {
     let (broker, _conn, chan) = set_up().await;
     let recording = broker.record(100);
-    chan.register_producer("events", "topic").await.unwrap();
+    chan.declare_exchange("events", "topic").await.unwrap();
     for queue in ["all", "full"] {
         chan.declare_queue(queue)
             .argument("x-max-length", i32::from(queue == "all") * 10)
@@ -142,7 +142,7 @@ async fn a_dead_letter_tells_its_way_and_when() {
     let (broker, conn, chan) = set_up().await;
     let recording = broker.record(100);
     chan.declare_queue("late").await.unwrap();
-    chan.register_producer("dlx", "fanout").await.unwrap();
+    chan.declare_exchange("dlx", "fanout").await.unwrap();
     chan.bind_queue("late", "dlx", "").await.unwrap();
     chan.declare_queue("wait")
         .argument("x-dead-letter-exchange", "dlx")

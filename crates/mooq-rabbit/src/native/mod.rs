@@ -18,18 +18,3 @@ mod task;
 mod transport;
 
 pub use transport::{NativeOnRuntime, NativeTransport};
-
-use std::sync::atomic::{AtomicBool, Ordering};
-
-static USED_FOR_ALL: AtomicBool = AtomicBool::new(false);
-
-/// Lets every [`RabbitTransport`](crate::RabbitTransport) of this process connect with this driver:
-/// for test suites that run with either driver.
-#[doc(hidden)]
-pub fn use_native_for_all() {
-    USED_FOR_ALL.store(true, Ordering::Relaxed);
-}
-
-pub(crate) fn is_used_for_all() -> bool {
-    USED_FOR_ALL.load(Ordering::Relaxed)
-}

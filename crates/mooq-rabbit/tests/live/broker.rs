@@ -126,6 +126,15 @@ impl Broker {
     }
 }
 
+/// The transport under test.
+pub(crate) fn transport() -> &'static dyn Transport {
+    #[cfg(feature = "native")]
+    if crate::is_native() {
+        return &mooq_rabbit::NativeTransport;
+    }
+    &RabbitTransport
+}
+
 /// Waits for `future`, but not for ever.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(DEADLINE, future)
@@ -140,7 +149,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn open(endpoint: &Endpoint) -> Self {
-        Self::open_by(&RabbitTransport, endpoint).await
+        Self::open_by(transport(), endpoint).await
     }
 
     pub(crate) async fn open_by(transport: &dyn Transport, endpoint: &Endpoint) -> Self {

@@ -90,10 +90,6 @@ macro_rules! steps {
 #[ignore = "needs RabbitMQ: run integration-tests/run-all"]
 async fn everything_against_rabbitmq() {
     let log = Log::begin();
-    #[cfg(feature = "native")]
-    if is_native() {
-        mooq_rabbit::use_native_for_all();
-    }
     let broker = Broker::start().await;
     steps! {
         &broker,

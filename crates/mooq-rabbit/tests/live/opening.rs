@@ -1,9 +1,8 @@
 use std::time::Duration;
 
 use mooq_core::{Endpoint, Error, ErrorKind, ErrorScope, Transport};
-use mooq_rabbit::RabbitTransport;
 
-use crate::broker::{Broker, Connection, TLS_PORT, soon};
+use crate::broker::{Broker, Connection, TLS_PORT, soon, transport};
 
 pub(crate) async fn a_connection_opens_and_closes(broker: &Broker) {
     let mut endpoint = broker.endpoint.clone();
@@ -31,7 +30,7 @@ pub(crate) async fn a_connection_opens_and_closes(broker: &Broker) {
 async fn refusal(endpoint: &Endpoint) -> Error {
     let mut attempts = 0;
     loop {
-        let err = soon(RabbitTransport.open(endpoint)).await.unwrap_err();
+        let err = soon(transport().open(endpoint)).await.unwrap_err();
         attempts += 1;
         let is_cut_short = err.kind() == ErrorKind::ConnectFailed || err.reason().is_none();
         if !is_cut_short || attempts == 20 {
@@ -65,7 +64,7 @@ pub(crate) async fn a_wrong_password_is_told_in_the_brokers_words(broker: &Broke
 pub(crate) async fn a_missing_virtual_host_is_named(broker: &Broker) {
     let mut endpoint = broker.endpoint.clone();
     endpoint.vhost = "no \"such\" host".try_into().unwrap();
-    let err = soon(RabbitTransport.open(&endpoint)).await.unwrap_err();
+    let err = soon(transport().open(&endpoint)).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::VirtualHostNotFound, "{err:?}");
     assert!(err.to_string().contains(&endpoint.address()), "{err}");
     let reason = err.reason().unwrap();
@@ -90,7 +89,7 @@ pub(crate) async fn credentials_and_virtual_hosts_are_percent_decoded(broker: &B
     Connection::open(&endpoint).await.check_and_close().await;
 
     // The same user has no rights on another virtual host, which is not a missing one.
-    let err = RabbitTransport
+    let err = transport()
         .open(
             &format!("amqp://us%40er:p%3Aw%2F%40@{address}")
                 .parse()

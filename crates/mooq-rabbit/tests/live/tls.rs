@@ -1,16 +1,15 @@
 use std::time::Duration;
 
 use mooq_core::{ChannelEvent, Endpoint, Error, ErrorKind, TlsOptions, Transport};
-use mooq_rabbit::RabbitTransport;
 
-use crate::broker::{Broker, Connection, STRICT_TLS_PORT, TLS_PORT, name, soon};
+use crate::broker::{Broker, Connection, STRICT_TLS_PORT, TLS_PORT, name, soon, transport};
 use mooq_rig::certificates::{Authority, SERVER_NAME};
 use mooq_rig::proxy::{Network, Proxy};
 
 async fn refused(endpoint: &Endpoint, tls: TlsOptions) -> Error {
     let mut endpoint = endpoint.clone();
     endpoint.tls = tls;
-    let err = soon(RabbitTransport.open(&endpoint)).await.unwrap_err();
+    let err = soon(transport().open(&endpoint)).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::TlsFailed, "{err:?}");
     assert!(err.to_string().contains(&endpoint.address()), "{err}");
     err
@@ -53,9 +52,7 @@ pub(crate) async fn the_certificate_of_the_broker_is_verified(broker: &Broker) {
 
     let mut wrong_password = endpoint.clone();
     wrong_password.credentials.password = "hunter2".into();
-    let err = soon(RabbitTransport.open(&wrong_password))
-        .await
-        .unwrap_err();
+    let err = soon(transport().open(&wrong_password)).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::AuthenticationFailed, "{err:?}");
 }
 

@@ -49,7 +49,9 @@ impl Client {
         let (stop, stopped) = watch::channel(State::Serving);
         let broker = broker.clone();
         let settings = Settings::of(&broker.options());
-        let server = tokio::spawn(async move { serve(server, &broker, settings, stopped).await });
+        let server = tokio::spawn(async move {
+            serve(std::future::ready(Ok(server)), &broker, settings, stopped).await
+        });
         Self {
             socket,
             input: BytesMut::new(),
