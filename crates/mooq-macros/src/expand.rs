@@ -101,6 +101,7 @@ fn check(function: &ItemFn) -> Result<()> {
 fn setters(options: &Options) -> Vec<TokenStream> {
     let flags = [
         (options.memory, quote!(.in_memory())),
+        (options.wire, quote!(.wire())),
         (options.paused, quote!(.paused())),
         (options.multi_thread, quote!(.multi_thread())),
     ];
@@ -206,6 +207,14 @@ mod tests {
 
     #[test]
     fn options_become_calls() {
+        let wire = expanded(
+            quote!(wire),
+            quote!(
+                async fn audits() {}
+            ),
+            Broker::RabbitMq,
+        );
+        assert!(wire.contains(".wire().run("), "{wire}");
         let options = quote!(paused, profile = NEWEST, limit = FIVE, seeds = 0..9);
         let test = expanded(
             options,

@@ -31,6 +31,7 @@ use proc_macro::TokenStream;
 /// | Option | Meaning |
 /// |---|---|
 /// | `memory` | needs the in-memory broker, for faults, recordings, `wait_idle`: if the tests run on RabbitMQ, the test is shown as ignored, with the reason |
+/// | `wire` | the broker has an `amqp://` URL, for services that use another client: in memory it listens on a socket, which needs the feature `server` |
 /// | `paused` | tokio's clock is paused, and time passes as soon as there is nothing else to do; implies `memory` |
 /// | `seeds = 0..100` | runs once with each seed, for every choice that RabbitMQ leaves open; implies `memory`. `MOOQ_SEED` selects one seed |
 /// | `profile = Profile::V4_3` | in memory the broker behaves as this version of RabbitMQ; a real RabbitMQ keeps its own version |
@@ -41,7 +42,7 @@ use proc_macro::TokenStream;
 ///
 /// | Variable | Meaning |
 /// |---|---|
-/// | `MOOQ_TEST_BROKER` | not set or `memory`: the in-memory broker. `rabbitmq`: RabbitMQ in a container, one for all tests of the process; needs the feature `testcontainers`. `amqp://user:password@host:port`: a running RabbitMQ |
+/// | `MOOQ_TEST_BROKER` | not set or `memory`: the in-memory broker. `server`: the same over a socket, to which tests connect as to a RabbitMQ, but for those that need `memory`; needs the features `server` and `rabbit`. `rabbitmq`: RabbitMQ in a container, one for all tests of the process; needs the feature `testcontainers`. `amqp://user:password@host:port`: a running RabbitMQ |
 /// | `MOOQ_RABBITMQ_IMAGE` | the container's image, with the management plugin: `rabbitmq:4-management` by default |
 /// | `MOOQ_TEST_MANAGEMENT` | address of a running RabbitMQ's management plugin, as `http://host:port`: port 15672 of its host by default |
 /// | `MOOQ_TEST_PROFILE` | version of RabbitMQ that the in-memory broker behaves as, in tests that do not set it themselves: `4.3` |
@@ -88,6 +89,24 @@ use proc_macro::TokenStream;
 ///     tokio::time::advance(day).await;
 ///     broker.wait_idle().await;
 ///     assert_eq!(broker.queues("offers")[0].ready, 0);
+///     Ok(())
+/// }
+/// ```
+///
+/// A service that uses another client, here lapin, connects to the broker's URL. With `memory`, the
+/// test also has the broker itself in its hand, with its faults and recordings:
+/// ```test_harness
+/// use mooq::memory::InMemoryBroker;
+/// use mooq::testing::TestBroker;
+///
+/// #[mooq::test(wire, memory)]
+/// async fn a_service_declares_its_queue(at: TestBroker, broker: InMemoryBroker) -> lapin::Result<()> {
+///     let service = lapin::Connection::connect(at.url(), Default::default()).await?;
+///     let channel = service.create_channel().await?;
+///     let declare = channel.queue_declare("orders".into(), Default::default(), Default::default());
+///     declare.await?;
+///
+///     assert_eq!(broker.queues("orders").len(), 1);
 ///     Ok(())
 /// }
 /// ```

@@ -11,6 +11,7 @@ use syn::{Error, Expr, Result, Token};
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) memory: bool,
+    pub(crate) wire: bool,
     pub(crate) paused: bool,
     pub(crate) multi_thread: bool,
     pub(crate) limit: Option<Expr>,
@@ -53,6 +54,7 @@ impl Options {
     fn set(&mut self, name: &str, value: Option<Expr>, span: Span) -> Result<()> {
         let flag = match name {
             "memory" => &mut self.memory,
+            "wire" => &mut self.wire,
             "paused" => &mut self.paused,
             "multi_thread" => &mut self.multi_thread,
             "limit" => {
@@ -71,8 +73,8 @@ impl Options {
                 return Ok(());
             }
             _ => {
-                let known = "`memory`, `paused`, `seeds = …`, `profile = …`, `multi_thread` or \
-                             `limit = …`";
+                let known = "`memory`, `wire`, `paused`, `seeds = …`, `profile = …`, \
+                             `multi_thread` or `limit = …`";
                 return Err(error(span, format!("expected {known}, found `{name}`")));
             }
         };
@@ -87,6 +89,11 @@ impl Options {
         if self.paused && self.multi_thread {
             let message = "`paused` and `multi_thread` exclude each other: \
                            tokio pauses the clock of current-thread runtimes only";
+            return Err(error(span, message));
+        }
+        if self.paused && self.wire {
+            let message = "`paused` and `wire` exclude each other: \
+                           a paused clock does not wait for sockets";
             return Err(error(span, message));
         }
         Ok(())
@@ -121,6 +128,8 @@ mod tests {
         let plain = Options::parse(TokenStream::new()).unwrap();
         assert!(!plain.needs_memory() && plain.limit.is_none());
 
+        let wire = Options::parse(quote!(wire)).unwrap();
+        assert!(wire.wire && !wire.needs_memory());
         let both = Options::parse(quote!(multi_thread, limit = Duration::from_secs(5))).unwrap();
         assert!(both.multi_thread && both.limit.is_some() && !both.needs_memory());
 
@@ -134,7 +143,7 @@ mod tests {
     fn others_are_refused_by_name() {
         assert_eq!(
             refused(quote!(start_paused = true)),
-            "expected `memory`, `paused`, `seeds = …`, `profile = …`, `multi_thread` or \
+            "expected `memory`, `wire`, `paused`, `seeds = …`, `profile = …`, `multi_thread` or \
              `limit = …`, found `start_paused`"
         );
         assert_eq!(refused(quote!(paused = true)), "`paused` takes no value");
@@ -157,5 +166,7 @@ mod tests {
     fn a_paused_clock_is_for_one_thread() {
         let message = refused(quote!(paused, multi_thread));
         assert!(message.starts_with("`paused` and `multi_thread` exclude each other"));
+        let message = refused(quote!(wire, paused));
+        assert!(message.starts_with("`paused` and `wire` exclude each other"));
     }
 }

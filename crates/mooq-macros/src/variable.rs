@@ -11,6 +11,7 @@ use std::env;
 /// The broker that tests run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Broker {
+    /// In this process, with a socket or without.
     Memory,
     RabbitMq,
 }
@@ -24,7 +25,7 @@ pub(crate) fn broker() -> Broker {
 /// excludes a test that needs memory.
 fn named_by(value: Option<&str>) -> Broker {
     match value {
-        None | Some("" | "memory") => Broker::Memory,
+        None | Some("" | "memory" | "server") => Broker::Memory,
         Some(_) => Broker::RabbitMq,
     }
 }
@@ -35,7 +36,7 @@ mod tests {
 
     #[test]
     fn only_memory_is_memory() {
-        for memory in [None, Some(""), Some("memory")] {
+        for memory in [None, Some(""), Some("memory"), Some("server")] {
             assert_eq!(named_by(memory), Broker::Memory, "{memory:?}");
         }
         for other in ["rabbitmq", "amqp://localhost", "memroy"] {

@@ -8,6 +8,8 @@
 )]
 
 use std::io::{BufRead, BufReader, Read, Write};
+#[cfg(feature = "tls")]
+use std::net::TcpStream;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use futures_util::StreamExt;
@@ -19,6 +21,8 @@ use tempfile::NamedTempFile;
 struct Running {
     process: Child,
     port: u16,
+    /// That for clients that speak TLS.
+    tls_port: Option<u16>,
 }
 
 impl Drop for Running {
@@ -46,11 +50,18 @@ impl Running {
         let mut lines = BufReader::new(output).lines();
         let mut line = || lines.next().expect("a line").expect("text");
         let address = line();
-        let port = address.strip_prefix(r#"{"host":"127.0.0.1","port":"#);
-        let port = port.and_then(|rest| rest.strip_suffix('}'));
-        let port = port.unwrap_or_else(|| panic!("{address}")).parse().unwrap();
+        let ports = address.strip_prefix(r#"{"host":"127.0.0.1","port":"#);
+        let ports = ports.and_then(|rest| rest.strip_suffix('}'));
+        let ports = ports.unwrap_or_else(|| panic!("{address}"));
+        let mut ports = ports
+            .split(r#","tls_port":"#)
+            .map(|port| port.parse().unwrap());
         assert_eq!(line(), "Server startup complete");
-        Self { process, port }
+        Self {
+            process,
+            port: ports.next().unwrap(),
+            tls_port: ports.next(),
+        }
     }
 
     fn url(&self, credentials: &str, vhost: &str) -> String {
@@ -171,6 +182,30 @@ fn definitions_that_cannot_be_imported_are_named() {
     let text = String::from_utf8(output.stderr).unwrap();
     let wrong = "queue 'q' in vhost 'shop': there is no virtual host 'shop'";
     assert_eq!(text, format!("mooq-server: {path}: {wrong}\n"));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn tls_has_a_port_of_its_own() {
+    let authority = mooq_rig::certificates::Authority::new();
+    let issued = authority.issue_to_server();
+    let certificate = authority.write("server.pem", &issued.certificate);
+    let key = authority.write("server-key.pem", &issued.key);
+    let paths = [&certificate, &key].map(|path| path.to_str().unwrap());
+    let tls = [
+        "--tls-port",
+        "0",
+        "--certfile",
+        paths[0],
+        "--keyfile",
+        paths[1],
+    ];
+    let server = Running::start(command(&[&["--port", "0"], &tls[..]].concat()));
+    assert_ne!(server.tls_port, Some(server.port));
+    TcpStream::connect(("127.0.0.1", server.tls_port.unwrap())).unwrap();
+
+    let output = command(&tls[..2]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "it needs a certificate");
 }
 
 #[test]

@@ -7,10 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mooq_client::{ConnectOptions, Connection};
 use mooq_core::{Endpoint, Result, Scheme, Transport, VirtualHost};
 use mooq_memory::{InMemoryBroker, Options, Policy};
+#[cfg(feature = "server")]
+use mooq_server::Server;
 
 use crate::choice::{self, Choice};
 #[cfg(feature = "rabbit")]
 use crate::rabbitmq::OwnVhost;
+#[cfg(feature = "server")]
+use crate::socket;
 
 /// A broker that one test has to itself: one in memory, or a virtual host of a RabbitMQ, depending
 /// on `MOOQ_TEST_BROKER`.
@@ -40,9 +44,14 @@ pub struct TestBroker {
 }
 
 struct Inner {
+    /// Where services connect to.
     url: String,
+    /// Where this library connects to.
     endpoint: Endpoint,
     place: Place,
+    /// The socket of an in-memory broker, which closes with the broker.
+    #[cfg(feature = "server")]
+    socket: Option<Server>,
 }
 
 enum Place {
@@ -63,13 +72,23 @@ impl TestBroker {
     /// in; `InvalidUrl`; `ConnectFailed` if RabbitMQ cannot be started or its management
     /// plugin does not answer.
     pub fn start() -> Result<Self> {
-        Self::start_for("test", choice::memory_options()?)
+        Self::start_for("test", choice::memory_options()?, false)
+    }
+
+    /// Starts a broker as [`start`](Self::start) does, with an `amqp://` URL: see
+    /// [`Test::wire`](crate::Test::wire).
+    ///
+    /// # Errors
+    /// Those of [`start`](Self::start), and `ConnectFailed` if there is no port to listen on.
+    pub fn start_wire() -> Result<Self> {
+        Self::start_for("test", choice::memory_options()?, true)
     }
 
     /// Starts a broker for the test of this name, in memory with these options.
-    pub(crate) fn start_for(name: &str, options: Options) -> Result<Self> {
+    pub(crate) fn start_for(name: &str, options: Options, wire: bool) -> Result<Self> {
         match Choice::from_env()? {
-            Choice::Memory => Self::start_in_memory(options),
+            Choice::Memory => Self::start_in_memory(options, wire),
+            Choice::Server => Self::start_server(options),
             #[cfg(feature = "rabbit")]
             choice => {
                 let vhost = OwnVhost::create(&choice, name)?;
@@ -84,13 +103,52 @@ impl TestBroker {
         }
     }
 
-    fn start_in_memory(options: Options) -> Result<Self> {
-        static STARTED: AtomicU64 = AtomicU64::new(1);
-        // The broker has an address, so that services that connect by URL find it.
-        let host = format!("mooq-test-{}", STARTED.fetch_add(1, Ordering::Relaxed));
-        let broker = InMemoryBroker::with_options(&host, 5672, options);
-        broker.run();
-        Self::at(format!("memory://{host}:5672"), Place::Memory(broker))
+    /// Starts an in-memory broker, on a socket too if services need one.
+    pub(crate) fn start_in_memory(options: Options, wire: bool) -> Result<Self> {
+        let (broker, url) = in_memory(options);
+        match wire {
+            false => Self::at(url, Place::Memory(broker)),
+            #[cfg(feature = "server")]
+            true => Self::on_socket(broker, &url),
+            #[cfg(not(feature = "server"))]
+            true => Err(missing_feature("server")),
+        }
+    }
+
+    /// Starts an in-memory broker that tests reach by a socket alone.
+    #[cfg(all(feature = "server", feature = "rabbit"))]
+    fn start_server(options: Options) -> Result<Self> {
+        let (broker, _) = in_memory(options);
+        let socket = socket::listen(&broker)?;
+        let url = socket.url();
+        Self::with_socket(broker, socket, &url)
+    }
+
+    #[cfg(not(all(feature = "server", feature = "rabbit")))]
+    fn start_server(_: Options) -> Result<Self> {
+        let missing = if cfg!(feature = "rabbit") {
+            "server"
+        } else {
+            "rabbit"
+        };
+        Err(missing_feature(missing))
+    }
+
+    #[cfg(feature = "server")]
+    fn on_socket(broker: InMemoryBroker, own_url: &str) -> Result<Self> {
+        let socket = socket::listen(&broker)?;
+        Self::with_socket(broker, socket, own_url)
+    }
+
+    #[cfg(feature = "server")]
+    fn with_socket(broker: InMemoryBroker, socket: Server, own_url: &str) -> Result<Self> {
+        let inner = Arc::new(Inner {
+            url: socket.url(),
+            endpoint: own_url.parse()?,
+            place: Place::Memory(broker),
+            socket: Some(socket),
+        });
+        Ok(Self { inner })
     }
 
     fn at(url: String, place: Place) -> Result<Self> {
@@ -99,6 +157,8 @@ impl TestBroker {
             url,
             endpoint,
             place,
+            #[cfg(feature = "server")]
+            socket: None,
         });
         Ok(Self { inner })
     }
@@ -108,8 +168,15 @@ impl TestBroker {
         Connection::open(self.transport(), self.options()).await
     }
 
-    fn transport(&self) -> Arc<dyn Transport> {
+    /// The transport that leads to the broker's options.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn transport(&self) -> Arc<dyn Transport> {
         match &self.inner.place {
+            #[cfg(feature = "rabbit")]
+            Place::Memory(_) if self.inner.endpoint.scheme == Scheme::Amqp => {
+                Arc::new(mooq_rabbit::RabbitTransport)
+            }
             Place::Memory(broker) => Arc::new(broker.transport()),
             #[cfg(feature = "rabbit")]
             Place::RabbitMq(_) => Arc::new(mooq_rabbit::RabbitTransport),
@@ -121,8 +188,8 @@ impl TestBroker {
         self.inner.endpoint.clone().into()
     }
 
-    /// URL of the broker, for a service that connects by itself: `memory://…` or `amqp://…`, with
-    /// user, password and virtual host.
+    /// URL of the broker, for a service that connects by itself, with user, password and virtual
+    /// host: `amqp://…` on RabbitMQ and in a [wire](crate::Test::wire) test, `memory://…` otherwise.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.inner.url
@@ -137,7 +204,7 @@ impl TestBroker {
     /// Returns true if the broker is in memory.
     #[must_use]
     pub fn is_in_memory(&self) -> bool {
-        self.inner.endpoint.scheme == Scheme::Memory
+        self.memory().is_some()
     }
 
     /// The in-memory broker, or `None` on RabbitMQ: for checks that are only possible in memory, in
@@ -265,11 +332,21 @@ impl TestBroker {
     /// Ends the broker, even if a test that hangs still has it.
     pub(crate) fn end(&self) {
         match &self.inner.place {
+            // Its socket hangs up on clients then.
             Place::Memory(broker) => broker.close(),
             #[cfg(feature = "rabbit")]
             Place::RabbitMq(vhost) => vhost.delete(),
         }
     }
+}
+
+/// An in-memory broker with an address, so that services that connect by URL find it.
+fn in_memory(options: Options) -> (InMemoryBroker, String) {
+    static STARTED: AtomicU64 = AtomicU64::new(1);
+    let host = format!("mooq-test-{}", STARTED.fetch_add(1, Ordering::Relaxed));
+    let broker = InMemoryBroker::with_options(&host, 5672, options);
+    broker.run();
+    (broker, format!("memory://{host}:5672"))
 }
 
 /// A user of a test's own, created by [`TestBroker::add_user`].
@@ -334,7 +411,7 @@ async fn ask<T: Send + 'static>(
 }
 
 /// An error for a broker that needs a feature that is off.
-#[cfg(not(feature = "testcontainers"))]
+#[cfg(not(all(feature = "server", feature = "testcontainers")))]
 pub(crate) fn missing_feature(feature: &str) -> mooq_core::Error {
     mooq_core::Error::new(
         mooq_core::ErrorKind::InvalidArgument,

@@ -16,6 +16,8 @@ const PROFILE_VARIABLE: &str = "MOOQ_TEST_PROFILE";
 pub(crate) enum Choice {
     /// An in-memory broker.
     Memory,
+    /// An in-memory broker, over its socket.
+    Server,
     /// RabbitMQ in a container.
     Container,
     /// A RabbitMQ that is already running, by its URL.
@@ -32,9 +34,15 @@ impl Choice {
         }
     }
 
+    /// Returns true if the broker is in this process.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        matches!(self, Self::Memory | Self::Server)
+    }
+
     fn parse(value: &str) -> Result<Self> {
         match value {
             "" | "memory" => Ok(Self::Memory),
+            "server" => Ok(Self::Server),
             "rabbitmq" => Ok(Self::Container),
             url if url.starts_with("amqp://") || url.starts_with("amqps://") => {
                 Ok(Self::Running(url.into()))
@@ -61,7 +69,7 @@ fn parse_profile(version: &str) -> Result<Profile> {
 }
 
 fn invalid(what: &str) -> Error {
-    let expected = "memory, rabbitmq or amqp://user:password@host:port";
+    let expected = "memory, server, rabbitmq or amqp://user:password@host:port";
     Error::new(
         ErrorKind::InvalidArgument,
         format!("{VARIABLE} is {what}, expected {expected}"),
@@ -77,6 +85,7 @@ mod tests {
         for (value, choice) in [
             ("", Choice::Memory),
             ("memory", Choice::Memory),
+            ("server", Choice::Server),
             ("rabbitmq", Choice::Container),
             (
                 "amqp://ci:secret@rabbit",
@@ -102,7 +111,7 @@ mod tests {
         assert_eq!(
             Choice::parse("rabbit").unwrap_err().to_string(),
             "MOOQ_TEST_BROKER is 'rabbit', \
-             expected memory, rabbitmq or amqp://user:password@host:port"
+             expected memory, server, rabbitmq or amqp://user:password@host:port"
         );
     }
 }

@@ -37,6 +37,8 @@ mod limit;
 mod rabbitmq;
 mod run;
 mod seeds;
+#[cfg(feature = "server")]
+mod socket;
 
 pub use argument::{AnyBroker, FromBroker, MemoryOnly, argument};
 pub use broker::{TestBroker, TestUser};

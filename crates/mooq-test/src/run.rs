@@ -43,6 +43,7 @@ pub struct Test {
     name: &'static str,
     limit: Duration,
     memory: bool,
+    wire: bool,
     paused: bool,
     multi_thread: bool,
     seeds: Option<Range<u64>>,
@@ -59,6 +60,7 @@ impl Test {
             name: name.split_once("::").map_or(name, |(_, name)| name),
             limit: Self::DEFAULT_LIMIT,
             memory: false,
+            wire: false,
             paused: false,
             multi_thread: false,
             seeds: None,
@@ -76,6 +78,13 @@ impl Test {
     /// Runs the test on the in-memory broker only.
     pub fn in_memory(mut self) -> Self {
         self.memory = true;
+        self
+    }
+
+    /// Gives the broker an `amqp://` URL ([`TestBroker::url`]), for services that use another client.
+    /// In memory it listens on a socket, which needs the feature `server`.
+    pub fn wire(mut self) -> Self {
+        self.wire = true;
         self
     }
 
@@ -160,7 +169,11 @@ impl Test {
     /// broker are ignored and do not get here. A binary that was compiled for memory cannot skip
     /// them, so they fail.
     fn check_place(&self) -> Result<()> {
-        if !self.memory || Choice::from_env()? == Choice::Memory {
+        if self.paused && self.wire {
+            let message = "a paused clock does not wait for sockets: a test is paused or wire";
+            return Err(Error::new(ErrorKind::NotAllowed, message));
+        }
+        if !self.memory || Choice::from_env()?.is_in_memory() {
             return Ok(());
         }
         let message = format!(
@@ -190,7 +203,10 @@ impl Test {
         F: Future<Output: Termination>,
         T: Fn(TestBroker) -> F + Send + Sync + 'static,
     {
-        let broker = TestBroker::start_for(self.name, options)?;
+        let broker = match self.memory {
+            true => TestBroker::start_in_memory(options, self.wire)?,
+            false => TestBroker::start_for(self.name, options, self.wire)?,
+        };
         let runtime = self.runtime()?;
         let (test, given) = (Arc::clone(test), broker.clone());
         // The runtime ends before its broker does, with the connections that are on it.
@@ -240,7 +256,7 @@ pub fn expect_no_memory(name: &str) {
 
 /// The reason why a binary that was compiled for RabbitMQ must not run on `choice`.
 fn passed_over(name: &str, choice: &Choice) -> Option<String> {
-    (*choice == Choice::Memory).then(|| {
+    choice.is_in_memory().then(|| {
         format!(
             "{name} needs the in-memory broker and is ignored here, since {VARIABLE} named another \
              broker when these tests were compiled; now it names none. Set {VARIABLE} to the same \
@@ -262,12 +278,14 @@ mod tests {
 
     #[test]
     fn an_ignored_test_is_passed_over_in_memory_alone() {
-        let told = passed_over("audits", &Choice::Memory).unwrap();
-        assert!(
-            told.starts_with("audits needs the in-memory broker"),
-            "{told}"
-        );
-        assert!(told.contains("compile them again without it"), "{told}");
+        for choice in [Choice::Memory, Choice::Server] {
+            let told = passed_over("audits", &choice).unwrap();
+            assert!(
+                told.starts_with("audits needs the in-memory broker"),
+                "{told}"
+            );
+            assert!(told.contains("compile them again without it"), "{told}");
+        }
         let running = Choice::Running("amqp://localhost".into());
         for elsewhere in [Choice::Container, running] {
             assert_eq!(passed_over("audits", &elsewhere), None);

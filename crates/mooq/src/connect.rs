@@ -133,7 +133,10 @@ impl ConnectTo for &InMemoryBroker {
 #[cfg(feature = "test")]
 impl ConnectTo for &TestBroker {
     fn target(self) -> Result<Target> {
-        self.options().target()
+        Ok(Target {
+            transport: self.transport(),
+            options: self.options(),
+        })
     }
 }
 

@@ -36,6 +36,36 @@ async fn arguments_of_one_test_meet(one: Channel, broker: TestBroker) -> mooq::R
     Ok(())
 }
 
+/// A service that uses another client reaches the broker by its URL.
+#[cfg(feature = "server")]
+#[mooq::test(wire)]
+async fn wire_test_has_a_url_for_other_clients(broker: TestBroker, chan: Channel) {
+    assert!(broker.url().starts_with("amqp://"), "{}", broker.url());
+    let service = lapin::Connection::connect(broker.url(), Default::default());
+    let service = service.await.unwrap().create_channel().await.unwrap();
+    let queue = lapin::options::QueueDeclareOptions::default();
+    let declared = service.queue_declare("orders".into(), queue, Default::default());
+    declared.await.unwrap();
+
+    chan.publish("", "a pencil").routing_key("orders").await.unwrap();
+    let get = service.basic_get("orders".into(), Default::default());
+    let fetched = get.await.unwrap().unwrap();
+    assert_eq!(fetched.delivery.data, b"\"a pencil\"");
+}
+
+#[cfg(feature = "server")]
+#[mooq::test(wire, memory)]
+async fn wire_test_may_have_the_broker_itself(at: TestBroker, broker: InMemoryBroker) {
+    let service = lapin::Connection::connect(at.url(), Default::default());
+    let service = service.await.unwrap();
+    assert_eq!(broker.connections("*").len(), 1);
+    let outage = broker.faults().stop();
+    let refused = lapin::Connection::connect(at.url(), Default::default());
+    refused.await.unwrap_err();
+    drop(outage);
+    drop(service);
+}
+
 /// What each of many tests with the same names does, to see that they do not meet.
 async fn alone(chan: Channel) {
     let queue = chan.declare_queue("the-same-name").await.unwrap();
@@ -237,7 +267,7 @@ fn rerun(test: &str, variables: &[(&str, &str)]) -> String {
 fn a_broker_that_is_unknown_fails_the_test() {
     let said = rerun("it_connects", &[("MOOQ_TEST_BROKER", "rabbit")]);
     let expected = "MOOQ_TEST_BROKER is 'rabbit', \
-                    expected memory, rabbitmq or amqp://user:password@host:port";
+                    expected memory, server, rabbitmq or amqp://user:password@host:port";
     assert!(said.contains(expected), "{said}");
 }
 
