@@ -47,7 +47,10 @@ async fn wire_test_has_a_url_for_other_clients(broker: TestBroker, chan: Channel
     let declared = service.queue_declare("orders".into(), queue, Default::default());
     declared.await.unwrap();
 
-    chan.publish("", "a pencil").routing_key("orders").await.unwrap();
+    chan.publish("", "a pencil")
+        .routing_key("orders")
+        .await
+        .unwrap();
     let get = service.basic_get("orders".into(), Default::default());
     let fetched = get.await.unwrap().unwrap();
     assert_eq!(fetched.delivery.data, b"\"a pencil\"");

@@ -139,20 +139,20 @@ fn fault_step(u: &mut Unstructured<'_>) -> Result<FaultStep> {
 }
 
 fn admin_step(u: &mut Unstructured<'_>) -> Result<AdminStep> {
-    Ok(match u.int_in_range(0..=11)? {
-        0..3 => AdminStep::SetPolicy {
+    // What keeps clients from doing much lasts for a short time.
+    Ok(match u.int_in_range(0..=26)? {
+        0..5 => AdminStep::SetPolicy {
             name: u.choose(&POLICIES)?,
             policy: policy(u)?,
             of_operators: u.ratio(1, 4)?,
         },
-        3..6 => AdminStep::ClearPolicy {
+        5..13 => AdminStep::ClearPolicy {
             name: u.choose(&POLICIES)?,
             of_operators: u.ratio(1, 4)?,
         },
-        6 => AdminStep::RaiseAlarm(*u.choose(&[Alarm::Memory, Alarm::Disk])?),
-        7 | 8 => AdminStep::ClearAlarm,
-        9 => AdminStep::SetPermissions(permissions(pattern(u)?, pattern(u)?, pattern(u)?)),
-        // Clients without permissions do nothing that could fail.
+        13 => AdminStep::RaiseAlarm(*u.choose(&[Alarm::Memory, Alarm::Disk])?),
+        14..20 => AdminStep::ClearAlarm,
+        20 => AdminStep::SetPermissions(permissions(pattern(u)?, pattern(u)?, pattern(u)?)),
         _ => AdminStep::SetPermissions(permissions(".*", ".*", ".*")),
     })
 }
