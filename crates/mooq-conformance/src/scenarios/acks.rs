@@ -22,7 +22,7 @@ async fn deliver(fixture: &Fixture, bodies: &[&str]) -> (Raw, String) {
 }
 
 #[scenario]
-async fn what_is_acknowledged_does_not_come_back(fixture: Fixture) {
+async fn acked_message_does_not_come_back(fixture: Fixture) {
     let (mut raw, q) = deliver(&fixture, &["1", "2", "3"]).await;
     raw.ack(2);
     raw.channel.close().await.unwrap();
@@ -41,7 +41,7 @@ async fn acknowledging_up_to_a_tag_takes_all_before_it(fixture: Fixture) {
 }
 
 #[scenario]
-async fn tag_0_up_to_means_all_even_if_there_are_none(fixture: Fixture) {
+async fn ack_up_to_tag_0_means_all_even_if_there_are_none(fixture: Fixture) {
     let (mut raw, q) = deliver(&fixture, &["1", "2"]).await;
     raw.ack_up_to(0);
     raw.ack_up_to(0);
@@ -82,7 +82,7 @@ async fn a_reject_drops_or_requeues_one(fixture: Fixture) {
 }
 
 #[scenario]
-async fn an_unknown_tag_closes_the_channel_by_whatever_method(fixture: Fixture) {
+async fn unknown_delivery_tag_closes_the_channel_by_every_method(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     for (settlement, method) in [
         (Settlement::Ack, BASIC_ACK),
@@ -118,7 +118,7 @@ async fn settling_twice_closes_the_channel_and_requeues_the_rest(fixture: Fixtur
 }
 
 #[scenario]
-async fn up_to_a_settled_tag_closes_the_channel_and_settles_nothing(fixture: Fixture) {
+async fn ack_up_to_a_settled_tag_closes_the_channel_and_settles_nothing(fixture: Fixture) {
     let (mut raw, q) = deliver(&fixture, &["1", "2", "3"]).await;
     raw.ack(2);
     raw.ack_up_to(2);
@@ -129,7 +129,7 @@ async fn up_to_a_settled_tag_closes_the_channel_and_settles_nothing(fixture: Fix
 }
 
 #[scenario]
-async fn up_to_a_tag_from_the_future_closes_the_channel_and_settles_nothing(fixture: Fixture) {
+async fn ack_up_to_a_future_tag_closes_the_channel_and_settles_nothing(fixture: Fixture) {
     let (mut raw, q) = deliver(&fixture, &["1", "2"]).await;
     raw.ack_up_to(3);
     let text = "PRECONDITION_FAILED - unknown delivery tag 3";
@@ -138,7 +138,7 @@ async fn up_to_a_tag_from_the_future_closes_the_channel_and_settles_nothing(fixt
 }
 
 #[scenario]
-async fn tags_belong_to_their_channel(fixture: Fixture) {
+async fn delivery_tags_belong_to_their_channel(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let first = fixture.raw().await;
     let mut second = first.sibling().await;
@@ -182,7 +182,7 @@ async fn gets_and_deliveries_count_tags_together(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_was_sent_without_acknowledgement_cannot_be_settled(fixture: Fixture) {
+async fn no_ack_delivery_cannot_be_settled(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
@@ -202,7 +202,7 @@ async fn what_was_sent_without_acknowledgement_cannot_be_settled(fixture: Fixtur
 }
 
 #[scenario]
-async fn what_is_requeued_goes_back_to_its_place(fixture: Fixture) {
+async fn requeued_message_goes_back_to_its_place(fixture: Fixture) {
     let (raw, q) = deliver(&fixture, &["1", "2", "3", "4", "5"]).await;
     for tag in [4, 1, 3] {
         raw.requeue(tag);
@@ -217,7 +217,7 @@ async fn what_is_requeued_goes_back_to_its_place(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_comes_back_is_marked_as_redelivered(fixture: Fixture) {
+async fn requeued_message_is_marked_as_redelivered(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");

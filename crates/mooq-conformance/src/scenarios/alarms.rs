@@ -55,12 +55,12 @@ async fn what_is_published_during(alarm: Alarm, fixture: &Fixture) {
 }
 
 #[scenario(alone)]
-async fn what_is_published_during_a_memory_alarm_waits_for_its_end(fixture: Fixture) {
+async fn publish_during_a_memory_alarm_waits_for_its_end(fixture: Fixture) {
     what_is_published_during(Alarm::Memory, &fixture).await;
 }
 
 #[scenario(alone)]
-async fn what_is_published_during_a_disk_alarm_waits_for_its_end(fixture: Fixture) {
+async fn publish_during_a_disk_alarm_waits_for_its_end(fixture: Fixture) {
     what_is_published_during(Alarm::Disk, &fixture).await;
 }
 
@@ -83,7 +83,7 @@ async fn a_connection_stays_blocked_until_the_last_alarm_ends(fixture: Fixture) 
 }
 
 #[scenario(alone)]
-async fn a_connection_that_only_consumes_goes_on(fixture: Fixture) {
+async fn consuming_connection_goes_on_during_an_alarm(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut consumer = fixture.raw().await;
     let queue = fixture.name("queue");
@@ -102,7 +102,7 @@ async fn a_connection_that_only_consumes_goes_on(fixture: Fixture) {
 }
 
 #[scenario(alone)]
-async fn a_message_without_a_body_is_still_taken(fixture: Fixture) {
+async fn empty_message_is_taken_during_an_alarm(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut other = fixture.raw().await;
     let queue = fixture.name("queue");
@@ -118,7 +118,7 @@ async fn a_message_without_a_body_is_still_taken(fixture: Fixture) {
 }
 
 #[scenario(alone)]
-async fn what_fails_fails_when_the_alarm_has_ended(fixture: Fixture) {
+async fn publish_that_closes_the_channel_does_so_after_the_alarm(fixture: Fixture) {
     let mut publisher = fixture.raw().await;
     let mut other = fixture.raw().await;
     let (queue, missing) = (fixture.name("queue"), fixture.name("missing"));
@@ -136,7 +136,7 @@ async fn what_fails_fails_when_the_alarm_has_ended(fixture: Fixture) {
 
 /// The broker does not read the answer to its close during the alarm, and quorum queues wait for it.
 #[scenario(alone)]
-async fn a_channel_that_fails_ends_to_quorum_queues_with_the_alarm(fixture: Fixture) {
+async fn quorum_queues_see_a_failed_channel_end_after_the_alarm(fixture: Fixture) {
     let mut failing = fixture.raw().await;
     let mut other = fixture.publisher().await;
     let (classic, quorum) = (fixture.name("classic"), fixture.name("quorum"));
@@ -160,7 +160,7 @@ async fn a_channel_that_fails_ends_to_quorum_queues_with_the_alarm(fixture: Fixt
 }
 
 #[scenario(alone)]
-async fn an_alarm_that_nobody_published_during_changes_nothing(fixture: Fixture) {
+async fn alarm_without_a_publish_changes_nothing(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let queue = fixture.name("queue");
     let alarm = fixture.control().raise_alarm(Alarm::Disk).await;

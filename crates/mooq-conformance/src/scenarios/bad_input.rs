@@ -139,7 +139,7 @@ async fn a_heartbeat_out_of_range_is_an_invalid_argument(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_builder_tells_the_first_of_its_mistakes(fixture: Fixture) {
+async fn builder_reports_the_first_of_its_mistakes(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let publish = chan.publish("", "body").routing_key(long());
     refused("routing key", publish.message_id(long())).await;
@@ -263,7 +263,7 @@ async fn expect_usable(fixture: &Fixture, chan: &Channel) {
 
 /// RabbitMQ answers them with 541, and closes the connection.
 #[scenario]
-async fn floats_that_are_no_numbers_are_refused_before_they_are_sent(fixture: Fixture) {
+async fn nan_and_infinite_floats_are_refused_before_they_are_sent(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &[]).await;
@@ -303,7 +303,7 @@ async fn floats_that_are_no_numbers_are_refused_before_they_are_sent(fixture: Fi
 
 /// As deep as a stack has room for is not asked of anybody.
 #[scenario]
-async fn a_value_of_more_than_a_hundred_levels_is_refused(fixture: Fixture) {
+async fn field_value_of_more_than_a_hundred_levels_is_refused(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &[]).await;

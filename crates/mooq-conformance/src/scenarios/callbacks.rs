@@ -30,7 +30,7 @@ async fn callbacks_run_in_the_order_of_the_queue(fixture: Fixture) {
 }
 
 #[scenario]
-async fn with_a_concurrency_of_one_each_callback_ends_before_the_next(fixture: Fixture) {
+async fn concurrency_of_one_ends_each_callback_before_the_next(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["a", "b", "c", "d"]).await;
@@ -61,7 +61,7 @@ async fn with_a_concurrency_of_one_each_callback_ends_before_the_next(fixture: F
 }
 
 #[scenario]
-async fn as_many_callbacks_run_at_once_as_the_prefetch_allows(fixture: Fixture) {
+async fn callbacks_run_at_once_up_to_the_prefetch(fixture: Fixture) {
     const PREFETCH: usize = 3;
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
@@ -95,7 +95,7 @@ async fn as_many_callbacks_run_at_once_as_the_prefetch_allows(fixture: Fixture) 
 }
 
 #[scenario]
-async fn no_more_than_the_prefetch_leave_the_queue(fixture: Fixture) {
+async fn prefetch_limits_how_many_messages_leave_the_queue(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["1", "2", "3", "4", "5"]).await;
@@ -118,7 +118,7 @@ async fn no_more_than_the_prefetch_leave_the_queue(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_the_callback_returns_settles_the_delivery(fixture: Fixture) {
+async fn callback_result_settles_the_delivery(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["ack", "requeue", "reject"]).await;
@@ -153,7 +153,7 @@ async fn what_the_callback_returns_settles_the_delivery(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_succeeded_does_not_come_again(fixture: Fixture) {
+async fn processed_message_does_not_come_back(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["once"]).await;
@@ -168,7 +168,7 @@ async fn what_succeeded_does_not_come_again(fixture: Fixture) {
 }
 
 #[scenario]
-async fn with_manual_ack_the_holder_settles(fixture: Fixture) {
+async fn manual_ack_leaves_settling_to_the_holder(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["acked", "requeued", "rejected", "dropped"]).await;
@@ -199,7 +199,7 @@ async fn with_manual_ack_the_holder_settles(fixture: Fixture) {
 }
 
 #[scenario]
-async fn with_auto_ack_nothing_comes_back_and_nothing_can_be_settled(fixture: Fixture) {
+async fn auto_ack_leaves_nothing_to_requeue_or_settle(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["first", "second"]).await;
@@ -358,7 +358,7 @@ async fn two_consumers_of_a_queue_take_turns(fixture: Fixture) {
 }
 
 #[scenario]
-async fn cancelling_gives_back_what_was_not_begun(fixture: Fixture) {
+async fn cancelled_consumer_requeues_deliveries_not_begun(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["begun", "waiting", "waiting too"]).await;
@@ -466,7 +466,7 @@ async fn a_cancelled_auto_ack_consumer_loses_nothing_that_was_on_its_way(fixture
 }
 
 #[scenario]
-async fn the_other_consumers_go_on_when_one_is_cancelled(fixture: Fixture) {
+async fn cancelling_a_consumer_leaves_the_others_running(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let exchange = fixture.name("exchange");
     let (cancelled, mut silent) = record::<String>();

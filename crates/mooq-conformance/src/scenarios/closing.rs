@@ -39,7 +39,7 @@ async fn closing_a_channel_that_the_broker_closed_is_no_error(fixture: Fixture) 
 }
 
 #[scenario]
-async fn closed_tells_why_once_the_connection_is(fixture: Fixture) {
+async fn closed_returns_the_reason_of_the_connections_end(fixture: Fixture) {
     let conn = fixture.connect().await;
     let closing = conn.clone();
     let (reason, closed) = tokio::join!(
@@ -53,7 +53,7 @@ async fn closed_tells_why_once_the_connection_is(fixture: Fixture) {
 }
 
 #[scenario]
-async fn after_the_connections_close_every_call_says_so(fixture: Fixture) {
+async fn closed_connection_is_the_error_of_every_call(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     conn.close().await.unwrap();
     let err = conn.create_channel().await.unwrap_err();
@@ -66,7 +66,7 @@ async fn after_the_connections_close_every_call_says_so(fixture: Fixture) {
 }
 
 #[scenario]
-async fn after_the_channels_close_every_call_says_so(fixture: Fixture) {
+async fn closed_channel_is_the_error_of_every_call(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     chan.close().await.unwrap();
     every_call_fails(&fixture, &chan, |call, err| {
@@ -79,7 +79,7 @@ async fn after_the_channels_close_every_call_says_so(fixture: Fixture) {
 }
 
 #[scenario]
-async fn after_a_channel_error_every_call_repeats_it(fixture: Fixture) {
+async fn channel_error_is_repeated_by_every_call(fixture: Fixture) {
     let (_conn, chan) = fixture.channel_without_recovery().await;
     let missing = fixture.name("missing");
     let cause = chan.publish(&missing, "lost").await.unwrap_err();
@@ -220,7 +220,7 @@ async fn an_exclusive_queue_is_locked_to_other_connections(fixture: Fixture) {
 }
 
 #[scenario]
-async fn closing_a_connection_gives_back_what_was_not_settled(fixture: Fixture) {
+async fn closing_a_connection_requeues_unsettled_deliveries(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["held", "acked"]).await;
@@ -234,7 +234,7 @@ async fn closing_a_connection_gives_back_what_was_not_settled(fixture: Fixture) 
 }
 
 #[scenario]
-async fn closing_a_channel_gives_back_what_was_not_settled(fixture: Fixture) {
+async fn closing_a_channel_requeues_unsettled_deliveries(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["held", "acked"]).await;
@@ -313,7 +313,7 @@ async fn clones_are_the_same_connection_and_the_same_channel(fixture: Fixture) {
 }
 
 #[scenario]
-async fn one_connections_close_leaves_others_alone(fixture: Fixture) {
+async fn closing_a_connection_leaves_others_open(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (other_conn, other): (Connection, Channel) = fixture.channel().await;
     let exchange = fixture.name("exchange");
@@ -332,7 +332,7 @@ async fn one_connections_close_leaves_others_alone(fixture: Fixture) {
 }
 
 #[scenario]
-async fn calls_that_wait_at_the_close_end(fixture: Fixture) {
+async fn waiting_calls_end_when_the_connection_closes(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();

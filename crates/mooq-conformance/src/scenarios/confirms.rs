@@ -72,7 +72,7 @@ async fn confirms_count_apart_from_deliveries_and_channels(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_burst_is_confirmed_to_the_last(fixture: Fixture) {
+async fn confirms_reach_the_last_of_a_burst(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (x, first, second) = (
         fixture.name("x"),

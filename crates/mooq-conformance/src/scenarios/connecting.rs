@@ -10,7 +10,7 @@ use crate::expect::LIMIT;
 use crate::scenario;
 
 #[scenario]
-async fn connecting_opens_a_connection_to_where_it_was_asked(fixture: Fixture) {
+async fn connecting_opens_a_connection_to_the_given_address(fixture: Fixture) {
     let conn = fixture.connect().await;
     assert!(conn.is_open());
     let endpoint = fixture.options().endpoint().unwrap();
@@ -32,7 +32,7 @@ async fn a_url_with_credentials_vhost_and_parameters_connects(fixture: Fixture) 
 }
 
 #[scenario]
-async fn options_say_the_same_as_a_url(fixture: Fixture) {
+async fn connect_options_say_the_same_as_a_url(fixture: Fixture) {
     let endpoint = fixture.options().endpoint().unwrap();
     let options = ConnectOptions::new()
         .broker(endpoint.scheme)
@@ -207,7 +207,7 @@ async fn a_missing_vhost_is_named_so(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_failed_attempt_leaves_the_broker_as_it_was(fixture: Fixture) {
+async fn failed_connect_leaves_the_broker_as_it_was(fixture: Fixture) {
     let options = fixture.options().vhost("no-such-vhost");
     fixture.open(options).await.unwrap_err();
     let (_conn, chan) = fixture.channel().await;
@@ -231,7 +231,7 @@ async fn many_channels_of_a_connection_work_side_by_side(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_channel_more_than_the_broker_allows_is_refused_and_the_others_stay(fixture: Fixture) {
+async fn channel_over_the_brokers_limit_is_refused_and_the_others_stay(fixture: Fixture) {
     let conn = fixture.connect().await;
     // RabbitMQ's default for channel_max.
     let opening = (0..2_047).map(|_| conn.create_channel().into_future());

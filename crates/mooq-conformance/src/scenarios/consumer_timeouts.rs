@@ -81,7 +81,7 @@ async fn a_delivery_that_is_overdue_closes_its_channel(fixture: Fixture) {
 }
 
 #[scenario(before = V4_3, alone, short_timeouts)]
-async fn what_is_fetched_may_be_overdue_too(fixture: Fixture) {
+async fn fetched_message_may_be_overdue_too(fixture: Fixture) {
     let _hurried = fixture.control().hurry_channels().await;
     let mut publisher = fixture.publisher().await;
     let q = fixture.name("q");
@@ -129,7 +129,7 @@ async fn a_channel_without_unacked_deliveries_stays(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0, before = V4_3, alone, short_timeouts)]
-async fn the_shorter_timeout_of_argument_and_policy_holds(fixture: Fixture) {
+async fn consumer_timeout_is_the_shorter_of_argument_and_policy(fixture: Fixture) {
     let _hurried = fixture.control().hurry_channels().await;
     let mut publisher = fixture.publisher().await;
     for (name, argument, policy, millis) in [
@@ -159,7 +159,7 @@ async fn the_shorter_timeout_of_argument_and_policy_holds(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0, before = V4_3, alone, short_timeouts)]
-async fn a_timeout_may_be_negative(fixture: Fixture) {
+async fn consumer_timeout_may_be_negative(fixture: Fixture) {
     let _hurried = fixture.control().hurry_channels().await;
     let mut publisher = fixture.publisher().await;
     let q = fixture.name("q");
@@ -175,7 +175,7 @@ async fn a_timeout_may_be_negative(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0, before = V4_3, alone, short_timeouts)]
-async fn the_oldest_delivery_of_a_channel_alone_is_looked_at(fixture: Fixture) {
+async fn consumer_timeout_looks_at_the_oldest_delivery_of_a_channel_alone(fixture: Fixture) {
     let _hurried = fixture.control().hurry_channels().await;
     let mut publisher = fixture.publisher().await;
     let (patient, hasty) = (fixture.name("patient"), fixture.name("hasty"));

@@ -49,7 +49,7 @@ fn keys(keys: &[&str]) -> FieldValue {
 }
 
 #[scenario]
-async fn a_circle_that_no_rejection_broke_ends(fixture: Fixture) {
+async fn dead_letter_circle_without_a_rejection_ends(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (first, second, seen, x) = (
@@ -84,7 +84,7 @@ async fn a_circle_that_no_rejection_broke_ends(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_rejection_lets_a_message_go_round_again(fixture: Fixture) {
+async fn dead_letter_circle_goes_on_after_a_rejection(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (first, second) = (fixture.name("first"), fixture.name("second"));
@@ -104,7 +104,7 @@ async fn a_rejection_lets_a_message_go_round_again(fixture: Fixture) {
 }
 
 #[scenario]
-async fn deaths_in_several_queues_are_all_listed(fixture: Fixture) {
+async fn x_death_lists_the_deaths_in_several_queues(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let [a, b, c, end] = ["a", "b", "c", "end"].map(|name| fixture.name(name));
@@ -161,7 +161,7 @@ async fn a_dead_letter_goes_by_all_keys_of_its_message(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_key_of_the_queues_own_replaces_all_keys_of_the_message(fixture: Fixture) {
+async fn dead_letter_key_of_the_queue_replaces_all_keys_of_the_message(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let [q, cc, dead] = ["q", "cc", "dead"].map(|name| fixture.name(name));
@@ -191,7 +191,7 @@ fn made_up(queue: &str, reason: &str, count: i64) -> FieldValue {
 }
 
 #[scenario(since = V4_0)]
-async fn deaths_that_a_client_tells_of_count_for_nothing(fixture: Fixture) {
+async fn x_death_sent_by_a_client_counts_for_nothing(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
@@ -209,7 +209,7 @@ async fn deaths_that_a_client_tells_of_count_for_nothing(fixture: Fixture) {
 }
 
 #[scenario(before = V4_0)]
-async fn deaths_that_a_client_tells_of_are_counted_on(fixture: Fixture) {
+async fn x_death_sent_by_a_client_is_counted_on(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
@@ -242,7 +242,7 @@ async fn deaths_that_a_client_tells_of_are_counted_on(fixture: Fixture) {
 }
 
 #[scenario(before = V4_0)]
-async fn a_made_up_death_ends_a_circle_that_was_none(fixture: Fixture) {
+async fn x_death_made_up_by_a_client_ends_a_circle_that_was_none(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare_dying(&q, "", &dead, no_time()).await;

@@ -170,7 +170,7 @@ async fn a_live_address_is_declared_as_a_queue_with_one_consumer(fixture: Fixtur
 }
 
 #[scenario]
-async fn an_address_that_nobody_has_is_not_found(fixture: Fixture) {
+async fn reply_address_of_no_channel_is_not_found(fixture: Fixture) {
     let (_requester, live) = requester(&fixture).await;
     let mut raw = fixture.raw().await;
     for nobody in dead_addresses(&fixture, &live).await {
@@ -184,7 +184,7 @@ async fn an_address_that_nobody_has_is_not_found(fixture: Fixture) {
 }
 
 #[scenario(before = V4_2)]
-async fn what_is_no_address_is_not_found(fixture: Fixture) {
+async fn malformed_reply_address_is_not_found(fixture: Fixture) {
     let (_requester, live) = requester(&fixture).await;
     let (channel, _key) = live.rsplit_once('.').unwrap();
     let mut raw = fixture.publisher().await;
@@ -209,7 +209,7 @@ async fn not_found(raw: &mut Raw, name: &str) {
 }
 
 #[scenario(before = V4_2)]
-async fn a_garbled_address_is_an_internal_error(fixture: Fixture) {
+async fn garbled_reply_address_is_an_internal_error(fixture: Fixture) {
     let garbled = format!("{REPLY_TO}.no.body");
     fails(&fixture, queue(&garbled)).await;
     fails(&fixture, passive_queue(&garbled)).await;
@@ -219,7 +219,7 @@ async fn a_garbled_address_is_an_internal_error(fixture: Fixture) {
 }
 
 #[scenario(since = V4_2)]
-async fn declaring_what_is_no_address_is_an_internal_error(fixture: Fixture) {
+async fn declaring_a_malformed_reply_address_is_an_internal_error(fixture: Fixture) {
     let (_requester, live) = requester(&fixture).await;
     let (channel, _key) = live.rsplit_once('.').unwrap();
     fails(&fixture, queue(channel)).await;
@@ -460,7 +460,7 @@ async fn reply_from_elsewhere(fixture: &Fixture, address: &str) -> Raw {
 }
 
 #[scenario]
-async fn only_the_default_exchange_leads_to_an_address(fixture: Fixture) {
+async fn reply_address_is_reached_through_the_default_exchange_alone(fixture: Fixture) {
     let (mut requester, address) = requester(&fixture).await;
     let mut server = fixture.publisher().await;
     server.send(mandatory(message("amq.direct", &address, "reply")));
@@ -546,7 +546,7 @@ async fn an_address_cannot_be_consumed(fixture: Fixture) {
 }
 
 #[scenario(since = V4_2)]
-async fn only_its_own_channel_consumes_an_address_and_only_once(fixture: Fixture) {
+async fn reply_address_is_consumed_by_its_own_channel_alone_and_once(fixture: Fixture) {
     let (mut requester, live) = requester(&fixture).await;
     let mut other = requester.sibling().await;
     let mut addresses = dead_addresses(&fixture, &live).await;

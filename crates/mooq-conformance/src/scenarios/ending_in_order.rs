@@ -171,7 +171,7 @@ async fn a_consumer_that_has_not_begun_gives_everything_back_in_order(fixture: F
 }
 
 #[scenario]
-async fn a_closed_channel_takes_such_a_consumer_with_it(fixture: Fixture) {
+async fn closed_channel_requeues_in_order_what_its_stream_had(fixture: Fixture) {
     for queue_type in QUEUE_TYPES {
         let queue = fixture.name(queue_type);
         let (_conn, chan) = fixture.channel().await;
@@ -286,7 +286,7 @@ async fn an_exclusive_consumer_gives_back_in_order_what_it_has_not_given_out(fix
 }
 
 #[scenario]
-async fn such_a_consumer_goes_on_after_a_loss(fixture: Fixture) {
+async fn stream_of_an_ordered_queue_goes_on_after_a_loss(fixture: Fixture) {
     let mut victim = super::recovery::Victim::connect(&fixture).await;
     let queue = fixture.name("queue");
     declare(&victim.chan, &queue, "quorum").await;

@@ -50,7 +50,7 @@ async fn a_failed_callback_is_tried_again_with_the_same_delivery(fixture: Fixtur
 }
 
 #[scenario]
-async fn by_default_a_failed_message_is_tried_again_and_never_lost(fixture: Fixture) {
+async fn failed_message_is_tried_again_and_never_lost_by_default(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
     let (recorder, mut calls) = record::<String>();
     chan.register_consumer(fixture.name("exchange"), "fanout")
@@ -142,7 +142,7 @@ async fn fails_for_a_time(
 }
 
 #[scenario]
-async fn with_a_concurrency_of_one_those_behind_a_failed_message_wait(fixture: Fixture) {
+async fn concurrency_of_one_has_messages_wait_behind_a_failed_one(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
     put(&chan, &queue, "next").await;
     let (_, mut calls) = fails_for_a_time(&fixture, &chan, 2, |register| {
@@ -158,7 +158,7 @@ async fn with_a_concurrency_of_one_those_behind_a_failed_message_wait(fixture: F
 }
 
 #[scenario]
-async fn a_failed_message_holds_nobody_up_where_several_may_run(fixture: Fixture) {
+async fn failed_message_holds_no_other_up_where_several_may_run(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
     for body in ["1", "2", "3"] {
         put(&chan, &queue, body).await;
@@ -187,7 +187,7 @@ async fn a_message_is_rejected_after_as_many_attempts_as_were_asked_for(fixture:
 }
 
 #[scenario]
-async fn what_keeps_failing_is_told(fixture: Fixture) {
+async fn failing_message_is_reported_as_an_event(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
@@ -433,7 +433,7 @@ async fn requeue_keeps_a_body_that_does_not_decode_in_the_queue(fixture: Fixture
 }
 
 #[scenario]
-async fn what_keeps_failing_goes_to_a_known_dead_letter_exchange(fixture: Fixture) {
+async fn failing_message_goes_to_a_known_dead_letter_exchange(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (queue, dead) = (fixture.name("queue"), fixture.name("dead"));
     chan.declare_queue(&dead).await.unwrap();
@@ -452,7 +452,7 @@ async fn what_keeps_failing_goes_to_a_known_dead_letter_exchange(fixture: Fixtur
 
 /// A reject would lose the message: RabbitMQ drops a dead letter that has nowhere to go.
 #[scenario]
-async fn what_keeps_failing_is_kept_until_its_dead_letter_exchange_exists(fixture: Fixture) {
+async fn failing_message_is_kept_until_its_dead_letter_exchange_exists(fixture: Fixture) {
     // To the exchange itself, and through the default one to a queue.
     for through_default in [false, true] {
         let (conn, chan) = fixture.channel().await;
@@ -509,7 +509,7 @@ async fn what_keeps_failing_is_kept_until_its_dead_letter_exchange_exists(fixtur
 }
 
 #[scenario]
-async fn what_keeps_failing_is_tried_as_often_as_a_known_delivery_limit_allows(fixture: Fixture) {
+async fn failing_message_is_tried_up_to_a_known_delivery_limit(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (queue, dead) = (fixture.name("queue"), fixture.name("dead"));
     chan.declare_queue(&dead).await.unwrap();
@@ -581,7 +581,7 @@ async fn expect_empty_once_closed(fixture: &Fixture, conn: &Connection, queue: &
 }
 
 #[scenario]
-async fn what_is_tried_again_later_tells_how_often_it_was(fixture: Fixture) {
+async fn death_count_tells_how_often_a_message_was_retried(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let [work, later] = ["work", "later"].map(|name| fixture.name(name));
     // What is rejected waits a moment, and comes back.

@@ -70,7 +70,7 @@ async fn a_queue_that_is_deleted_from_outside_cancels_its_consumers(fixture: Fix
 }
 
 #[scenario]
-async fn a_password_that_is_changed_keeps_out_who_comes_anew(fixture: Fixture) {
+async fn changed_password_keeps_new_connections_out(fixture: Fixture) {
     let user = fixture.name("user");
     let control = fixture.control();
     control.add_user(&user, "before").await;

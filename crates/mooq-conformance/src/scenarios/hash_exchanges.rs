@@ -93,7 +93,7 @@ fn hashing(name: &str, arguments: FieldTable) -> ExchangeDeclare {
 }
 
 #[scenario]
-async fn each_key_goes_to_the_queue_that_the_ring_has_for_it(fixture: Fixture) {
+async fn hash_ring_sends_each_key_to_its_queue(fixture: Fixture) {
     let mut bound = Bound::queues(&fixture, "abc").await;
     let x = fixture.name("x");
     bound
@@ -118,7 +118,7 @@ async fn each_key_goes_to_the_queue_that_the_ring_has_for_it(fixture: Fixture) {
 }
 
 #[scenario]
-async fn few_keys_move_when_a_queue_comes_or_goes(fixture: Fixture) {
+async fn hash_ring_moves_few_keys_when_a_queue_comes_or_goes(fixture: Fixture) {
     let mut bound = Bound::queues(&fixture, "abc").await;
     let x = fixture.name("x");
     bound
@@ -325,7 +325,7 @@ async fn a_property_is_hashed_in_place_of_the_key(fixture: Fixture) {
 }
 
 #[scenario]
-async fn weights_are_positive_integers(fixture: Fixture) {
+async fn hash_weights_are_positive_integers(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let (x, q) = (fixture.name("x"), fixture.name("q"));
     raw.declare_exchange(&x, ExchangeKind::ConsistentHash).await;
@@ -414,7 +414,7 @@ async fn a_weight_is_at_most_ten_thousand(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_is_hashed_is_one_header_or_one_of_three_properties(fixture: Fixture) {
+async fn hashed_value_is_one_header_or_one_of_three_properties(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let x = fixture.name("x");
     let both = table([
@@ -454,7 +454,7 @@ async fn what_is_hashed_is_one_header_or_one_of_three_properties(fixture: Fixtur
 }
 
 #[scenario]
-async fn the_name_of_what_is_hashed_must_be_text(fixture: Fixture) {
+async fn hashed_value_is_named_by_text(fixture: Fixture) {
     for argument in ["hash-header", "hash-property"] {
         let mut raw = fixture.raw().await;
         let declare = hashing(&fixture.name("x"), table([(argument, 5.into())]));

@@ -122,7 +122,7 @@ async fn a_message_whose_acknowledgement_is_lost_comes_again(fixture: Fixture) {
 }
 
 #[scenario]
-async fn on_a_slow_line_a_confirm_comes_late_and_a_publish_ends_at_its_deadline(fixture: Fixture) {
+async fn slow_line_delays_confirms_and_a_publish_ends_at_its_deadline(fixture: Fixture) {
     let line = Line::of(&fixture);
     let victim = Victim::connect_with(&fixture, line.options()).await;
     let queue = fixture.name("queue");
@@ -151,7 +151,7 @@ async fn on_a_slow_line_a_confirm_comes_late_and_a_publish_ends_at_its_deadline(
 }
 
 #[scenario]
-async fn one_channel_too_many_costs_the_connection_which_comes_back_without_it(fixture: Fixture) {
+async fn channel_over_the_limit_costs_the_connection_which_recovers_without_it(fixture: Fixture) {
     let name = fixture.name("victim");
     let control = fixture.control();
     control.add_user(&name, "secret").await;

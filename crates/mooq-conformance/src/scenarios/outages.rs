@@ -15,7 +15,7 @@ const SHUTDOWN: &str =
     "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'";
 
 #[scenario(alone)]
-async fn while_the_broker_is_down_connections_are_refused(fixture: Fixture) {
+async fn connections_are_refused_while_the_broker_is_down(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let down = fixture.control().stop().await;
     raw.closes_connection(320, (0, 0), SHUTDOWN).await;
@@ -26,7 +26,7 @@ async fn while_the_broker_is_down_connections_are_refused(fixture: Fixture) {
 }
 
 #[scenario(alone)]
-async fn what_is_asked_of_a_frozen_broker_is_answered_when_it_goes_on(fixture: Fixture) {
+async fn frozen_broker_answers_pending_calls_when_it_goes_on(fixture: Fixture) {
     let raw = fixture.raw().await;
     let name = fixture.name("queue");
     let frozen = fixture.control().freeze().await;

@@ -180,7 +180,7 @@ async fn declaring_a_queue_takes_configure(fixture: Fixture) {
 }
 
 #[scenario(before = V4_2)]
-async fn asking_takes_no_permission(fixture: Fixture) {
+async fn passive_declare_takes_no_permission(fixture: Fixture) {
     let (_user, raw) = user(&fixture, ["", "", "none"]).await;
     let queue = fixture.name("queue");
     fixture.raw().await.declare(&queue).await;
@@ -191,7 +191,7 @@ async fn asking_takes_no_permission(fixture: Fixture) {
 }
 
 #[scenario(since = V4_2)]
-async fn asking_takes_any_permission(fixture: Fixture) {
+async fn passive_declare_takes_any_permission(fixture: Fixture) {
     let (user, mut raw) = user(&fixture, ["/mine", "/theirs|direct", "/read"]).await;
     for permitted in ["mine", "theirs", "read"].map(|what| fixture.name(what)) {
         fixture.raw().await.declare(&permitted).await;
@@ -220,7 +220,7 @@ async fn asking_takes_any_permission(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_name_of_the_brokers_choice_takes_configure_too(fixture: Fixture) {
+async fn queue_name_of_the_brokers_choice_takes_configure_too(fixture: Fixture) {
     let (user, raw) = owner(&fixture).await;
     let outcome = raw
         .channel
@@ -282,7 +282,7 @@ async fn a_dead_letter_exchange_takes_write_and_its_queue_read(fixture: Fixture)
 }
 
 #[scenario]
-async fn deleting_takes_configure_even_of_what_is_not_there(fixture: Fixture) {
+async fn deleting_takes_configure_even_for_missing_names(fixture: Fixture) {
     let (user, mut raw) = owner(&fixture).await;
     let other = fixture.name("other");
     let name: mooq_core::QueueName = other.as_str().try_into().unwrap();

@@ -169,7 +169,7 @@ async fn routing_keys_that_were_used_are_kept_apart(fixture: Fixture) {
 }
 
 #[scenario(since = V4_2)]
-async fn asking_finds_any_permission_that_was_used(fixture: Fixture) {
+async fn passive_declare_finds_any_permission_that_was_used(fixture: Fixture) {
     let (user, raw) = user(&fixture, EVERYTHING).await;
     let queue = fixture.name("queue");
     raw.declare(&queue).await;

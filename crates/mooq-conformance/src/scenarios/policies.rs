@@ -76,7 +76,7 @@ async fn a_policy_holds_for_queues_that_are_there_already(fixture: Fixture) {
 }
 
 #[scenario]
-async fn of_an_argument_and_a_policy_the_smaller_limit_holds(fixture: Fixture) {
+async fn policy_and_argument_combine_to_the_smaller_limit(fixture: Fixture) {
     simple(&fixture, "", [("max-length", 2.into())]).await;
     let smaller = [("x-max-length", 1.into())];
     let left = left_of_five(&fixture, &fixture.name("smaller"), smaller).await;
@@ -192,7 +192,7 @@ async fn a_policy_drops_what_is_too_much_before_it_refuses_more(fixture: Fixture
 }
 
 #[scenario]
-async fn no_time_to_live_by_a_policy_keeps_nothing_that_comes_after_it(fixture: Fixture) {
+async fn policy_with_ttl_0_keeps_no_message_that_comes_after_it(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let name = fixture.name("queue");
     raw.declare(&name).await;

@@ -25,7 +25,7 @@ async fn callbacks_run_only_while_events_are_processed(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_cycle_starts_at_most_one_callback_for_each_consumer(fixture: Fixture) {
+async fn processing_cycle_starts_at_most_one_callback_for_each_consumer(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let mut both = Vec::new();
     for name in ["one", "other"] {
@@ -56,7 +56,7 @@ async fn a_cycle_starts_at_most_one_callback_for_each_consumer(fixture: Fixture)
 }
 
 #[scenario]
-async fn a_cycle_ends_when_its_callbacks_have(fixture: Fixture) {
+async fn processing_cycle_ends_when_its_callbacks_have(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["first", "second"]).await;
@@ -92,7 +92,7 @@ async fn a_cycle_ends_when_its_callbacks_have(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_cycle_without_messages_ends(fixture: Fixture) {
+async fn processing_cycle_without_messages_ends(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (recorder, mut calls) = record::<String>();
     chan.register_consumer(fixture.name("exchange"), "fanout")
@@ -144,7 +144,7 @@ async fn until_idle_follows_messages_that_callbacks_publish(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_second_call_at_the_same_time_is_not_allowed(fixture: Fixture) {
+async fn processing_by_two_calls_at_once_is_not_allowed(fixture: Fixture) {
     let conn = fixture.connect().await;
     let again = conn.clone();
     let err = processing(&conn, "the second call", async {

@@ -283,7 +283,7 @@ async fn names_and_keys_of_255_bytes_and_any_script_arrive(fixture: Fixture) {
 }
 
 #[scenario]
-async fn another_user_id_than_the_login_is_refused(fixture: Fixture) {
+async fn user_id_other_than_the_login_is_refused(fixture: Fixture) {
     let (_conn, chan, queue) = queue(&fixture).await;
     let publish = chan.publish("", "forged").routing_key(&queue);
     let err = publish.user_id("admin").await.unwrap_err();

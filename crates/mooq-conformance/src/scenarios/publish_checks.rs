@@ -185,7 +185,7 @@ async fn a_long_reason_is_broken_as_erlang_breaks_it(fixture: Fixture) {
 }
 
 #[scenario]
-async fn leftovers_are_shown_as_text_or_as_bytes(fixture: Fixture) {
+async fn expiration_leftovers_are_shown_as_text_or_as_bytes(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let mut message = message("", "nowhere", "m");
     let properties = Arc::make_mut(&mut message.properties);

@@ -27,7 +27,7 @@ async fn a_confirmed_message_is_in_its_queue(fixture: Fixture) {
 }
 
 #[scenario]
-async fn many_in_flight_are_all_confirmed_and_arrive_in_order(fixture: Fixture) {
+async fn publishes_in_flight_are_all_confirmed_and_arrive_in_order(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let exchange = fixture.name("exchange");
     let (recorder, mut calls) = record::<usize>();
@@ -184,7 +184,7 @@ async fn a_mandatory_message_that_reaches_a_queue_is_confirmed(fixture: Fixture)
 }
 
 #[scenario]
-async fn only_those_without_a_queue_come_back_of_many_mandatory_ones(fixture: Fixture) {
+async fn mandatory_messages_come_back_only_without_a_queue(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
@@ -384,7 +384,7 @@ async fn a_dropped_confirmation_changes_nothing_for_the_others(fixture: Fixture)
 }
 
 #[scenario]
-async fn an_outcome_is_given_once_and_asking_again_does_not_wait(fixture: Fixture) {
+async fn publish_outcome_is_given_once_and_asking_again_does_not_wait(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();

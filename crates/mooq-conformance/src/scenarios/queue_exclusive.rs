@@ -20,7 +20,7 @@ pub(super) fn locked(queue: &str) -> String {
 }
 
 #[scenario]
-async fn only_the_declaring_connection_may_use_an_exclusive_queue(fixture: Fixture) {
+async fn exclusive_queue_is_used_by_its_declaring_connection_alone(fixture: Fixture) {
     let owner = fixture.raw().await;
     let mut other = fixture.publisher().await;
     let q = fixture.name("q");

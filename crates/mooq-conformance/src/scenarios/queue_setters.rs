@@ -102,7 +102,7 @@ async fn setters_of_a_quorum_queue_are_its_arguments(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_a_queue_cannot_have_is_refused_by_the_broker(fixture: Fixture) {
+async fn queue_setters_out_of_range_are_refused(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     let declare = chan.declare_queue(&queue).expires(Duration::ZERO);

@@ -30,7 +30,7 @@ async fn the_broker_names_a_queue_without_a_name(fixture: Fixture) {
 }
 
 #[scenario]
-async fn names_that_begin_with_amq_are_reserved(fixture: Fixture) {
+async fn queue_names_that_begin_with_amq_are_reserved(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let outcome = raw.channel.declare_queue(queue("amq.mine")).await;
     let text = "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'";
@@ -102,7 +102,7 @@ async fn a_passive_declare_asks_for_the_name_alone(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_empty_name_is_the_queue_declared_last(fixture: Fixture) {
+async fn empty_queue_name_is_the_queue_declared_last(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (first, last) = (fixture.name("first"), fixture.name("last"));
     raw.declare(&last).await;
@@ -131,7 +131,7 @@ async fn the_empty_name_is_the_queue_declared_last(fixture: Fixture) {
 }
 
 #[scenario]
-async fn without_a_queue_declared_before_the_empty_name_is_refused(fixture: Fixture) {
+async fn empty_queue_name_is_refused_without_a_queue_declared_before(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     // What another channel declared does not count.
     raw.sibling().await.declare(&fixture.name("q")).await;
@@ -259,7 +259,7 @@ async fn an_auto_delete_queue_stays_until_it_had_a_consumer(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_long_text_is_cut_and_ends_in_dots(fixture: Fixture) {
+async fn long_reply_text_is_cut_and_ends_in_dots(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = "q".repeat(255);
     let outcome = raw.channel.declare_queue(passive_queue(&q)).await;

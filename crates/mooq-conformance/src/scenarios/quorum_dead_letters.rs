@@ -79,7 +79,7 @@ async fn dead_letters_come_at_least_once_where_that_is_asked_for(fixture: Fixtur
 }
 
 #[scenario]
-async fn what_overflows_or_expires_becomes_a_dead_letter(fixture: Fixture) {
+async fn overflowing_and_expired_messages_become_dead_letters(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -146,7 +146,7 @@ async fn a_dead_letter_for_a_missing_exchange_is_dropped(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_expires_in_a_circle_of_queues_ends_there(fixture: Fixture) {
+async fn expired_message_in_a_circle_of_queues_ends_there(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (a, b) = (fixture.name("a"), fixture.name("b"));
     let ttl = [("x-message-ttl", 1.into())];

@@ -229,7 +229,7 @@ async fn a_queue_without_a_type_has_none_to_compare(fixture: Fixture) {
 }
 
 #[scenario]
-async fn declaring_again_compares_exclusive_durable_auto_delete_arguments(fixture: Fixture) {
+async fn quorum_redeclare_compares_exclusive_durable_auto_delete_arguments(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -268,7 +268,7 @@ async fn declaring_again_compares_exclusive_durable_auto_delete_arguments(fixtur
 }
 
 #[scenario]
-async fn what_a_quorum_queue_does_not_know_is_not_compared(fixture: Fixture) {
+async fn unknown_arguments_of_a_quorum_queue_are_not_compared(fixture: Fixture) {
     let raw = fixture.raw().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -393,7 +393,7 @@ async fn declaring_again_compares_timeouts_and_delays(fixture: Fixture) {
 }
 
 #[scenario(since = V4_2)]
-async fn the_empty_type_is_a_type_to_compare(fixture: Fixture) {
+async fn empty_queue_type_is_a_type_to_compare(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     let empty = || {

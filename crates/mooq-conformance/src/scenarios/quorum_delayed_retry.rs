@@ -44,7 +44,7 @@ impl Raw {
 }
 
 #[scenario(since = V4_3)]
-async fn what_comes_back_waits_by_its_type(fixture: Fixture) {
+async fn delayed_retry_depends_on_its_type(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     for (which, rejected_waits, nacked_waits) in [
         ("all", true, true),
@@ -82,7 +82,7 @@ async fn what_comes_back_waits_by_its_type(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn a_delay_ends_and_says_nothing_of_itself(fixture: Fixture) {
+async fn delayed_retry_ends_and_leaves_no_trace(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     let max = [("x-delayed-retry-max", 500.into())];
@@ -109,7 +109,7 @@ async fn a_delay_ends_and_says_nothing_of_itself(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn a_waiting_consumer_gets_what_was_delayed(fixture: Fixture) {
+async fn waiting_consumer_gets_a_delayed_message(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_delaying(&q, "all", 200, []).await;
@@ -126,7 +126,7 @@ async fn a_waiting_consumer_gets_what_was_delayed(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_waits_counts_for_the_limit_and_is_not_dropped(fixture: Fixture) {
+async fn delayed_message_counts_for_the_length_limit_and_is_not_dropped(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -145,7 +145,7 @@ async fn what_waits_counts_for_the_limit_and_is_not_dropped(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_waits_has_a_delivery_limit(fixture: Fixture) {
+async fn delayed_message_has_a_delivery_limit(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -163,7 +163,7 @@ async fn what_waits_has_a_delivery_limit(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_waits_expires_when_it_is_ready_again(fixture: Fixture) {
+async fn delayed_message_expires_when_it_is_ready_again(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -187,7 +187,7 @@ async fn what_waits_expires_when_it_is_ready_again(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn purging_counts_what_waits_and_deleting_does_not(fixture: Fixture) {
+async fn purging_counts_delayed_messages_and_deleting_does_not(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     let name = || q.as_str().try_into().unwrap();
@@ -217,7 +217,7 @@ async fn a_policy_delays_too_and_its_type_comes_before_an_arguments(fixture: Fix
 }
 
 #[scenario(since = V4_3)]
-async fn the_shorter_time_of_argument_and_policy_holds(fixture: Fixture) {
+async fn delayed_retry_time_is_the_shorter_of_argument_and_policy(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_delaying(&q, "all", HOUR, []).await;

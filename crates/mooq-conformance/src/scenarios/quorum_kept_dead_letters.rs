@@ -82,7 +82,7 @@ async fn until_taken(raw: &mut Raw, queue: &str, body: &str) {
 }
 
 #[scenario]
-async fn what_has_no_route_stays_and_counts_until_it_has_one(fixture: Fixture) {
+async fn unroutable_dead_letter_stays_and_counts_until_it_has_a_route(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead, exchange) = (
         fixture.name("q"),
@@ -124,7 +124,7 @@ fn in_any_order(mut letters: Vec<String>) -> Vec<String> {
 }
 
 #[scenario(alone, short_timeouts)]
-async fn a_timer_has_what_has_no_route_tried_again(fixture: Fixture) {
+async fn unroutable_dead_letter_is_retried_by_a_timer(fixture: Fixture) {
     let _hurried = fixture.control().hurry_dead_letters().await;
     let mut raw = fixture.publisher().await;
     let (q, dead, exchange) = (
@@ -146,7 +146,7 @@ async fn a_timer_has_what_has_no_route_tried_again(fixture: Fixture) {
 }
 
 #[scenario(alone, short_timeouts)]
-async fn a_timer_has_what_was_refused_tried_again(fixture: Fixture) {
+async fn refused_dead_letter_is_retried_by_a_timer(fixture: Fixture) {
     let _hurried = fixture.control().hurry_dead_letters().await;
     let mut raw = fixture.publisher().await;
     let (q, full) = (fixture.name("q"), fixture.name("full"));
@@ -176,7 +176,7 @@ async fn a_timer_has_what_was_refused_tried_again(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_is_tried_holds_up_what_has_a_route(fixture: Fixture) {
+async fn retried_dead_letters_hold_up_those_with_a_route(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead, exchange) = (
         fixture.name("q"),
@@ -208,7 +208,7 @@ async fn what_is_tried_holds_up_what_has_a_route(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_expires_into_its_own_queue_stays(fixture: Fixture) {
+async fn expired_message_for_its_own_queue_stays(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     let circle = [
@@ -285,7 +285,7 @@ async fn dead_letters_are_dropped_with_the_strategy(fixture: Fixture) {
 }
 
 #[scenario]
-async fn without_reject_publish_nothing_is_kept(fixture: Fixture) {
+async fn dead_letters_are_not_kept_without_reject_publish(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     let mut declare = quorum_queue_with(

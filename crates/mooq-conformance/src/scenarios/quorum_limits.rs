@@ -9,7 +9,7 @@ use crate::scenario;
 use crate::{Fixture, Version};
 
 #[scenario]
-async fn the_oldest_go_when_a_quorum_queue_is_full(fixture: Fixture) {
+async fn full_quorum_queue_drops_its_oldest_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-max-length", 2.into())]).await;
@@ -18,7 +18,7 @@ async fn the_oldest_go_when_a_quorum_queue_is_full(fixture: Fixture) {
 }
 
 #[scenario(before = V4_3)]
-async fn the_oldest_go_when_a_quorum_queue_has_too_many_bytes(fixture: Fixture) {
+async fn quorum_queue_full_of_bytes_drops_its_oldest_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-max-length-bytes", 5.into())])
@@ -50,7 +50,7 @@ async fn properties_count_for_a_limit_in_bytes(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_came_back_is_the_oldest(fixture: Fixture) {
+async fn requeued_message_is_the_oldest(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(
@@ -68,7 +68,7 @@ async fn what_came_back_is_the_oldest(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_comes_back_reaches_a_ready_consumer_before_the_limit_strikes(fixture: Fixture) {
+async fn requeued_message_reaches_a_ready_consumer_before_the_limit_strikes(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(
@@ -111,7 +111,7 @@ async fn a_full_quorum_queue_takes_one_more_before_it_refuses(fixture: Fixture) 
 }
 
 #[scenario]
-async fn one_full_of_bytes_takes_one_more_before_it_refuses(fixture: Fixture) {
+async fn quorum_queue_full_of_bytes_takes_one_more_before_it_refuses(fixture: Fixture) {
     // Since 4.3 each counts two bytes more, for the properties that it does not have.
     let one = if fixture.version() >= Version::V4_3 {
         3
@@ -149,7 +149,7 @@ async fn a_publisher_is_refused_until_four_fifths_of_the_limit_are_left(fixture:
 }
 
 #[scenario]
-async fn refusing_to_the_dead_letter_exchange_is_dropping_the_oldest(fixture: Fixture) {
+async fn reject_publish_dlx_drops_the_oldest(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -190,7 +190,7 @@ async fn a_refusal_does_not_fail_a_transaction(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_expires_at_once_reaches_a_ready_consumer_alone(fixture: Fixture) {
+async fn message_with_ttl_0_reaches_a_ready_consumer_alone(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-message-ttl", 0.into())]).await;
@@ -264,7 +264,7 @@ async fn dead_letters_of_a_full_queue(fixture: &Fixture, how: &str) -> Vec<Strin
 }
 
 #[scenario(before = V4_3)]
-async fn what_one_command_pushes_out_dies_newest_first(fixture: Fixture) {
+async fn overflow_of_one_command_dies_newest_first(fixture: Fixture) {
     for how in ["returned", "lowered"] {
         let dead = dead_letters_of_a_full_queue(&fixture, how).await;
         assert_eq!(dead, ["2", "1"], "{how}");
@@ -273,7 +273,7 @@ async fn what_one_command_pushes_out_dies_newest_first(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_one_command_pushes_out_dies_in_order(fixture: Fixture) {
+async fn overflow_of_one_command_dies_in_order(fixture: Fixture) {
     for how in ["returned", "lowered"] {
         let dead = dead_letters_of_a_full_queue(&fixture, how).await;
         assert_eq!(dead, ["1", "2"], "{how}");
@@ -337,18 +337,18 @@ async fn order_of_expiry(fixture: &Fixture) -> Vec<String> {
 }
 
 #[scenario(since = V4_3)]
-async fn each_priority_expires_by_itself(fixture: Fixture) {
+async fn messages_of_each_priority_expire_by_themselves(fixture: Fixture) {
     // Of the high ones the second has to wait for the one before it.
     assert_eq!(order_of_expiry(&fixture).await, ["first", "last", "second"]);
 }
 
 #[scenario(before = V4_3)]
-async fn what_has_expired_waits_for_what_leaves_first(fixture: Fixture) {
+async fn expired_message_waits_for_those_that_leave_first(fixture: Fixture) {
     assert_eq!(order_of_expiry(&fixture).await, ["last", "second", "first"]);
 }
 
 #[scenario]
-async fn what_has_expired_behind_a_fetched_message_is_counted(fixture: Fixture) {
+async fn expired_message_behind_a_fetched_one_is_counted(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let [q, witness, dead] = ["q", "witness", "dead"].map(|name| fixture.name(name));
     raw.declare_quorum(&q, []).await;

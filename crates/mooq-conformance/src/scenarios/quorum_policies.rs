@@ -100,12 +100,12 @@ async fn is_taken_without_limit(fixture: &Fixture) -> bool {
 }
 
 #[scenario(since = V4_0)]
-async fn without_its_limit_a_queue_takes_messages_again(fixture: Fixture) {
+async fn clearing_the_length_limit_has_a_queue_take_messages_again(fixture: Fixture) {
     assert!(is_taken_without_limit(&fixture).await);
 }
 
 #[scenario(before = V4_0)]
-async fn without_its_limit_a_queue_still_refuses_whom_it_refused(fixture: Fixture) {
+async fn clearing_the_length_limit_leaves_refused_channels_refused(fixture: Fixture) {
     assert!(!is_taken_without_limit(&fixture).await);
     let q = fixture.name("q");
     assert!(fixture.publisher().await.is_taken(&q, "6").await);
@@ -142,7 +142,7 @@ async fn a_policys_lease_comes_before_an_argument(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0)]
-async fn of_two_leases_the_shorter_one_holds(fixture: Fixture) {
+async fn lease_is_the_shorter_of_argument_and_policy(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let [q, other] = ["q", "other"].map(|name| fixture.name(name));
     policy(&fixture, &q, [("expires", 3_600_000.into())]).await;

@@ -29,7 +29,7 @@ impl Raw {
 }
 
 #[scenario(since = V4_0, before = V4_3)]
-async fn redeliveries_and_only_they_say_how_often_a_message_came_back(fixture: Fixture) {
+async fn delivery_count_is_on_redeliveries_alone(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -60,7 +60,7 @@ async fn redeliveries_and_only_they_say_how_often_a_message_came_back(fixture: F
 }
 
 #[scenario]
-async fn consumers_are_told_as_well(fixture: Fixture) {
+async fn delivery_count_reaches_consumers_as_well(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -86,7 +86,7 @@ async fn consumers_are_told_as_well(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_comes_back_precedes_the_rest_in_the_order_in_which_it_came_back(fixture: Fixture) {
+async fn requeued_messages_precede_the_rest_in_the_order_of_their_return(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-delivery-limit", 20.into())])
@@ -103,7 +103,7 @@ async fn what_comes_back_precedes_the_rest_in_the_order_in_which_it_came_back(fi
 }
 
 #[scenario]
-async fn many_come_back_in_the_order_of_their_delivery(fixture: Fixture) {
+async fn requeue_of_many_keeps_the_order_of_their_delivery(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-delivery-limit", 20.into())])
@@ -147,21 +147,21 @@ async fn order_of_return(fixture: &Fixture) -> Vec<String> {
 }
 
 #[scenario(since = V4_0)]
-async fn what_a_channel_leaves_comes_back_consumer_by_consumer(fixture: Fixture) {
+async fn closed_channel_requeues_consumer_by_consumer(fixture: Fixture) {
     // Those of the consumer that came first, of the other, and what was fetched.
     let order = ["1", "3", "2", "4", "0", "5"];
     assert_eq!(order_of_return(&fixture).await, order);
 }
 
 #[scenario(before = V4_0)]
-async fn what_a_channel_leaves_comes_back_tag_by_tag(fixture: Fixture) {
+async fn closed_channel_requeues_tag_by_tag(fixture: Fixture) {
     // What was fetched, and those of each consumer in the order of their tags.
     let order = ["0", "2", "4", "1", "3", "5"];
     assert_eq!(order_of_return(&fixture).await, order);
 }
 
 #[scenario(before = V4_0)]
-async fn who_fetches_hears_how_often_a_message_came_back_from_the_first_time_on(fixture: Fixture) {
+async fn delivery_count_is_on_every_fetched_message(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -224,7 +224,7 @@ async fn a_message_dies_when_it_has_come_back_more_often_than_the_limit(fixture:
 }
 
 #[scenario(since = V4_0)]
-async fn the_limit_is_20_unless_a_queue_has_one_of_its_own(fixture: Fixture) {
+async fn delivery_limit_is_20_unless_a_queue_has_one_of_its_own(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -276,21 +276,21 @@ async fn order_without_a_limit(fixture: &Fixture) -> Vec<(String, bool)> {
 }
 
 #[scenario(before = V4_3)]
-async fn without_a_limit_what_is_requeued_goes_behind_the_rest(fixture: Fixture) {
+async fn requeue_without_a_delivery_limit_goes_behind_the_rest(fixture: Fixture) {
     let order = [("4", false), ("5", false), ("3", true), ("1", true)];
     let order = order.map(|(body, again)| (body.to_owned(), again));
     assert_eq!(order_without_a_limit(&fixture).await, order);
 }
 
 #[scenario(since = V4_3)]
-async fn without_a_limit_what_is_requeued_precedes_the_rest(fixture: Fixture) {
+async fn requeue_without_a_delivery_limit_precedes_the_rest(fixture: Fixture) {
     let order = [("3", true), ("1", true), ("4", false), ("5", false)];
     let order = order.map(|(body, again)| (body.to_owned(), again));
     assert_eq!(order_without_a_limit(&fixture).await, order);
 }
 
 #[scenario]
-async fn without_a_limit_what_a_channel_leaves_still_precedes_the_rest(fixture: Fixture) {
+async fn closed_channel_without_a_delivery_limit_requeues_before_the_rest(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_without_limit(&fixture, &q).await;
@@ -305,7 +305,7 @@ async fn without_a_limit_what_a_channel_leaves_still_precedes_the_rest(fixture: 
 }
 
 #[scenario(before = V4_0)]
-async fn a_negative_limit_lets_nothing_come_back(fixture: Fixture) {
+async fn negative_delivery_limit_lets_nothing_come_back(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-delivery-limit", (-1).into())])

@@ -50,7 +50,7 @@ async fn overdue(fixture: &Fixture, queue: &str) -> (Raw, Raw, ConsumerTag) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_is_overdue_comes_back_and_its_consumer_is_cancelled(fixture: Fixture) {
+async fn overdue_delivery_comes_back_and_its_consumer_is_cancelled(fixture: Fixture) {
     let q = fixture.name("q");
     let (publisher, mut raw, tag) = overdue(&fixture, &q).await;
     raw.cancel(&tag).await;
@@ -119,7 +119,7 @@ async fn a_consumer_may_have_more_time_than_its_queue(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_was_fetched_and_is_overdue_closes_its_channel(fixture: Fixture) {
+async fn overdue_fetched_message_closes_its_channel(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let q = fixture.name("q");
     publisher.declare_with(hasty(&q)).await;

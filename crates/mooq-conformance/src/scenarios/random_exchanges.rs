@@ -108,7 +108,7 @@ async fn an_exchange_that_chooses_from_nothing_leads_to_its_alternate(fixture: F
 }
 
 #[scenario(before = V4_3)]
-async fn kinds_of_later_versions_are_unknown(fixture: Fixture) {
+async fn exchange_kinds_of_later_versions_are_unknown(fixture: Fixture) {
     refuses_kind(&fixture, ExchangeKind::ModulusHash, "x-modulus-hash").await;
     if fixture.version() < Version::V4_0 {
         refuses_kind(&fixture, ExchangeKind::LocalRandom, "x-local-random").await;

@@ -65,7 +65,7 @@ async fn a_binding_that_is_there_brings_nothing_and_one_more_brings_all(fixture:
 }
 
 #[scenario]
-async fn twenty_messages_are_kept_unless_it_says_how_many(fixture: Fixture) {
+async fn history_keeps_twenty_messages_by_default(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (x, q) = (fixture.name("x"), fixture.name("q"));
     raw.declare_exchange(&x, ExchangeKind::RecentHistory).await;
@@ -79,7 +79,7 @@ async fn twenty_messages_are_kept_unless_it_says_how_many(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_length_is_a_positive_integer(fixture: Fixture) {
+async fn history_length_is_a_positive_integer(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let x = fixture.name("x");
     for (length, shown) in [
@@ -182,7 +182,7 @@ async fn history_goes_with_its_exchange(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_was_published_in_a_transaction_is_kept_at_once(fixture: Fixture) {
+async fn history_keeps_a_publish_in_a_transaction_at_once(fixture: Fixture) {
     let raw = fixture.raw().await;
     let (x, q) = (fixture.name("x"), fixture.name("q"));
     raw.declare_exchange(&x, ExchangeKind::RecentHistory).await;

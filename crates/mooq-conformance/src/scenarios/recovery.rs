@@ -87,7 +87,7 @@ impl Victim {
 }
 
 #[scenario]
-async fn what_was_declared_is_there_again(fixture: Fixture) {
+async fn declared_topology_is_there_again_after_a_loss(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (source, exchange) = (fixture.name("source"), fixture.name("exchange"));
     let queue = fixture.name("queue");
@@ -142,7 +142,7 @@ async fn an_empty_queue_name_stands_for_the_last_queue_after_a_loss_too(fixture:
 }
 
 #[scenario]
-async fn what_was_deleted_does_not_come_back(fixture: Fixture) {
+async fn deleted_topology_does_not_come_back_after_a_loss(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let chan = &victim.chan;
@@ -162,7 +162,7 @@ async fn what_was_deleted_does_not_come_back(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_someone_else_deleted_does_not_come_back_without_its_consumer(fixture: Fixture) {
+async fn queue_deleted_by_another_does_not_come_back_without_its_consumer(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let (other_queue, mut calls) = (fixture.name("other"), Vec::new());
@@ -281,7 +281,7 @@ async fn a_message_that_comes_back_after_a_loss_has_not_failed_yet(fixture: Fixt
 }
 
 #[scenario]
-async fn what_waits_to_be_tried_again_comes_back_after_a_loss(fixture: Fixture) {
+async fn message_waiting_for_a_retry_comes_back_after_a_loss(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let (recorder, mut calls) = record::<String>();
@@ -341,7 +341,7 @@ async fn a_callback_that_runs_through_a_loss_sees_its_message_again(fixture: Fix
 }
 
 #[scenario]
-async fn what_cannot_be_declared_again_is_told_and_the_rest_comes_back(fixture: Fixture) {
+async fn failed_redeclare_is_reported_and_the_rest_comes_back(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (gone, exchange) = (fixture.name("gone"), fixture.name("exchange"));
     let queue = fixture.name("queue");
@@ -482,7 +482,7 @@ async fn a_channel_that_comes_back_alone_leaves_the_queues_of_others_as_they_are
 }
 
 #[scenario]
-async fn without_recovery_a_loss_is_the_end(fixture: Fixture) {
+async fn loss_without_recovery_is_the_end(fixture: Fixture) {
     let options = fixture.options().recovery(Recovery::off());
     let victim = Victim::connect_with(&fixture, options).await;
     victim.close_by_force().await;

@@ -81,7 +81,7 @@ async fn a_publish_can_fail_at_once_instead(fixture: Fixture) {
 }
 
 #[scenario(alone)]
-async fn what_waits_for_the_connection_is_bounded(fixture: Fixture) {
+async fn publishes_waiting_for_the_connection_are_bounded(fixture: Fixture) {
     let options = fixture.options().publish_buffer(10_000);
     let victim = Victim::connect_with(&fixture, options).await;
     let queue = fixture.name("queue");

@@ -62,7 +62,7 @@ async fn persistent_messages_of_durable_queues_survive_in_order(fixture: Fixture
 }
 
 #[scenario(alone)]
-async fn what_is_durable_survives_and_nothing_else(fixture: Fixture) {
+async fn durable_queues_and_exchanges_survive_and_no_others(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (durable, auto) = (fixture.name("durable"), fixture.name("auto-delete"));
     let (transient, exclusive) = (fixture.name("transient"), fixture.name("exclusive"));
@@ -135,7 +135,7 @@ async fn what_is_durable_survives_and_nothing_else(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3, alone)]
-async fn a_ring_is_kept(fixture: Fixture) {
+async fn hash_ring_is_kept(fixture: Fixture) {
     let mut bound = Bound::queues(&fixture, "zam").await;
     let x = fixture.name("x");
     bound

@@ -37,7 +37,7 @@ async fn expect_matches(
 }
 
 #[scenario]
-async fn all_needs_every_argument_and_any_needs_one(fixture: Fixture) {
+async fn x_match_all_needs_every_argument_and_any_needs_one(fixture: Fixture) {
     let messages = [
         ("none", table([])),
         ("a", table([("a", 1.into())])),
@@ -70,7 +70,7 @@ async fn all_needs_every_argument_and_any_needs_one(fixture: Fixture) {
 }
 
 #[scenario]
-async fn without_arguments_all_matches_everything_and_any_nothing(fixture: Fixture) {
+async fn x_match_all_without_arguments_matches_everything_and_any_nothing(fixture: Fixture) {
     let messages = [("none", table([])), ("a", table([("a", 1.into())]))];
     let x_match = |x_match: &str| table([("x-match", x_match.into())]);
     expect_matches(
@@ -88,7 +88,7 @@ async fn without_arguments_all_matches_everything_and_any_nothing(fixture: Fixtu
 }
 
 #[scenario]
-async fn names_that_begin_with_x_count_only_where_asked(fixture: Fixture) {
+async fn header_names_that_begin_with_x_count_only_where_asked(fixture: Fixture) {
     let messages = [
         ("none", table([])),
         ("a", table([("a", 1.into())])),
@@ -143,7 +143,7 @@ async fn a_void_argument_asks_for_the_name_alone(fixture: Fixture) {
 }
 
 #[scenario]
-async fn values_are_compared_and_wire_widths_are_not(fixture: Fixture) {
+async fn header_values_are_compared_and_wire_widths_are_not(fixture: Fixture) {
     let one = |value: FieldValue| table([("a", value)]);
     let messages = [
         ("i8", one(1_i8.into())),

@@ -27,7 +27,7 @@ impl Raw {
 }
 
 #[scenario]
-async fn one_consumer_gets_everything(fixture: Fixture) {
+async fn single_active_consumer_gets_everything(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (mut active, mut waiting) = (fixture.raw().await, fixture.raw().await);
     let q = fixture.name("q");
@@ -44,7 +44,7 @@ async fn one_consumer_gets_everything(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_oldest_takes_over_when_the_active_one_is_cancelled(fixture: Fixture) {
+async fn oldest_consumer_takes_over_when_the_active_one_is_cancelled(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (mut active, mut next, mut last) = (
         fixture.raw().await,
@@ -69,7 +69,7 @@ async fn the_oldest_takes_over_when_the_active_one_is_cancelled(fixture: Fixture
 }
 
 #[scenario]
-async fn the_highest_priority_takes_over(fixture: Fixture) {
+async fn consumer_of_highest_priority_takes_over(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (mut active, mut low, mut high) = (
         fixture.raw().await,

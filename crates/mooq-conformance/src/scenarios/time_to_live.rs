@@ -147,7 +147,7 @@ async fn messages_expire_at_the_head_of_their_queue_only(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_shorter_time_counts_the_queues_or_the_messages(fixture: Fixture) {
+async fn ttl_is_the_shorter_of_the_queues_and_the_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let [brief, patient] = ["brief", "patient"].map(|name| fixture.name(name));
     raw.declare_with(with_arguments(&brief, message_ttl(BRIEFLY)))
@@ -165,7 +165,7 @@ async fn the_shorter_time_counts_the_queues_or_the_messages(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_is_unacknowledged_expires_once_it_is_back(fixture: Fixture) {
+async fn unacked_message_expires_once_it_is_back(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     for millis in GROWING {
         let [q, dead] = ["q", "dead"].map(|name| fixture.name(&format!("{name}-{millis}")));
@@ -198,7 +198,7 @@ async fn what_is_unacknowledged_expires_once_it_is_back(fixture: Fixture) {
 }
 
 #[scenario]
-async fn with_no_time_at_all_only_a_ready_consumer_gets_a_message(fixture: Fixture) {
+async fn ttl_0_lets_only_a_ready_consumer_have_a_message(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let q = fixture.name("q");

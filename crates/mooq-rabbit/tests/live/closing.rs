@@ -319,7 +319,10 @@ async fn used_up_in_good_order(broker: &Broker) -> Duration {
     soon(connection.connection.close()).await.unwrap();
 
     let purged = delete(&observer, queue).await;
-    assert!(u64::from(purged) >= confirmed, "what was confirmed is there");
+    assert!(
+        u64::from(purged) >= confirmed,
+        "what was confirmed is there"
+    );
     observer.check_and_close().await;
     took
 }
