@@ -16,7 +16,7 @@ async fn deliver(fixture: &Fixture, bodies: &[&str]) -> (Raw, String) {
     publisher.fill(&q, bodies).await;
     let tag = raw.consume(&q).await;
     assert_eq!(raw.delivered(bodies.len()).await, bodies);
-    // What comes back stays in the queue, to be looked at.
+    // Requeued messages stay in the queue, for the scenario to read.
     raw.cancel(&tag).await;
     (raw, q)
 }
@@ -124,7 +124,7 @@ async fn ack_up_to_a_settled_tag_closes_the_channel_and_settles_nothing(fixture:
     raw.ack_up_to(2);
     let text = "PRECONDITION_FAILED - unknown delivery tag 2";
     raw.closes(406, BASIC_ACK, text).await;
-    // 1 was not acknowledged.
+    // Delivery 1 was not acknowledged.
     raw.receives(&q, &["1", "3"]).await;
 }
 
@@ -166,7 +166,7 @@ async fn gets_and_deliveries_count_tags_together(fixture: Fixture) {
     publisher.fill(&other, &["1", "2", "3"]).await;
     assert_eq!(raw.fetch(&other).await.delivery_tag, 1);
 
-    // Settled as they are sent, and counted all the same.
+    // Deliveries without acknowledgement count as tags too.
     let mut consume = consumer(&q);
     consume.no_ack = true;
     raw.consume_with(consume).await;
@@ -178,7 +178,11 @@ async fn gets_and_deliveries_count_tags_together(fixture: Fixture) {
     assert_eq!(raw.fetch(&other).await.delivery_tag, 4);
     assert!(raw.get(&other).await.is_none());
     publisher.put("", &q, "m").await;
-    assert_eq!(raw.delivery().await.delivery_tag, 5, "none is for nothing");
+    assert_eq!(
+        raw.delivery().await.delivery_tag,
+        5,
+        "an empty get takes no delivery tag"
+    );
 }
 
 #[scenario]
@@ -280,7 +284,10 @@ async fn recover_requeues_all_of_the_channel(fixture: Fixture) {
         assert_eq!(body(&fetched.message), expected);
         assert!(fetched.redelivered);
     }
-    assert!(raw.get(&q).await.is_none(), "another channel's stays there");
+    assert!(
+        raw.get(&q).await.is_none(),
+        "the other channel's delivery stays unacked"
+    );
 }
 
 #[scenario]
@@ -325,7 +332,7 @@ async fn settling_after_the_queue_is_gone_is_no_error(fixture: Fixture) {
     raw.settle(3, Settlement::Reject { requeue: false });
     raw.nothing_more().await;
 
-    // They count as settled nevertheless.
+    // The deliveries count as settled nevertheless.
     raw.ack(1);
     let text = "PRECONDITION_FAILED - unknown delivery tag 1";
     raw.closes(406, BASIC_ACK, text).await;

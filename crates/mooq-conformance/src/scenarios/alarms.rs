@@ -1,4 +1,4 @@
-//! Memory and disk alarms: who publishes is not read from until they end.
+//! Memory and disk alarms: the broker stops reading from publishers until the alarm ends.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::raw::{Raw, message, passive_queue, quorum_queue};
 use crate::scenario;
 use crate::{Fixture, within};
 
-/// A call on the channel, begun now.
+/// Starts a call on the channel.
 fn asking(raw: &Raw, queue: &str) -> JoinHandle<u32> {
     let (channel, declare) = (Arc::clone(&raw.channel), passive_queue(queue));
     tokio::spawn(async move { ask(&*channel, declare).await })
@@ -22,15 +22,19 @@ async fn ask(channel: &dyn TransportChannel, declare: mooq_core::QueueDeclare) -
     declared.expect("the queue exists").message_count
 }
 
-/// Blocks the publisher by a message to `queue`, which waits. Its call waits too.
+/// Blocks the publisher by a message to `queue`. The message waits, and so does the publisher's
+/// call.
 async fn blocked(publisher: &mut Raw, other: &mut Raw, queue: &str) -> JoinHandle<u32> {
     publisher.publish("", queue, "first");
     let answer = asking(publisher, queue);
-    // Whoever does not publish is served, and sees that nothing comes.
+    // Connections that do not publish are served, and see that no message comes.
     for _ in 0..3 {
         other.nothing_from(queue).await;
     }
-    assert!(publisher.events.try_recv().is_none(), "there is no confirm");
+    assert!(
+        publisher.events.try_recv().is_none(),
+        "no confirm comes during the alarm"
+    );
     assert!(!answer.is_finished());
     answer
 }
@@ -45,7 +49,7 @@ async fn what_is_published_during(alarm: Alarm, fixture: &Fixture) {
     publisher.publish("", &queue, "second");
     alarm.end().await;
     within("the answer", answer).await.unwrap();
-    // One confirm may be for both.
+    // One confirm may cover both messages.
     let mut confirmed = publisher.confirmed().await;
     if confirmed == 1 {
         confirmed = publisher.confirmed().await;
@@ -134,7 +138,7 @@ async fn publish_that_closes_the_channel_does_so_after_the_alarm(fixture: Fixtur
     assert_eq!(other.drain(&queue).await, [""; 0]);
 }
 
-/// The broker does not read the answer to its close during the alarm, and quorum queues wait for it.
+/// During the alarm the broker does not read `channel.close-ok`, and quorum queues wait for that.
 #[scenario(alone)]
 async fn quorum_queues_see_a_failed_channel_end_after_the_alarm(fixture: Fixture) {
     let mut failing = fixture.raw().await;
@@ -148,7 +152,7 @@ async fn quorum_queues_see_a_failed_channel_end_after_the_alarm(fixture: Fixture
         failing.delivery().await;
     }
     let alarm = fixture.control().raise_alarm(Alarm::Memory).await;
-    // Without a body it is taken.
+    // A message without a body is taken during the alarm.
     let missing = fixture.name("missing");
     failing.send(Publish::new(message(&missing, "key", "")));
     let text = format!("NOT_FOUND - no exchange '{missing}' in vhost '/'");

@@ -1,4 +1,4 @@
-//! Consumers: who gets what, how much at once, and how consumers come and go.
+//! Consumers: turns, priorities, prefetch, tags, and how consumers come and go.
 
 use mooq_core::{ChannelEvent, Consume, ErrorScope, FieldValue};
 
@@ -69,7 +69,7 @@ async fn consumer_of_higher_priority_gets_everything_until_it_is_full(fixture: F
     assert_eq!(low.delivered(2).await, ["4", "5"]);
 
     high.ack(held.delivery_tag);
-    // The ack is at the queue once it has answered a get from the same channel.
+    // The queue has the ack once it has answered a get from the same channel.
     assert!(high.get(&q).await.is_none());
     publisher.fill(&q, &["6", "7"]).await;
     assert_eq!(high.delivered(1).await, ["6"]);

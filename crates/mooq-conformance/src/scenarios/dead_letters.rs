@@ -1,4 +1,4 @@
-//! Dead letters: which messages go where, and what is written on them.
+//! Dead letters: reasons, targets, and the headers that the broker adds.
 
 use mooq_core::{ExchangeKind, FieldTable, FieldValue, QueueDeclare, Settlement};
 
@@ -25,7 +25,7 @@ async fn declare_pair(raw: &Raw, fixture: &Fixture, more: FieldTable) -> (String
     (q, dead)
 }
 
-/// Whether the broker writes `x-last-death-*`, as RabbitMQ does from 3.13 on.
+/// Returns true if the broker writes `x-last-death-*`, as RabbitMQ does from 3.13 on.
 fn has_last_death(fixture: &Fixture) -> bool {
     fixture.version() >= Version::V4_0
 }
@@ -144,7 +144,7 @@ async fn expired_message_becomes_a_dead_letter_without_its_expiration(fixture: F
 async fn x_death_counts_for_each_queue_and_reason_newest_first(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = declare_pair(&raw, &fixture, table([])).await;
-    // From the second queue they go back to the first.
+    // The second queue dead-letters back to the first.
     raw.delete(&dead).await;
     let back = table([
         ("x-dead-letter-exchange", "".into()),

@@ -74,7 +74,7 @@ async fn binding_missing_exchanges_is_refused(fixture: Fixture) {
         fixture.name("second"),
     );
     raw.declare_exchange(&there, ExchangeKind::Fanout).await;
-    // Where both ends are missing the source is named.
+    // If both ends are missing, the error names the source.
     for (destination, source, named) in [
         (&there, &first, &first),
         (&first, &there, &first),

@@ -1,4 +1,4 @@
-//! Exchanges: declaring, declaring again, deleting, and how they go by themselves.
+//! Exchanges: declaring, declaring again, deleting, and auto-delete.
 
 use mooq_core::{Binding, BindingDestination, ExchangeDeclare, ExchangeKind, Publish};
 
@@ -297,7 +297,10 @@ async fn an_exchange_is_in_use_while_it_has_bindings_as_source(fixture: Fixture)
 
     raw.remove(binding(&q, &x, "k")).await;
     raw.channel.delete_exchange(name(), true).await.unwrap();
-    assert!(!raw.has_exchange(&x).await, "being a destination is no use");
+    assert!(
+        !raw.has_exchange(&x).await,
+        "an exchange that is only a destination is unused"
+    );
 }
 
 #[scenario]

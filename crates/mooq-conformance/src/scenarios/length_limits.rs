@@ -1,4 +1,4 @@
-//! Queues that hold only so much.
+//! Length limits of queues.
 
 use mooq_core::{ChannelEvent, FieldTable, FieldValue, QueueDeclare};
 
@@ -14,7 +14,7 @@ fn limited(name: &str, arguments: FieldTable) -> QueueDeclare {
 }
 
 impl Raw {
-    /// Publishes to a queue that must refuse it.
+    /// Publishes to a queue that must refuse the message.
     async fn put_in_vain(&mut self, queue: &str, body: &str) {
         self.publish("", queue, body);
         match self.event().await {
@@ -54,7 +54,7 @@ async fn unacked_messages_do_not_count_for_the_length_limit(fixture: Fixture) {
     raw.fill(&q, &["3"]).await;
     assert_eq!(raw.counts(&q).await, (2, 0));
 
-    // It comes back to the head, where the limit strikes.
+    // The message returns to the head, where the limit drops it.
     raw.requeue(fetched.delivery_tag);
     assert_eq!(raw.drain(&q).await, ["2", "3"]);
 }

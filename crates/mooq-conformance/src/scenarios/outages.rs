@@ -1,4 +1,4 @@
-//! A broker that is down, or answers nothing, for a while.
+//! A broker that is down or frozen for a while.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,11 +83,11 @@ async fn a_call_at_a_frozen_broker_ends_at_its_deadline_and_the_next_is_answered
     let err = chan.declare_queue(queue.as_str()).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::TimedOut, "{err}");
     frozen.end().await;
-    // Nothing was lost: the broker did what it was asked for, late.
+    // No call was lost: the broker handled them late.
     answered(|| chan.declare_queue(queue.as_str()).passive()).await;
 }
 
-/// What the broker answers, in the end: on a busy machine a call may be over before that.
+/// Repeats a call until the broker answers: on a busy machine a call may time out first.
 async fn answered<T, C>(call: impl Fn() -> C) -> T
 where
     C: IntoFuture<Output = mooq::Result<T>>,

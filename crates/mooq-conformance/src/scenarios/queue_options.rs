@@ -1,4 +1,4 @@
-//! Queues: what a declare compares, and which arguments it refuses.
+//! Queues: properties and arguments that a declare compares or refuses.
 
 use mooq_core::{FieldTable, FieldValue, QueueDeclare};
 
@@ -320,7 +320,7 @@ async fn a_long_value_is_broken_as_erlang_breaks_it(fixture: Fixture) {
     let text = inequivalent("x-expires", &q, &received, "none");
     raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
 
-    // Beside another value it stands without its type, and begins further left.
+    // Next to another value the text has no type, and begins further left.
     let limited = table([("x-expires", 3_600_000.into())]);
     let q = fixture.name("l");
     raw.declare_with(with_arguments(&q, limited)).await;

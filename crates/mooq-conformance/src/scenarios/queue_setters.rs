@@ -10,8 +10,8 @@ use crate::expect::LIMIT;
 use crate::scenario;
 use crate::steps::record;
 
-/// Asserts that the queue `name` has these arguments: to declare it with them again changes
-/// nothing, and without any one of them is refused.
+/// Asserts that the queue `name` has these arguments: declaring it again with all of them succeeds,
+/// and without any one of them is refused.
 async fn expect_arguments(chan: &Channel, name: &str, arguments: &[(&str, FieldValue)]) {
     let declare = |arguments: &mut dyn Iterator<Item = &(&str, FieldValue)>| {
         arguments.fold(chan.declare_queue(name), |declare, (key, value)| {

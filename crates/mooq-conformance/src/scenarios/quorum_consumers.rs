@@ -1,4 +1,4 @@
-//! Quorum queues: whom they serve, and whom they count.
+//! Quorum queues: the consumers that they serve and count.
 
 use mooq_core::{Consume, FieldValue};
 
@@ -118,7 +118,7 @@ async fn consumers_take_turns_and_one_that_was_full_is_last(fixture: Fixture) {
     raw.fill(&q, &["1", "2"]).await;
     assert_eq!(a.delivered(1).await, ["1"]);
     assert_eq!(b.delivered(1).await, ["2"]);
-    // That made a full: b has stood in the row since its turn, a comes behind it.
+    // Consumer a is full: b has been in the row since its turn, and a queues up behind b.
     a.ack(1);
     raw.nothing_from(&q).await;
     a.settled().await;
@@ -247,8 +247,8 @@ async fn no_ack_deliveries_are_gone(fixture: Fixture) {
     assert!(raw.get(&q).await.is_none());
 }
 
-/// A channel that has four deliveries, which the queue takes back in one step when the channel ends,
-/// and one that consumes without acknowledgement and with a prefetch count of 1.
+/// A channel with four deliveries, which the queue requeues in one step when the channel ends, and
+/// a consumer without acknowledgement and with a prefetch count of 1.
 async fn careless_of_four<const N: usize>(
     fixture: &Fixture,
     queue: &str,
@@ -283,7 +283,7 @@ async fn prefetch_holds_without_acknowledgement_as_well(fixture: Fixture) {
     for body in ["2", "3", "4"] {
         assert_eq!(text(&other.delivery().await), body);
     }
-    // It takes more by now, and comes last, since it was full.
+    // The consumer takes more by now, but comes last, since it was full.
     let mut raw = fixture.publisher().await;
     raw.fill(&q, &["5", "6"]).await;
     assert_eq!(text(&other.delivery().await), "5");

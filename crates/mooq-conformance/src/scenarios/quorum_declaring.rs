@@ -1,4 +1,4 @@
-//! Quorum queues: what may be declared, what a declare compares, and how they are deleted.
+//! Quorum queues: declaring, arguments that a declare compares, and deleting.
 
 use mooq_core::{FieldValue, QueueDeclare};
 
@@ -21,7 +21,7 @@ async fn a_quorum_queue_is_neither_exclusive_nor_auto_delete_nor_transient(fixtu
         ..quorum_queue(&q)
     };
     let mut properties = vec!["auto-delete", "exclusive-owner"];
-    // From then on RabbitMQ refuses transient shared queues of every type, in another way.
+    // From 4.3 on RabbitMQ refuses transient shared queues of every type, with another error.
     if fixture.version() < Version::V4_3 {
         properties.push("non-durable");
     }
@@ -36,7 +36,7 @@ async fn a_quorum_queue_is_neither_exclusive_nor_auto_delete_nor_transient(fixtu
             _ => declare.exclusive = false,
         }
     }
-    // An exclusive queue is not durable, whatever was asked for.
+    // An exclusive queue is not durable, whatever the declare says.
     declare.exclusive = true;
     declare.durable = true;
     let outcome = raw.channel.declare_queue(declare).await;
@@ -309,7 +309,7 @@ async fn purging_and_deleting_count_what_is_ready(fixture: Fixture) {
     assert_eq!(purged.await.unwrap(), 2);
     assert!(raw.get(&q).await.is_none());
 
-    // What was unacked is still there.
+    // The unacked message is still there.
     raw.requeue(1);
     assert!(raw.fetch_soon(&q).await.redelivered);
     raw.fill(&q, &["4"]).await;
@@ -359,7 +359,7 @@ async fn declaring_again_compares_timeouts_and_delays(fixture: Fixture) {
         [
             ("x-consumer-disconnected-timeout", 5.into()),
             ("x-consumer-timeout", 10_000.into()),
-            // These RabbitMQ does not check.
+            // RabbitMQ does not check these arguments.
             ("x-delayed-retry-type", "bogus".into()),
             ("x-delayed-retry-min", "100".into()),
             ("x-delayed-retry-max", (-5).into()),
@@ -373,7 +373,7 @@ async fn declaring_again_compares_timeouts_and_delays(fixture: Fixture) {
             other.as_i64().unwrap()
         ),
     };
-    // The first that is missing is named.
+    // The error names the first missing argument.
     for at in 0..5 {
         let given: Vec<_> = arguments().into_iter().take(at).collect();
         let mut declare = quorum_queue(&q);

@@ -1,4 +1,4 @@
-//! Quorum queues: messages that wait before they are ready again.
+//! Quorum queues: delayed retry of returned messages.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use crate::scenario;
 const NACK: Settlement = Settlement::Nack { requeue: true };
 const REJECT: Settlement = Settlement::Reject { requeue: true };
 
-/// A delay that no scenario sees the end of, in milliseconds.
+/// A delay that outlasts every scenario, in milliseconds.
 const HOUR: i32 = 3_600_000;
 
 impl Raw {
-    /// Declares a queue to which messages of this type come back late.
+    /// Declares a queue with this type of delayed retry.
     async fn declare_delaying<const N: usize>(
         &self,
         queue: &str,
@@ -35,7 +35,7 @@ impl Raw {
         self.declare_with(declare).await;
     }
 
-    /// Fetches a message and gives it back, and waits until the queue has it, ready or delayed.
+    /// Fetches a message, settles it, and waits until the queue has it back, ready or delayed.
     async fn give_back(&self, queue: &str, settlement: Settlement, ready: u32) {
         let fetched = self.fetch_soon(queue).await;
         self.settle(fetched.delivery_tag, settlement);
@@ -64,7 +64,7 @@ async fn delayed_retry_depends_on_its_type(fixture: Fixture) {
                 .await
                 .unwrap();
         }
-        // A recover is as a nack, the end of a channel as a rejection.
+        // A recover counts as a nack, the end of a channel as a rejection.
         raw.fill(&q, &["m"]).await;
         let other = raw.sibling().await;
         other.fetch(&q).await;
@@ -89,7 +89,7 @@ async fn delayed_retry_ends_and_leaves_no_trace(fixture: Fixture) {
     raw.declare_delaying(&q, "all", 200, max).await;
     raw.fill(&q, &["m"]).await;
     let mut fetched = raw.fetch(&q).await;
-    // It grows with each failed delivery, up to the longest.
+    // The delay grows with each failed delivery, up to the maximum.
     for (settlement, failed, millis) in [
         (NACK, None, 200),
         (REJECT, Some(1), 200),
@@ -119,7 +119,7 @@ async fn waiting_consumer_gets_a_delayed_message(fixture: Fixture) {
     raw.fill(&q, &["1", "2"]).await;
     assert_eq!(consuming.delivered(1).await, ["1"]);
     consuming.requeue(1);
-    // The other message does not wait for it.
+    // The other message does not wait for the delayed one.
     assert_eq!(consuming.delivered(1).await, ["2"]);
     consuming.ack(2);
     assert_eq!(consuming.delivered(1).await, ["1"]);

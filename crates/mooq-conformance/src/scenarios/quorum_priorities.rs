@@ -1,4 +1,4 @@
-//! Quorum queues: what priorities do, which is something else in each version.
+//! Quorum queues: priorities, which differ in each version.
 
 use mooq_core::{Properties, Publish};
 
@@ -7,7 +7,7 @@ use crate::raw::{Raw, body, message, quorum_queue};
 use crate::scenario;
 
 impl Raw {
-    /// Publishes a message of this priority, whose body tells it.
+    /// Publishes a message of this priority, which is also its body.
     async fn put_prioritized(&mut self, queue: &str, body: &str, priority: Option<u8>) {
         let mut message = message("", queue, body);
         let mut properties = Properties::default();
@@ -17,7 +17,7 @@ impl Raw {
     }
 }
 
-/// Publishes messages of several priorities, and gives the order in which they leave.
+/// Publishes messages of several priorities, and returns the order in which they leave.
 async fn order_by_priority(fixture: &Fixture) -> Vec<String> {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
@@ -50,7 +50,7 @@ async fn priority_has_two_high_messages_leave_for_each_normal_one(fixture: Fixtu
 
 #[scenario(since = V4_3)]
 async fn higher_priorities_leave_first(fixture: Fixture) {
-    // One that has none is as 4, one above 31 as that.
+    // No priority counts as 4, a priority above 31 as 31.
     let order = ["255", "9", "6", "5", "none", "4", "0"];
     assert_eq!(order_by_priority(&fixture).await, order);
 }

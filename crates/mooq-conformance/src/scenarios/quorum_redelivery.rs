@@ -1,4 +1,4 @@
-//! Quorum queues: what comes back, where to, and how often.
+//! Quorum queues: order and counts of redeliveries.
 
 use mooq_core::{Fetched, FieldValue, Settlement};
 
@@ -10,14 +10,14 @@ use crate::{Fixture, Version};
 const NACK: Settlement = Settlement::Nack { requeue: true };
 const REJECT: Settlement = Settlement::Reject { requeue: true };
 
-/// How often a message has come back, as it says itself.
+/// The `x-delivery-count` of a message.
 fn delivery_count(fetched: &Fetched) -> Option<&FieldValue> {
     let headers = &fetched.message.properties.headers;
     headers.get("x-delivery-count")
 }
 
 impl Raw {
-    /// Fetches the only message of a queue and requeues it, so many times that it dies of it.
+    /// Fetches and requeues the only message of a queue until it dies of the delivery limit.
     async fn deliver_to_death(&self, queue: &str, deliveries: u32, dead: &str) {
         for _ in 0..deliveries {
             let fetched = self.fetch_soon(queue).await;
@@ -119,8 +119,8 @@ async fn requeue_of_many_keeps_the_order_of_their_delivery(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["1", "2", "3", "4"]);
 }
 
-/// The order in which what two consumers had, `z` and then `a`, and what was fetched comes back
-/// from a channel that ends.
+/// The order of requeueing when a channel ends that has deliveries of two consumers, `z` and then
+/// `a`, and fetched messages.
 async fn order_of_return(fixture: &Fixture) -> Vec<String> {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
@@ -148,14 +148,14 @@ async fn order_of_return(fixture: &Fixture) -> Vec<String> {
 
 #[scenario(since = V4_0)]
 async fn closed_channel_requeues_consumer_by_consumer(fixture: Fixture) {
-    // Those of the consumer that came first, of the other, and what was fetched.
+    // The deliveries of the first consumer, of the second, and the fetched messages.
     let order = ["1", "3", "2", "4", "0", "5"];
     assert_eq!(order_of_return(&fixture).await, order);
 }
 
 #[scenario(before = V4_0)]
 async fn closed_channel_requeues_tag_by_tag(fixture: Fixture) {
-    // What was fetched, and those of each consumer in the order of their tags.
+    // The fetched messages, and the deliveries of each consumer in the order of their tags.
     let order = ["0", "2", "4", "1", "3", "5"];
     assert_eq!(order_of_return(&fixture).await, order);
 }
@@ -216,7 +216,7 @@ async fn a_message_dies_when_it_has_come_back_more_often_than_the_limit(fixture:
         raw.deliver_to_death(&q, limit + 1, &dead).await;
         let letter = raw.fetch(&dead).await;
         raw.ack(letter.delivery_tag);
-        // Since 4.3 a classic queue too knows of deliveries that have failed.
+        // Since 4.3 classic queues count failed deliveries too.
         assert_eq!(letter.redelivered, fixture.version() >= Version::V4_3);
         let headers = &letter.message.properties.headers;
         assert_eq!(deaths(headers), [death(1, "delivery_limit", &q, "", &q)]);
@@ -242,8 +242,7 @@ async fn delivery_limit_is_20_unless_a_queue_has_one_of_its_own(fixture: Fixture
 }
 
 impl Raw {
-    /// Declares a queue to which messages may come back for ever: so they may to every one before
-    /// 4.0, which knows no other way to say it.
+    /// Declares a queue without a delivery limit: before 4.0 by default, and since by a limit of -1.
     async fn declare_without_limit(&self, fixture: &Fixture, queue: &str) {
         if fixture.version() < Version::V4_0 {
             self.declare_quorum(queue, []).await;
@@ -254,8 +253,8 @@ impl Raw {
     }
 }
 
-/// Requeues the third and then the first of five messages in a queue without a limit, and gives
-/// the order in which four are got then.
+/// Requeues the third and then the first of five messages in a queue without a delivery limit, and
+/// returns the order of the next four.
 async fn order_without_a_limit(fixture: &Fixture) -> Vec<(String, bool)> {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");

@@ -72,7 +72,8 @@ async fn next_consumer_is_served_once_the_active_one_is_cancelled(fixture: Fixtu
     raw.fill(&q, &["1", "2", "3"]).await;
     assert_eq!(first.delivered(1).await, ["1"]);
     first.cancel(&"t".try_into().unwrap()).await;
-    // What the first has not settled keeps the queue neither from serving nor from counting it.
+    // Unacked deliveries of the first consumer do not keep the queue from serving and counting the
+    // second.
     assert_eq!(second.delivered(1).await, ["2"]);
     raw.until_counts(&q, (1, 2)).await;
     first.requeue(1);

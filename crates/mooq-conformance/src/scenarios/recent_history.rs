@@ -1,5 +1,5 @@
-//! The exchange `x-recent-history` of the plugin `rabbitmq_recent_history_exchange`, which keeps
-//! its latest messages for those who come later.
+//! The exchange `x-recent-history` of the plugin `rabbitmq_recent_history_exchange`, which sends
+//! its latest messages to new bindings.
 
 use mooq_core::{ExchangeDeclare, ExchangeKind, FieldValue, Publish};
 
@@ -17,7 +17,7 @@ fn remembering(name: &str, length: impl Into<FieldValue>) -> ExchangeDeclare {
     }
 }
 
-/// Publishes messages by keys of their own to a new exchange that keeps three.
+/// Publishes five messages with different keys to a new exchange that keeps three.
 async fn publish_five(fixture: &Fixture, x: &str) -> Raw {
     let mut raw = fixture.publisher().await;
     raw.channel
@@ -44,7 +44,7 @@ async fn a_new_binding_brings_the_latest_messages(fixture: Fixture) {
         assert_eq!(seen, (number, x.as_str(), format!("key {number}").as_str()));
         assert!(!fetched.redelivered);
     }
-    // From then on it has what comes, once.
+    // From then on the queue gets each new message once.
     raw.put(&x, "key 6", "6").await;
     assert_eq!(raw.drain(&q).await, ["6"]);
 }

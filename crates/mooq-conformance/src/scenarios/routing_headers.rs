@@ -135,7 +135,7 @@ async fn a_void_argument_asks_for_the_name_alone(fixture: Fixture) {
         &[
             ("all", with("all"), &["void", "number", "text"]),
             ("any", with("any"), &["void", "number", "text"]),
-            // The other way round a void header is a value like others.
+            // A void header, in contrast, is a value like others.
             ("number", table([("a", 1.into())]), &["number"]),
         ],
     )
@@ -168,7 +168,7 @@ async fn header_values_are_compared_and_wire_widths_are_not(fixture: Fixture) {
         ["i8", "u8", "i16", "u16", "i32", "u32", "i64"],
         ["float", "double"],
     );
-    // RabbitMQ once compared numbers as numbers, whatever their type.
+    // Before 4.0 RabbitMQ compared numbers of different types by value.
     let numbers = [&integers[..], &floats[..], &["time"]].concat();
     let (integers, floats) = if fixture.version() < Version::V4_0 {
         (&numbers[..], &numbers[..])

@@ -1,4 +1,4 @@
-//! What the tests of Python's mooq covered.
+//! Scenarios from the tests of Python's mooq.
 
 use mooq::{ErrorKind, ExchangeKind};
 
@@ -33,7 +33,7 @@ async fn direct_runs_the_callback(fixture: Fixture) {
     assert_eq!(call.queue, fixture.name("consumer").as_str());
     assert!(!call.redelivered);
     conn.process_events().cycles(1).await.unwrap();
-    assert!(calls.so_far().is_empty(), "it ran once");
+    assert!(calls.so_far().is_empty(), "the callback ran once");
 }
 
 #[scenario]
@@ -246,9 +246,9 @@ async fn json_carries_any_value(fixture: Fixture) {
     assert_eq!(calls.next(&conn).await.msg, order);
 }
 
-/// The keys of those of `published` that reach a queue bound with `bound`, in order.
+/// The keys of `published` that reach a queue bound with `bound`, in order.
 ///
-/// The last of `published` must reach it: with it, all before it have come.
+/// The last of `published` must reach the queue: then all before it have arrived.
 async fn received(
     fixture: &Fixture,
     kind: &str,
@@ -283,7 +283,7 @@ async fn received(
     keys
 }
 
-/// What `key` brings to a queue for balls and red things: the key itself, or nothing.
+/// The messages with `key` in a queue for balls and red things: one or none.
 async fn ball_or_red(fixture: &Fixture, key: &str) -> Vec<String> {
     let mut keys = received(fixture, "topic", &["ball.*", "*.red"], &[key, "ball.end"]).await;
     assert_eq!(keys.pop().as_deref(), Some("ball.end"));
