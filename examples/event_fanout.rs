@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn whoever_buys_is_thanked(broker: TestBroker, shop: Channel) -> mooq::Result<()> {
+    async fn buyer_is_thanked(broker: TestBroker, shop: Channel) -> mooq::Result<()> {
         let (_statistics, _counting, thanking) = services(&broker).await?;
         run(thanking);
 

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_the_order_of_things_all_are_shipped_once() {
+    fn orders_are_shipped_once_in_every_order_of_events() {
         mooq::testing::for_each_seed(0..50, |seed| async move {
             let broker = InMemoryBroker::start_seeded(seed);
             let chan = warehouse(&broker).await?;

@@ -186,10 +186,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn everyone_gets_their_own_answers(
-        mut shop: Shop,
-        other: Connection,
-    ) -> mooq::Result<()> {
+    async fn askers_get_their_own_answers(mut shop: Shop, other: Connection) -> mooq::Result<()> {
         let mut other = Asker::new(&other).await?;
         let (threes, fives) = (pencils(3), pencils(5));
         let (one, two) = tokio::join!(shop.asker.ask(&threes, SOON), other.ask(&fives, SOON));
@@ -198,7 +195,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn a_question_that_is_none_stops_nothing(mut shop: Shop) -> mooq::Result<()> {
+    async fn question_that_does_not_decode_stops_nothing(mut shop: Shop) -> mooq::Result<()> {
         shop.asker.chan.publish("quotes", "how much?").await?;
         shop.asker.chan.publish("quotes", &pencils(1)).await?; // Wants no answer.
         assert_eq!(shop.asker.ask(&pencils(3), SOON).await?, Ok(750));
@@ -206,7 +203,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn nobody_waits_for_a_service_that_has_stopped(mut shop: Shop) -> mooq::Result<()> {
+    async fn question_to_a_stopped_service_times_out(mut shop: Shop) -> mooq::Result<()> {
         shop.service.close().await?;
         let limit = Duration::from_millis(200);
         let err = shop.asker.ask(&pencils(3), limit).await.unwrap_err();

@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_is_no_order_stops_nothing() {
+    async fn message_that_is_no_order_stops_nothing() {
         let (service, shop) = set_up().await;
         let nonsense = shop.publish("orders", "two pencils").routing_key("placed");
         nonsense.await.unwrap();

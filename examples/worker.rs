@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn what_fails_once_is_sent_later(broker: TestBroker) -> mooq::Result<()> {
+    async fn mail_that_fails_once_is_sent_later(broker: TestBroker) -> mooq::Result<()> {
         let (tried, (sent, mut mails)) = (Tried::default(), tokio::sync::mpsc::channel(9));
         let note = tried.clone();
         let worker = mooq::connect(&broker).await?;
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn what_fails_three_times_is_put_aside(broker: TestBroker) -> mooq::Result<()> {
+    async fn mail_that_fails_three_times_is_put_aside(broker: TestBroker) -> mooq::Result<()> {
         let tried = Tried::default();
         let note = tried.clone();
         let chan = work(&broker, Duration::from_millis(10), move |mail| {

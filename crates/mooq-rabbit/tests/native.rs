@@ -337,7 +337,7 @@ async fn calls_take_effect_in_their_order_behind_a_request() {
 }
 
 #[tokio::test]
-async fn a_full_connection_says_so_and_has_room_again() {
+async fn full_connection_reports_it_and_has_room_again() {
     let world = World::new().await;
     let (_opened, channel) = world.channel().await;
     let c = &channel.channel;
@@ -518,7 +518,7 @@ async fn a_broker_that_goes_ends_every_wait() {
 }
 
 #[tokio::test]
-async fn a_refused_login_is_told_in_the_brokers_words() {
+async fn login_refusal_has_the_brokers_text() {
     let world = World::new().await;
     let mut endpoint = world.endpoint();
     endpoint.credentials.password = "wrong".into();

@@ -312,7 +312,7 @@ async fn a_dropped_attempt_hangs_up() {
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_something_else_is_said_to() {
+async fn peer_that_speaks_another_protocol_is_reported() {
     let not_amqp = |err: &Error| assert!(err.to_string().contains("not AMQP 0-9-1"), "{err}");
     not_amqp(&answer(b"HTTP/1.1 400 Bad Request\r\n\r\n").await);
     not_amqp(&answer(&[0xff; 12]).await);
@@ -419,7 +419,7 @@ async fn a_refused_login_is_known_at_once() {
 }
 
 #[tokio::test]
-async fn the_lower_limit_wins_and_none_is_none() {
+async fn tune_takes_the_lower_of_two_limits() {
     let (listener, mut endpoint) = listen().await;
     endpoint.heartbeat = Duration::from_secs(6);
     for (tune, expected) in [

@@ -101,7 +101,7 @@ async fn a_peer_that_hangs_up_at_once_is_no_refused_login() {
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_something_else_is_an_error() {
+async fn peer_that_speaks_another_protocol_is_an_error() {
     answer(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     answer(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff").await;
     // Whole frames: a method that does not exist, a heartbeat out of place, a broken end.
@@ -124,7 +124,7 @@ async fn a_dropped_attempt_hangs_up() {
 }
 
 #[tokio::test]
-async fn what_amqprs_would_stumble_over_is_refused_before_anything_is_sent() {
+async fn endpoint_that_amqprs_cannot_handle_is_refused_before_it_connects() {
     let refused = |change: fn(&mut Endpoint)| async move {
         let mut endpoint = Endpoint::default();
         change(&mut endpoint);
@@ -139,7 +139,7 @@ async fn what_amqprs_would_stumble_over_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn other_schemes_are_refused() {
+async fn url_schemes_of_other_transports_are_refused() {
     let url = "memory://localhost";
     let err = open(&url.parse().unwrap()).await;
     assert_eq!(err.kind(), ErrorKind::UnsupportedScheme, "{err:?}");

@@ -151,7 +151,7 @@ fn config(
 }
 
 #[tokio::test]
-async fn the_own_authority_is_trusted_and_no_other() {
+async fn certificate_authority_is_trusted_and_no_other() {
     let authority = Authority::new();
     let mut peer = Peer::start(&authority).await;
     let own = TlsOptions::new().ca_file(authority.file());
@@ -210,7 +210,7 @@ async fn a_peer_that_asks_for_a_certificate_gets_ours() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named() {
+async fn certificate_files_that_cannot_be_used_are_named() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue_to_client();
     let secret = std::fs::read_to_string(&key).unwrap();

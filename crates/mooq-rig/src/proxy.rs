@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_sound_carries_and_what_is_cut_resets() {
+    async fn sound_network_carries_and_cut_network_resets() {
         let (address, _echo) = echo().await;
         let proxy = Proxy::to(address);
         let mut before = client(&proxy).await;
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_frozen_arrives_when_it_thaws() {
+    async fn frozen_network_delivers_when_it_thaws() {
         let (address, _echo) = echo().await;
         let proxy = Proxy::to(address);
         let mut one = client(&proxy).await;
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_up_in_one_direction_is_lost_when_the_network_is_cut() {
+    async fn network_held_up_in_one_direction_loses_its_data_when_cut() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Proxy::to(listener.local_addr().unwrap());
         let mut client = client(&proxy).await;
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_slow_takes_its_time_each_way() {
+    async fn slow_network_delays_each_direction() {
         let (address, _echo) = echo().await;
         let proxy = Proxy::to(address);
         let mut one = client(&proxy).await;

@@ -261,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ignored_test_is_passed_over_in_memory_alone() {
+    fn ignored_test_is_reported_in_memory_alone() {
         let told = passed_over("audits", &Choice::Memory).unwrap();
         assert!(
             told.starts_with("audits needs the in-memory broker"),

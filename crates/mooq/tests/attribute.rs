@@ -14,7 +14,7 @@ use mooq::testing::{FromBroker, Test, TestBroker};
 use mooq::{Channel, Connection, ErrorKind, FieldTable};
 
 #[mooq::test]
-async fn it_connects(conn: Connection) -> mooq::Result<()> {
+async fn attribute_gives_a_connection(conn: Connection) -> mooq::Result<()> {
     conn.create_channel().await?;
     Ok(())
 }
@@ -45,12 +45,12 @@ async fn alone(chan: Channel) {
 }
 
 #[mooq::test]
-async fn one_test_is_alone(chan: Channel) {
+async fn broker_of_a_test_is_its_own(chan: Channel) {
     alone(chan).await;
 }
 
 #[mooq::test]
-async fn another_test_is_alone(chan: Channel) {
+async fn broker_of_a_second_test_is_its_own(chan: Channel) {
     alone(chan).await;
 }
 
@@ -63,7 +63,7 @@ async fn a_runtime_can_have_many_threads(chan: Channel) {
 
 #[mooq::test]
 #[should_panic(expected = "an error that the test meets")]
-async fn a_panic_fails_it(_conn: Connection) {
+async fn panic_fails_the_test(_conn: Connection) {
     panic!("an error that the test meets");
 }
 
@@ -75,7 +75,10 @@ async fn the_broker_is_in_memory(broker: InMemoryBroker, chan: Channel) -> mooq:
 }
 
 #[mooq::test(paused)]
-async fn a_day_passes_at_once(broker: InMemoryBroker, chan: Channel) -> mooq::Result<()> {
+async fn paused_clock_passes_a_day_at_once(
+    broker: InMemoryBroker,
+    chan: Channel,
+) -> mooq::Result<()> {
     let (day, began) = (Duration::from_secs(24 * 60 * 60), Instant::now());
     chan.declare_queue("offers").await?;
     let offer = chan.publish("", "half price").routing_key("offers");
@@ -89,13 +92,13 @@ async fn a_day_passes_at_once(broker: InMemoryBroker, chan: Channel) -> mooq::Re
 }
 
 #[mooq::test(memory, profile = Profile::V4_3)]
-async fn the_newest_denies_transient_queues(chan: Channel) {
+async fn newest_profile_denies_transient_queues(chan: Channel) {
     let refused = chan.declare_queue("orders").transient().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::BrokerInternalError, "{refused}");
 }
 
 #[mooq::test(memory, profile = Profile::V4_0)]
-async fn an_older_one_does_not(chan: Channel) -> mooq::Result<()> {
+async fn older_profile_permits_transient_queues(chan: Channel) -> mooq::Result<()> {
     chan.declare_queue("orders").transient().await?;
     Ok(())
 }
@@ -158,7 +161,7 @@ impl<On> FromBroker<On> for Shop {
 }
 
 #[mooq::test]
-async fn an_argument_can_be_ones_own(shop: Shop) {
+async fn argument_may_be_of_an_own_type(shop: Shop) {
     let err = shop.customer.get::<String>("orders").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
 }
@@ -173,7 +176,7 @@ fn failure(test: impl FnOnce() + panic::UnwindSafe) -> String {
 }
 
 #[mooq::test(memory)]
-async fn one_that_hangs_fails_and_says_what_is_under_way() {
+async fn hanging_test_fails_and_reports_its_brokers_activity() {
     let hangs = |limit: Duration| {
         let test = Test::new("hangs").limit(limit);
         test.run(|broker| async move {
@@ -203,7 +206,7 @@ async fn one_that_hangs_fails_and_says_what_is_under_way() {
 }
 
 #[mooq::test(memory)]
-async fn one_that_blocks_with_a_paused_clock_fails() {
+async fn blocking_test_with_a_paused_clock_fails() {
     let said = failure(|| {
         let test = Test::new("blocks")
             .paused()
@@ -235,7 +238,10 @@ fn rerun(test: &str, variables: &[(&str, &str)]) -> String {
 
 #[test]
 fn a_broker_that_is_unknown_fails_the_test() {
-    let said = rerun("it_connects", &[("MOOQ_TEST_BROKER", "rabbit")]);
+    let said = rerun(
+        "attribute_gives_a_connection",
+        &[("MOOQ_TEST_BROKER", "rabbit")],
+    );
     let expected = "MOOQ_TEST_BROKER is 'rabbit', \
                     expected memory, rabbitmq or amqp://user:password@host:port";
     assert!(said.contains(expected), "{said}");
@@ -250,7 +256,7 @@ fn a_rabbitmq_that_does_not_answer_fails_the_test() {
         ("MOOQ_TEST_BROKER", "amqp://127.0.0.1"),
         ("MOOQ_TEST_MANAGEMENT", url.as_str()),
     ];
-    let said = rerun("it_connects", &variables);
+    let said = rerun("attribute_gives_a_connection", &variables);
     if cfg!(feature = "rabbit") {
         let expected =
             "RabbitMQ's management plugin, which makes virtual hosts and users, does not answer";
@@ -266,7 +272,7 @@ fn no_docker_engine_fails_the_test() {
         ("MOOQ_TEST_BROKER", "rabbitmq"),
         ("DOCKER_HOST", "tcp://127.0.0.1:1"),
     ];
-    let said = rerun("it_connects", &variables);
+    let said = rerun("attribute_gives_a_connection", &variables);
     if cfg!(feature = "testcontainers") {
         assert!(said.contains("none starts from image"), "{said}");
         assert!(said.contains("Is there a Docker engine?"), "{said}");
@@ -276,7 +282,7 @@ fn no_docker_engine_fails_the_test() {
 }
 
 #[test]
-fn one_that_needs_memory_is_not_passed_elsewhere() {
+fn memory_only_test_fails_on_other_brokers() {
     let said = rerun(
         "the_broker_is_in_memory",
         &[("MOOQ_TEST_BROKER", "amqp://127.0.0.1")],

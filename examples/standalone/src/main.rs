@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[mooq::test(memory)]
-    async fn nobody_is_no_name(broker: InMemoryBroker, service: Connection) -> mooq::Result<()> {
+    async fn message_without_a_name_greets_no_one(broker: InMemoryBroker, service: Connection) -> mooq::Result<()> {
         start(&service).await?;
         let chan = service.create_channel().await?;
         tokio::spawn(async move { service.process_events().await });

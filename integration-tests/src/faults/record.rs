@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_confirmed_and_did_not_come_is_missing() {
+    fn confirmed_message_that_did_not_come_is_missing() {
         let record = Record::default();
         let numbers = [(); 4].map(|()| record.publishing(false));
         for number in &numbers[..3] {

@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_are_counted_and_give_what_they_give() {
+    async fn calls_are_counted_and_return_their_values() {
         let timing = Timing::begin();
         assert_eq!(timing.of("ready", LIMIT, async { 1 }).await, 1);
         assert_eq!(timing.calls(), 1);

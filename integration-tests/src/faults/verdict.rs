@@ -1,11 +1,11 @@
-//! What came of a workload.
+//! Verdicts on workloads.
 
 use std::fmt;
 
 use super::record::{Counts, Duplicates};
 use super::timing::Timing;
 
-/// What came of a workload.
+/// The result of a workload.
 #[derive(Debug)]
 pub struct Verdict {
     /// Counts of messages by outcome.

@@ -65,7 +65,7 @@ pub(crate) async fn the_broker_names_consumers_and_queues(broker: &Broker) {
 }
 
 /// amqprs knows the consumer only after consume-ok; deliveries follow it closely.
-pub(crate) async fn nothing_is_lost_between_consume_and_its_answer(broker: &Broker) {
+pub(crate) async fn deliveries_before_the_answer_to_consume_are_not_lost(broker: &Broker) {
     const CONSUMERS: u64 = 200;
     let (connection, mut channel) = broker.channel().await;
     let queue = channel.queue().await;

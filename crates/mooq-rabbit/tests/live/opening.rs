@@ -41,7 +41,7 @@ async fn refusal(endpoint: &Endpoint) -> Error {
 }
 
 /// Over TCP and TLS, and also where less time is left than RabbitMQ is silent for.
-pub(crate) async fn a_wrong_password_is_told_in_the_brokers_words(broker: &Broker) {
+pub(crate) async fn wrong_password_error_has_the_brokers_text(broker: &Broker) {
     let tls = broker.tls_endpoint(TLS_PORT).await;
     for endpoint in [&broker.endpoint, &tls] {
         for timeout in [10_000, 2_500] {

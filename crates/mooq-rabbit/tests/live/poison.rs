@@ -48,7 +48,7 @@ async fn read(broker: &Broker, queue: &QueueName, consume: bool) -> Error {
 
 /// amqprs gives up the connection when it cannot read a header, and the message, which goes back
 /// to its queue, is the first that the next connection gets.
-pub(crate) async fn a_message_that_ends_every_connection_is_said_to(broker: &Broker) {
+pub(crate) async fn message_that_ends_every_connection_is_reported(broker: &Broker) {
     let (connection, channel) = broker.channel().await;
     for consume in [true, false] {
         let queue = name();

@@ -288,7 +288,7 @@ async fn fetch(channel: &Channel, queue: &mooq_core::QueueName) -> Arc<mooq_core
     fetched.expect("a message").message
 }
 
-pub(crate) async fn what_is_taken_is_sent_before_a_close(broker: &Broker) {
+pub(crate) async fn publishes_taken_are_sent_before_a_close(broker: &Broker) {
     const MESSAGES: u32 = 3000;
     let (observer, watching) = broker.channel().await;
     let queue = watching.queue().await;

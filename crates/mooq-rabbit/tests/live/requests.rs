@@ -92,7 +92,7 @@ pub(crate) async fn every_request_is_answered(broker: &Broker) {
 
 /// amqprs panics on what is longer, which mooq's names refuse, and, with its feature
 /// `compliance_assert`, on many of these characters.
-pub(crate) async fn names_of_any_sort_are_taken(broker: &Broker) {
+pub(crate) async fn queue_names_of_any_sort_are_taken(broker: &Broker) {
     let long = "x".repeat(255);
     let mut endpoint = broker.endpoint.clone();
     endpoint.connection_name = Some(long.as_str().try_into().unwrap());

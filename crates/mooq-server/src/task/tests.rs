@@ -275,7 +275,7 @@ async fn malformed_frames_and_methods_out_of_place_end_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_longer_than_announced_is_told_as_such_from_4_3_on() {
+async fn body_longer_than_announced_has_its_own_error_from_4_3_on() {
     let bytes = [publish(), header(60, 0, 2, 0), frame(3, 1, b"xxxx")].concat();
     let text = "FRAME_ERROR - content body frame exceeds remaining content size";
     let expected = Some((501, text.to_owned(), (60, 40)));
@@ -299,7 +299,7 @@ async fn other_protocols_are_answered_with_the_one_that_is_spoken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_log_in_is_told_so_if_it_wants_to_know() {
+async fn login_refusal_is_sent_if_the_client_announces_support() {
     let broker = InMemoryBroker::start();
     let mut client = Client::connect(&broker);
     client.write(&PROTOCOL_HEADER).await;
@@ -318,7 +318,7 @@ async fn who_may_not_log_in_is_told_so_if_it_wants_to_know() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_before_the_login_is_answered_with_silence_of_three_seconds() {
+async fn error_before_the_login_is_answered_with_three_seconds_of_silence() {
     let mut ill_behaved = start_ok("PLAIN", b"\0guest\0wrong");
     ill_behaved.client_properties = FieldTable::new();
     for method in [
@@ -359,7 +359,7 @@ async fn a_client_that_says_nothing_is_given_up_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_virtual_hosts_are_told() {
+async fn unknown_virtual_hosts_are_named() {
     let mut client = Client::connect(&InMemoryBroker::start());
     client.log_in("\0guest\0guest").await;
     client.say(0, tune_ok(131_072, 0)).await;
@@ -455,7 +455,7 @@ async fn a_client_that_is_gone_gives_its_messages_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_sides_may_close_at_once() {
+async fn connection_may_be_closed_by_both_sides_at_once() {
     let mut client = Client::open(&InMemoryBroker::start()).await;
     client.write(&method(0, 90, 10, b"")).await;
     let Read::Method(0, Method::ConnectionClose(_)) = client.read().await else {
@@ -690,7 +690,7 @@ async fn channels_are_limited_to_the_number_that_the_client_chose() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn methods_on_a_channel_that_is_not_open_end_the_connection() {
+async fn unopened_channel_that_gets_a_method_ends_the_connection() {
     let text = "CHANNEL_ERROR - expected 'channel.open'";
     // A publish is refused before its content arrives.
     for (class, number, arguments) in [

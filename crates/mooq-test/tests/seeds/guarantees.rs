@@ -35,7 +35,7 @@ fn a_hundred_seeds_give_many_runs_and_each_keeps_rabbitmqs_guarantees() {
 }
 
 #[test]
-fn without_a_seed_everything_happens_in_the_plain_order() {
+fn events_keep_the_plain_order_without_a_seed() {
     let traces: HashSet<_> = (0..10)
         .map(|_| {
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -109,7 +109,7 @@ async fn left_after_cancelling(broker: &InMemoryBroker) -> mooq::Result<String> 
 }
 
 #[test]
-fn some_seeds_have_a_cancellation_overtake_acknowledgements() {
+fn cancellation_overtakes_acks_with_some_seeds() {
     let orders = RefCell::new(BTreeSet::new());
     for_each_seed(0..50, |seed| {
         let orders = &orders;
@@ -125,7 +125,7 @@ fn some_seeds_have_a_cancellation_overtake_acknowledgements() {
 }
 
 #[tokio::test]
-async fn without_a_seed_a_cancellation_overtakes_nothing() -> mooq::Result<()> {
+async fn cancellation_overtakes_nothing_without_a_seed() -> mooq::Result<()> {
     let left = left_after_cancelling(&InMemoryBroker::start()).await?;
     assert_eq!(left, "3 4 5 6 7 8");
     Ok(())

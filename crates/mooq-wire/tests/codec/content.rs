@@ -251,7 +251,7 @@ fn properties_that_the_fields_can_hold_keep_no_octets() {
 }
 
 #[test]
-fn the_first_of_two_equal_keys_counts() {
+fn table_keeps_the_first_of_two_equal_keys() {
     let octets = b"\0\0\0\x08\x01kt\x01\x01kt\0";
     let properties = properties_of(1 << 13, octets).unwrap();
     assert_eq!(properties.headers.get("k"), Some(&true.into()));

@@ -33,7 +33,7 @@ fn declare(arguments: FieldTable) -> Method {
 }
 
 #[test]
-fn methods_cut_anywhere_are_truncated() {
+fn truncated_methods_are_refused() {
     let arguments = FieldTable::new()
         .with("list", vec![FieldValue::I8(1), "two".into()])
         .unwrap();
