@@ -1,5 +1,5 @@
-//! The transport against a real RabbitMQ: each step shows one thing that this crate works around
-//! in amqprs, or promises to the runtime above.
+//! The transport against a real RabbitMQ: each step shows a workaround for amqprs, or a promise to
+//! the runtime above.
 //!
 //! All steps share one container, so they are one test. The last one kills it.
 
@@ -35,13 +35,13 @@ const OF_AMQPRS_ALONE: [&str; 4] = [
     "poison::a_queue_that_ends_every_connection_is_left_off",
 ];
 
-/// Steps about what the native driver does and amqprs cannot.
+/// Steps about features that amqprs lacks.
 const OF_NATIVE_ALONE: [&str; 2] = [
     "poison::a_message_that_is_not_utf8_costs_its_consumer_only",
     "publishing::an_alarm_is_announced",
 ];
 
-/// Whether the steps run with the native driver, with `MOOQ_DRIVER=native` and its feature.
+/// Returns true if the steps run with the native driver: with `MOOQ_DRIVER=native` and its feature.
 fn is_native() -> bool {
     cfg!(feature = "native") && std::env::var("MOOQ_DRIVER").is_ok_and(|name| name == "native")
 }
@@ -55,7 +55,7 @@ fn is_for_this_driver(step: &str) -> bool {
     !others.contains(&step)
 }
 
-/// Steps that take long and do not mind each other.
+/// Steps that take long and do not disturb each other.
 mod together {
     use super::{Broker, closing, loss};
 
@@ -67,8 +67,8 @@ mod together {
     }
 }
 
-/// Runs steps one after another and says how long each took. With `MOOQ_LIVE_STEPS` only those
-/// whose names hold its text, for who works on one of them.
+/// Runs steps one after another and prints their times. `MOOQ_LIVE_STEPS` restricts them to names
+/// that contain its text.
 macro_rules! steps {
     ($broker:expr, $($module:ident::$step:ident,)+) => {$(
         let name = concat!(stringify!($module), "::", stringify!($step));
