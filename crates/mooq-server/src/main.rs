@@ -36,7 +36,7 @@ struct Cli {
     /// Port to listen on; 0 stands for any free port
     #[arg(long, default_value_t = 5672)]
     port: u16,
-    /// Address to listen on. Anybody who reaches it may log in
+    /// Address to listen on. Every client that reaches it may log in
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
     /// RabbitMQ version to behave as
@@ -72,7 +72,7 @@ async fn run(cli: &Cli) -> io::Result<()> {
         .listen(address)
         .await
         .map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))?;
-    // Before the line that says so: whoever reads it may send the signal.
+    // Before the startup line: a process that reads the line may send the signal at once.
     let mut ending = Ending::listen()?;
     announce(&server)?;
     ending.signal().await;
@@ -153,7 +153,7 @@ impl Ending {
     }
 
     async fn signal(&mut self) {
-        // Without a way to hear of an interrupt, the server runs until it is killed.
+        // If interrupts cannot be caught, the server runs until it is killed.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

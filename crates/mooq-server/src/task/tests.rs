@@ -74,7 +74,7 @@ impl Client {
     async fn log_in(&mut self, response: &'static str) {
         self.write(&PROTOCOL_HEADER).await;
         let Read::Method(0, Method::ConnectionStart(_)) = self.read().await else {
-            panic!("no connection.start")
+            panic!("expected connection.start")
         };
         self.say(0, start_ok("PLAIN", response.as_bytes())).await;
         let tune = ConnectionTune {
@@ -119,7 +119,7 @@ impl Client {
                 };
             }
             let read = timeout(SILENCE, self.socket.read_buf(&mut self.input)).await;
-            if read.expect("the server says something").unwrap() == 0 {
+            if read.expect("the server sends data in time").unwrap() == 0 {
                 assert!(self.input.is_empty(), "{:?}", self.input);
                 return Read::End;
             }
@@ -200,7 +200,7 @@ async fn refusal(profile: Profile, bytes: &[u8]) -> Option<(u16, String, (u16, u
     client.write(bytes).await;
     match client.read().await {
         Read::Method(0, Method::ConnectionClose(close)) => {
-            // Everything up to the answer is ignored now.
+            // Everything before the answer is ignored now.
             client.write(&method(1, 90, 10, b"")).await;
             client.say(0, ConnectionCloseOk {}).await;
             assert_eq!(client.read().await, Read::End);
@@ -419,7 +419,7 @@ async fn a_message_comes_back_as_it_was_published_however_it_is_cut() {
     client.hears(1, ConfirmSelectOk {}).await;
 
     let [message] = &broker.ready_messages("q")[..] else {
-        panic!("one message")
+        panic!("expected one message")
     };
     assert_eq!(message.message.body, body);
     assert_eq!(*message.message.properties, properties);
@@ -445,7 +445,7 @@ async fn a_client_that_is_gone_gives_its_messages_back() {
         )
         .await;
     let Read::Method(1, Method::BasicGetOk(_)) = client.read().await else {
-        panic!("no message")
+        panic!("expected a message")
     };
     assert_eq!(broker.ready_messages("q").len(), 0);
     drop(client);
@@ -459,7 +459,7 @@ async fn connection_may_be_closed_by_both_sides_at_once() {
     let mut client = Client::open(&InMemoryBroker::start()).await;
     client.write(&method(0, 90, 10, b"")).await;
     let Read::Method(0, Method::ConnectionClose(_)) = client.read().await else {
-        panic!("no close")
+        panic!("expected connection.close")
     };
     let close = ConnectionClose {
         reply_code: 200,
@@ -496,7 +496,7 @@ fn encoded(channel: u16, method: impl Into<Method>) -> Bytes {
 impl Client {
     async fn hears_that_nothing_is_there(&mut self) {
         let Read::Method(1, Method::ChannelClose(close)) = self.read().await else {
-            panic!("no channel.close")
+            panic!("expected channel.close")
         };
         let text = "NOT_FOUND - no exchange 'nope' in vhost '/'";
         assert_eq!((close.reply_code, &*close.reply_text), (404, text));
@@ -526,7 +526,7 @@ async fn channel_closed_by_both_sides_at_once_is_closed_for_both() {
     client.hears_that_nothing_is_there().await;
     client.say(1, channel_close()).await;
     client.hears(1, ChannelCloseOk {}).await;
-    // The channel is still the broker's to close: everything but the answer is ignored.
+    // The close is not answered yet: everything but the answer is ignored.
     client.write(&publish_to_nowhere()).await;
     client.reopens().await;
 
@@ -559,7 +559,7 @@ async fn channel_closed_by_both_sides_is_answered_though_the_client_answers_at_o
     client.write(&both.concat()).await;
     client.hears(1, ChannelCloseOk {}).await;
     client.hears(1, ChannelOpenOk {}).await;
-    // The channel is as new.
+    // The channel is a new one.
     client.say(1, ConfirmSelect { nowait: false }).await;
     client.hears(1, ConfirmSelectOk {}).await;
     client.say(1, channel_close()).await;
@@ -575,7 +575,7 @@ async fn channel_that_the_client_has_not_given_up_cannot_be_opened_again() {
     client.hears(1, ChannelCloseOk {}).await;
     client.say(1, ChannelOpen {}).await;
     let Read::Method(0, Method::ConnectionClose(close)) = client.read().await else {
-        panic!("no connection.close")
+        panic!("expected connection.close")
     };
     assert_eq!(
         close.reply_text,
@@ -633,7 +633,7 @@ async fn greeting_and_limits_are_those_of_the_options() {
         let mut client = Client::connect(&InMemoryBroker::start_with_options(options));
         client.write(&PROTOCOL_HEADER).await;
         let Read::Method(0, Method::ConnectionStart(start)) = client.read().await else {
-            panic!("no connection.start")
+            panic!("expected connection.start")
         };
         let told = start.server_properties.get("version");
         assert_eq!(told.and_then(|value| value.as_str()), Some(version));
@@ -655,7 +655,7 @@ async fn login_refusal_names_the_mechanism() {
     let response = b"\x05LOGINS\0\0\0\x05guest\x08PASSWORDS\0\0\0\x05wrong";
     client.say(0, start_ok("AMQPLAIN", response)).await;
     let Read::Method(0, Method::ConnectionClose(close)) = client.read().await else {
-        panic!("no close")
+        panic!("expected connection.close")
     };
     assert_eq!(
         close.reply_text,
@@ -781,14 +781,14 @@ async fn frozen_link_passes_nothing_until_it_thaws() {
     };
     client.say(0, secret).await;
     client.write(&frame(5, 1, b"")).await;
-    // Neither answers nor heartbeats, for five heartbeat intervals.
+    // Neither answers nor heartbeats come, for five heartbeat intervals.
     client.hears_nothing().await;
     drop(frozen);
     client.hears(1, ConfirmSelectOk {}).await;
     client.hears(1, AccessRequestOk { ticket: 1 }).await;
     client.hears(0, ConnectionUpdateSecretOk {}).await;
     let Read::Method(0, Method::ConnectionClose(close)) = client.read().await else {
-        panic!("no close")
+        panic!("expected connection.close")
     };
     assert_eq!(close.reply_code, 501);
 }
@@ -805,7 +805,7 @@ async fn slow_link_keeps_answers_in_order() {
     client.hears(1, ConfirmSelectOk {}).await;
     client.hears(1, AccessRequestOk { ticket: 1 }).await;
     let Read::Method(0, Method::ConnectionClose(_)) = client.read().await else {
-        panic!("no close")
+        panic!("expected connection.close")
     };
     assert_eq!(began.elapsed().as_secs(), 5);
 }
@@ -820,7 +820,7 @@ async fn frozen_broker_does_not_greet() {
     assert!(greeted.is_err(), "{greeted:?}");
     drop(frozen);
     let Read::Method(0, Method::ConnectionStart(_)) = client.read().await else {
-        panic!("no connection.start")
+        panic!("expected connection.start")
     };
 }
 
@@ -850,7 +850,7 @@ async fn blocked_publisher_is_not_read_from() {
     let broker = InMemoryBroker::start();
     let mut client = Client::open(&broker).await;
     let alarm = broker.raise_alarm(Alarm::Memory);
-    // What the pipe between the two holds, and the buffers.
+    // The capacity of the pipe and the buffers.
     let written = publish_until_blocked(&mut client).await;
     assert!(written < 4 << 20, "{written} bytes");
     drop(alarm);
@@ -930,7 +930,7 @@ async fn heartbeats_are_sent_to_a_client_that_never_stops_sending() {
         let heartbeats = frame(8, 0, b"").repeat(10_000);
         while writer.write_all(&heartbeats).await.is_ok() {}
     });
-    // The flood keeps the clock from moving by itself.
+    // The flood keeps the paused clock from advancing by itself.
     tokio::time::advance(Duration::from_secs(6)).await;
     let mut heartbeat = [0; 8];
     reader.read_exact(&mut heartbeat).await.unwrap();
@@ -957,7 +957,7 @@ async fn properties_come_back_octet_for_octet() {
     client.write(&[publish(), header.clone()].concat()).await;
     client.write(&method(1, 60, 70, b"\0\0\x01q\x01")).await;
     let Read::Method(1, Method::BasicGetOk(_)) = client.read().await else {
-        panic!("no message")
+        panic!("expected a message")
     };
     while client.input.len() < header.len() {
         client.socket.read_buf(&mut client.input).await.unwrap();
@@ -977,7 +977,7 @@ async fn floats_that_are_no_numbers_end_the_connection() {
     let bytes = [publish(), frame(2, 1, &header)].concat();
     let expected = Some((541, "INTERNAL_ERROR".into(), (0, 0)));
     assert_eq!(refusal(Profile::V4_0, &bytes).await, expected);
-    // RabbitMQ's reader crashes over those of a method.
+    // RabbitMQ's reader crashes on such floats in a method.
     let declare = [b"\0\0\x01q\0", &nan[..]].concat();
     assert_eq!(
         refusal(Profile::V4_0, &method(1, 50, 10, &declare)).await,
@@ -1018,11 +1018,11 @@ async fn faults_of_named_connections_spare_those_with_another_name() {
     let mut client = Client::connect(&broker);
     client.write(&PROTOCOL_HEADER).await;
     let Read::Method(0, Method::ConnectionStart(_)) = client.read().await else {
-        panic!("no connection.start")
+        panic!("expected connection.start")
     };
     client.say(0, start_ok).await;
     let Read::Method(0, Method::ConnectionTune(_)) = client.read().await else {
-        panic!("no connection.tune")
+        panic!("expected connection.tune")
     };
     assert_eq!(refusing.strikes(), 0);
     drop(frozen);
