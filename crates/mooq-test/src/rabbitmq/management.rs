@@ -218,7 +218,7 @@ mod tests {
         );
     }
 
-    /// As RabbitMQ does with one that was idle for 5 s.
+    /// RabbitMQ does so with a connection that was idle for 5 s.
     #[test]
     fn a_connection_that_is_closed_after_its_answer_costs_no_request() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -230,7 +230,7 @@ mod tests {
                 stream
                     .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
                     .unwrap();
-                // Whatever comes next on this connection is not answered.
+                // The next request on this connection is not answered.
                 let _ = stream.read(&mut [0]);
             }
         });
