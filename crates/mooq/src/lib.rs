@@ -218,7 +218,7 @@ pub mod topology {
     pub use mooq_core::QueueDeclared;
 }
 
-/// The in-memory broker: starting it, what a test sees of it, its policies and alarms.
+/// The in-memory broker: starting and observing it, its policies and alarms.
 #[cfg(feature = "memory")]
 pub mod memory {
     pub use mooq_memory::{
@@ -279,7 +279,7 @@ pub struct ReadmeDoctests;
 #[doc = include_str!("../../../docs/virtual-time.md")]
 pub struct VirtualTimeDoctests;
 
-/// The snippets of the page for those who come from Python, likewise.
+/// The snippets of the page for users of Python's mooq, likewise.
 #[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../../../docs/coming-from-python.md")]
 pub struct ComingFromPythonDoctests;

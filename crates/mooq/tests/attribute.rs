@@ -1,5 +1,5 @@
-//! `#[mooq::test]`, on whichever broker `MOOQ_TEST_BROKER` names, and what it does when that is
-//! none that could be had: then this program is run again, for one of its own tests.
+//! `#[mooq::test]`, on the broker that `MOOQ_TEST_BROKER` names, and its failures if that broker is
+//! not available: for these, this program runs itself again, for one of its own tests.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -36,7 +36,7 @@ async fn arguments_of_one_test_meet(one: Channel, broker: TestBroker) -> mooq::R
     Ok(())
 }
 
-/// What each of many tests with the same names does, to see that they do not meet.
+/// Declares the same names in several tests, which must not share them.
 async fn alone(chan: Channel) {
     let queue = chan.declare_queue("the-same-name").await.unwrap();
     assert_eq!(queue.message_count, 0);
@@ -54,7 +54,7 @@ async fn broker_of_a_second_test_is_its_own(chan: Channel) {
     alone(chan).await;
 }
 
-/// Whether something is awaited across threads is for the compiler to say.
+/// The compiler checks that the test may be awaited across threads.
 #[mooq::test(multi_thread)]
 async fn a_runtime_can_have_many_threads(chan: Channel) {
     let spawned = tokio::spawn(async move { chan.declare_queue("numbers").await });
@@ -85,7 +85,7 @@ async fn paused_clock_passes_a_day_at_once(
     offer.expiration(day).await?;
 
     tokio::time::sleep(day).await;
-    broker.wait_idle().await; // Until what is due has happened.
+    broker.wait_idle().await; // Until the broker has nothing left to do.
     assert_eq!(broker.queues("offers")[0].ready, 0);
     assert!(began.elapsed() < day / 1000);
     Ok(())
@@ -118,7 +118,7 @@ async fn a_policy_is_set_and_cleared(broker: TestBroker, chan: Channel) -> mooq:
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Nacked);
 
     broker.clear_policy("at most 1").await?;
-    broker.clear_policy("at most 1").await?; // There is none any more, which is fine.
+    broker.clear_policy("at most 1").await?; // Clearing a missing policy is no error.
     chan.publish("", "a pen").routing_key("orders").await
 }
 
@@ -166,7 +166,7 @@ async fn argument_may_be_of_an_own_type(shop: Shop) {
     assert_eq!(err.kind(), ErrorKind::ConsumerQueueNotFound);
 }
 
-/// What a test that fails says.
+/// The panic message of a failing test.
 fn failure(test: impl FnOnce() + panic::UnwindSafe) -> String {
     let panic = panic::catch_unwind(test).unwrap_err();
     match panic.downcast::<String>() {
@@ -193,7 +193,7 @@ async fn hanging_test_fails_and_reports_its_brokers_activity() {
             std::future::pending::<()>().await;
         });
     };
-    // On a busy machine a short limit is over before the message is held.
+    // On a busy machine a short limit passes before the message is held.
     for limit in [200, 2_000, 20_000].map(Duration::from_millis) {
         let said = failure(|| hangs(limit));
         let expected = format!("the test still runs after {limit:?}, its limit");
@@ -202,7 +202,7 @@ async fn hanging_test_fails_and_reports_its_brokers_activity() {
             return;
         }
     }
-    panic!("it does not say what is under way");
+    panic!("the failure does not report the broker's activity");
 }
 
 #[mooq::test(memory)]
@@ -225,14 +225,17 @@ async fn a_seed_that_fails_is_the_last() {
     assert_eq!(said, "with the first of them");
 }
 
-/// Runs one of the tests above again, which is to fail, and gives what it says.
+/// Runs one of the tests above again, which must fail, and returns its output.
 fn rerun(test: &str, variables: &[(&str, &str)]) -> String {
     let mut program = Command::new(env::current_exe().unwrap());
     program.args(["--exact", "--include-ignored", test]);
     program.envs(variables.iter().copied());
     let output = program.output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(!output.status.success(), "it passes: {said}");
+    assert!(
+        !output.status.success(),
+        "the test should fail, but passes: {said}"
+    );
     said
 }
 
