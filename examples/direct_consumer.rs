@@ -1,4 +1,5 @@
-//! The consumer of the page docs/direct.md: prints what is published with either of its keys.
+//! The consumer of the page docs/direct.md: prints messages that are published with either of its
+//! keys.
 
 use mooq::Delivery;
 use mooq::ExchangeKind::Direct;
