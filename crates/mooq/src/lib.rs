@@ -39,7 +39,7 @@
 //!         .routing_key("greetings")
 //!         .await?;
 //!
-//!     // Prints HELLO WORLD! A service would say `.with_graceful_shutdown(…)` instead.
+//!     // Prints HELLO WORLD! A service has `.with_graceful_shutdown(…)` instead.
 //!     loud.process_events().until_idle().await
 //! }
 //! ```
@@ -102,7 +102,7 @@
 //! }
 //!
 //! chan.register_consumer("orders", Topic)
-//!     .queue("orders-to-bill") // Shared, and there while nobody consumes.
+//!     .queue("orders-to-bill") // Shared, and kept without consumers.
 //!     .routing_key("order.*")
 //!     .callback(bill)
 //!     .await?;
