@@ -305,7 +305,7 @@ async fn deleting_takes_configure_even_for_missing_names(fixture: Fixture) {
 #[scenario]
 async fn getting_consuming_and_purging_take_read(fixture: Fixture) {
     let (user, mut raw) = owner(&fixture).await;
-    let other = fixture.name("other"); // It is not there, which nobody learns who may not read it.
+    let other = fixture.name("other"); // Missing, but a user without read access cannot tell.
     let text = refusal(&fixture, "read", "queue", &other, &user);
     let name: mooq_core::QueueName = other.as_str().try_into().unwrap();
     let outcome = raw.channel.get(name.clone(), true).await;
