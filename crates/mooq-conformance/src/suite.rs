@@ -20,7 +20,7 @@ const AT_ONCE: usize = 12;
 /// Time limit for a scenario. Only one that hangs reaches it.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Time after which a scenario counts as blocked: its thread stands still, and its timers with it.
+/// Time after which a scenario counts as blocked: its thread hangs, and its timers with it.
 const BLOCKED: Duration = Duration::from_secs(660);
 
 /// The `main` of a test target without a harness: runs every scenario on every backend, with

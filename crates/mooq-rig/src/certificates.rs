@@ -20,7 +20,7 @@ pub struct Authority {
 pub struct Issued {
     /// The certificate.
     pub certificate: String,
-    /// Its private key.
+    /// The certificate's private key.
     pub key: String,
 }
 

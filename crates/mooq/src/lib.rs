@@ -67,7 +67,7 @@
 //!
 //! chan.register_producer("orders", Topic).await?;
 //!
-//! // Nobody has bound a queue yet. A message that has to reach one says so.
+//! // No queue is bound yet, so a mandatory message is returned as an error.
 //! let err = chan
 //!     .publish("orders", &["pencil", "paper"])
 //!     .routing_key("order.new")

@@ -88,7 +88,7 @@ async fn a_permission_that_was_used_is_gone_when_its_channel_has_slept(fixture: 
         clock.outlast(millis).await;
         idle.publish("", &queue, "body");
         match idle.event().await {
-            ChannelEvent::Confirm { .. } => {} // It has not slept.
+            ChannelEvent::Confirm { .. } => {} // The channel has not hibernated.
             ChannelEvent::Closed(err) => {
                 let text = refusal(&fixture, "write", "exchange", "amq.default", &user);
                 expect_reason(&err, 403, method::BASIC_PUBLISH, &text);

@@ -455,7 +455,7 @@ async fn a_consumer_that_fails_to_come_back_leaves_anothers_deliveries_sound(fix
         let next = within("the next", first.next()).await.unwrap().unwrap();
         assert_eq!(next.ack().await.unwrap(), body);
     }
-    // Had one been settled twice, the broker would have closed the channel.
+    // If a delivery had been settled twice, the broker would have closed the channel.
     assert_eq!(ready_in(&victim.chan, &busy).await, 0);
     drop(second);
     victim.conn.close().await.unwrap();
