@@ -34,7 +34,7 @@ impl Raw {
     }
 }
 
-/// A `x-message-ttl` of 0: a message without a ready consumer expires at once.
+/// An `x-message-ttl` of 0: a message without a ready consumer expires at once.
 fn no_time() -> FieldTable {
     table([("x-message-ttl", 0.into())])
 }
