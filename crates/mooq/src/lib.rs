@@ -196,7 +196,7 @@
 /// }
 ///
 /// #[test]
-/// fn it_yells() {
+/// fn loud_yells() {
 ///     assert_eq!(yell(&Delivery::new("hello".into())), "HELLO");
 /// }
 /// ```

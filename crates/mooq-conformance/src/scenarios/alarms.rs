@@ -39,7 +39,7 @@ async fn blocked(publisher: &mut Raw, other: &mut Raw, queue: &str) -> JoinHandl
     answer
 }
 
-async fn what_is_published_during(alarm: Alarm, fixture: &Fixture) {
+async fn publish_during(alarm: Alarm, fixture: &Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut other = fixture.raw().await;
     let queue = fixture.name("queue");
@@ -60,12 +60,12 @@ async fn what_is_published_during(alarm: Alarm, fixture: &Fixture) {
 
 #[scenario(alone)]
 async fn publish_during_a_memory_alarm_waits_for_its_end(fixture: Fixture) {
-    what_is_published_during(Alarm::Memory, &fixture).await;
+    publish_during(Alarm::Memory, &fixture).await;
 }
 
 #[scenario(alone)]
 async fn publish_during_a_disk_alarm_waits_for_its_end(fixture: Fixture) {
-    what_is_published_during(Alarm::Disk, &fixture).await;
+    publish_during(Alarm::Disk, &fixture).await;
 }
 
 #[scenario(alone)]
