@@ -9,7 +9,7 @@ use mooq::memory::{InMemoryBroker, Options, Plugin};
 /// Publishes two orders of each of five customers, and prints which worker gets them.
 #[derive(Parser)]
 struct Args {
-    /// Where the broker is, for example amqp://localhost:5672. RabbitMQ must have its plugin
+    /// URL of the broker, for example amqp://localhost:5672. RabbitMQ must have its plugin
     /// rabbitmq_consistent_hash_exchange enabled.
     #[arg(long, default_value = "memory://localhost:5672")]
     url: String,
@@ -25,7 +25,7 @@ async fn main() -> mooq::Result<()> {
     let conn = mooq::connect(&args.url).await?;
     let chan = conn.create_channel().await?;
     for worker in ["north", "south"] {
-        // The routing key of a binding is a weight: equal ones share equally.
+        // The routing key of a binding is a weight: equal weights share equally.
         chan.register_consumer("example_orders", ConsistentHash)
             .queue(worker)
             .routing_key("10")

@@ -8,7 +8,7 @@ use mooq::memory::InMemoryBroker;
 /// Publishes four log lines, and prints the two whose routing key is asked for.
 #[derive(Parser)]
 struct Args {
-    /// Where the broker is, for example amqp://localhost:5672
+    /// URL of the broker, for example amqp://localhost:5672
     #[arg(long, default_value = "memory://localhost:5672")]
     url: String,
 }

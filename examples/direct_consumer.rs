@@ -1,4 +1,4 @@
-//! The consumer of the page docs/direct.md: prints what is published with either of its keys.
+//! The consumer of the page docs/direct.md: prints messages with either of its keys.
 
 use mooq::Delivery;
 use mooq::ExchangeKind::Direct;

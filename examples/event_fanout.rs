@@ -1,4 +1,4 @@
-//! An event that several services hear of, each at its own pace.
+//! An event for several services, each at its own pace.
 //!
 //! ```console
 //! $ cargo test --example event_fanout
@@ -6,8 +6,8 @@
 //! $ cargo run --example event_fanout
 //! ```
 //!
-//! The shop publishes what has happened to a fanout exchange, and knows nobody who listens. Each
-//! service has a queue of its own there, in which events wait for it while it is down.
+//! The shop publishes events to a fanout exchange, and need not know the services behind it. Each
+//! service has a queue of its own there, in which events wait while the service is down.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -18,14 +18,14 @@ use mooq::memory::InMemoryBroker;
 use mooq::{Channel, Connection, Delivery};
 use serde::{Deserialize, Serialize};
 
-/// What has happened.
+/// An event: something was sold.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Sold {
     thing: String,
     to: String,
 }
 
-/// The shop: tells that something was sold, to whoever listens.
+/// The shop: publishes that something was sold.
 async fn tell(chan: &Channel, thing: &str, to: &str) -> mooq::Result<()> {
     let sold = Sold {
         thing: thing.into(),
@@ -34,7 +34,7 @@ async fn tell(chan: &Channel, thing: &str, to: &str) -> mooq::Result<()> {
     chan.publish("sold", &sold).await
 }
 
-/// How many of each thing were sold.
+/// The number of sales of each thing.
 #[derive(Debug, Default, Clone)]
 struct Statistics(Arc<Mutex<BTreeMap<String, u32>>>);
 
@@ -53,14 +53,14 @@ impl Statistics {
     }
 
     fn count(&self, sold: Sold) {
-        // Poisoned by nobody: whoever holds it only counts.
+        // The lock is never poisoned: its holders only count.
         if let Ok(mut counts) = self.0.lock() {
             *counts.entry(sold.thing).or_default() += 1;
         }
     }
 }
 
-/// Thanks whoever has bought something, by a mail: somebody else's queue.
+/// Thanks every buyer by a mail, through another service's queue.
 async fn start_to_thank(conn: &Connection) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
     chan.declare_queue("mails").await?;
@@ -85,7 +85,7 @@ async fn thank(chan: Channel, sold: Sold) -> mooq::Result<()> {
 /// Sells three things.
 #[derive(Parser)]
 struct Args {
-    /// Where the broker is, for example amqp://localhost:5672
+    /// URL of the broker, for example amqp://localhost:5672
     #[arg(long, default_value = "memory://localhost:5672")]
     url: String,
 }
@@ -105,7 +105,7 @@ async fn main() -> mooq::Result<()> {
     for (thing, to) in [("pencil", "Ada"), ("paper", "Grace"), ("pencil", "Edsger")] {
         tell(&chan, thing, to).await?;
     }
-    // A service that stays says `.with_graceful_shutdown(…)` instead.
+    // A service that keeps running has `.with_graceful_shutdown(…)` instead.
     conn.process_events().until_idle().await?;
 
     for _ in 0..3 {
@@ -128,7 +128,7 @@ mod tests {
 
     use super::*;
 
-    /// As long as a message may take on a busy RabbitMQ. Nothing waits that long unless it fails.
+    /// Time limit for a message on a busy RabbitMQ. Only a failing test waits that long.
     const SOON: Duration = Duration::from_secs(20);
 
     /// Both services, each on a connection of its own, which does not process events yet.
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn whoever_buys_is_thanked(broker: TestBroker, shop: Channel) -> mooq::Result<()> {
+    async fn buyer_is_thanked(broker: TestBroker, shop: Channel) -> mooq::Result<()> {
         let (_statistics, _counting, thanking) = services(&broker).await?;
         run(thanking);
 
@@ -179,7 +179,7 @@ mod tests {
             BTreeMap::from([("paper".into(), 1), ("pencil".into(), 2)])
         );
 
-        // One that comes later has missed nothing.
+        // A service that starts later has missed no event.
         run(thanking);
         for to in ["Ada", "Grace", "Edsger"] {
             assert!(next_mail(&shop).await?.contains(to));
@@ -203,7 +203,7 @@ mod tests {
         Ok(())
     }
 
-    /// What a broker does seldom, and a test in memory at will.
+    /// A lost connection is rare, and a test in memory can cause one.
     #[mooq::test(memory)]
     async fn a_lost_connection_costs_no_thanks(
         broker: TestBroker,

@@ -8,7 +8,7 @@ use mooq::memory::InMemoryBroker;
 /// Publishes one piece of news to three readers.
 #[derive(Parser)]
 struct Args {
-    /// Where the broker is, for example amqp://localhost:5672
+    /// URL of the broker, for example amqp://localhost:5672
     #[arg(long, default_value = "memory://localhost:5672")]
     url: String,
 }
@@ -22,7 +22,7 @@ async fn main() -> mooq::Result<()> {
     let conn = mooq::connect(&args.url).await?;
     let chan = conn.create_channel().await?;
     for reader in ["Ada", "Grace", "Edsger"] {
-        // Without a name of its own, each consumer has a queue of its own.
+        // Without a queue name, each consumer gets a queue of its own.
         chan.register_consumer("example_fanout", Fanout)
             .callback(move |news: Delivery<String>| async move {
                 println!("{reader} reads: {}", news.msg);

@@ -1,12 +1,12 @@
-//! What does the service do when things go wrong? Faults on demand, and seeds.
+//! Faults on demand, and seeds: tests of a service under failures.
 //!
 //! ```console
 //! $ cargo test --example faults
 //! $ cargo run --example faults
 //! ```
 //!
-//! The service ships what is ordered, once: an order that comes again, as RabbitMQ may deliver it
-//! after a lost connection, is known by its number. Every fault is in `mooq::faults`.
+//! The service ships every order once: RabbitMQ may deliver an order again after a lost connection,
+//! so the service knows orders by their numbers. Every fault is in `mooq::faults`.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,7 @@ use mooq::{Connection, Delivery};
 /// The numbers of the orders that are shipped. A real service has them in its database.
 type Shipped = Arc<Mutex<HashSet<u32>>>;
 
-/// Begins to ship what is ordered, while the connection's events are processed.
+/// Begins to ship orders, while the connection's events are processed.
 async fn start(conn: &Connection, shipped: &Shipped) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
     chan.declare_exchange("parcels", Direct).await?;
@@ -33,9 +33,10 @@ async fn start(conn: &Connection, shipped: &Shipped) -> mooq::Result<()> {
                     .lock()
                     .is_ok_and(|shipped| shipped.contains(&number))
                 {
-                    return Ok(()); // It has come before.
+                    return Ok(()); // The order was shipped before.
                 }
-                // Only what the broker has is shipped: after an error the order comes again.
+                // An order counts as shipped once the broker has its parcel: after an error the
+                // order comes again.
                 out.publish("parcels", &number).await?;
                 if let Ok(mut shipped) = shipped.lock() {
                     shipped.insert(number);
@@ -47,7 +48,7 @@ async fn start(conn: &Connection, shipped: &Shipped) -> mooq::Result<()> {
     Ok(())
 }
 
-/// A broker, the service on it, a queue that the parcels come to, and a channel to order by.
+/// Starts the service on a broker, with a queue for the parcels. Returns a channel to order by.
 async fn warehouse(broker: &InMemoryBroker) -> mooq::Result<mooq::Channel> {
     let conn = mooq::connect(broker).await?;
     start(&conn, &Shipped::default()).await?;
@@ -80,7 +81,7 @@ async fn main() -> mooq::Result<()> {
 mod tests {
     use super::*;
 
-    /// How many parcels there are.
+    /// The number of parcels.
     fn parcels(broker: &InMemoryBroker) -> u64 {
         broker.queues("parcels")[0].ready
     }
@@ -114,14 +115,14 @@ mod tests {
         let broker = InMemoryBroker::start();
         let chan = warehouse(&broker).await?;
         let _slow = broker.faults().slow(std::time::Duration::from_secs(2));
-        chan.publish("orders", &1).await?; // Ten seconds or so, in no time.
+        chan.publish("orders", &1).await?; // Takes about ten seconds of paused time.
         broker.wait_idle().await;
         assert_eq!(parcels(&broker), 1);
         Ok(())
     }
 
     #[test]
-    fn whatever_the_order_of_things_all_are_shipped_once() {
+    fn orders_are_shipped_once_in_every_order_of_events() {
         mooq::testing::for_each_seed(0..50, |seed| async move {
             let broker = InMemoryBroker::start_seeded(seed);
             let chan = warehouse(&broker).await?;

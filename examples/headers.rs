@@ -6,10 +6,10 @@ use mooq::Delivery;
 use mooq::ExchangeKind::Headers;
 use mooq::memory::InMemoryBroker;
 
-/// Publishes three documents, and prints who gets which.
+/// Publishes three documents, and prints the readers of each.
 #[derive(Parser)]
 struct Args {
-    /// Where the broker is, for example amqp://localhost:5672
+    /// URL of the broker, for example amqp://localhost:5672
     #[arg(long, default_value = "memory://localhost:5672")]
     url: String,
 }

@@ -1,6 +1,6 @@
 //! The first half of in2com, the tutorial: greets now and then.
 //!
-//! Needs RabbitMQ, and `loud` in another terminal to hear it:
+//! Needs RabbitMQ, and `loud` in another terminal:
 //!
 //! ```console
 //! $ cargo run --example loud
@@ -19,10 +19,10 @@ use tokio::time::{interval, sleep};
 /// Greets after one to ten seconds, again and again.
 #[derive(Parser)]
 struct Args {
-    /// Where RabbitMQ is
+    /// URL of RabbitMQ
     #[arg(long, default_value = "amqp://localhost:5672")]
     url: String,
-    /// How long to run; until Ctrl-C unless given
+    /// Seconds to run; until Ctrl-C unless given
     #[arg(long)]
     seconds: Option<u64>,
 }
@@ -34,9 +34,9 @@ async fn main() -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
     chan.register_producer("in2com_log", Direct).await?;
 
-    // Side by side, until one of them ends.
+    // Concurrently, until one of them ends.
     tokio::select! {
-        // Nothing comes to this service: it only ends the others when it is told to stop.
+        // This service gets no messages: processing only ends the select on a shutdown.
         result = conn.process_events().with_graceful_shutdown(stop(args.seconds)) => result?,
         result = publish_now_and_then(&chan) => result?,
         () = tick_every_second() => {}

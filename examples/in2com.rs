@@ -1,4 +1,4 @@
-//! Two services in one process: `hello` greets every other second, `loud` yells what it hears.
+//! Two services in one process: `hello` greets every other second, `loud` yells the greetings.
 //!
 //! ```console
 //! $ cargo run --example in2com
@@ -18,10 +18,10 @@ use tokio::time::{interval, sleep};
 /// Two services that talk over a broker: one in this process, or RabbitMQ.
 #[derive(Parser)]
 struct Args {
-    /// Where the broker is, for example amqp://localhost:5672
+    /// URL of the broker, for example amqp://localhost:5672
     #[arg(long, default_value = "memory://localhost:5672")]
     url: String,
-    /// How long to run, unless Ctrl-C comes first
+    /// Seconds to run, unless Ctrl-C comes first
     #[arg(long, default_value_t = 5)]
     seconds: u64,
 }
@@ -32,7 +32,7 @@ async fn main() -> mooq::Result<()> {
     let broker = InMemoryBroker::new("localhost", 5672);
     broker.run(); // memory://localhost:5672 leads here.
 
-    // `loud` is there before `hello` greets: a broker keeps nothing for queues yet to come.
+    // `loud` starts before `hello` greets: a broker keeps no messages for queues that do not exist.
     let loud = set_up_loud(&args.url).await?;
     let hello = set_up_hello(&args.url).await?;
     tokio::try_join!(
@@ -50,7 +50,7 @@ async fn set_up_hello(url: &str) -> mooq::Result<Channel> {
 }
 
 async fn run_hello(chan: &Channel, seconds: u64) -> mooq::Result<()> {
-    // One for the whole loop: it also hears a Ctrl-C that comes while a message is published.
+    // One future for the whole loop: it also catches a Ctrl-C during a publish.
     let mut stop = pin!(ctrl_c());
     let mut every_second = interval(Duration::from_secs(1));
     for count in 0..seconds {
@@ -87,7 +87,7 @@ async fn run_loud(conn: &Connection, seconds: u64) -> mooq::Result<()> {
         }
     };
     tokio::select! {
-        // Callbacks run while this does. Told to stop, it lets those that have begun finish.
+        // Callbacks run during this call. On shutdown it waits for the running ones.
         result = conn.process_events().with_graceful_shutdown(stop) => result,
         () = tick_every_second("loud") => Ok(()),
     }

@@ -17,10 +17,10 @@ use tokio::time::{interval, sleep};
 /// Yells what `hello` says.
 #[derive(Parser)]
 struct Args {
-    /// Where RabbitMQ is
+    /// URL of RabbitMQ
     #[arg(long, default_value = "amqp://localhost:5672")]
     url: String,
-    /// How long to run; until Ctrl-C unless given
+    /// Seconds to run; until Ctrl-C unless given
     #[arg(long)]
     seconds: Option<u64>,
 }
@@ -36,7 +36,7 @@ async fn main() -> mooq::Result<()> {
         .await?;
 
     tokio::select! {
-        // Callbacks run while this does. Told to stop, it lets those that have begun finish.
+        // Callbacks run during this call. On shutdown it waits for the running ones.
         result = conn.process_events().with_graceful_shutdown(stop(args.seconds)) => result?,
         () = tick_every_second() => {}
     }

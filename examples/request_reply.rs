@@ -1,4 +1,4 @@
-//! A service that answers requests, and how to ask it.
+//! A service that answers requests, and its client.
 //!
 //! ```console
 //! $ cargo test --example request_reply
@@ -6,9 +6,9 @@
 //! $ cargo run --example request_reply
 //! ```
 //!
-//! A request says where its answer is to go (`reply_to`) and which one it is (`correlation_id`).
-//! Whoever asks has a queue of its own for answers, and waits for a limited time. A request that
-//! nobody has answered by then expires: nobody would read the answer.
+//! A request names the queue for its answer (`reply_to`) and has an id (`correlation_id`). Each
+//! client has a queue of its own for answers, and waits for a limited time. A request without an
+//! answer by then expires, because the client no longer reads it.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ struct Question {
     cents_each: u32,
 }
 
-/// The total in cents, or why there is none.
+/// The total in cents, or the reason why there is none.
 type Answer = Result<u32, String>;
 
 /// Begins to answer the questions that come to the queue `quotes`, while events of `conn` are
@@ -41,7 +41,7 @@ async fn start(conn: &Connection) -> mooq::Result<()> {
 }
 
 async fn answer(chan: Channel, question: Delivery<Question>) -> mooq::Result<()> {
-    // A question that wants no answer is none.
+    // A question without `reply_to` needs no answer.
     let Some(reply_to) = &question.properties.reply_to else {
         return Ok(());
     };
@@ -50,7 +50,7 @@ async fn answer(chan: Channel, question: Delivery<Question>) -> mooq::Result<()>
     if let Some(id) = &question.properties.correlation_id {
         reply = reply.correlation_id(id.as_str());
     }
-    // Whoever asked may have gone meanwhile, and its queue with it: nobody misses the answer.
+    // The client may be gone, and its queue with it: then the answer is not needed.
     reply.await
 }
 
@@ -59,7 +59,7 @@ fn quote(question: &Question) -> Answer {
     total.ok_or_else(|| "that is more than we can count".into())
 }
 
-/// Somebody who asks, one question at a time.
+/// A client that asks one question at a time.
 struct Asker {
     chan: Channel,
     answers: QueueName,
@@ -92,7 +92,7 @@ impl Asker {
             let answer = answers.timeout(limit).await?;
             let asked = answer.properties.correlation_id.clone();
             let answer = answer.ack().await?;
-            // One to an earlier question may have come too late for it.
+            // The answer to an earlier question may come late.
             if asked.is_some_and(|asked| asked == *id) {
                 return Ok(answer);
             }
@@ -103,7 +103,7 @@ impl Asker {
 /// Asks two questions.
 #[derive(Parser)]
 struct Args {
-    /// Where the broker is, for example amqp://localhost:5672
+    /// URL of the broker, for example amqp://localhost:5672
     #[arg(long, default_value = "memory://localhost:5672")]
     url: String,
 }
@@ -144,10 +144,10 @@ mod tests {
 
     use super::*;
 
-    /// As long as an answer may take on a busy RabbitMQ. Nothing waits that long unless it fails.
+    /// Time limit for an answer on a busy RabbitMQ. Only a failing test waits that long.
     const SOON: Duration = Duration::from_secs(20);
 
-    /// The service, which runs in the background, and somebody who asks it.
+    /// The service, which runs in the background, and a client.
     struct Shop {
         service: Connection,
         asker: Asker,
@@ -186,10 +186,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn everyone_gets_their_own_answers(
-        mut shop: Shop,
-        other: Connection,
-    ) -> mooq::Result<()> {
+    async fn askers_get_their_own_answers(mut shop: Shop, other: Connection) -> mooq::Result<()> {
         let mut other = Asker::new(&other).await?;
         let (threes, fives) = (pencils(3), pencils(5));
         let (one, two) = tokio::join!(shop.asker.ask(&threes, SOON), other.ask(&fives, SOON));
@@ -198,7 +195,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn a_question_that_is_none_stops_nothing(mut shop: Shop) -> mooq::Result<()> {
+    async fn question_that_does_not_decode_stops_nothing(mut shop: Shop) -> mooq::Result<()> {
         shop.asker.chan.publish("quotes", "how much?").await?;
         shop.asker.chan.publish("quotes", &pencils(1)).await?; // Wants no answer.
         assert_eq!(shop.asker.ask(&pencils(3), SOON).await?, Ok(750));
@@ -206,12 +203,12 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn nobody_waits_for_a_service_that_has_stopped(mut shop: Shop) -> mooq::Result<()> {
+    async fn question_to_a_stopped_service_times_out(mut shop: Shop) -> mooq::Result<()> {
         shop.service.close().await?;
         let limit = Duration::from_millis(200);
         let err = shop.asker.ask(&pencils(3), limit).await.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::ConsumeTimeout);
-        // The question expires: a service that comes back does not answer it.
+        // The question expires: a restarted service does not answer it.
         let chan = &shop.asker.chan;
         while chan.declare_queue("quotes").passive().await?.message_count > 0 {}
         Ok(())

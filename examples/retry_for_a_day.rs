@@ -1,13 +1,13 @@
-//! A worker that tries again after a second, a minute, an hour and ten, and a test of that whole
-//! day, which takes milliseconds: tokio's clock is paused, and the broker's time is tokio's.
+//! A worker that retries after a second, a minute, an hour and ten hours, and a test of that whole
+//! day, which takes milliseconds: tokio's clock is paused, and the broker uses tokio's clock.
 //!
 //! ```console
 //! $ cargo test --example retry_for_a_day
 //! $ cargo run --example retry_for_a_day
 //! ```
 //!
-//! A parcel that cannot be handed over goes to a queue where nobody consumes it. There it expires,
-//! and its dead letter is back among the parcels.
+//! A parcel that cannot be handed over goes to a queue without consumers. There it expires, and is
+//! dead-lettered back to the parcels.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use mooq::memory::InMemoryBroker;
 use mooq::{Channel, Connection, Delivery, FieldValue, Outcome};
 use tokio::time::Instant;
 
-/// How long a parcel waits after each try that fails; after the last it is given up.
+/// Delays after each failed try; after the last the parcel is given up.
 const WAITS: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(60),
@@ -24,8 +24,8 @@ const WAITS: [Duration; 4] = [
     Duration::from_secs(10 * 60 * 60),
 ];
 
-/// Begins to hand over the parcels that come to `conn`, while its events are processed. What is
-/// handed over `is_home` says.
+/// Begins to hand over the parcels that come to `conn`, while the connection's events are
+/// processed. `is_home` decides which parcels can be handed over.
 async fn start(conn: &Connection, is_home: fn(&str) -> bool) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
     chan.declare_queue("parcels-given-up").await?;
@@ -46,7 +46,7 @@ async fn start(conn: &Connection, is_home: fn(&str) -> bool) -> mooq::Result<()>
                 if !home {
                     retry_later(&chan, &parcel).await?;
                 }
-                // Either way it is done here: its copy, if there is one, is with the broker.
+                // The parcel is done here in both cases: the broker has its copy, if there is one.
                 Ok::<_, mooq::Error>(Outcome::Ack)
             }
         })
@@ -65,14 +65,14 @@ async fn retry_later(chan: &Channel, parcel: &Delivery<String>) -> mooq::Result<
         Ok(tries) if tries <= WAITS.len() => waiting_room(tries),
         _ => "parcels-given-up".to_owned(),
     };
-    // With its message id, and all else that it carries.
+    // Forwards the parcel with its message id and all other properties.
     chan.forward("", parcel)
         .routing_key(next)
         .header("tries", tries)
         .await
 }
 
-/// A day in the life of a parcel for somebody who is never at home.
+/// A day of a parcel whose recipient is never at home.
 #[tokio::main(flavor = "current_thread", start_paused = true)]
 async fn main() -> mooq::Result<()> {
     let broker = InMemoryBroker::start();
@@ -85,7 +85,7 @@ async fn main() -> mooq::Result<()> {
     let began = Instant::now();
     let send = post.publish("post", "a book").routing_key("parcel");
     send.await?;
-    // With the clock paused, a sleep ends as soon as nothing is left to do before.
+    // With the clock paused, a sleep ends as soon as all tasks are idle.
     tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
 
     let tries = recording.deliveries().queue("parcels").list();

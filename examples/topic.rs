@@ -6,10 +6,10 @@ use mooq::Delivery;
 use mooq::ExchangeKind::Topic;
 use mooq::memory::InMemoryBroker;
 
-/// Publishes three things, and prints for each which patterns match it.
+/// Publishes three things, and prints the patterns that match each.
 #[derive(Parser)]
 struct Args {
-    /// Where the broker is, for example amqp://localhost:5672
+    /// URL of the broker, for example amqp://localhost:5672
     #[arg(long, default_value = "memory://localhost:5672")]
     url: String,
 }

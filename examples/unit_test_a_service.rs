@@ -5,8 +5,8 @@
 //! $ cargo run --example unit_test_a_service
 //! ```
 //!
-//! The service is `start` and `bill`. It knows a connection, not a broker: `main` gives it one to
-//! RabbitMQ or in memory, as its `--url` says, each test one to a broker of the test's own.
+//! The service is `start` and `bill`. It needs a connection and knows no broker: `main` connects it
+//! to the broker of `--url`, RabbitMQ or in memory, each test to a broker of the test's own.
 
 use std::error::Error;
 
@@ -16,7 +16,7 @@ use mooq::memory::InMemoryBroker;
 use mooq::{Channel, Connection, Delivery};
 use serde::{Deserialize, Serialize};
 
-/// What a shop sends us.
+/// An order from a shop.
 #[derive(Debug, Serialize, Deserialize)]
 struct Order {
     number: u32,
@@ -25,14 +25,14 @@ struct Order {
     cents_each: u32,
 }
 
-/// What we send back.
+/// The invoice for an order.
 #[derive(Debug, Serialize, Deserialize)]
 struct Invoice {
     order: u32,
     cents: u32,
 }
 
-/// Begins to bill the orders that come to `conn`, while its events are processed.
+/// Begins to bill the orders that come to `conn`, while the connection's events are processed.
 async fn start(conn: &Connection) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
     chan.declare_exchange("invoices", Topic).await?;
@@ -47,13 +47,13 @@ async fn start(conn: &Connection) -> mooq::Result<()> {
     Ok(())
 }
 
-/// The order is acknowledged when the broker has its invoice. If this fails the order is tried
-/// again later.
+/// Bills an order. The order is acked once the broker has its invoice; after an error it is
+/// retried.
 async fn bill(chan: Channel, order: Order) -> Result<(), Box<dyn Error + Send + Sync>> {
     let cents = order
         .pieces
         .checked_mul(order.cents_each)
-        .ok_or("the total is beyond what an invoice can say")?;
+        .ok_or("the total does not fit on an invoice")?;
     let invoice = Invoice {
         order: order.number,
         cents,
@@ -67,7 +67,7 @@ async fn bill(chan: Channel, order: Order) -> Result<(), Box<dyn Error + Send + 
 /// Bills one order.
 #[derive(Parser)]
 struct Args {
-    /// Where the broker is, for example amqp://localhost:5672
+    /// URL of the broker, for example amqp://localhost:5672
     #[arg(long, default_value = "memory://localhost:5672")]
     url: String,
 }
@@ -94,7 +94,7 @@ async fn main() -> mooq::Result<()> {
     };
     shop.publish("orders", &order).routing_key("placed").await?;
 
-    // A service that stays says `.with_graceful_shutdown(…)` instead.
+    // A service that keeps running has `.with_graceful_shutdown(…)` instead.
     conn.process_events().until_idle().await?;
     conn.close().await
 }
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_is_no_order_stops_nothing() {
+    async fn message_that_is_no_order_stops_nothing() {
         let (service, shop) = set_up().await;
         let nonsense = shop.publish("orders", "two pencils").routing_key("placed");
         nonsense.await.unwrap();

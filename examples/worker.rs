@@ -1,4 +1,4 @@
-//! A worker that tries again later what fails, and puts aside what keeps failing.
+//! A worker that retries failed messages later, and puts aside those that keep failing.
 //!
 //! ```console
 //! $ cargo test --example worker
@@ -6,10 +6,10 @@
 //! $ cargo run --example worker
 //! ```
 //!
-//! A mail that cannot be sent is rejected, and so goes to the queue `mails-later`. There it expires
-//! after a while, and so comes back. RabbitMQ counts how often that was, in the header `x-death`:
-//! after the third time the mail is put into `mails-failed`, for somebody to look at. The worker
-//! can be stopped at any time, since whatever waits is in a queue.
+//! A mail that cannot be sent is rejected, and dead-lettered to the queue `mails-later`. There it
+//! expires after a while, and is dead-lettered back. RabbitMQ counts the retries in the header
+//! `x-death`: after the third the mail is put into `mails-failed`, for an operator to look at. The
+//! worker can be stopped at any time, since all waiting mails are in queues.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use mooq::memory::InMemoryBroker;
 use mooq::{Channel, Connection, Delivery, FailurePolicy, Outcome};
 use serde::{Deserialize, Serialize};
 
-/// How often a mail is tried.
+/// Number of tries of a mail.
 const TRIES: u64 = 3;
 /// Time limit for the mail to be put aside.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -29,8 +29,7 @@ struct Mail {
     to: String,
 }
 
-/// Begins to send the mails that come to the queue `mails`, by `send`, while events of `conn` are
-/// processed.
+/// Begins to send the mails in the queue `mails` by `send`, while events of `conn` are processed.
 async fn start(
     conn: &Connection,
     later: Duration,
@@ -38,7 +37,7 @@ async fn start(
 ) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
     chan.declare_queue("mails-failed").await?;
-    // What expires here goes back to the default exchange, and by it to the queue `mails`.
+    // Expired mails go through the default exchange back to the queue `mails`.
     chan.declare_queue("mails-later")
         .message_ttl(later)
         .dead_letter("", "mails")
@@ -65,7 +64,7 @@ async fn handle(
         Ok(()) => Ok(Outcome::Ack),
         Err(_) if mail.death_count("mails") + 1 < TRIES => Ok(Outcome::Reject),
         Err(why) => {
-            // Acknowledged only when the broker has it where it is put aside.
+            // The mail is acked only once the broker has its copy in `mails-failed`.
             let aside = chan.forward("", &mail).routing_key("mails-failed");
             aside.header("why", why).mandatory().await?;
             Ok(Outcome::Ack)
@@ -76,7 +75,7 @@ async fn handle(
 /// Sends one mail, and fails to send another.
 #[derive(Parser)]
 struct Args {
-    /// Where the broker is, for example amqp://localhost:5672
+    /// URL of the broker, for example amqp://localhost:5672
     #[arg(long, default_value = "memory://localhost:5672")]
     url: String,
 }
@@ -102,7 +101,7 @@ async fn main() -> mooq::Result<()> {
         let mail = Mail { to: to.into() };
         chan.publish("mails", &mail).await?;
     }
-    // A service that stays says `.with_graceful_shutdown(…)` and waits for that.
+    // A service that keeps running has `.with_graceful_shutdown(…)` and waits for that.
     let worker = conn.clone();
     tokio::spawn(async move { worker.process_events().await });
     let failed = chan.get::<Mail>("mails-failed").timeout(LIMIT).await?;
@@ -120,7 +119,7 @@ mod tests {
 
     use super::*;
 
-    /// As long as a message may take on a busy RabbitMQ. Nothing waits that long unless it fails.
+    /// Time limit for a message on a busy RabbitMQ. Only a failing test waits that long.
     const SOON: Duration = Duration::from_secs(20);
 
     /// The addresses that the worker has tried to send to.
@@ -139,7 +138,7 @@ mod tests {
         }
     }
 
-    /// Runs the worker in the background, and gives a channel of somebody who has mails to send.
+    /// Runs the worker in the background, and returns a channel to send mails by.
     async fn work(
         broker: &TestBroker,
         later: Duration,
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn what_fails_once_is_sent_later(broker: TestBroker) -> mooq::Result<()> {
+    async fn mail_that_fails_once_is_sent_later(broker: TestBroker) -> mooq::Result<()> {
         let (tried, (sent, mut mails)) = (Tried::default(), tokio::sync::mpsc::channel(9));
         let note = tried.clone();
         let worker = mooq::connect(&broker).await?;
@@ -171,10 +170,10 @@ mod tests {
         let chan = mooq::connect(&broker).await?.create_channel().await?;
         order(&chan, "ada").await?;
         order(&chan, "grace").await?;
-        // Not before: else the first may be back before the second is there.
+        // Only now: otherwise the first mail may be back before the second one is published.
         tokio::spawn(async move { worker.process_events().await });
 
-        // The one that failed holds up nobody.
+        // The failed mail holds up no other.
         assert_eq!(mails.recv().await.unwrap(), "grace");
         assert_eq!(mails.recv().await.unwrap(), "ada");
         assert_eq!(tried.all(), ["ada", "ada"]);
@@ -182,7 +181,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn what_fails_three_times_is_put_aside(broker: TestBroker) -> mooq::Result<()> {
+    async fn mail_that_fails_three_times_is_put_aside(broker: TestBroker) -> mooq::Result<()> {
         let tried = Tried::default();
         let note = tried.clone();
         let chan = work(&broker, Duration::from_millis(10), move |mail| {
@@ -217,7 +216,7 @@ mod tests {
         Ok(())
     }
 
-    /// Half an hour between the tries, as in production: time passes by itself here.
+    /// Tries are half an hour apart, as in production: the paused clock advances by itself.
     #[mooq::test(paused)]
     async fn the_tries_are_half_an_hour_apart(
         broker: TestBroker,

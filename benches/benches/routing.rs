@@ -9,7 +9,7 @@ const BINDINGS: [usize; 3] = [100, 10_000, 100_000];
 
 fn benches(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("routing");
-    // The scans and the fanouts are slow: fewer samples keep the whole within minutes.
+    // Scans and fanouts are slow: fewer samples keep the benchmark within minutes.
     group
         .sample_size(10)
         .measurement_time(Duration::from_secs(2));

@@ -1,5 +1,5 @@
-//! What a publish costs where there are 1, 100, 10,000 or a million queues, bindings, waiting
-//! messages or channels.
+//! Cost of a publish among 1, 100, 10,000 or a million queues, bindings, waiting messages or
+//! channels.
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ impl Client {
         client
     }
 
-    /// Opens `count` channels, on as many other connections as it takes.
+    /// Opens `count` channels, on as many further connections as needed.
     pub fn open_channels(&mut self, count: usize) {
         let each = usize::from(Options::default().channel_max);
         let mut left = count;
@@ -35,7 +35,7 @@ impl Client {
         }
     }
 
-    /// Sends a method without looking at what follows.
+    /// Sends a method and ignores its effects.
     pub fn send(&mut self, method: Method) {
         self.send_on(self.connection, 1, method);
     }
@@ -60,7 +60,7 @@ impl Client {
         assert!(matches!(effect, Some(Effect::Reply { .. })), "{effect:?}");
     }
 
-    /// The next of what followed.
+    /// The next effect.
     pub fn effect(&mut self) -> Option<Effect> {
         self.engine.poll_effect()
     }

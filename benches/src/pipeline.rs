@@ -1,4 +1,4 @@
-//! A message's whole way in memory: publish, route, deliver, decode, callback, acknowledge.
+//! The whole path of a message in memory: publish, route, deliver, decode, callback, acknowledge.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,14 +9,14 @@ use mooq::memory::InMemoryBroker;
 use mooq::{Channel, Connection, Delivery, ExchangeKind};
 use tokio::sync::{Notify, mpsc};
 
-/// How many publishes are on their way before the producer waits for the oldest confirm.
+/// Number of publishes in flight before the producer waits for the oldest confirm.
 const WINDOW: usize = 256;
 
-/// What is published: a short text, as JSON.
+/// The message: a short text, as JSON.
 const TEXT: &str = "Hello World! Here is a message of 64 bytes, more or less, as JSON";
 
-/// How long `count` messages take from one producer to one consumer's callback, each confirmed
-/// and acknowledged, on the caller's thread.
+/// Time of `count` messages from one producer to one consumer's callback, each confirmed and
+/// acknowledged, on the caller's thread.
 pub async fn publish_callback_ack(count: u64) -> Duration {
     let broker = InMemoryBroker::start();
     let conn = mooq::connect(&broker)
@@ -69,7 +69,7 @@ async fn confirmed(confirmation: mooq::Confirmation) {
     confirmation.await.expect("the broker confirms");
 }
 
-/// The least that a hand-over between two tasks costs: the same texts through a bounded channel.
+/// Baseline of a hand-over between two tasks: the same texts through a bounded channel.
 pub async fn bounded_mpsc(count: u64) -> Duration {
     let (sender, mut receiver) = mpsc::channel::<String>(1024);
     let begin = Instant::now();
@@ -90,8 +90,8 @@ pub async fn bounded_mpsc(count: u64) -> Duration {
     begin.elapsed()
 }
 
-/// How long a broker, a connection and a channel take to be there, and the three, to be dropped by
-/// the caller.
+/// Time to create a broker, a connection and a channel. Returns the three as well, for the caller
+/// to drop.
 pub async fn fresh_broker() -> (Duration, (InMemoryBroker, Connection, Channel)) {
     let begin = Instant::now();
     let broker = InMemoryBroker::start();
@@ -102,8 +102,8 @@ pub async fn fresh_broker() -> (Duration, (InMemoryBroker, Connection, Channel))
     (begin.elapsed(), (broker, conn, chan))
 }
 
-/// How many bytes each of `count` queued messages of 64 bytes takes beyond its body, by the
-/// process's resident memory. None where the system does not tell it.
+/// Bytes of each of `count` queued messages of 64 bytes beyond its body, by the process's resident
+/// memory. None if the system does not report that.
 pub async fn queued_overhead(count: u64) -> Option<f64> {
     const BODY: usize = 64;
     let broker = InMemoryBroker::start();

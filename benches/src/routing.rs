@@ -1,8 +1,8 @@
 //! Routing by each kind of exchange, through the broker's engine, and topics by a scan with
 //! glob-match as the baseline.
 //!
-//! What is timed is `basic.publish` to an exchange whose bindings all lead to another exchange
-//! with nothing behind it: the whole of finding out where a message goes, and no queue.
+//! The timed operation is `basic.publish` to an exchange whose bindings all lead to another
+//! exchange without bindings: the whole routing, and no queue.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,13 +47,13 @@ impl Topic {
         }
     }
 
-    /// How long `count` messages take to be routed.
+    /// Time to route `count` messages.
     pub fn route(&mut self, count: u64) -> Duration {
         self.routing.route(count)
     }
 
-    /// How long matching `count` keys takes by trying every pattern as a glob. `*` must not match
-    /// a dot there, so that dots are slashes.
+    /// Time to match `count` keys by trying every pattern as a glob. Dots are slashes there, since
+    /// `*` must not match a dot.
     #[must_use]
     pub fn scan(&self, count: u64) -> Duration {
         let globs: Vec<_> = self.patterns.iter().map(|p| p.replace('.', "/")).collect();
@@ -90,7 +90,7 @@ impl Routing {
         routing
     }
 
-    /// A fanout exchange with `bindings` destinations, all of which the message goes to.
+    /// A fanout exchange with `bindings` destinations, which all get the message.
     #[must_use]
     pub fn fanout(bindings: usize) -> Self {
         let mut routing = Self::new(ExchangeKind::Fanout, "", FieldTable::new());
@@ -137,7 +137,7 @@ impl Routing {
         routing
     }
 
-    /// How long `count` messages take to be routed.
+    /// Time to route `count` messages.
     pub fn route(&mut self, count: u64) -> Duration {
         let begin = Instant::now();
         for _ in 0..count {

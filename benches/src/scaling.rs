@@ -1,4 +1,4 @@
-//! What a publish costs a broker that has much of something: it should cost the same.
+//! Cost of a publish in a crowded broker, which should be the same as in an empty one.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use mooq_engine::Method;
 
 use crate::client::Client;
 
-/// What there is much of.
+/// The kind of crowd in the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Crowd {
     /// Queues beside the one that is published to.
@@ -25,10 +25,10 @@ pub enum Crowd {
 }
 
 impl Crowd {
-    /// All of them.
+    /// Every kind.
     pub const ALL: [Self; 4] = [Self::Queues, Self::Bindings, Self::Messages, Self::Channels];
 
-    /// What it is called.
+    /// Name of the kind.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ const EXCHANGE: &str = "bench";
 const KEY: &str = "region.host.metric";
 
 impl Crowded {
-    /// A broker with `count` of something.
+    /// A broker with a crowd of `count`.
     #[must_use]
     pub fn new(crowd: Crowd, count: usize) -> Self {
         let mut client = Client::new();
@@ -80,7 +80,7 @@ impl Crowded {
         broker
     }
 
-    /// How long `count` messages take to come in and to go out again.
+    /// Time to publish and get `count` messages.
     pub fn publish_and_get(&mut self, count: u64) -> Duration {
         let queue = QueueName::try_from(QUEUE).expect("a short name");
         let begin = Instant::now();

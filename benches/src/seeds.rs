@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use mooq::memory::InMemoryBroker;
 use mooq::testing::for_each_seed;
 
-/// How long a small test takes with `seeds` seeds: each time a broker, a connection and a channel,
-/// two queues, four confirmed publishes, and their messages.
+/// Time of a small test with `seeds` seeds: each has a broker, a connection and a channel, two
+/// queues, four confirmed publishes, and their messages.
 ///
 /// On a thread of its own, since each seed gets a runtime.
 pub fn small_tests(seeds: u64) -> Duration {

@@ -1,4 +1,4 @@
-//! What a test waits for: that nothing is under way any more, and that a day has gone by.
+//! Waits of tests: for an idle broker, and for a day of paused time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,14 +8,13 @@ use mooq::{Delivery, ExchangeKind};
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
 
-/// How long `rounds` of publish, callback and waiting take on the caller's thread, where what is
-/// waited for is that the broker is idle.
+/// Time of `rounds` of publish, callback and a wait for the idle broker, on the caller's thread.
 pub async fn rounds_until_idle(rounds: u64) -> Duration {
     let broker = InMemoryBroker::start();
     rounds_of(rounds, &broker, || {}, async || broker.wait_idle().await).await
 }
 
-/// The same where the callback itself says that it has run: the least that one could wait for.
+/// The same, but with a signal from the callback in place of the wait: the shortest possible wait.
 pub async fn rounds_until_told(rounds: u64) -> Duration {
     let broker = InMemoryBroker::start();
     let called = Arc::new(Notify::new());
@@ -56,7 +55,7 @@ async fn rounds_of(
     taken
 }
 
-/// How long each retry of a day waits.
+/// Delays of a day's retries.
 const WAITS: [Duration; 10] = [
     Duration::from_secs(1),
     Duration::from_secs(10),
@@ -70,10 +69,10 @@ const WAITS: [Duration; 10] = [
     Duration::from_secs(10 * 60 * 60),
 ];
 
-/// How long a day takes with tokio's clock paused, in which a service tries ten times more to
-/// handle a message: runtime, broker, connection, queues and all.
+/// Time of a day with tokio's clock paused, in which a service retries a message ten times:
+/// runtime, broker, connection and queues included.
 ///
-/// From the first call on, the clock is a little slower in this process.
+/// The first call makes the clock a little slower for the rest of the process.
 pub fn day_of_retries() -> Duration {
     let begin = Instant::now();
     let runtime = Builder::new_current_thread()
@@ -95,7 +94,7 @@ async fn retry_for_a_day() -> usize {
         .expect("the broker takes connections");
     let chan = conn.create_channel().await.expect("a channel opens");
     for (tries, wait) in WAITS.iter().enumerate() {
-        let millis = i64::try_from(wait.as_millis()).expect("it is less than for ever");
+        let millis = i64::try_from(wait.as_millis()).expect("the delay fits in 64 bits");
         chan.declare_queue(format!("wait-{tries}"))
             .argument("x-message-ttl", millis)
             .argument("x-dead-letter-exchange", "")

@@ -1,4 +1,4 @@
-"""A transcript of how aio-pika, a Python client for asyncio, sees a broker: the same for every broker.
+"""A transcript of a broker as seen by aio-pika, a Python client for asyncio,: the same for every broker.
 
 Usage: aio_pika_smoke.py AMQP_URL
 

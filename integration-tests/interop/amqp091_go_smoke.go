@@ -1,4 +1,4 @@
-// A transcript of how amqp091-go, a Go client, sees a broker: the same for every broker.
+// A transcript of a broker as seen by amqp091-go, a Go client,: the same for every broker.
 //
 // Usage: amqp091_go_smoke AMQP_URL
 //
@@ -258,7 +258,7 @@ func channelErrors(connection *amqp.Connection) {
 	channel := open(connection)
 	declare(channel, "interop.go.queue", nil)
 
-	// A call, whose error is that of the channel if it is not answered.
+	// A call without an answer ends with the error of the channel.
 	onAChannel := func(what string, call func(*amqp.Channel) error) {
 		channel := open(connection)
 		closed := channel.NotifyClose(make(chan *amqp.Error, 1))

@@ -1,4 +1,4 @@
-# A transcript of how bunny, a Ruby client, sees a broker: the same for every broker.
+# A transcript of a broker as seen by bunny, a Ruby client,: the same for every broker.
 #
 # Usage: bunny_smoke.rb AMQP_URL
 #
@@ -52,7 +52,7 @@ def sorted(value)
   end
 end
 
-# A queue of what a consumer is delivered.
+# A queue of a consumer's deliveries.
 def consume(queue, **options)
   deliveries = Queue.new
   consumer = Bunny::Consumer.new(queue.channel, queue.name, options[:tag] || queue.channel.generate_consumer_tag,
@@ -197,7 +197,7 @@ def channel_errors(connection)
   on_a_channel = lambda do |what, &call|
     refused(what) { call.call(connection.create_channel) }
   end
-  # A call that is not answered: waits for the close, as calls do that are.
+  # A call without an answer, which waits for the close as other calls do.
   unanswered = lambda do |what, &call|
     channel = connection.create_channel
     call.call(channel)

@@ -1,4 +1,4 @@
-"""A transcript of how kombu, a Python client over py-amqp, sees a broker: the same for every broker.
+"""A transcript of a broker as seen by kombu, a Python client over py-amqp,: the same for every broker.
 
 Usage: kombu_smoke.py AMQP_URL
 

@@ -1,4 +1,4 @@
-"""A transcript of how pika, a Python client, sees a broker: the same for every broker.
+"""A transcript of a broker as seen by pika, a Python client,: the same for every broker.
 
 Usage: pika_smoke.py AMQP_URL
 
@@ -36,7 +36,7 @@ def say(what, *values):
 
 
 def refused(what, call, *arguments, **named):
-    """Says with which code and text the broker closes the channel or the connection."""
+    """Prints the code and text with which the broker closes the channel or the connection."""
     try:
         call(*arguments, **named)
     except (ChannelClosedByBroker, ConnectionClosedByBroker) as error:
@@ -46,7 +46,7 @@ def refused(what, call, *arguments, **named):
 
 
 def properties_of(properties):
-    """The properties that are set, with what differs from run to run left out."""
+    """The properties that are set, without those that differ between runs."""
     shown = {}
     for name, value in sorted(vars(properties).items()):
         if value is None:
@@ -249,7 +249,7 @@ def dead_letters(channel):
     channel.basic_publish("", "interop.source", b"rejected", properties)
     method, _, _ = channel.basic_get("interop.source")
     channel.basic_reject(method.delivery_tag, requeue=False)
-    # Dead letters arrive when they do.
+    # Dead letters arrive at any time.
     while channel.queue_declare("interop.dead", passive=True).method.message_count < 2:
         pass
     fetch(channel, "interop.dead", "dead letter")
@@ -311,7 +311,7 @@ def channel_errors(connection):
 
     def publish_to_nowhere(channel):
         channel.basic_publish("interop.missing", "", b"lost")
-        # Something that is answered: the close comes before.
+        # A call with an answer: the close comes before that.
         channel.queue_declare("interop.queue", passive=True)
 
     for what, call in {
@@ -329,7 +329,7 @@ def channel_errors(connection):
     }.items():
         on_a_channel(what, call)
 
-    # Which ends the channel, or before RabbitMQ 4.0 the connection.
+    # This error ends the channel, or before RabbitMQ 4.0 the connection.
     other = connect()
     refused("unknown kind", other.channel().exchange_declare, "interop.bad", "sideways")
     if other.is_open:

@@ -1,4 +1,4 @@
-// A transcript of how rabbitmq-c, a C client, sees a broker: the same for every broker.
+// A transcript of a broker as seen by rabbitmq-c, a C client,: the same for every broker.
 //
 // Usage: rabbitmq_c_smoke AMQP_URL
 //
@@ -155,7 +155,7 @@ static amqp_connection_state_t log_in(const char *password, const char *vhost,
   if (amqp_parse_url(parsed, &info) != AMQP_STATUS_OK) fail("the URL");
   amqp_connection_state_t connection = amqp_new_connection();
   if (amqp_socket_open(amqp_tcp_socket_new(connection), info.host, info.port)) fail("connecting");
-  // A client is notified only of what it says that it handles.
+  // The broker sends a client only the notifications of its capabilities.
   amqp_table_entry_t notify = entry("consumer_cancel_notify", AMQP_FIELD_KIND_BOOLEAN);
   notify.value.value.boolean = 1;
   amqp_table_entry_t capabilities = entry("capabilities", AMQP_FIELD_KIND_TABLE);
@@ -231,7 +231,7 @@ static uint64_t tag_of_delivered(amqp_connection_state_t connection) {
   return envelope.delivery_tag;
 }
 
-// Gets a message that is there.
+// Gets a message, which must be ready.
 static amqp_message_t get(amqp_connection_state_t connection, const char *queue, int no_ack) {
   amqp_message_t message;
   amqp_rpc_reply_t reply = amqp_basic_get(connection, 1, text(queue), no_ack);
@@ -421,7 +421,7 @@ static void content(amqp_connection_state_t connection) {
   delete_queue(connection, QUEUE);
 }
 
-// Prints which error a channel was closed with, and opens it again.
+// Prints the error that a channel was closed with, and opens it again.
 static void say_closed(amqp_connection_state_t connection, const char *what, amqp_method_t close) {
   say_method(what, close);
   amqp_channel_close_ok_t closed = {0};

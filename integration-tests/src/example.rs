@@ -11,18 +11,18 @@ use tokio::process::{Child, ChildStdout};
 
 use mooq_conformance::within;
 
-/// Builds an example, unless it is up to date, and says where its program is.
+/// Builds an example, unless it is up to date, and returns the path of its program.
 ///
 /// # Panics
-/// If it does not build.
+/// If the example does not build.
 #[must_use]
 pub fn build(name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    // With the choices of `run-all`, so that what it has built is not built again.
+    // With the features of `run-all`, to reuse its builds.
     cargo.args(["build", "--workspace", "--all-features", "--quiet"]);
     cargo.args(["--example", name, "--message-format", "json"]);
-    // What this test's own cargo says of its package would have build scripts run again, and
-    // crates built again that others are using.
+    // These variables of the test's own cargo would make build scripts run again, and rebuild
+    // crates that others are using.
     for (variable, _) in env::vars_os() {
         let told = variable.to_string_lossy();
         if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
@@ -55,10 +55,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts it.
+    /// Starts the example.
     ///
     /// # Panics
-    /// If it does not start.
+    /// If the example does not start.
     #[must_use]
     pub fn start(program: &Path, arguments: &[&str]) -> Self {
         let mut process = tokio::process::Command::new(program)
@@ -67,33 +67,40 @@ impl Service {
             .kill_on_drop(true)
             .spawn()
             .expect("the example starts");
-        let output = process.stdout.take().expect("its output is piped");
+        let output = process
+            .stdout
+            .take()
+            .expect("the example's output is piped");
         Self {
             process,
             output: BufReader::new(output).lines(),
         }
     }
 
-    /// The next line that it prints, or none if it has ended.
+    /// The next line of output, or none if the example has ended.
     pub async fn next_line(&mut self) -> Option<String> {
         let line = within("the next line", self.output.next_line()).await;
-        line.expect("its output is text")
+        line.expect("the example prints text")
     }
 
-    /// Reads on until it has printed `line`.
+    /// Reads the output until it has `line`.
     pub async fn prints(&mut self, line: &str) {
         self.prints_all(&[line]).await;
     }
 
-    /// Reads on until it has printed all of `lines`, in any order.
+    /// Reads the output until it has all of `lines`, in any order.
     pub async fn prints_all<S: AsRef<str>>(&mut self, lines: &[S]) {
         let mut missing: BTreeSet<_> = lines.iter().map(AsRef::as_ref).collect();
         let what = format!("all of {missing:?}");
         let printed = async {
             while !missing.is_empty() {
-                let next = self.output.next_line().await.expect("its output is text");
+                let next = self
+                    .output
+                    .next_line()
+                    .await
+                    .expect("the example prints text");
                 let Some(next) = next else {
-                    panic!("it ended before it printed {missing:?}");
+                    panic!("the example ended before it printed {missing:?}");
                 };
                 missing.remove(next.as_str());
             }
@@ -101,14 +108,22 @@ impl Service {
         within(&what, printed).await;
     }
 
-    /// Tells it to end, as a user does.
+    /// Interrupts the example, and waits for its end.
     pub async fn ends_on_ctrl_c(mut self) {
-        let id = self.process.id().expect("it still runs").to_string();
+        let id = self
+            .process
+            .id()
+            .expect("the example still runs")
+            .to_string();
         let interrupted = tokio::process::Command::new("kill")
             .args(["-INT", &id])
             .status();
         assert!(interrupted.await.expect("kill runs").success());
         let status = within("its end", self.process.wait()).await;
-        assert!(status.expect("it has ended").success());
+        assert!(
+            status
+                .expect("the example's exit status is known")
+                .success()
+        );
     }
 }

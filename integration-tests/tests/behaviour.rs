@@ -1,4 +1,4 @@
-//! The pages in docs/ about RabbitMQ's behaviour: that they say what the scenarios do.
+//! Checks of the pages in docs/ about RabbitMQ's behaviour against the scenarios.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,16 +7,17 @@ use std::{env, fs, thread};
 use mooq_conformance::{Version, in_memory, refusals, scenarios, suite};
 use mooq_integration_tests::faults::cases;
 
-/// Set to 1, this has the tests write the page of errors instead of comparing it.
+/// Variable that, set to 1, makes the tests write the pages instead of comparing them.
 const UPDATE: &str = "MOOQ_UPDATE_DOCS";
 
-/// How many errors have to be compared word for word.
+/// Minimum number of errors that scenarios compare word for word.
 const FEWEST_ERRORS: usize = 60;
 
-/// A row of a table: a rule, and what shows it.
+/// A row of a table: a rule, and the scenarios that show it.
 struct Rule {
     text: String,
-    /// As `file::scenario`, or `file::*` for all of a file; `faults::case` is a case of that suite.
+    /// Scenarios as `file::scenario`, or `file::*` for all of a file; `faults::case` is a case of
+    /// that suite.
     scenarios: Vec<String>,
 }
 
@@ -27,7 +28,7 @@ fn page(name: &str) -> PathBuf {
 }
 
 fn read(name: &str) -> String {
-    fs::read_to_string(page(name)).expect("the page can be read")
+    fs::read_to_string(page(name)).expect("the page in docs/ can be read")
 }
 
 /// The rules of RabbitMQ, and those of mooq's own.
@@ -53,7 +54,7 @@ fn rules_of(page: &str) -> Vec<Rule> {
     rows.collect()
 }
 
-/// Whether `named` is this scenario or stands for its file.
+/// Returns true if `named` is this scenario or stands for its file.
 fn names(named: &str, scenario: &str) -> bool {
     match named.strip_suffix('*') {
         Some(file) => scenario.starts_with(file),
@@ -70,7 +71,7 @@ fn every_rule_is_shown_by_scenarios_that_exist() {
             .map(|case| format!("faults::{}", case.name)),
     );
     let rules = rules();
-    assert!(!rules.is_empty(), "the page's tables are not understood");
+    assert!(!rules.is_empty(), "the pages have no tables of rules");
     let mut wrong = Vec::new();
     for rule in &rules {
         if rule.scenarios.is_empty() {
@@ -101,7 +102,7 @@ fn every_scenario_shows_a_rule() {
 }
 
 #[test]
-fn the_figures_are_right() {
+fn rule_and_scenario_totals_are_right() {
     let all = scenarios();
     let of = |version: Version| {
         let holds = all
@@ -131,13 +132,13 @@ fn the_figures_are_right() {
     assert_eq!(totals, expected, "write it with {UPDATE}=1");
 }
 
-/// Whether the pages are to be written, and not just compared.
+/// Returns true if the pages are to be written, and not just compared.
 fn updates() -> bool {
     env::var(UPDATE).is_ok_and(|update| update == "1")
 }
 
 #[test]
-fn the_page_of_errors_lists_what_scenarios_compare() {
+fn error_page_lists_the_errors_that_scenarios_compare() {
     let backends = in_memory();
     let mut backends = backends.iter().map(|backend| &**backend);
     let backend = backends.find(|backend| backend.version() == Version::V4_0);
@@ -164,7 +165,7 @@ fn the_page_of_errors_lists_what_scenarios_compare() {
     for ((code, method, text), scenario) in errors {
         let text = text.replace('|', "\\|");
         let row = writeln!(expected, "| {code} | {method} | `{text}` | `{scenario}` |");
-        row.expect("a string takes all");
+        row.expect("writing to a string succeeds");
     }
     if updates() {
         fs::write(page("errors.md"), &expected).expect("the page can be written");

@@ -1,5 +1,5 @@
-//! `mooq-broker-ctl` on real brokers: in a container, as a service with an init script, and as
-//! a unit of systemd. The library and the command, each for root and by sudo.
+//! `mooq-broker-ctl` on real brokers: in a container, as a service with an init script, and as a
+//! unit of systemd. Both the library and the command are tested, each as root and by sudo.
 //!
 //! The service tests need the image `mooq-rabbitmq:trixie-service`, which `image/build` makes.
 
@@ -15,12 +15,13 @@ use mooq_integration_tests::rabbitmq::container::{self, RUN_LABEL, STARTING};
 
 const SERVICE_IMAGE: &str = "mooq-rabbitmq:trixie-service";
 
-/// systemd as PID 1. It wants a writable hierarchy of control groups of its own: here that of
-/// a private namespace, of version 2 whatever the host has, since systemd no longer takes 1.
+/// A command that boots systemd as PID 1. systemd needs a writable hierarchy of control groups of
+/// its own: here that of a private namespace, of version 2 whatever the host has, since systemd no
+/// longer supports version 1.
 const BOOT_SYSTEMD: &str = "umount --recursive /sys/fs/cgroup; \
     mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec /sbin/init";
 
-/// How many ports are tried for a container.
+/// Maximum number of ports to try for a container.
 const MOST_PORTS: usize = 100;
 
 const DONE: i32 = 0;
@@ -40,40 +41,48 @@ async fn the_library_controls_a_container() {
     broker.run().await.unwrap();
     assert!(broker.status().await.is_running());
     let second = container.started_at();
-    assert_ne!(first, second, "it is a new broker that answers");
+    assert_ne!(first, second, "the restarted broker is a new process");
 
     broker.close().await.unwrap();
     assert!(!broker.status().await.is_running());
-    broker.close().await.expect("one that is stopped stays so");
+    broker
+        .close()
+        .await
+        .expect("closing a stopped broker succeeds");
     let short = broker.clone().timeout(Duration::from_millis(300));
     let error = short.wait().await.unwrap_err();
     assert!(matches!(error, ControlError::NotRunning { .. }), "{error}");
 
-    broker.run().await.expect("one that is stopped is started");
+    broker
+        .run()
+        .await
+        .expect("running a stopped broker starts it");
     assert_ne!(second, container.started_at());
 
     a_connection_gives_it(&container, &broker).await;
 }
 
-/// The same broker, as a connection to it gives it.
+/// Asserts that a connection to the broker returns the same broker.
 async fn a_connection_gives_it(container: &Container, broker: &RabbitMQBroker) {
     let options = ConnectOptions::new().host("127.0.0.1").port(container.port);
     let options = options.broker("rabbit").connect_timeout(STARTING);
     let conn = mooq::connect(options.timeout(STARTING)).await.unwrap();
-    // As the environment says, while it is not registered.
-    let unregistered = conn.get_broker().expect("there is always one for RabbitMQ");
+    // Until the broker is registered, the environment decides.
+    let unregistered = conn
+        .get_broker()
+        .expect("a connection to RabbitMQ has a broker");
     assert!(unregistered.is_running().await);
     broker.register();
 
     let (before, running) = (container.started_at(), broker.running());
-    let found = conn.get_broker().expect("it is registered");
+    let found = conn.get_broker().expect("the registered broker is found");
     found.run().await.unwrap();
     assert!(running.await);
     assert_ne!(before, container.started_at());
     conn.create_channel().await.expect("the connection is back");
 
     let name = format!("127.0.0.1_{}", container.port);
-    let named = Broker::named(&name).expect("it is registered");
+    let named = Broker::named(&name).expect("the broker is registered by its name");
     named.close().await.unwrap();
     assert!(!found.is_running().await);
 }
@@ -115,7 +124,7 @@ async fn a_container_that_is_not_there_is_named() {
         command, output, ..
     } = &error
     else {
-        panic!("{error:?}");
+        panic!("expected the command's failure, not {error:?}");
     };
     assert_eq!(command, "docker restart mooq-no-such-container");
     assert!(output.contains("No such container"), "{output}");
@@ -156,24 +165,24 @@ async fn systemctl_controls_a_unit() {
     proves_control(&host, "arch", || host.exec("root", &main_pid)).await;
 }
 
-/// Restarts and stops the service on `host` by the command. `pid` tells which process of the
-/// operating system the broker is.
+/// Asserts that the command restarts and stops the service on `host`. `pid` returns the process id
+/// of the broker.
 async fn proves_control(host: &Container, distribution: &str, pid: impl Fn() -> String) {
     assert_eq!(host.broker_ctl("root", distribution, "restart"), DONE);
     let first = pid();
     assert!(host.runs_broker(&first));
     assert!(
         host.broker().status().await.is_running(),
-        "seen from outside"
+        "the broker answers after the restart"
     );
 
     assert_eq!(host.broker_ctl("tester", distribution, "restart"), DONE);
     let second = pid();
-    assert_ne!(first, second, "it is a new broker that answers");
+    assert_ne!(first, second, "the restarted broker is a new process");
     assert!(!host.runs_broker(&first));
     assert!(host.runs_broker(&second));
 
-    // Not in sudoers, and nobody is asked for a password.
+    // The user is not in sudoers, and sudo must not ask for a password.
     assert_eq!(host.broker_ctl("nobody", distribution, "stop"), FAILED);
     assert!(host.runs_broker(&second));
 
@@ -183,17 +192,17 @@ async fn proves_control(host: &Container, distribution: &str, pid: impl Fn() -> 
     assert!(!host.broker().status().await.is_running());
 }
 
-/// A container, removed when this is dropped.
+/// A container, removed on drop.
 struct Container {
     name: String,
-    /// Where the host has the broker's port 5672.
+    /// The host's port for the broker's port 5672.
     port: u16,
 }
 
 impl Container {
     fn run(image: &str, options: &[&str], command: &[&str]) -> Self {
-        // A port of the test's choice: one that Docker chooses may be another after a restart.
-        // Below the range from which systems hand out ports, so that only tests compete.
+        // The test chooses the port, since Docker may choose another after a restart. The port is
+        // below the range from which systems hand out ports, so only tests compete for it.
         static NEXT: AtomicU16 = AtomicU16::new(0);
         for _ in 0..MOST_PORTS {
             let next = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -267,7 +276,7 @@ impl Container {
         docker(&[&["exec", "--user", user, &self.name], command].concat())
     }
 
-    /// Whether the process of that number is one, and an Erlang machine.
+    /// Returns true if the process of that id exists, and is an Erlang machine.
     fn runs_broker(&self, pid: &str) -> bool {
         let comm = format!("cat /proc/{pid}/comm 2>/dev/null || true");
         self.exec("root", &["sh", "-c", &comm]).starts_with("beam")
@@ -276,14 +285,14 @@ impl Container {
 
 impl Drop for Container {
     fn drop(&mut self) {
-        // After a failed test its reason counts, and not what happens here.
+        // Errors are ignored: the reason of a failed test must stay visible.
         let _ = Command::new("docker")
             .args(["rm", "--force", "--volumes", &self.name])
             .output();
     }
 }
 
-/// Runs docker, which has to succeed, and returns what it prints.
+/// Runs docker, which must succeed, and returns its output.
 fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker")
         .args(arguments)
@@ -293,11 +302,14 @@ fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-/// The exit code. What the command said is shown if the test fails.
+/// Returns the exit code, and prints the command's output, which is shown if the test fails.
 fn exit_code(output: &Output) -> i32 {
     print!("{}", String::from_utf8_lossy(&output.stdout));
     print!("{}", String::from_utf8_lossy(&output.stderr));
-    output.status.code().expect("it was not killed")
+    output
+        .status
+        .code()
+        .expect("the command was not killed by a signal")
 }
 
 /// The image of a broker, the same as in every other test.

@@ -1,5 +1,5 @@
-//! docs/coming-from-python.md: each documented item of Python's mooq has its place, and the places
-//! are there.
+//! Checks of docs/coming-from-python.md: each documented item of Python's mooq has a place, and
+//! every place exists.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +12,7 @@ use mooq::{
 };
 use mooq_broker_ctl::{ControlMethod, RabbitMQBroker};
 
-/// What Python's mooq 0.1.1 documents.
+/// Items that Python's mooq 0.1.1 documents.
 const SEED: &[&str] = &[
     "connect",
     "connect(host=)",
@@ -62,7 +62,7 @@ const SEED: &[&str] = &[
     "NotImplementedError",
 ];
 
-/// Names of places, each with its use: this does not compile if one of them is missing.
+/// Names of places, each with a use that does not compile if the place is missing.
 macro_rules! places {
     ($($place:literal => $use:expr;)+) => {
         fn places() -> BTreeSet<&'static str> {
@@ -124,16 +124,19 @@ places! {
 
 fn page() -> String {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/coming-from-python.md");
-    fs::read_to_string(page).expect("the page can be read")
+    fs::read_to_string(page).expect("docs/coming-from-python.md can be read")
 }
 
-/// What stands as code in a column of the page's tables. Each row must have some.
+/// The names in code style in a column of the page's tables. Each row must have one.
 fn column(page: &str, number: usize) -> BTreeSet<&str> {
     let rows = page.lines().filter(|line| line.starts_with("| `"));
     let cells = rows.map(|row| row.split(" | ").nth(number).expect("a row has three cells"));
     cells
         .flat_map(|cell| {
-            assert!(cell.contains('`'), "nothing is named in '{cell}'");
+            assert!(
+                cell.contains('`'),
+                "the cell '{cell}' has no name in backticks"
+            );
             cell.split('`').skip(1).step_by(2)
         })
         .collect()

@@ -17,7 +17,7 @@ const FEATURES: [&str; 3] = [
 ];
 
 /// Asserts that a broker permits or denies all of the features. Each attempt has a connection of
-/// its own: a denied one costs it.
+/// its own, which a denied feature closes.
 async fn permits(transport: &dyn Transport, endpoint: &Endpoint, permitted: bool) {
     let transient = QueueDeclare {
         durable: false,
@@ -40,8 +40,8 @@ async fn permits(transport: &dyn Transport, endpoint: &Endpoint, permitted: bool
         assert_eq!(first_line, (!permitted).then_some(denied.as_str()));
     }
 
-    // A quorum queue is not consumed on a channel with a limit, and there is none where it may not
-    // be set for the whole of the channel.
+    // A quorum queue refuses a consumer on a channel with a global limit. If global limits are
+    // denied, the channel has none.
     let opened = transport.open(endpoint).await.unwrap();
     let channel = opened.connection.open_channel().await.unwrap().channel;
     channel.declare_queue(quorum_queue("quorum")).await.unwrap();
@@ -56,7 +56,7 @@ async fn permits(transport: &dyn Transport, endpoint: &Endpoint, permitted: bool
 }
 
 #[tokio::test]
-async fn in_memory_they_are_as_the_options_say() {
+async fn deprecated_features_in_memory_follow_the_options() {
     for profile in [Profile::V4_0, Profile::V4_3] {
         for permitted in [true, false] {
             let mut options = Options::of(profile);
@@ -73,7 +73,7 @@ async fn in_memory_they_are_as_the_options_say() {
 
 #[test]
 #[ignore = "needs Docker: run integration-tests/run-all"]
-fn on_rabbitmq_they_are_as_its_configuration_says() {
+fn deprecated_features_on_rabbitmq_follow_its_configuration() {
     for image in [Image::current(), Image::newest()] {
         for permitted in [true, false] {
             let setting = |feature| format!("deprecated_features.permit.{feature} = {permitted}\n");

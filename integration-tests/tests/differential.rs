@@ -1,13 +1,12 @@
 //! Random sequences of operations on the in-memory broker and on RabbitMQ, compared.
 //!
-//! `MOOQ_DIFFERENTIAL_CASES` says how many sequences run (200 where it does not),
-//! `MOOQ_DIFFERENTIAL_SEED` which is the first, `MOOQ_DIFFERENTIAL_FAILURES` after how many failures
-//! to stop (one where it does not), and `MOOQ_DIFFERENTIAL_AT_ONCE` how many run at a time. A failure
-//! prints its seed and the shortest sequence found that shows it, as a scenario.
+//! `MOOQ_DIFFERENTIAL_CASES` sets the number of sequences (default 200), `MOOQ_DIFFERENTIAL_SEED`
+//! the first seed, `MOOQ_DIFFERENTIAL_FAILURES` the number of failures after which to stop (default
+//! 1), and `MOOQ_DIFFERENTIAL_AT_ONCE` the number of concurrent sequences. A failure prints its
+//! seed and the shortest sequence found that shows it, as a scenario.
 //!
-//! Memory and disk alarms are raised in the sequences whose seeds `MOOQ_DIFFERENTIAL_ALARMS` divides
-//! (25 where it does not say): in all with one, and in none with zero. Such a sequence has the broker
-//! for itself.
+//! Sequences whose seeds `MOOQ_DIFFERENTIAL_ALARMS` divides (default 25) raise memory and disk
+//! alarms: all with 1, none with 0. Such a sequence has the broker for itself.
 
 use mooq_integration_tests::differential::{self, Settings};
 use mooq_integration_tests::rabbitmq::container::Image;

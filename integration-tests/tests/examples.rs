@@ -1,11 +1,11 @@
-//! The examples, run as they come: on the in-memory broker.
+//! The examples, run unchanged on the in-memory broker.
 
 use mooq_conformance::within;
 use mooq_integration_tests::example;
 use mooq_integration_tests::example::Service;
 use tokio::process::Command;
 
-/// Runs an example to its end, and gives the lines that it printed, sorted.
+/// Runs an example to its end, and returns its lines of output, sorted.
 async fn output_of(name: &str, arguments: &[&str]) -> Vec<String> {
     let run = Command::new(example::build(name))
         .args(arguments)
@@ -16,13 +16,13 @@ async fn output_of(name: &str, arguments: &[&str]) -> Vec<String> {
         .expect("the example starts");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} fails: {errors}");
-    let output = String::from_utf8(output.stdout).expect("it prints text");
+    let output = String::from_utf8(output.stdout).expect("the example prints text");
     let mut lines: Vec<_> = output.lines().map(str::to_owned).collect();
     lines.sort_unstable();
     lines
 }
 
-/// For as long as it takes: how much it does in a second depends on the machine.
+/// Without a time limit: the example's speed depends on the machine.
 #[tokio::test]
 async fn in2com_ticks_publishes_and_yells() {
     let mut in2com = Service::start(&example::build("in2com"), &[]);

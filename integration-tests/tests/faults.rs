@@ -1,4 +1,4 @@
-//! What happens to a workload when its broker or the network fails, in memory and on RabbitMQ.
+//! Faults of brokers and networks under a workload, in memory and on RabbitMQ.
 
 use std::process::ExitCode;
 

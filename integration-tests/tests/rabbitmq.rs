@@ -12,9 +12,8 @@ fn main() -> ExitCode {
     suite::main_with(&arguments, backends(will_run))
 }
 
-/// RabbitMQ from each image, one for each version. Docker is asked for the version only if something
-/// will run: where tests are just listed, or shown as ignored, the names tell what the images are
-/// meant to hold.
+/// RabbitMQ from each image, one for each version. Docker reports the version only if a test will
+/// run: for a list, or ignored tests, the names of the images give the version.
 fn backends(will_run: bool) -> Vec<Box<dyn Backend>> {
     let mut backends: Vec<Box<dyn Backend>> = Vec::new();
     for (meant, image) in [

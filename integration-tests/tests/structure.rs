@@ -1,9 +1,9 @@
-//! The structure of the crates: no three files of one may each need the others, and
-//! ARCHITECTURE.md names files that are there.
+//! Checks of the crates' structure: no three files of a crate may each need the others, and
+//! ARCHITECTURE.md names files that exist.
 //!
-//! A file that stands in an import circle cannot be read, tested or moved by itself. The crates
-//! that are held to this are in [`CRATES`]; a pair is let be, as a handle and its builder are one.
-//! What a failure prints is each file of the circle, and what it takes from the others.
+//! A file in an import circle cannot be read, tested or moved by itself. [`CRATES`] lists the
+//! checked crates; a pair is permitted, such as a handle and its builder. A failure prints each
+//! file of the circle, and its imports from the others.
 //!
 //! An import is a path in a file's code that leads into another file of its crate. Re-exports are
 //! followed to where an item is defined, and tests do not count.
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
-/// The crates, and types that their files may name though they hold everything.
+/// The checked crates, each with central types that all its files may name.
 const CRATES: [(&str, &[&str]); 5] = [
     ("mooq-core", &[]),
     ("mooq-engine", &["Engine", "Caller"]),
@@ -24,20 +24,20 @@ const CRATES: [(&str, &[&str]); 5] = [
     ("mooq-client", &[]),
 ];
 
-/// How many files may need one another.
+/// Maximum number of files that may need one another.
 const LARGEST_CIRCLE: usize = 2;
 
 /// A path from the root of its crate.
 type CratePath = Vec<String>;
 
-/// The names that a file imports, by the file that has them.
+/// Names that a file imports, by the file that defines them.
 type Imports = BTreeMap<PathBuf, BTreeSet<String>>;
 
 #[test]
 fn no_three_files_of_a_crate_need_each_other() {
     for (name, left_out) in CRATES {
         let sources = Sources::read(&workspace().join("crates").join(name).join("src"));
-        assert!(sources.files.len() > 5, "{name} has files");
+        assert!(sources.files.len() > 5, "{name} has too few files to check");
         let imports = sources.imports(left_out);
         let large = circles(&imports).into_iter();
         let large: Vec<_> = large.filter(|c| c.len() > LARGEST_CIRCLE).collect();
@@ -47,17 +47,24 @@ fn no_three_files_of_a_crate_need_each_other() {
 
 #[test]
 fn the_files_that_the_architecture_names_are_there() {
-    let text = fs::read_to_string(workspace().join("ARCHITECTURE.md")).expect("it can be read");
+    let text = fs::read_to_string(workspace().join("ARCHITECTURE.md"))
+        .expect("ARCHITECTURE.md can be read");
     let quoted = text.split('`').skip(1).step_by(2);
     let named: BTreeSet<_> = quoted.filter(|name| name.ends_with(".rs")).collect();
-    assert!(named.len() > 40, "it names files: {named:?}");
+    assert!(
+        named.len() > 40,
+        "ARCHITECTURE.md names too few files: {named:?}"
+    );
     let mut files = rust_files(&workspace().join("crates"));
     files.extend(rust_files(&workspace().join("integration-tests/src")));
     let own = Path::new("integration-tests/tests/structure.rs");
     files.push(own.to_owned());
     let is_there = |name: &&str| files.iter().any(|file| file.ends_with(name));
     let missing: Vec<_> = named.into_iter().filter(|name| !is_there(name)).collect();
-    assert!(missing.is_empty(), "no such files: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "ARCHITECTURE.md names missing files: {missing:?}"
+    );
 }
 
 fn workspace() -> PathBuf {
@@ -161,10 +168,10 @@ impl Sources {
         Some(rooted)
     }
 
-    /// The file that has what a path leads to. None if that is a module.
+    /// The file with the item of a path. None if the path is a module.
     fn file_of(&self, path: &CratePath) -> Option<&PathBuf> {
         let mut path = path.clone();
-        // Each turn follows one re-export; no name is handed on so often.
+        // Each turn follows one re-export; no name is re-exported more often.
         for _ in 0..16 {
             let is_module = |length: &usize| self.modules.contains_key(&path[..*length]);
             let length = (0..=path.len()).rev().find(is_module)?;
@@ -183,7 +190,7 @@ impl Sources {
 struct Paths<'a> {
     sources: &'a Sources,
     module: &'a CratePath,
-    /// Where the names lead that the file imports.
+    /// Paths of the names that the file imports.
     aliases: BTreeMap<String, CratePath>,
     left_out: &'a [&'a str],
     found: Imports,
@@ -206,7 +213,7 @@ impl Paths<'_> {
 impl<'ast> Visit<'ast> for Paths<'_> {
     fn visit_item(&mut self, item: &'ast syn::Item) {
         match item {
-            // What is handed on is not used here.
+            // A re-export is no use of the name in this file.
             syn::Item::Use(item) if !matches!(item.vis, syn::Visibility::Inherited) => {}
             syn::Item::Use(item) if is_test(&item.attrs) => {}
             syn::Item::Use(item) => {
@@ -247,7 +254,7 @@ fn is_test(attributes: &[syn::Attribute]) -> bool {
     })
 }
 
-/// The paths that a `use` names, and what it calls each.
+/// The paths that a `use` names, each with its alias.
 fn leaves(tree: &syn::UseTree) -> Vec<(CratePath, String)> {
     let below = |first: &syn::Ident, rest: Vec<(CratePath, String)>| {
         let first = first.to_string();
@@ -273,7 +280,7 @@ fn leaves(tree: &syn::UseTree) -> Vec<(CratePath, String)> {
     }
 }
 
-/// The files below `root`, by their paths from there, without those that hold tests.
+/// The files below `root`, by their relative paths, without files of tests.
 fn rust_files(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![PathBuf::new()];
@@ -391,7 +398,7 @@ fn a_circle_is_found_through_re_exports_aliases_and_paths() {
 }
 
 #[test]
-fn tests_and_what_is_left_out_do_not_close_a_circle() {
+fn circle_is_not_closed_by_tests_or_left_out_types() {
     let sources = crate_of(&[
         ("lib.rs", "mod a; mod b;"),
         (

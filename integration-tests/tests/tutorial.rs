@@ -1,5 +1,5 @@
 //! Pairs of programs on RabbitMQ, each a process of its own: the tutorial's two services, and those
-//! of the page about direct exchanges.
+//! of docs/direct.md.
 
 use std::fs;
 use std::path::Path;
@@ -24,15 +24,15 @@ fn pairs_of_programs_talk_as_two_processes() {
     });
     let outcome = runtime.block_on(pairs);
     drop(rabbit);
-    outcome.expect("they do as they are told to");
+    outcome.expect("the pairs of programs run as expected");
 }
 
 async fn hello_and_loud(hello: &Path, loud: &Path, url: &str) {
     let mut loud = Service::start(loud, &["--url", url]);
-    // It ticks as soon as it listens.
+    // The service ticks as soon as it consumes.
     loud.prints("tick loud 0").await;
 
-    // Ticks and publishes side by side, at intervals of its own choice.
+    // The service ticks and publishes concurrently, at its own intervals.
     let mut hello = Service::start(hello, &["--url", url]);
     hello.prints("tick hello 0").await;
     hello.prints_all(&["published!", "tick hello 1"]).await;
@@ -45,13 +45,14 @@ async fn hello_and_loud(hello: &Path, loud: &Path, url: &str) {
 }
 
 async fn direct(consumer: &Path, producer: &Path, url: &str) {
-    let [consumed, produced] = <[Vec<String>; 2]>::try_from(outputs()).expect("the page has two");
+    let [consumed, produced] =
+        <[Vec<String>; 2]>::try_from(outputs()).expect("docs/direct.md has two blocks of output");
     let (first, rest) = consumed.split_first().expect("the consumer prints");
     let mut consumer = Service::start(consumer, &[url]);
     consumer.prints(first).await;
     let mut producer = Service::start(producer, &[url]);
     producer.prints_all(&produced).await;
-    // In order, and nothing else in between.
+    // The lines are in order, with no other lines in between.
     for line in rest {
         assert_eq!(consumer.next_line().await.as_ref(), Some(line));
     }
@@ -67,7 +68,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).expect("the file can be read")
 }
 
-/// What docs/direct.md says that the programs print.
+/// The output of the programs in docs/direct.md.
 fn outputs() -> Vec<Vec<String>> {
     let page = read("docs/direct.md");
     let consoles = page.split("```console\n").skip(1);
@@ -85,6 +86,9 @@ fn the_page_about_direct_exchanges_shows_the_programs_as_they_are() {
     for example in ["direct_consumer", "direct_producer"] {
         let source = read(&format!("examples/{example}.rs"));
         let shown = format!("```rust,no_run\n{source}```\n");
-        assert!(page.contains(&shown), "{example} is another");
+        assert!(
+            page.contains(&shown),
+            "docs/direct.md shows another version of {example}"
+        );
     }
 }

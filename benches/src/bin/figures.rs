@@ -1,8 +1,7 @@
-//! Prints how fast mooq is, as ratios measured in one run, and exits 1 if one is short of its
-//! bar.
+//! Prints mooq's speed, as ratios measured in one run, and exits with 1 if a ratio misses its bar.
 //!
-//! `cargo run --release -p mooq-benches --bin figures`; with `MOOQ_URL=amqp://…` also what needs
-//! RabbitMQ, against raw amqprs and lapin.
+//! `cargo run --release -p mooq-benches --bin figures`; with `MOOQ_URL=amqp://…` also the workloads
+//! on RabbitMQ, against raw amqprs and lapin.
 
 use std::borrow::Cow;
 use std::env;
@@ -15,8 +14,8 @@ use mooq_benches::scaling::{Crowd, Crowded};
 use mooq_benches::{pipeline, rabbit, routing, seeds, waiting};
 use tokio::runtime::Builder;
 
-/// How often each workload runs, in turn with its baseline: the best counts, since the machine's
-/// other work only ever slows a run down.
+/// Number of runs of each workload, in turn with its baseline: the best counts, since other work of
+/// the machine only slows a run down.
 const ROUNDS: usize = 5;
 
 /// Messages of one round in memory, and against RabbitMQ.
@@ -38,10 +37,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         .enable_all()
         .build()?
         .block_on(in_memory());
-    // Last of what is in memory: from here on the process has had a paused clock.
+    // Last of the workloads in memory, since pausing the clock affects the rest of the process.
     rows.push(day_of_retries());
     if let Ok(url) = env::var("MOOQ_URL") {
-        // On threads, as a service runs, and as lapin brings its own in any case.
+        // On threads, as in a service, and since lapin brings its own in any case.
         let runtime = Builder::new_multi_thread().enable_all().build()?;
         rows.extend(runtime.block_on(against_rabbitmq(&url))?);
     }
@@ -51,7 +50,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 async fn in_memory() -> Vec<Row> {
-    // First, while the process's memory holds nothing else.
+    // First, while the process's memory is still empty.
     let mut rows: Vec<Row> = queued_messages().await.into_iter().collect();
     rows.push(publish_callback_ack().await);
     rows.push(rounds_until_idle().await);
@@ -139,11 +138,11 @@ fn day_of_retries() -> Row {
     }
 }
 
-/// What finding the way costs is what a publish to a topic exchange takes longer than the same
-/// publish to a fanout exchange with one binding, where there is nothing to find.
+/// The cost of routing is the time of a publish to a topic exchange, less that of the same publish
+/// to a fanout exchange with one binding, which needs no search.
 fn topic_routing() -> Vec<Row> {
     const ROUTES: u64 = 1_000_000;
-    // A scan is so slow that fewer must do.
+    // A scan is slow, so fewer of them.
     const SCANS: u64 = 200;
     let mut plain = routing::Routing::fanout(1);
     let mut few = routing::Topic::new(100);
@@ -214,7 +213,7 @@ async fn fresh_brokers() -> Vec<Row> {
     ]
 }
 
-/// A test that takes a millisecond with each seed is tried with many.
+/// A test that takes a millisecond for a seed can run with many seeds.
 fn small_tests_with_seeds() -> Row {
     const SEEDS: u64 = 1000;
     let taken = (0..ROUNDS).map(|_| seeds::small_tests(SEEDS)).min();
@@ -229,7 +228,7 @@ fn small_tests_with_seeds() -> Row {
     }
 }
 
-/// What a publish costs among a million of something, against among a hundred.
+/// The cost of a publish among a million of something, against among a hundred.
 fn crowded(crowd: Crowd) -> Row {
     const MANY: usize = 1_000_000;
     const MESSAGES: u64 = 100_000;

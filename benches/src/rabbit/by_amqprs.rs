@@ -1,4 +1,4 @@
-//! By amqprs itself: what mooq's adapter is built on, with nothing on top.
+//! The workloads by amqprs alone, the base of mooq's adapter.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use super::{BODY, PREFETCH, QUEUE, WINDOW};
 
-/// How long `count` confirmed publishes take.
+/// Time of `count` confirmed publishes.
 pub async fn publish(endpoint: &Endpoint, count: u64) -> Result<Duration, Error> {
     let (connection, channel) = open(endpoint).await?;
     let window = Arc::new(Semaphore::new(WINDOW));
@@ -45,7 +45,7 @@ pub async fn publish(endpoint: &Endpoint, count: u64) -> Result<Duration, Error>
     Ok(taken)
 }
 
-/// How long consuming and acknowledging `count` messages takes.
+/// Time to consume and acknowledge `count` messages.
 pub async fn consume(endpoint: &Endpoint, count: u64) -> Result<Duration, Error> {
     let (connection, channel) = open(endpoint).await?;
     let begin = Instant::now();
@@ -55,7 +55,7 @@ pub async fn consume(endpoint: &Endpoint, count: u64) -> Result<Duration, Error>
     let arguments = BasicConsumeArguments::new(QUEUE, "figures");
     let (tag, mut deliveries) = channel.basic_consume_rx(arguments).await?;
     for _ in 0..count {
-        let message = deliveries.recv().await.expect("the consumer lives");
+        let message = deliveries.recv().await.expect("the consumer goes on");
         let deliver = message.deliver.expect("amqprs sets every part");
         let arguments = BasicAckArguments::new(deliver.delivery_tag(), false);
         channel.basic_ack(arguments).await?;
@@ -86,7 +86,7 @@ async fn open(endpoint: &Endpoint) -> Result<(Connection, Channel), Error> {
 /// Takes `count` permits for good; each confirm gives one.
 async fn permits(window: &Semaphore, count: u32) {
     let permits = window.acquire_many(count).await;
-    permits.expect("the channel lives").forget();
+    permits.expect("the channel stays open").forget();
 }
 
 struct Confirms {
@@ -96,7 +96,7 @@ struct Confirms {
 
 impl Drop for Confirms {
     fn drop(&mut self) {
-        // Who waits for a confirm would wait for ever.
+        // A task that waits for a confirm would wait for ever.
         self.window.close();
     }
 }

@@ -1,4 +1,4 @@
-//! By lapin, the client most used.
+//! The workloads by lapin, the most used client.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Result};
 
 use super::{BODY, PREFETCH, QUEUE, WINDOW};
 
-/// How long `count` confirmed publishes take.
+/// Time of `count` confirmed publishes.
 pub async fn publish(url: &str, count: u64) -> Result<Duration> {
     let (connection, channel) = open(url).await?;
     channel
@@ -40,7 +40,7 @@ pub async fn publish(url: &str, count: u64) -> Result<Duration> {
     Ok(taken)
 }
 
-/// How long consuming and acknowledging `count` messages takes.
+/// Time to consume and acknowledge `count` messages.
 pub async fn consume(url: &str, count: u64) -> Result<Duration> {
     let (connection, channel) = open(url).await?;
     let begin = Instant::now();
@@ -57,7 +57,7 @@ pub async fn consume(url: &str, count: u64) -> Result<Duration> {
         )
         .await?;
     for _ in 0..count {
-        let delivery = deliveries.next().await.expect("the consumer lives");
+        let delivery = deliveries.next().await.expect("the consumer goes on");
         delivery?.ack(BasicAckOptions::default()).await?;
     }
     let taken = begin.elapsed();

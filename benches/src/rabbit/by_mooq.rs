@@ -1,4 +1,4 @@
-//! By mooq, through its facade.
+//! The workloads by mooq, through its facade.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use mooq::{Channel, Connection, RawBytes};
 
 use super::{BODY, PREFETCH, QUEUE, WINDOW};
 
-/// How long `count` confirmed publishes take. The messages stay in the queue.
+/// Time of `count` confirmed publishes. The messages stay in the queue.
 pub async fn publish(url: &str, count: u64) -> mooq::Result<Duration> {
     let (conn, chan) = open(url).await?;
     chan.declare_queue(QUEUE).await?;
@@ -32,7 +32,7 @@ pub async fn publish(url: &str, count: u64) -> mooq::Result<Duration> {
     Ok(taken)
 }
 
-/// How long consuming and acknowledging `count` messages takes, which must be in the queue.
+/// Time to consume and acknowledge `count` messages, which must be in the queue.
 pub async fn consume(url: &str, count: u64) -> mooq::Result<Duration> {
     let (conn, chan) = open(url).await?;
     let begin = Instant::now();
@@ -42,7 +42,7 @@ pub async fn consume(url: &str, count: u64) -> mooq::Result<Duration> {
         .prefetch(PREFETCH)
         .await?;
     for _ in 0..count {
-        let delivery = deliveries.next().await.expect("the consumer lives");
+        let delivery = deliveries.next().await.expect("the consumer goes on");
         delivery?.ack().await?;
     }
     let taken = begin.elapsed();

@@ -6,13 +6,13 @@ pub mod by_amqprs;
 pub mod by_lapin;
 pub mod by_mooq;
 
-/// How many publishes are on their way before the producer waits for the oldest confirm.
+/// Number of publishes in flight before the producer waits for the oldest confirm.
 const WINDOW: usize = 256;
 
-/// How many deliveries may be unacknowledged.
+/// Maximum number of unacked deliveries.
 const PREFETCH: u16 = 250;
 
-/// What is published.
+/// Body of the messages.
 const BODY: [u8; 64] = [b'x'; 64];
 
 /// The queue that all use, one after the other.

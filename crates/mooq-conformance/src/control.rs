@@ -17,7 +17,7 @@ pub const CHANNEL_TICK: u64 = 600;
 /// [hurried](Control::hurry_dead_letters), in milliseconds.
 pub const DEAD_LETTER_RETRY: u64 = 1500;
 
-/// Control of a broker: what an administrator does with it, and what befalls it.
+/// Control of a broker: an administrator's actions, and faults.
 ///
 /// Each method panics if the broker refuses. Users, permissions and policies are those of the
 /// virtual host `/`.
@@ -80,25 +80,24 @@ pub trait Control: Debug + Send + Sync {
     /// Stops the broker, until the condition ends.
     async fn stop(&self) -> Box<dyn Condition>;
 
-    /// Freezes the broker, which answers nothing until the condition ends.
+    /// Freezes the broker: it answers nothing until the condition ends.
     async fn freeze(&self) -> Box<dyn Condition>;
 
-    /// Raises an alarm, of which every connection knows when this returns.
+    /// Raises an alarm. When this returns, every connection knows of the alarm.
     async fn raise_alarm(&self, alarm: Alarm) -> Box<dyn Condition>;
 
-    /// Waits until the broker has stopped reading from this number of connections because of an
-    /// alarm, and its channels have done what it had read.
+    /// Waits until an alarm has stopped the broker from reading this number of connections, and
+    /// their channels have handled everything read before.
     async fn until_blocked(&self, connections: usize);
 
-    /// Limits the number of channels of the client of this name, which is also its user's.
+    /// Limits the number of channels of the client of this name, which is also the name of its
+    /// user.
     async fn limit_channels(&self, name: &str, max: u16) -> Box<dyn Condition>;
 
-    /// Closes the connections of the client of this name, of which there is at least one, with 320
-    /// and a text.
+    /// Closes the connections of the client of this name, at least one, with 320 and a text.
     async fn close_connections(&self, name: &str, text: &str);
 
-    /// Cuts the connections of the client of this name, of which there is at least one, without a
-    /// word.
+    /// Cuts the connections of the client of this name, at least one, without `connection.close`.
     async fn drop_connections(&self, name: &str);
 
     /// Deletes a queue, even if it is in use.

@@ -80,7 +80,7 @@ pub async fn within<T>(what: &str, event: impl IntoFuture<Output = T>) -> T {
         .unwrap_or_else(|_| panic!("{what} did not come within {LIMIT:?}"))
 }
 
-/// Waits until `holds` returns true, where no event tells.
+/// Polls `holds` until it returns true, where there is no event to wait for.
 ///
 /// # Panics
 /// If it takes too long.

@@ -89,7 +89,7 @@ impl Fixture {
         (conn, chan)
     }
 
-    /// Opens a connection with a channel, both of which end for good when the broker closes them.
+    /// Opens a connection with a channel. Both end for good when the broker closes them.
     pub async fn channel_without_recovery(&self) -> (Connection, Channel) {
         let options = self.options().recovery(Recovery::off());
         let conn = self
@@ -100,7 +100,7 @@ impl Fixture {
         (conn, chan)
     }
 
-    /// Opens a connection and a channel below the client, for what AMQP alone has.
+    /// Opens a connection and a channel below the client, for methods that the client lacks.
     pub async fn raw(&self) -> Raw {
         self.raw_with(&self.options()).await
     }

@@ -69,12 +69,13 @@ struct InMemory {
     socket: Option<Socket>,
 }
 
-/// The way to brokers on sockets.
+/// The transport and runtime of brokers on sockets.
 #[derive(Debug)]
 struct Socket {
     transport: Arc<dyn Transport>,
     announces_alarms: bool,
-    /// Has threads of its own, so that a scenario that blocks its thread does not block its broker.
+    /// A runtime with threads of its own: a scenario that blocks its thread must not block its
+    /// broker.
     runtime: Arc<Runtime>,
 }
 
@@ -85,13 +86,13 @@ impl Backend for InMemory {
 
     fn broker(&self, scenario: &str, short_timeouts: bool) -> Arc<dyn Broker> {
         let version = self.version();
-        // The registry is the process's: each scenario's broker has a host of its own.
+        // The registry is shared by the process, so each scenario's broker has a host of its own.
         let host = format!("{version}::{scenario}").replace([':', '_'], "-");
         let mut options = Options::of(self.profile);
         options.plugins.extend(PLUGINS);
         options.deprecated_features.transient_nonexcl_queues = Some(true);
         if short_timeouts {
-            // No scenario lasts half an hour, in virtual time either.
+            // No scenario lasts half an hour, not even in virtual time.
             options = options.consumer_timeout(Duration::from_millis(CONSUMER_TIMEOUT));
             options.dead_letter_retry_interval = Duration::from_millis(DEAD_LETTER_RETRY);
             if self.socket.is_some() {

@@ -23,8 +23,8 @@
 //! The arguments are those of libtest: a filter, `--skip`, `--list`, `--test-threads`.
 //!
 //! # Testing a broker
-//! For any other broker, implement three traits: [`Backend`] starts it, [`Broker`] says where it
-//! is, and [`Control`] does to it what no client can, such as adding users and restarting.
+//! For any other broker, implement three traits: [`Backend`] starts the broker, [`Broker`] says
+//! where it is, and [`Control`] does what no client can, such as adding users and restarting.
 
 // The code that `#[scenario]` generates names this crate.
 extern crate self as mooq_conformance;

@@ -28,8 +28,7 @@ pub trait Network: Debug + Send + Sync {
     /// Disturbs the network.
     fn disturb(&self, how: Disturbance) -> Box<dyn Disturbed + '_>;
 
-    /// Refuses new connections, unless a network that was cut does that already. Connections that
-    /// are open stay.
+    /// Refuses new connections, unless a cut network does that already. Open connections stay.
     fn refuse_connections(&self) -> Option<Box<dyn Condition>>;
 }
 
@@ -52,7 +51,7 @@ pub enum Disturbance {
 #[async_trait]
 #[must_use = "the disturbance may end when this is dropped"]
 pub trait Disturbed: Debug + Send + Sync {
-    /// Cuts the connection, so that what has not got through is lost.
+    /// Cuts the connection: frames that have not got through are lost.
     async fn cut(&self);
 
     /// Ends the disturbance.
@@ -103,8 +102,8 @@ impl Line {
         self.network.disturb(Disturbance::Down)
     }
 
-    /// Refuses new connections until this is dropped, or until the disturbance ends that has cut
-    /// the line. Connections that are open stay.
+    /// Refuses new connections until the result is dropped, or the disturbance that cut the line
+    /// ends. Open connections stay.
     pub fn refuse_connections(&self) -> Option<Box<dyn Condition>> {
         self.network.refuse_connections()
     }

@@ -8,13 +8,13 @@ use mooq_core::CloseReason;
 
 use crate::expect::method;
 
-/// An error by code, method and text. Names are those that the scenario gave.
+/// An error by code, method and text. Names in the text are those that the scenario gave.
 pub type Refusal = (u16, String, String);
 
 /// The errors that were compared so far, each with the first scenario by name that did.
 static COMPARED: Mutex<BTreeMap<Refusal, String>> = Mutex::new(BTreeMap::new());
 
-/// Records that a scenario, after which the current thread is named, compared this reason.
+/// Records that the scenario which named the current thread compared this reason.
 pub(crate) fn note(reason: CloseReason) {
     let current = thread::current();
     let Some(scenario) = current.name() else {

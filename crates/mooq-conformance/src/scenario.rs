@@ -24,10 +24,10 @@ pub struct Scenario {
     pub name: &'static str,
     /// The versions of RabbitMQ that the scenario holds for.
     pub versions: Versions,
-    /// No other scenario may use the broker meanwhile.
+    /// Keeps other scenarios off the broker meanwhile.
     pub alone: bool,
-    /// The in-memory broker has the [timeouts](crate::control::CONSUMER_TIMEOUT) of hurried channels
-    /// and queues.
+    /// Gives the in-memory broker the [timeouts](crate::control::CONSUMER_TIMEOUT) of hurried
+    /// channels and queues.
     pub short_timeouts: bool,
     /// Runs the scenario, which fails by panicking.
     pub run: fn(Fixture) -> Pin<Box<dyn Future<Output = ()>>>,

@@ -36,15 +36,15 @@ pub async fn put(chan: &Channel, queue: &str, body: &str) {
 
 /// Returns the number of messages that are ready in a queue.
 ///
-/// RabbitMQ's queues answer this before they do what was sent to them earlier and has no answer
-/// (unconfirmed publishes, settlements): wait for an effect of those first, or [`drain`].
+/// RabbitMQ's queues answer this before they handle earlier methods without an answer (unconfirmed
+/// publishes, settlements): wait for an effect of those first, or [`drain`].
 pub async fn ready_in(chan: &Channel, queue: &str) -> u32 {
     let declared = chan.declare_queue(queue).passive().await;
     declared.expect("the queue exists").message_count
 }
 
 /// Fetches all messages that are ready in a queue, and returns their bodies in order. Unlike the
-/// count, this sees everything that the channel has published and settled before.
+/// count, this sees everything that the channel published and settled before.
 pub async fn drain(chan: &Channel, queue: &str) -> Vec<String> {
     let mut bodies = Vec::new();
     let next = async || chan.get::<String>(queue).await.expect("the queue is there");
@@ -54,16 +54,19 @@ pub async fn drain(chan: &Channel, queue: &str) -> Vec<String> {
     bodies
 }
 
-/// Waits until an exclusive queue is deleted whose channel or connection has ended.
+/// Waits until the exclusive queue of a closed channel or connection is deleted.
 ///
-/// RabbitMQ deletes it after the client has learnt of the end, and may nack what reaches it
-/// meanwhile, through an exchange too.
+/// RabbitMQ deletes the queue after the client knows of the close, and may nack messages that reach
+/// it meanwhile, through an exchange too.
 pub async fn until_gone(fixture: &Fixture, queue: &str) {
     let (conn, chan) = fixture.channel().await;
     let gone = async {
         loop {
             let declared = chan.declare_queue(queue).passive().await;
-            match declared.expect_err("it is exclusive").kind() {
+            match declared
+                .expect_err("the exclusive queue is locked to this connection")
+                .kind()
+            {
                 ErrorKind::QueueNotFound => break,
                 kind => assert_eq!(kind, ErrorKind::ResourceLocked),
             }
@@ -91,7 +94,7 @@ pub fn record<T>() -> (Recorder<T>, Calls<T>) {
 impl<T: Send + 'static> Recorder<T> {
     /// Records one call.
     pub fn note(&self, delivery: Delivery<T>) {
-        // A scenario that has seen enough may be over.
+        // The scenario may have ended already.
         let _ = self.0.send(delivery);
     }
 
@@ -127,7 +130,10 @@ impl<T> Calls<T> {
 
     /// Returns the next call, while another task processes the events.
     pub async fn noted(&mut self) -> Delivery<T> {
-        self.0.recv().await.expect("the callback is still there")
+        self.0
+            .recv()
+            .await
+            .expect("the consumer still has its callback")
     }
 
     /// Returns the calls that were recorded and not read yet.

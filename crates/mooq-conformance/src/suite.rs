@@ -20,7 +20,7 @@ const AT_ONCE: usize = 12;
 /// Time limit for a scenario. Only one that hangs reaches it.
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// Time after which a scenario counts as blocked: its thread stands still, and its timers with it.
+/// Time after which a scenario counts as blocked: its thread hangs, and its timers with it.
 const BLOCKED: Duration = Duration::from_secs(660);
 
 /// The `main` of a test target without a harness: runs every scenario on every backend, with
@@ -55,8 +55,8 @@ pub fn main_with(
     };
     let backends: Vec<_> = backends.into_iter().map(shared).collect();
     let mut scenarios = scenarios();
-    // Those that need a broker alone come last, so that no other waits for their turn, and on one
-    // backend after the other, so that they do not wait for each other.
+    // Scenarios that need a broker alone come last, so that no other waits for their turn, and on
+    // one backend after the other, so that they do not wait for each other.
     scenarios.sort_by_key(|scenario| scenario.alone);
     let trials = scenarios.into_iter().flat_map(|scenario| {
         let backends = backends.iter();
@@ -76,20 +76,20 @@ struct Shared {
 #[derive(Debug, Default)]
 pub struct Turns(RwLock<()>);
 
-/// A turn, until it is dropped.
+/// A turn on a broker, until it is dropped.
 #[derive(Debug)]
 #[must_use = "the turn ends when this is dropped"]
 pub enum Turn<'a> {
-    /// With others.
+    /// Shared with other tests.
     Shared(RwLockReadGuard<'a, ()>),
-    /// Alone.
+    /// Exclusive.
     Alone(RwLockWriteGuard<'a, ()>),
 }
 
 impl Turns {
     /// Waits for a turn.
     pub fn take(&self, alone: bool) -> Turn<'_> {
-        // A test that failed has left nothing behind that would matter.
+        // A failed test leaves the lock poisoned and nothing broken.
         if alone {
             Turn::Alone(self.0.write().unwrap_or_else(PoisonError::into_inner))
         } else {
@@ -112,8 +112,8 @@ fn trial(scenario: Scenario, shared: Arc<Shared>) -> Trial {
     }
 }
 
-/// Hides the panics that scenarios intend: a backtrace in the output of a suite that passes looks
-/// like a failure.
+/// Hides intended panics of scenarios: a backtrace in the output of a passing suite looks like a
+/// failure.
 pub fn quiet_intended_panics() {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -151,8 +151,8 @@ pub fn run(scenario: Scenario, backend: &dyn Backend) {
     }
 }
 
-/// Runs a test in a thread of its own, named after it, so that a test that blocks fails and does not
-/// hold up the suite for ever.
+/// Runs a test in a thread of its own that bears the test's name, so that a blocking test fails and
+/// does not hold up the suite.
 ///
 /// # Panics
 /// If the test does, or if it takes too long.

@@ -42,7 +42,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// Parses what RabbitMQ tells of itself: `4.0.5`.
+/// Parses a version as RabbitMQ reports it: `4.0.5`.
 impl FromStr for Version {
     type Err = String;
 
@@ -69,7 +69,7 @@ impl Versions {
         before: None,
     };
 
-    /// Restricts these to `version` and later ones.
+    /// Restricts the versions to `version` and later ones.
     #[must_use]
     pub const fn and_from(self, version: Version) -> Self {
         Self {
@@ -78,7 +78,7 @@ impl Versions {
         }
     }
 
-    /// Restricts these to the ones before `version`.
+    /// Restricts the versions to those before `version`.
     #[must_use]
     pub const fn and_before(self, version: Version) -> Self {
         Self {

@@ -45,14 +45,14 @@
 //! | a heartbeat before the answer to `connection.open` fails the login | `open` logs in again | `tests/fake_broker.rs`: `a_broker_whose_heartbeat_overtakes_its_answer_is_logged_in_to_again` |
 //! | it subtracts 8 from the frame size limit, even a small one | `open` refuses a limit under 4,096 | `tests/fake_broker.rs`: `a_limit_of_frames_that_amqprs_cannot_keep_is_refused` |
 //! | no time limit for connecting | `open` | `tests/open.rs` and `tests/tls.rs`: `a_silent_peer_is_given_up_in_time` |
-//! | it panics on long names, bad files, and without a cryptography provider | checked names, `open`, `tls` | `requests::names_of_any_sort_are_taken`, `tests/tls.rs`: `files_that_cannot_be_used_are_named` |
+//! | it panics on long names, bad files, and without a cryptography provider | checked names, `open`, `tls` | `requests::queue_names_of_any_sort_are_taken`, `tests/tls.rs`: `certificate_files_that_cannot_be_used_are_named` |
 //! | a duplicate header costs the connection | tables are maps | `publishing::a_header_that_is_set_twice_is_sent_once` |
 //! | it reads nested tables by recursive calls | `driver` has the stack for it, `convert` stops at 100 levels | `poison::a_header_may_nest_as_deep_as_a_frame_allows`, `tests/fake_broker.rs`: `a_broker_whose_properties_nest_deep_is_read` |
-//! | a header that it cannot read costs every connection | `reading` reports it, and stops reading from its queue | `poison::a_message_that_ends_every_connection_is_said_to`, `poison::a_queue_that_ends_every_connection_is_left_off` |
-//! | TLS is not flushed | `flush` | `tls::what_tls_holds_back_is_pushed_out` |
+//! | a header that it cannot read costs every connection | `reading` reports it, and stops reading from its queue | `poison::message_that_ends_every_connection_is_reported`, `poison::a_queue_that_ends_every_connection_is_left_off` |
+//! | TLS is not flushed | `flush` | `tls::tls_pushes_out_what_it_holds_back` |
 //! | it panics when it is dropped outside of tokio, and the last drop closes live channels | `connection`, `open` | `closing::handles_may_be_dropped_outside_of_a_runtime`, `tests/fake_broker.rs`: `an_attempt_may_be_dropped_outside_of_a_runtime`, `closing::the_last_handle_closes_the_connection` |
 //! | its reader panics, its writer lives on, and a close then sends nothing | `connection` drops it | `tests/fake_broker.rs`: `a_connection_is_closed_though_amqprs_reader_has_panicked` |
-//! | it does not ask for the reason of a refused login | `verdict` asks, while a login gets no answer | `opening::a_wrong_password_is_told_in_the_brokers_words`, `tests/open.rs`: `a_broker_that_is_silent_about_a_login_is_asked_again` |
+//! | it does not ask for the reason of a refused login | `verdict` asks, while a login gets no answer | `opening::wrong_password_error_has_the_brokers_text`, `tests/open.rs`: `a_broker_that_is_silent_about_a_login_is_asked_again` |
 //! | URLs are not decoded | mooq-core parses them | `opening::credentials_and_virtual_hosts_are_percent_decoded` |
 //! | errors are texts | reasons are stored, TLS is tried again | `requests::the_reason_of_a_close_reaches_every_caller`, `tests/tls.rs` |
 //!

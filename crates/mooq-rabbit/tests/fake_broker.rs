@@ -1,5 +1,5 @@
-//! Connections with a peer that plays RabbitMQ, up to the point where it does what RabbitMQ would
-//! not, or not when a test asks for it. No broker is needed.
+//! Connections to a peer that plays RabbitMQ, up to a point where it behaves as RabbitMQ would not,
+//! or not on demand. No broker is needed.
 
 #![allow(
     clippy::unwrap_used,
@@ -40,14 +40,14 @@ const CHANNEL_OPEN: Method = (20, 10);
 const CHANNEL_OPEN_OK: Method = (20, 11);
 const QOS_OK: Method = (60, 11);
 
-/// How large a frame may be, as RabbitMQ has it.
+/// RabbitMQ's `frame_max`, in bytes.
 const FRAME_MAX: u32 = 131_072;
 
-/// Waits for `future`, but not for ever.
+/// Waits for `future`, with a time limit.
 async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(180), future)
         .await
-        .expect("it takes too long")
+        .expect("the future ends in time")
 }
 
 /// Waits until there are `count` tasks.
@@ -77,18 +77,18 @@ impl Listener {
         Broker(peer::accept(&self.listener).await)
     }
 
-    /// The same, and `attempt` gets no further than that.
+    /// Accepts a connection of `attempt`, which must not end meanwhile.
     async fn accept_from<F: Future<Output: Debug> + Unpin>(&self, attempt: &mut F) -> Broker {
         soon(async {
             tokio::select! {
                 broker = self.accept() => broker,
-                opened = attempt => panic!("{opened:?}"),
+                opened = attempt => panic!("the attempt ended: {opened:?}"),
             }
         })
         .await
     }
 
-    /// What comes of opening a connection with a broker that wants `frame_max`, and the broker.
+    /// Opens a connection to a broker with this `frame_max`. Returns the outcome, and the broker.
     async fn open(&self, frame_max: u32) -> (Result<OpenedConnection>, Broker) {
         let broker = async {
             let mut broker = self.accept().await;
@@ -105,7 +105,7 @@ impl Listener {
     }
 }
 
-/// The next event, which has to be the last.
+/// The reason of the close, which must be the last event.
 async fn closed(events: &mut Receiver<ConnectionEvent>) -> Error {
     match soon(events.next()).await {
         Some(ConnectionEvent::Closed(reason)) => reason,
@@ -129,7 +129,7 @@ impl Broker {
         self.0.write_all(&frame).await.unwrap();
     }
 
-    /// Waits for a method on any channel, and gives its arguments. Heartbeats pass.
+    /// Waits for a method on any channel, and returns its arguments. Ignores heartbeats.
     async fn expect(&mut self, expected: Method) -> Vec<u8> {
         loop {
             let kind = self.0.read_u8().await.unwrap();
@@ -149,7 +149,7 @@ impl Broker {
         }
     }
 
-    /// Up to the client's login, which this gives.
+    /// Goes up to the client's login, and returns it.
     async fn start(&mut self) -> Vec<u8> {
         self.0.read_exact(&mut [0; 8]).await.unwrap();
         let start = b"\0\x09\0\0\0\0\0\0\0\x05PLAIN\0\0\0\x05en_US";
@@ -177,7 +177,8 @@ impl Broker {
     }
 }
 
-/// As RabbitMQ is for 3 seconds, to a client that does not announce that it would understand more.
+/// RabbitMQ is silent for 3 seconds, to a client that does not announce
+/// `authentication_failure_close`.
 #[tokio::test]
 async fn a_broker_that_is_silent_about_a_login_is_asked_again() {
     let mut listener = Listener::new().await;
@@ -199,7 +200,7 @@ async fn a_broker_that_is_silent_about_a_login_is_asked_again() {
     let opened = async { RabbitTransport.open(&listener.endpoint).await };
     let (opened, _silent) = soon(async { tokio::join!(opened, refuse) }).await;
     let err = opened.unwrap_err();
-    let reason = err.reason().expect("the broker's words");
+    let reason = err.reason().expect("the error has the broker's reason");
     assert_eq!((reason.code, &*reason.text), (403, "REFUSED - you"));
     assert_eq!((reason.class_id, reason.method_id), (10, 11));
     assert!(
@@ -208,7 +209,7 @@ async fn a_broker_that_is_silent_about_a_login_is_asked_again() {
     );
 }
 
-/// As RabbitMQ does on a busy machine: its delay is over before it has got to the second login.
+/// RabbitMQ does so on a busy machine: its delay ends before it handles the second login.
 #[tokio::test]
 async fn a_broker_that_hangs_up_before_it_has_said_why_is_waited_for() {
     let mut listener = Listener::new().await;
@@ -218,7 +219,7 @@ async fn a_broker_that_hangs_up_before_it_has_said_why_is_waited_for() {
         silent.start().await;
         let mut asked = Broker(listener.listener.accept().await.unwrap().0);
         asked.start().await;
-        // RabbitMQ's delay, the rest of it.
+        // The rest of RabbitMQ's delay.
         tokio::time::sleep(Duration::from_secs(2)).await;
         silent.0.shutdown().await.unwrap();
         assert_eq!(silent.0.read(&mut [0]).await.unwrap(), 0);
@@ -230,11 +231,11 @@ async fn a_broker_that_hangs_up_before_it_has_said_why_is_waited_for() {
     let opened = async { RabbitTransport.open(&listener.endpoint).await };
     let (opened, ()) = soon(async { tokio::join!(opened, refuse) }).await;
     let err = opened.unwrap_err();
-    let reason = err.reason().expect("the broker's words");
+    let reason = err.reason().expect("the error has the broker's reason");
     assert_eq!((reason.code, &*reason.text), (403, "REFUSED - you"));
 }
 
-/// It may look a user up somewhere slow, and accepts the login in the end.
+/// RabbitMQ may look a user up in a slow backend, and accept the login in the end.
 #[tokio::test]
 async fn a_login_that_takes_its_time_is_waited_for() {
     let listener = Listener::new().await;
@@ -244,7 +245,7 @@ async fn a_login_that_takes_its_time_is_waited_for() {
         let mut asked = Broker(listener.listener.accept().await.unwrap().0);
         asked.start().await;
         asked.tune(FRAME_MAX).await;
-        // It is left at that.
+        // The client sends nothing more.
         assert_eq!(asked.0.read(&mut [0]).await.unwrap(), 0);
         slow.tune(FRAME_MAX).await;
         slow.opened().await;
@@ -255,7 +256,7 @@ async fn a_login_that_takes_its_time_is_waited_for() {
     opened.unwrap();
 }
 
-/// amqprs takes the heartbeat for an answer to `connection.open`, and gives the login up.
+/// amqprs takes the heartbeat for an answer to `connection.open`, and gives up the login.
 #[tokio::test]
 async fn a_broker_whose_heartbeat_overtakes_its_answer_is_logged_in_to_again() {
     let listener = Listener::new().await;
@@ -280,7 +281,7 @@ fn contains(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }
 
-/// amqprs' connection, which is open already, spawns a task as it is dropped.
+/// amqprs' connection, which is open already, spawns a task when it is dropped.
 #[test]
 fn an_attempt_may_be_dropped_outside_of_a_runtime() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -290,8 +291,8 @@ fn an_attempt_may_be_dropped_outside_of_a_runtime() {
     let mut broker = runtime.block_on(async {
         let mut broker = listener.accept_from(&mut attempt).await;
         soon(broker.log_in(FRAME_MAX)).await;
-        // The tasks that open the connection have ended once amqprs' reader and writer are there, and
-        // the one that ends channels.
+        // Three tasks are left once the connection is open: amqprs' reader, its writer, and the one
+        // that ends channels.
         until_tasks(3).await;
         broker
     });
@@ -313,7 +314,7 @@ fn a_runtime_that_ends_during_an_attempt_is_not_the_brokers_fault() {
     assert!(err.to_string().contains("the attempt broke down"), "{err}");
 }
 
-/// amqprs would take 8 from it, and panic over the first publish.
+/// amqprs would subtract 8 from the limit, and panic on the first publish.
 #[tokio::test]
 async fn a_limit_of_frames_that_amqprs_cannot_keep_is_refused() {
     for (frame_max, said) in [(0, "frame_max is 0"), (7, "7 bytes"), (4095, "4095 bytes")] {
@@ -333,7 +334,7 @@ async fn a_limit_of_frames_that_amqprs_cannot_keep_is_refused() {
     opened.unwrap();
 }
 
-/// The writer lives on, sends heartbeats, and so the broker would keep all that is consumed from.
+/// The writer would live on and send heartbeats, so the broker would keep the consumers.
 #[tokio::test]
 async fn a_connection_is_closed_though_amqprs_reader_has_panicked() {
     let listener = Listener::new().await;
@@ -342,19 +343,19 @@ async fn a_connection_is_closed_though_amqprs_reader_has_panicked() {
         connection,
         mut events,
     } = opened;
-    // amqprs panics over a channel that it has not opened.
+    // amqprs panics on a channel that it has not opened.
     broker.send(7, QOS_OK, b"").await;
     let reason = closed(&mut events).await;
     assert_eq!(reason.kind(), ErrorKind::ConnectionLost, "{reason:?}");
     drop(connection);
     soon(broker.expect(CLOSE)).await;
-    // Once it hangs up, as RabbitMQ does, nothing is left.
+    // Once the broker hangs up, as RabbitMQ does, no task is left.
     drop(broker);
     until_tasks(0).await;
 }
 
-/// Publishes so much that amqprs' writer is stuck in the socket and its queue has hardly any room,
-/// and no more will leave it than a few large messages.
+/// Publishes until amqprs' writer is stuck in the socket and its queue is almost full, with a few
+/// large messages at its front.
 async fn fill(channel: &dyn TransportChannel) {
     let publish = |bytes| {
         let publish = Publish::new(Message {
@@ -368,13 +369,13 @@ async fn fill(channel: &dyn TransportChannel) {
     for _ in 0..32 {
         drop(publish(1 << 20));
     }
-    // As many as amqprs' own queue takes, and then the channel's until it is full.
+    // Fills amqprs' own queue, and then the channel's.
     for _ in 0..8192 + 4096 {
         drop(publish(1));
     }
     match publish(1) {
         Handoff::Full(room) => soon(room).await,
-        Handoff::Done => panic!("it takes more and more"),
+        Handoff::Done => panic!("the channel's queue never fills"),
     }
 }
 
@@ -393,32 +394,32 @@ async fn an_opening_that_waits_for_a_stuck_writer_does_not_keep_the_connection()
     .await;
     // From here on the broker neither reads nor writes.
     fill(&*channel.channel).await;
-    // More than find room.
+    // More openings than the queue has room for.
     let openings = join_all((0..500).map(|_| connection.open_channel()));
     for opening in soon(openings).await {
         let err = opening.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::ConnectionLost, "{err:?}");
     }
     drop((channel, connection, events));
-    // amqprs' writer.
+    // The last task is amqprs' writer.
     until_tasks(1).await;
 }
 
-/// A table with one entry, in which this many tables nest, as it is on the wire.
+/// A table on the wire with one entry, in which this many tables nest.
 fn nested_tables(levels: usize) -> Vec<u8> {
     let mut table = Vec::with_capacity(6 * levels + 6);
     let length = |left: usize| u32::try_from(6 * left).unwrap().to_be_bytes();
     table.extend(length(levels));
     for left in (0..levels).rev() {
-        // Without a name, a table.
+        // An entry with an empty name: a table.
         table.extend(b"\0F");
         table.extend(length(left));
     }
     table
 }
 
-/// The threads that amqprs runs on have the stack for it, though nothing bounds a frame at login. On
-/// one of the default size the process would abort.
+/// amqprs' threads have the stack for such nesting, which no limit on frames prevents at login.
+/// With a default stack the process would abort.
 #[tokio::test]
 async fn a_broker_whose_properties_nest_deep_is_read() {
     for levels in [5_000, 21_000, 50_000] {

@@ -26,11 +26,11 @@ use mooq_rabbit::{NativeOnRuntime, NativeTransport};
 use mooq_server::{Listen, Server};
 use tokio::runtime::Builder;
 
-/// Waits for `future`, but not for ever.
+/// Waits for `future`, with a time limit.
 async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(120), future)
         .await
-        .expect("it takes too long")
+        .expect("the future ends in time")
 }
 
 struct World {
@@ -107,7 +107,7 @@ async fn delivery(events: &mut Receiver<ChannelEvent>) -> Deliver {
     }
 }
 
-/// The reason of the close, which has to be the last event.
+/// The reason of the close, which must be the last event.
 async fn closed(events: &mut Receiver<ChannelEvent>) -> Error {
     loop {
         if let ChannelEvent::Closed(reason) = event(events).await {
@@ -202,7 +202,7 @@ async fn acks_in_any_order_settle_what_they_name() {
     for n in 0..COUNT {
         let delivery = delivery(&mut channel.events).await;
         assert_eq!(delivery.message.body, n.to_string());
-        // Each in its turn, except that some come later and some never.
+        // Acks each delivery in turn, but some later and some never.
         match n % 10 {
             3 => drop(kept.insert(delivery.delivery_tag)),
             7 if n > 10 => c.settle(ack(delivery.delivery_tag)).unwrap(),
@@ -265,7 +265,7 @@ async fn the_reason_of_a_close_reaches_every_caller() {
         assert_eq!(err.scope(), ErrorScope::Channel);
     }
     soon(c.close()).await.unwrap();
-    // The connection and its other channels go on, and the number is used again.
+    // The connection and its other channels go on, and the channel's number is used again.
     let next = soon(opened.connection.open_channel()).await.unwrap();
     declare(&next, "q").await;
 }
@@ -306,7 +306,7 @@ async fn requests_may_be_dropped_at_any_point() {
             let mut opening = pin!(opened.connection.open_channel());
             assert!(opening.as_mut().poll(&mut cx).is_pending());
         }
-        // What was begun happens in full, and its answer is nobody else's.
+        // Requests that were begun take effect in full, and their answers reach no other call.
         assert_eq!(counts(&channel, &queue).await, (0, 0));
     }
     // Dropped openings have left no channel behind.
@@ -337,7 +337,7 @@ async fn calls_take_effect_in_their_order_behind_a_request() {
 }
 
 #[tokio::test]
-async fn a_full_connection_says_so_and_has_room_again() {
+async fn full_connection_reports_it_and_has_room_again() {
     let world = World::new().await;
     let (_opened, channel) = world.channel().await;
     let c = &channel.channel;
@@ -450,7 +450,7 @@ async fn the_last_handle_closes_the_connection() {
         mut events,
     } = opened;
     drop(connection);
-    // A channel keeps its connection.
+    // A channel keeps its connection open.
     assert_eq!(
         soon(channel.channel.purge_queue(name("mine")))
             .await
@@ -518,7 +518,7 @@ async fn a_broker_that_goes_ends_every_wait() {
 }
 
 #[tokio::test]
-async fn a_refused_login_is_told_in_the_brokers_words() {
+async fn login_refusal_has_the_brokers_text() {
     let world = World::new().await;
     let mut endpoint = world.endpoint();
     endpoint.credentials.password = "wrong".into();

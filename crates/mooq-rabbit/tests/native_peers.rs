@@ -1,5 +1,5 @@
-//! The native driver against peers that are no RabbitMQ, or none that keeps to the rules. No broker
-//! is needed.
+//! The native driver against peers that are no RabbitMQ, or that break the protocol. No broker is
+//! needed.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,14 +28,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
-/// How large a frame may be, as RabbitMQ has it.
+/// RabbitMQ's `frame_max`, in bytes.
 const FRAME_MAX: u32 = 131_072;
 
-/// Waits for `future`, but not for ever.
+/// Waits for `future`, with a time limit.
 async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(120), future)
         .await
-        .expect("it takes too long")
+        .expect("the future ends in time")
 }
 
 async fn listen() -> (TcpListener, Endpoint) {
@@ -48,7 +48,7 @@ async fn listen() -> (TcpListener, Endpoint) {
     (listener, endpoint)
 }
 
-/// Connections on the test's runtime, whose clock it pauses.
+/// A transport on the test's runtime, whose clock the test can pause.
 fn here() -> NativeOnRuntime {
     NativeOnRuntime(Handle::current())
 }
@@ -111,7 +111,7 @@ impl Peer {
         method
     }
 
-    /// Up to the client's login, which this gives.
+    /// Goes up to the client's login, and returns it.
     async fn start(&mut self) -> method::ConnectionStartOk {
         self.header().await;
         self.say(0, start()).await;
@@ -233,7 +233,7 @@ async fn lost(events: &mut Receiver<ConnectionEvent>) -> Error {
     }
 }
 
-/// What a peer that answers the protocol header with `answer` and hangs up gets said about it.
+/// The client's error for a peer that answers the protocol header with `answer` and hangs up.
 async fn answer(answer: &[u8]) -> Error {
     let (listener, endpoint) = listen().await;
     let peer = async {
@@ -249,7 +249,7 @@ async fn answer(answer: &[u8]) -> Error {
 
 #[tokio::test]
 async fn a_refused_port_and_an_unknown_name_are_told_apart() {
-    // Bound, so that nobody else listens there meanwhile.
+    // Bound, so that no other process listens there meanwhile.
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let (_, mut endpoint) = listen().await;
@@ -257,7 +257,7 @@ async fn a_refused_port_and_an_unknown_name_are_told_apart() {
     let err = NativeTransport.open(&endpoint).await.unwrap_err();
     check(&err, &endpoint);
     assert!(err.to_string().contains("refused"), "{err}");
-    // Too long for a label: known to be wrong without asking any server.
+    // Too long for a label, so it fails without a request to any name server.
     endpoint.host = "x".repeat(64);
     let err = NativeTransport.open(&endpoint).await.unwrap_err();
     check(&err, &endpoint);
@@ -280,7 +280,7 @@ async fn a_peer_that_trickles_is_given_up_in_time() {
     let trickle = async {
         let mut peer = Peer::accept(&listener).await;
         peer.header().await;
-        // From here on, time passes where nothing else happens.
+        // From here on, time passes as soon as every task waits.
         tokio::time::pause();
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         let mut output = Output::new();
@@ -293,7 +293,7 @@ async fn a_peer_that_trickles_is_given_up_in_time() {
     let opened = soon(async {
         tokio::select! {
             opened = here.open(&endpoint) => opened,
-            () = trickle => panic!("the client waited for all of it"),
+            () = trickle => panic!("the client waited until the peer had sent everything"),
         }
     });
     let err = opened.await.unwrap_err();
@@ -312,14 +312,14 @@ async fn a_dropped_attempt_hangs_up() {
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_something_else_is_said_to() {
+async fn peer_that_speaks_another_protocol_is_reported() {
     let not_amqp = |err: &Error| assert!(err.to_string().contains("not AMQP 0-9-1"), "{err}");
     not_amqp(&answer(b"HTTP/1.1 400 Bad Request\r\n\r\n").await);
     not_amqp(&answer(&[0xff; 12]).await);
     // Whole frames: a method that does not exist, a broken end.
     not_amqp(&answer(b"\x01\0\0\0\0\0\x04\0\x63\0\x63\xce").await);
     not_amqp(&answer(b"\x08\0\0\0\0\0\0\xcd").await);
-    // The answer of a broker that speaks another version.
+    // The answer of a broker with another version of AMQP.
     not_amqp(&answer(b"AMQP\x00\x01\x00\x00").await);
     // Frames out of place.
     answer(b"\x08\0\0\0\0\0\0\xce").await;
@@ -338,7 +338,7 @@ async fn a_frame_of_four_gigabytes_is_refused_by_its_head() {
     let reason = lost(&mut opened.events).await;
     let source = reason.source().unwrap().to_string();
     assert!(source.contains("limit of 131072 bytes"), "{source}");
-    // The broker learns of it.
+    // The client closes the connection in good order.
     match peer.expect("connection.close").await {
         Method::ConnectionClose(close) => assert_eq!(close.reply_code, 501),
         other => panic!("{other:?}"),
@@ -419,7 +419,7 @@ async fn a_refused_login_is_known_at_once() {
 }
 
 #[tokio::test]
-async fn the_lower_limit_wins_and_none_is_none() {
+async fn tune_takes_the_lower_of_two_limits() {
     let (listener, mut endpoint) = listen().await;
     endpoint.heartbeat = Duration::from_secs(6);
     for (tune, expected) in [
@@ -462,7 +462,7 @@ async fn a_limit_of_frames_under_amqps_is_refused() {
 async fn a_peer_that_falls_silent_is_given_up_after_two_heartbeats() {
     let (listener, endpoint) = listen().await;
     let (mut opened, mut peer, _) = tuned(&endpoint, &listener, limits(0, 0, 2)).await;
-    // From here on, time passes where nothing else happens.
+    // From here on, time passes as soon as every task waits.
     tokio::time::pause();
     let began = tokio::time::Instant::now();
     let reason = lost(&mut opened.events).await;
@@ -505,7 +505,7 @@ async fn a_peer_that_never_answers_a_close_is_left_after_the_last_handle() {
 #[tokio::test]
 async fn tables_nested_deep_cost_a_header_and_nothing_else() {
     let (opened, _channel, mut events, mut peer) = consuming().await;
-    // 10,000 tables in one another, with names of one letter: as deep as a frame allows.
+    // 10,000 nested tables with names of one letter: as deep as a frame allows.
     let mut value = b"V".to_vec();
     let mut parts = Vec::new();
     let mut length = 1;
@@ -528,7 +528,7 @@ async fn tables_nested_deep_cost_a_header_and_nothing_else() {
     header.extend(u32::try_from(entries.len()).unwrap().to_be_bytes());
     header.extend(entries);
     let whole = delivery(1, &Properties::default());
-    // The method, and then a header of our own for an empty body.
+    // The method, and then a handmade header of an empty body.
     let method = whole.iter().position(|byte| *byte == 0xce).unwrap() + 1;
     let mut bytes = whole[..method].to_vec();
     bytes.extend(b"\x02\0\x01");

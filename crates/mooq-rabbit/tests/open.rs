@@ -1,4 +1,4 @@
-//! What opening a connection says about peers that are no RabbitMQ. No broker is needed.
+//! Errors of opening a connection to peers that are no RabbitMQ. No broker is needed.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ async fn peer() -> (TcpListener, Endpoint) {
     (listener, with_secret(endpoint))
 }
 
-/// What no error may tell is in it.
+/// Adds a secret that no error may show.
 fn with_secret(mut endpoint: Endpoint) -> Endpoint {
     endpoint.credentials.password = "hunter2".into();
     endpoint
@@ -40,7 +40,7 @@ fn check(err: &Error, endpoint: &Endpoint) {
     assert!(!format!("{err:?}").contains("hunter2"), "{err:?}");
 }
 
-/// What a peer that answers the protocol header with `answer` and hangs up gets said about it.
+/// The client's error for a peer that answers the protocol header with `answer` and hangs up.
 async fn answer(answer: &'static [u8]) -> Error {
     let (listener, endpoint) = peer().await;
     let peer = tokio::spawn(async move {
@@ -58,7 +58,7 @@ async fn answer(answer: &'static [u8]) -> Error {
 
 #[tokio::test]
 async fn a_refused_port_is_told_from_other_failures() {
-    // Bound, so that nobody else listens there meanwhile.
+    // Bound, so that no other process listens there meanwhile.
     let nobody = TcpSocket::new_v4().unwrap();
     nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let endpoint = with_secret(peer::endpoint(nobody.local_addr().unwrap()));
@@ -70,7 +70,7 @@ async fn a_refused_port_is_told_from_other_failures() {
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_told_from_other_failures() {
     let mut endpoint = Endpoint::default();
-    // Too long for a label: known to be wrong without asking any server.
+    // Too long for a label, so it fails without a request to any name server.
     endpoint.host = "x".repeat(64);
     let err = open(&endpoint).await;
     check(&err, &endpoint);
@@ -80,7 +80,7 @@ async fn a_name_that_does_not_resolve_is_told_from_other_failures() {
 #[tokio::test]
 async fn an_address_that_cannot_be_reached_is_an_error_at_once() {
     let mut endpoint = Endpoint::default();
-    // Nothing can connect to the broadcast address, and the kernel knows.
+    // The kernel refuses connections to the broadcast address.
     endpoint.host = "255.255.255.255".into();
     check(&open(&endpoint).await, &endpoint);
 }
@@ -101,14 +101,14 @@ async fn a_peer_that_hangs_up_at_once_is_no_refused_login() {
 }
 
 #[tokio::test]
-async fn a_peer_that_speaks_something_else_is_an_error() {
+async fn peer_that_speaks_another_protocol_is_an_error() {
     answer(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
     answer(b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff").await;
     // Whole frames: a method that does not exist, a heartbeat out of place, a broken end.
     answer(b"\x01\0\0\0\0\0\x04\0\x63\0\x63\xce").await;
     answer(b"\x08\0\0\0\0\0\0\xce").await;
     answer(b"\x08\0\0\0\0\0\0\xcd").await;
-    // The answer of a broker that speaks another version.
+    // The answer of a broker with another version of AMQP.
     answer(b"AMQP\x00\x01\x00\x00").await;
 }
 
@@ -124,7 +124,7 @@ async fn a_dropped_attempt_hangs_up() {
 }
 
 #[tokio::test]
-async fn what_amqprs_would_stumble_over_is_refused_before_anything_is_sent() {
+async fn endpoint_that_amqprs_cannot_handle_is_refused_before_it_connects() {
     let refused = |change: fn(&mut Endpoint)| async move {
         let mut endpoint = Endpoint::default();
         change(&mut endpoint);
@@ -139,7 +139,7 @@ async fn what_amqprs_would_stumble_over_is_refused_before_anything_is_sent() {
 }
 
 #[tokio::test]
-async fn other_schemes_are_refused() {
+async fn url_schemes_of_other_transports_are_refused() {
     let url = "memory://localhost";
     let err = open(&url.parse().unwrap()).await;
     assert_eq!(err.kind(), ErrorKind::UnsupportedScheme, "{err:?}");

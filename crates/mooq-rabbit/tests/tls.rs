@@ -1,5 +1,5 @@
-//! What TLS makes of certificates, files and peers. No broker is needed: the peer here speaks TLS
-//! and hangs up when it has read what a client of AMQP says first.
+//! TLS with certificates, files and peers. No broker is needed: the peer speaks TLS and hangs up
+//! after the client's protocol header.
 
 #![cfg(feature = "tls")]
 #![allow(
@@ -27,7 +27,7 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, SupportedProtocolV
 
 const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 
-/// What the peer heard from a client that came through TLS.
+/// The peer's data from a client after a TLS handshake.
 #[derive(Debug, PartialEq, Eq)]
 struct Heard {
     server_name: Option<String>,
@@ -79,11 +79,11 @@ impl Peer {
         open(&endpoint).await
     }
 
-    /// That TLS came through, and what the peer heard.
+    /// Asserts that the TLS handshake succeeds, and returns the peer's data.
     async fn agrees(&mut self, tls: TlsOptions) -> Heard {
         let mut all_heard = Vec::new();
         for err in self.open(tls).await {
-            // It hung up in the end, which is not TLS's fault.
+            // The peer hung up in the end, which is no error of TLS.
             assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err:?}");
             let heard = self.heard.recv().await.unwrap();
             assert_eq!(heard.header, PROTOCOL_HEADER);
@@ -94,13 +94,16 @@ impl Peer {
         heard
     }
 
-    /// That TLS failed, and why.
+    /// Asserts that the TLS handshake fails, and returns its error.
     async fn refuses(&mut self, tls: TlsOptions) -> rustls::Error {
         let mut causes = Vec::new();
         for err in self.open(tls).await {
             assert_eq!(err.kind(), ErrorKind::TlsFailed, "{err:?}");
             assert!(err.to_string().contains(&self.endpoint.address()), "{err}");
-            assert!(self.heard.try_recv().is_err(), "nothing was said");
+            assert!(
+                self.heard.try_recv().is_err(),
+                "the peer heard data after a failed handshake"
+            );
             let source = err.source().unwrap().downcast_ref::<std::io::Error>();
             let cause = source.unwrap().get_ref().unwrap();
             causes.push(cause.downcast_ref::<rustls::Error>().unwrap().clone());
@@ -111,7 +114,7 @@ impl Peer {
     }
 }
 
-/// What each driver says.
+/// The errors of each driver.
 async fn open(endpoint: &Endpoint) -> Vec<Error> {
     let mut transports: Vec<Box<dyn Transport>> = vec![Box::new(RabbitTransport)];
     #[cfg(feature = "native")]
@@ -151,7 +154,7 @@ fn config(
 }
 
 #[tokio::test]
-async fn the_own_authority_is_trusted_and_no_other() {
+async fn certificate_authority_is_trusted_and_no_other() {
     let authority = Authority::new();
     let mut peer = Peer::start(&authority).await;
     let own = TlsOptions::new().ca_file(authority.file());
@@ -197,7 +200,7 @@ async fn a_peer_that_asks_for_a_certificate_gets_ours() {
         let mut peer = Peer::serve(config(&authority, version, true)).await;
         peer.agrees(trusting.clone().client_certificate(&certificate, &key))
             .await;
-        // Only with TLS 1.2 it says so within the handshake.
+        // Only TLS 1.2 reports this within the handshake.
         let cause = peer.refuses(trusting.clone()).await;
         assert!(matches!(cause, rustls::Error::AlertReceived(_)), "{cause}");
         let strangers = Authority::new();
@@ -210,7 +213,7 @@ async fn a_peer_that_asks_for_a_certificate_gets_ours() {
 }
 
 #[tokio::test]
-async fn files_that_cannot_be_used_are_named() {
+async fn certificate_files_that_cannot_be_used_are_named() {
     let authority = Authority::new();
     let (certificate, key) = authority.issue_to_client();
     let secret = std::fs::read_to_string(&key).unwrap();
@@ -282,7 +285,7 @@ async fn a_peer_that_does_not_speak_tls_is_told_from_others() {
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // What RabbitMQ says to what is not AMQP.
+            // RabbitMQ's answer to other protocols.
             let _ = stream.write_all(b"AMQP\x00\x00\x09\x01").await;
         }
     });

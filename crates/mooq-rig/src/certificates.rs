@@ -1,4 +1,4 @@
-//! Certificates, issued anew for each test.
+//! Certificates, issued for each test.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ pub struct Authority {
 pub struct Issued {
     /// The certificate.
     pub certificate: String,
-    /// Its private key.
+    /// The certificate's private key.
     pub key: String,
 }
 
@@ -32,7 +32,7 @@ impl Authority {
         let directory = TempDir::new().unwrap();
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // A name of its own, or one authority is taken for another.
+        // A unique name, or one authority is taken for another.
         let name = directory.path().to_string_lossy();
         params
             .distinguished_name

@@ -4,9 +4,9 @@
 //! |---|---|
 //! | `rabbitmq` | images of RabbitMQ, and the start of their containers |
 //! | `management` | the HTTP API of a RabbitMQ's management plugin |
-//! | `proxy` | a TCP proxy that fails as networks do |
-//! | `peer` | listeners that a test answers itself |
-//! | `certificates` | an authority and what it issues |
+//! | `proxy` | a TCP proxy with the faults of a network |
+//! | `peer` | listeners that a test answers |
+//! | `certificates` | an authority and its certificates |
 
 pub mod certificates;
 pub mod management;

@@ -9,7 +9,7 @@ use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{Method, Request};
 use url::Url;
 
-/// Time limit for an answer. Reached only if none ever comes.
+/// Time limit for an answer. Only a broker that never answers reaches it.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// The [API](https://www.rabbitmq.com/docs/http-api-reference) of a RabbitMQ on this machine, as the
@@ -50,7 +50,7 @@ impl Management {
     /// Deletes the object at `path`.
     ///
     /// # Panics
-    /// If there is no such object.
+    /// If the object does not exist.
     pub async fn delete(&self, path: &[&str]) {
         self.request(Method::DELETE, path, String::new()).await;
     }

@@ -21,8 +21,8 @@ pub fn endpoint(address: SocketAddr) -> Endpoint {
     endpoint
 }
 
-/// Accepts the connection over which a client of mooq-rabbit talks: the second one. Over the first
-/// it only finds out whether something listens.
+/// Accepts the connection that a client of mooq-rabbit talks over: the second one. The client uses
+/// the first only to check that the port is open.
 pub async fn accept(listener: &TcpListener) -> TcpStream {
     listener.accept().await.unwrap();
     listener.accept().await.unwrap().0

@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that fails as networks do.
+//! A TCP proxy on loopback with the faults of a network.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,24 +13,24 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How much is carried at once.
+/// Bytes that are carried at once.
 const CHUNK: usize = 16 * 1024;
 
-/// How the network is.
+/// State of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Network {
-    /// As it should be.
+    /// Sound: everything gets through.
     Sound,
-    /// Connections are reset, and new ones as soon as they are made.
+    /// Connections are reset, new ones as soon as they open.
     Cut,
-    /// Nothing gets through in either direction, while connections stay open. What was sent
-    /// arrives when it is over.
+    /// Nothing gets through in either direction, while connections stay open. Data arrives once the
+    /// state ends.
     Frozen,
-    /// What clients send does not get through, until it is over. What the broker sends does.
+    /// Data from clients is held up until the state ends. Data from the broker gets through.
     Unheard,
-    /// What the broker sends does not get through, until it is over. What clients send does.
+    /// Data from the broker is held up until the state ends. Data from clients gets through.
     Unanswered,
-    /// Each 16 KiB, or less, arrives so much later: a long line and a narrow one.
+    /// Each piece of up to 16 KiB is delayed by this time: a long and narrow line.
     Slow(Duration),
 }
 
@@ -39,8 +39,7 @@ pub enum Network {
 pub struct Proxy {
     address: SocketAddr,
     shared: Arc<Shared>,
-    /// Cases come and go with runtimes of their own; the proxy needs one that stays. None once
-    /// dropped.
+    /// The proxy's own runtime, which outlives those of test cases. None once dropped.
     runtime: Option<Runtime>,
 }
 
@@ -54,27 +53,27 @@ impl Proxy {
     /// A proxy that leads to `upstream`.
     ///
     /// # Panics
-    /// If there is no port for it.
+    /// If no port is free.
     #[must_use]
     pub fn to(upstream: SocketAddr) -> Self {
         Self::on(Self::listener(), upstream)
     }
 
-    /// The same over a narrow line: the system buffers little of what clients send.
+    /// Leads to `upstream` over a narrow line: the system buffers little data from clients.
     ///
     /// # Panics
     /// Likewise.
     #[must_use]
     pub fn narrow(upstream: SocketAddr) -> Self {
         let listener = Self::listener();
-        // The system's buffers grow with it, and would hold megabytes.
+        // The system's buffers grow with the segment size, and would hold megabytes.
         let limited = SockRef::from(&listener).set_tcp_mss(536);
         limited.expect("a socket's segments can be limited");
         Self::on(listener, upstream)
     }
 
     fn listener() -> std::net::TcpListener {
-        // Not by tokio's own, which cannot be awaited here.
+        // The standard library's listener: tokio's cannot be awaited here.
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
         let nonblocking = listener.set_nonblocking(true);
         nonblocking.expect("a socket can be made nonblocking");
@@ -110,12 +109,12 @@ impl Proxy {
         self.address.port()
     }
 
-    /// From here on new connections lead there.
+    /// Leads new connections to `upstream`.
     pub fn lead_to(&self, upstream: SocketAddr) {
         *self.shared.upstream() = upstream;
     }
 
-    /// Makes the network so.
+    /// Sets the state of the network.
     pub fn set(&self, network: Network) {
         self.shared.network.send_replace(network);
     }
@@ -124,7 +123,7 @@ impl Proxy {
 impl Drop for Proxy {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Waits for nothing, so that it may be called from a task.
+            // Does not wait, so that it may be called from a task.
             runtime.shutdown_background();
         }
     }
@@ -139,15 +138,15 @@ impl Shared {
         *self.network.borrow()
     }
 
-    /// Waits until the network is as it has to be.
+    /// Waits until the state of the network fits.
     async fn until(&self, fits: impl Fn(Network) -> bool) {
         let mut network = self.network.subscribe();
-        // The sender is in this very struct.
+        // The sender is in this struct, so this cannot fail.
         let _ = network.wait_for(|now| fits(*now)).await;
     }
 }
 
-/// Which way something goes.
+/// Direction of data.
 #[derive(Debug, Clone, Copy)]
 enum Direction {
     ToBroker,
@@ -155,7 +154,8 @@ enum Direction {
 }
 
 impl Direction {
-    /// What was held up is not let through by a cut, which ends it.
+    /// Returns true if data gets through in this direction. A cut lets no held-up data through: it
+    /// ends the connection.
     fn is_open(self, network: Network) -> bool {
         match network {
             Network::Sound | Network::Slow(_) => true,
@@ -178,23 +178,23 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
             let upstream = *shared.upstream();
             match TcpStream::connect(upstream).await {
                 Ok(broker) => carry(client, broker, &shared).await,
-                // What the client would see without a proxy.
+                // The client sees the same as without a proxy.
                 Err(_) => reset(&client),
             }
         });
     }
 }
 
-/// The peer sees a reset when `stream` is dropped, and no orderly end.
+/// Makes the drop of `stream` a reset for the peer, and not an orderly end.
 fn reset(stream: &TcpStream) {
-    // It only fails for a socket that is gone already.
+    // Setting this fails only for a socket that is gone already.
     let _ = stream.set_zero_linger();
 }
 
 /// Carries both directions until one end is closed or the network is cut.
 async fn carry(mut client: TcpStream, mut broker: TcpStream, shared: &Shared) {
     for stream in [&client, &broker] {
-        // The proxy must not be slower than what it stands for.
+        // The proxy must not be slower than a network.
         let _ = stream.set_nodelay(true);
         reset(stream);
     }
@@ -230,7 +230,7 @@ async fn one_way(
         }
         let now = shared.now();
         if let Network::Slow(delay) = now {
-            // At most until the network is another one.
+            // The delay ends early if the network changes.
             let _ = timeout(delay, shared.until(|later| later != now)).await;
             shared.until(|now| direction.is_open(now)).await;
         }
@@ -248,10 +248,10 @@ mod tests {
     async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
         timeout(Duration::from_secs(180), event)
             .await
-            .unwrap_or_else(|_| panic!("{what} did not come"))
+            .unwrap_or_else(|_| panic!("{what} did not come in time"))
     }
 
-    /// Where whatever is sent comes back.
+    /// A peer that sends all data back.
     async fn echo() -> (SocketAddr, JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -272,7 +272,7 @@ mod tests {
             .unwrap()
     }
 
-    /// A new connection is reset, while it is made or afterwards.
+    /// Asserts that a new connection is reset, while it opens or afterwards.
     async fn is_reset(proxy: &Proxy) {
         let ended = within("the end", async {
             let address = ("127.0.0.1", proxy.port());
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_sound_carries_and_what_is_cut_resets() {
+    async fn sound_network_carries_and_cut_network_resets() {
         let (address, _echo) = echo().await;
         let proxy = Proxy::to(address);
         let mut before = client(&proxy).await;
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_frozen_arrives_when_it_thaws() {
+    async fn frozen_network_delivers_when_it_thaws() {
         let (address, _echo) = echo().await;
         let proxy = Proxy::to(address);
         let mut one = client(&proxy).await;
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_held_up_in_one_direction_is_lost_when_the_network_is_cut() {
+    async fn network_held_up_in_one_direction_loses_its_data_when_cut() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Proxy::to(listener.local_addr().unwrap());
         let mut client = client(&proxy).await;
@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_slow_takes_its_time_each_way() {
+    async fn slow_network_delays_each_direction() {
         let (address, _echo) = echo().await;
         let proxy = Proxy::to(address);
         let mut one = client(&proxy).await;
@@ -361,7 +361,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_broker_that_is_away_is_a_reset_until_it_is_somewhere_else() {
-        // Bound, so that the port is nobody else's, and not listened to.
+        // Bound but not listening, so that no other process has the port.
         let nobody = TcpSocket::new_v4().unwrap();
         nobody.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let proxy = Proxy::to(nobody.local_addr().unwrap());

@@ -12,25 +12,26 @@ use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 pub struct Image(String);
 
 impl Image {
-    /// The one that most tests run on: `MOOQ_RABBITMQ_IMAGE`, else the official one.
+    /// The image that most tests run on: `MOOQ_RABBITMQ_IMAGE`, else the official one.
     #[must_use]
     pub fn current() -> Self {
         Self::named("MOOQ_RABBITMQ_IMAGE", "rabbitmq:4.0-management")
     }
 
-    /// The oldest that mooq is tested with: `MOOQ_RABBITMQ_3_10_IMAGE`, else the official one.
+    /// The oldest image that mooq is tested with: `MOOQ_RABBITMQ_3_10_IMAGE`, else the official
+    /// one.
     #[must_use]
     pub fn oldest() -> Self {
         Self::named("MOOQ_RABBITMQ_3_10_IMAGE", "rabbitmq:3.10-management")
     }
 
-    /// The newest that mooq is tested with: `MOOQ_RABBITMQ_4_3_IMAGE`, else the official one.
+    /// The newest image that mooq is tested with: `MOOQ_RABBITMQ_4_3_IMAGE`, else the official one.
     #[must_use]
     pub fn newest() -> Self {
         Self::named("MOOQ_RABBITMQ_4_3_IMAGE", "rabbitmq:4.3-management")
     }
 
-    /// Its name and tag.
+    /// Name and tag of the image.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0
@@ -40,8 +41,8 @@ impl Image {
         Self(env::var(variable).unwrap_or_else(|_| otherwise.into()))
     }
 
-    /// Returns the version of the RabbitMQ in the image, such as `4.0.5`, as RabbitMQ tells it: tags
-    /// name all sorts of things.
+    /// Returns the version of the RabbitMQ in the image, such as `4.0.5`, as RabbitMQ reports it:
+    /// tags need not be versions.
     ///
     /// # Panics
     /// If RabbitMQ does not answer.
@@ -53,7 +54,7 @@ impl Image {
         let answer = docker.args([&self.0, "version"]).output();
         let answer = answer.expect("the docker command runs");
         let said = String::from_utf8_lossy(&answer.stdout);
-        // A note or two may come first.
+        // Notes may come first.
         match said.lines().next_back() {
             Some(version) if answer.status.success() => version.trim().to_owned(),
             _ => panic!(
@@ -65,18 +66,18 @@ impl Image {
     }
 }
 
-/// Lets a login take a minute, where RabbitMQ hangs up after ten seconds: a busy machine takes
-/// longer. As a variable of the container's environment.
+/// Variable of the container's environment that lets a login take a minute: RabbitMQ's default of
+/// ten seconds is too short for a busy machine.
 pub const PATIENT_HANDSHAKE: (&str, &str) = (
     "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
     "-rabbit handshake_timeout 60000",
 );
 
-/// The label of every container that the tests start, by which [`run`] they belong to: what is
-/// left of a run that was interrupted can be found by it.
+/// The label of every container of the tests, with the [`run`] that it belongs to: containers left
+/// by an interrupted run can be found by it.
 pub const RUN_LABEL: &str = "rs.mooq.test-run";
 
-/// The run of the tests that this is, as `run-all` names it.
+/// The name of this run of the tests, as `run-all` sets it.
 #[must_use]
 pub fn run() -> String {
     env::var("MOOQ_TEST_RUN").unwrap_or_else(|_| "by-hand".into())

@@ -26,16 +26,16 @@
 //!
 //! # How faithful it is
 //!
-//! The suite of scenarios that mooq runs on RabbitMQ passes over this server as well. Eight clients
-//! see the same of it as of RabbitMQ, in a program that each of them runs on both: pika, aio-pika,
-//! kombu, amqp091-go, bunny, rabbitmq-c, lapin and amqprs. Properties of messages come back octet
-//! for octet. Two differences are left, apart from [those of the in-memory broker](mooq_memory):
-//! names must be UTF-8, where RabbitMQ takes any octets as a routing key, and a body over the
-//! broker's limit is refused as soon as its header announces it.
+//! The scenarios that mooq runs on RabbitMQ pass over this server as well. Eight clients run the
+//! same program on both, with the same results: pika, aio-pika, kombu, amqp091-go, bunny,
+//! rabbitmq-c, lapin and amqprs. Properties of messages come back octet for octet. Two differences
+//! are left, apart from [those of the in-memory broker](mooq_memory): names must be UTF-8, where
+//! RabbitMQ takes any octets as a routing key, and a body over the broker's limit is refused as
+//! soon as its header announces it.
 //!
-//! Faults of the broker show on the socket: a broker that is down hangs up on who connects, and a
+//! Faults of the broker show on the socket: a broker that is down closes new connections, and a
 //! frozen link passes no byte in either direction. During an alarm the server stops reading from
-//! clients that publish, and it stops reading from a client that does not read what it is sent.
+//! clients that publish. It also stops reading from a client that does not read its output.
 //!
 //! # Features
 //!

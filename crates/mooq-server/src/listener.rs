@@ -133,7 +133,7 @@ impl Server {
     /// Closes the socket and all connections to it, and waits until they are closed.
     ///
     /// # Cancel safety
-    /// Dropping the future once it has been polled changes nothing, but that nothing waits.
+    /// If the future is dropped after its first poll, the server still stops, but without a wait.
     pub async fn stop(mut self) {
         self.stop.send_replace(State::Stopped);
         self.end().await;
@@ -155,21 +155,21 @@ impl Server {
 
     async fn end(&mut self) {
         if let Some(accepting) = &mut self.accepting {
-            // The task neither panics nor is it aborted; if it were, it would have ended too.
+            // The task neither panics nor is aborted; in both cases it would have ended too.
             let _ = accepting.await;
             self.accepting = None;
         }
     }
 }
 
-/// What the server does.
+/// State of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
 pub(crate) enum State {
-    /// It accepts clients.
+    /// The server accepts clients.
     Serving,
-    /// It waits until its clients have hung up.
+    /// The server waits until its clients have hung up.
     Draining,
-    /// It closes all connections.
+    /// The server closes all connections.
     Stopped,
 }
 
@@ -216,7 +216,7 @@ async fn accept(
 /// A client's task that panicked takes its connection down, and no other.
 fn log_panic(ended: Result<(), JoinError>) {
     if let Err(error) = ended {
-        tracing::error!(%error, "the task of a client's connection failed");
+        tracing::error!(%error, "task of a client's connection panicked");
     }
 }
 

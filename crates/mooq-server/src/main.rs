@@ -37,7 +37,7 @@ struct Cli {
     /// Port to listen on; 0 stands for any free port
     #[arg(long, default_value_t = 5672)]
     port: u16,
-    /// Address to listen on. Whoever reaches it may log in
+    /// Address to listen on. Every client that reaches it may log in
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     bind: IpAddr,
     /// RabbitMQ version to behave as
@@ -99,7 +99,7 @@ async fn run(cli: &Cli) -> io::Result<()> {
     let address = SocketAddr::new(cli.bind, cli.port);
     let server = named(address, broker.listen(address).await)?;
     let tls = listen_tls(cli, &broker).await?;
-    // Before the line that says so: whoever reads it may send the signal.
+    // Before the startup line: a process that reads the line may send the signal at once.
     let mut ending = Ending::listen()?;
     announce(&server, tls.as_ref())?;
     ending.signal().await;
@@ -234,7 +234,7 @@ impl Ending {
     }
 
     async fn signal(&mut self) {
-        // Without a way to hear of an interrupt, the server runs until it is killed.
+        // If interrupts cannot be caught, the server runs until it is killed.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -84,7 +84,7 @@ async fn serve_client(
         let is_behind = output.remaining() >= WRITE_AHEAD;
         let (mut reader, mut writer) = tokio::io::split(&mut socket);
         tokio::select! {
-            // The client never gets in the way of the deadline, however much it sends.
+            // The deadline comes first, however much the client sends.
             biased;
             () = sleep_until_some(deadline) => {
                 let hold = client.as_ref().and_then(ProtocolConnection::hold);
@@ -168,7 +168,7 @@ async fn accept(connection: &Connection, broker: &InMemoryBroker) -> bool {
         accepted = broker.accept() => match accepted {
             Ok(()) => true,
             Err(refused) => {
-                tracing::debug!(?refused, "a client is not accepted");
+                tracing::debug!(?refused, "client refused");
                 false
             }
         },

@@ -1,4 +1,4 @@
-//! The command: its lines, its environment and its end.
+//! The command: its output, its environment and its end.
 #![cfg(unix)]
 #![allow(
     clippy::expect_used,
@@ -27,7 +27,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended.
+        // The process may have ended.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -45,10 +45,18 @@ fn command(arguments: &[&str]) -> Command {
 
 impl Running {
     fn start(mut command: Command) -> Self {
-        let mut process = command.stdout(Stdio::piped()).spawn().expect("it starts");
-        let output = process.stdout.take().expect("its output is piped");
+        let mut process = command
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("mooq-server starts");
+        let output = process.stdout.take().expect("the server's output is piped");
         let mut lines = BufReader::new(output).lines();
-        let mut line = || lines.next().expect("a line").expect("text");
+        let mut line = || {
+            lines
+                .next()
+                .expect("the server prints a line")
+                .expect("the line is text")
+        };
         let address = line();
         let ports = address.strip_prefix(r#"{"host":"127.0.0.1","port":"#);
         let ports = ports.and_then(|rest| rest.strip_suffix('}'));
@@ -89,7 +97,11 @@ async fn server_ends_in_order_on_a_signal() {
         let mut events = connection.events_listener();
         assert!(server.end(signal).success());
         let error = loop {
-            if let Event::Error(error) = events.next().await.expect("the loss") {
+            if let Event::Error(error) = events
+                .next()
+                .await
+                .expect("the lost connection has an event")
+            {
                 break error.to_string();
             }
         };

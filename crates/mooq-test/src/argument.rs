@@ -84,7 +84,12 @@ impl<On> FromBroker<On> for Channel {
 impl FromBroker<MemoryOnly> for InMemoryBroker {
     async fn from_broker(broker: &TestBroker) -> Result<Self> {
         let broker = broker.memory().cloned();
-        broker.ok_or_else(|| Error::new(ErrorKind::NotAllowed, "the broker is not in memory"))
+        broker.ok_or_else(|| {
+            Error::new(
+                ErrorKind::NotAllowed,
+                "an InMemoryBroker needs a test in memory: MOOQ_TEST_BROKER names another broker",
+            )
+        })
     }
 }
 

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variable_names_a_broker() {
+    fn broker_is_named_by_the_variable() {
         for (value, choice) in [
             ("", Choice::Memory),
             ("memory", Choice::Memory),
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn broker_by_another_name_is_refused() {
         assert_eq!(
             Choice::parse("rabbit").unwrap_err().to_string(),
             "MOOQ_TEST_BROKER is 'rabbit', \

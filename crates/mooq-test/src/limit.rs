@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_variable_is_a_number_of_seconds() {
+    fn limit_variable_is_a_number_of_seconds() {
         assert_eq!(parse("90").unwrap(), Some(Duration::from_secs(90)));
         assert_eq!(parse("0").unwrap(), None);
         assert_eq!(
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_ends_as_it_does() {
+    fn outcome_of_a_test_is_returned() {
         let code = run("returns", None, || ExitCode::FAILURE).unwrap();
         assert!(matches!(code, Outcome::Returned(code) if code == ExitCode::FAILURE));
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_blocks_is_not_waited_for() {
+    fn blocking_test_is_abandoned_at_its_limit() {
         let (_open, never) = mpsc::channel::<()>();
         let blocks = move || {
             let _ = never.recv();

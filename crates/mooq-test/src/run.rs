@@ -277,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ignored_test_is_passed_over_in_memory_alone() {
+    fn ignored_test_is_reported_in_memory_alone() {
         for choice in [Choice::Memory, Choice::Server] {
             let told = passed_over("audits", &choice).unwrap();
             assert!(

@@ -62,7 +62,7 @@ pub enum DecodeError {
     /// A short string of a method is not UTF-8. AMQP requires UTF-8 (0-9-1, 4.2.5.3).
     #[error("short string is not UTF-8: {0:?}")]
     NotUtf8(Vec<u8>),
-    /// A float that is NaN or infinite, which RabbitMQ does not read.
+    /// A float that is NaN or infinite, which RabbitMQ refuses.
     #[error("a float is {0}")]
     NotFinite(&'static str),
     /// A field value of a type that RabbitMQ does not know.

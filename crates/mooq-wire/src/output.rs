@@ -92,7 +92,7 @@ impl Output {
         self.head(frame_type, channel, 0);
         let begin = self.tail.len();
         write(&mut Writer::new(&mut self.tail));
-        // No payload is anywhere near 4 GiB: tables are bounded when they are built.
+        // No payload is near 4 GiB: tables are bounded when they are built.
         let size = (self.tail.len() - begin) as u32;
         self.tail[begin - size_of::<u32>()..begin].copy_from_slice(&size.to_be_bytes());
         self.tail.put_u8(END);

@@ -14,7 +14,7 @@ pub struct Reader {
     pub(crate) table_depth: u8,
     /// True if text that is not UTF-8 is read as Latin-1, and not refused.
     is_lenient: bool,
-    /// True once something was read that its type cannot hold as it is.
+    /// True once a value was read that its type cannot hold unchanged.
     pub(crate) is_inexact: bool,
     pub(crate) records_deep_values: bool,
 }

@@ -42,8 +42,8 @@ fn read_entries(entries: &mut Reader, levels: u8) -> Result<FieldTable, DecodeEr
         match read_value(entries, levels) {
             Ok(value) if table.get(&key).is_none() => drop(table.insert(key, value)),
             Ok(_) => {}
-            // A value's container is taken as a whole before its contents are read, so that the
-            // next entry follows here. Only the outermost table is kept without the value.
+            // A value's container is taken as a whole before its contents are read, so the next
+            // entry follows here. Only the outermost table is kept, without the value.
             Err(DecodeError::TooDeep(_))
                 if entries.records_deep_values && levels + 1 == entries.table_depth =>
             {
@@ -124,7 +124,7 @@ fn read_value(reader: &mut Reader, levels: u8) -> Result<FieldValue, DecodeError
     })
 }
 
-/// Checks a float: RabbitMQ reads no others.
+/// Checks that a float is finite: RabbitMQ refuses others.
 fn check_finite(float: f64) -> Result<(), DecodeError> {
     if float.is_finite() {
         return Ok(());

@@ -78,7 +78,7 @@ impl<'a> Writer<'a> {
         self.u32(0);
         let begin = self.buffer.len();
         write(self);
-        // A payload of 4 GiB never gets here: frames are bounded.
+        // Frames are bounded, so a payload is never 4 GiB.
         let length = (self.buffer.len() - begin) as u32;
         self.buffer[position..begin].copy_from_slice(&length.to_be_bytes());
         self.bits = None;

@@ -151,7 +151,7 @@ fn failed(broker: &RabbitMQBroker, err: ControlError) -> Error {
         ErrorKind::ConnectFailed
     };
     let message = format!(
-        "the broker at {} was not controlled: {err}",
+        "the broker at {} could not be controlled: {err}",
         broker.address()
     );
     Error::connection(kind, message).with_source(err)
@@ -159,8 +159,7 @@ fn failed(broker: &RabbitMQBroker, err: ControlError) -> Error {
 
 /// The broker of a connection.
 ///
-/// The trait is here and not with the connection, which knows nothing of brokers: only how to reach
-/// one.
+/// The trait is here and not with the connection, which only knows how to reach a broker.
 ///
 /// # Examples
 /// ```

@@ -12,7 +12,7 @@ use mooq_test::TestBroker;
 /// Connects to a broker: by URL to RabbitMQ (`amqp://…`) or to a broker in this process
 /// (`memory://…`), or to an in-memory broker itself.
 ///
-/// See [`ConnectTo`] for what it takes, [`Endpoint`](crate::Endpoint) for the parts of a URL.
+/// See [`ConnectTo`] for the arguments, [`Endpoint`](crate::Endpoint) for the parts of a URL.
 ///
 /// # Errors
 /// `InvalidUrl`; `UnsupportedScheme`, also for a scheme whose feature is not compiled in;
@@ -71,8 +71,7 @@ pub async fn connect(to: impl ConnectTo) -> Result<Connection> {
 /// host and port; or open the connection over its transport:
 /// `Connection::open(Arc::new(broker.transport()), options)`.
 ///
-/// The trait is sealed. It is here and not with the brokers, since those know nothing of the
-/// [`Connection`] above them.
+/// The trait is sealed. It is here and not with the brokers, which are below the [`Connection`].
 pub trait ConnectTo: sealed::Sealed {
     #[doc(hidden)]
     fn target(self) -> Result<Target>;

@@ -39,7 +39,7 @@
 //!         .routing_key("greetings")
 //!         .await?;
 //!
-//!     // Prints HELLO WORLD! A service would say `.with_graceful_shutdown(…)` instead.
+//!     // Prints HELLO WORLD! A service has `.with_graceful_shutdown(…)` instead.
 //!     loud.process_events().until_idle().await
 //! }
 //! ```
@@ -67,7 +67,7 @@
 //!
 //! chan.register_producer("orders", Topic).await?;
 //!
-//! // Nobody has bound a queue yet. A message that has to reach one says so.
+//! // No queue is bound yet, so a mandatory message is returned as an error.
 //! let err = chan
 //!     .publish("orders", &["pencil", "paper"])
 //!     .routing_key("order.new")
@@ -102,7 +102,7 @@
 //! }
 //!
 //! chan.register_consumer("orders", Topic)
-//!     .queue("orders-to-bill") // Shared, and there while nobody consumes.
+//!     .queue("orders-to-bill") // Shared, and kept without consumers.
 //!     .routing_key("order.*")
 //!     .callback(bill)
 //!     .await?;
@@ -196,7 +196,7 @@
 /// }
 ///
 /// #[test]
-/// fn it_yells() {
+/// fn loud_yells() {
 ///     assert_eq!(yell(&Delivery::new("hello".into())), "HELLO");
 /// }
 /// ```
@@ -218,7 +218,7 @@ pub mod topology {
     pub use mooq_core::QueueDeclared;
 }
 
-/// The in-memory broker: starting it, what a test sees of it, its policies and alarms.
+/// The in-memory broker: starting and observing it, its policies and alarms.
 #[cfg(feature = "memory")]
 pub mod memory {
     pub use mooq_memory::{
@@ -279,7 +279,7 @@ pub struct ReadmeDoctests;
 #[doc = include_str!("../../../docs/virtual-time.md")]
 pub struct VirtualTimeDoctests;
 
-/// The snippets of the page for those who come from Python, likewise.
+/// The snippets of the page for users of Python's mooq, likewise.
 #[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../../../docs/coming-from-python.md")]
 pub struct ComingFromPythonDoctests;

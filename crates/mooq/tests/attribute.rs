@@ -1,5 +1,5 @@
-//! `#[mooq::test]`, on whichever broker `MOOQ_TEST_BROKER` names, and what it does when that is
-//! none that could be had: then this program is run again, for one of its own tests.
+//! `#[mooq::test]`, on the broker that `MOOQ_TEST_BROKER` names, and its failures if that broker is
+//! not available: for these, this program runs itself again, for one of its own tests.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
@@ -14,7 +14,7 @@ use mooq::testing::{FromBroker, Test, TestBroker};
 use mooq::{Channel, Connection, ErrorKind, FieldTable};
 
 #[mooq::test]
-async fn it_connects(conn: Connection) -> mooq::Result<()> {
+async fn attribute_gives_a_connection(conn: Connection) -> mooq::Result<()> {
     conn.create_channel().await?;
     Ok(())
 }
@@ -69,7 +69,7 @@ async fn wire_test_may_have_the_broker_itself(at: TestBroker, broker: InMemoryBr
     drop(service);
 }
 
-/// What each of many tests with the same names does, to see that they do not meet.
+/// Declares the same names in several tests, which must not share them.
 async fn alone(chan: Channel) {
     let queue = chan.declare_queue("the-same-name").await.unwrap();
     assert_eq!(queue.message_count, 0);
@@ -78,16 +78,16 @@ async fn alone(chan: Channel) {
 }
 
 #[mooq::test]
-async fn one_test_is_alone(chan: Channel) {
+async fn broker_of_a_test_is_its_own(chan: Channel) {
     alone(chan).await;
 }
 
 #[mooq::test]
-async fn another_test_is_alone(chan: Channel) {
+async fn broker_of_a_second_test_is_its_own(chan: Channel) {
     alone(chan).await;
 }
 
-/// Whether something is awaited across threads is for the compiler to say.
+/// The compiler checks that the test may be awaited across threads.
 #[mooq::test(multi_thread)]
 async fn a_runtime_can_have_many_threads(chan: Channel) {
     let spawned = tokio::spawn(async move { chan.declare_queue("numbers").await });
@@ -96,7 +96,7 @@ async fn a_runtime_can_have_many_threads(chan: Channel) {
 
 #[mooq::test]
 #[should_panic(expected = "an error that the test meets")]
-async fn a_panic_fails_it(_conn: Connection) {
+async fn panic_fails_the_test(_conn: Connection) {
     panic!("an error that the test meets");
 }
 
@@ -108,27 +108,30 @@ async fn the_broker_is_in_memory(broker: InMemoryBroker, chan: Channel) -> mooq:
 }
 
 #[mooq::test(paused)]
-async fn a_day_passes_at_once(broker: InMemoryBroker, chan: Channel) -> mooq::Result<()> {
+async fn paused_clock_passes_a_day_at_once(
+    broker: InMemoryBroker,
+    chan: Channel,
+) -> mooq::Result<()> {
     let (day, began) = (Duration::from_secs(24 * 60 * 60), Instant::now());
     chan.declare_queue("offers").await?;
     let offer = chan.publish("", "half price").routing_key("offers");
     offer.expiration(day).await?;
 
     tokio::time::sleep(day).await;
-    broker.wait_idle().await; // Until what is due has happened.
+    broker.wait_idle().await; // Until the broker has nothing left to do.
     assert_eq!(broker.queues("offers")[0].ready, 0);
     assert!(began.elapsed() < day / 1000);
     Ok(())
 }
 
 #[mooq::test(memory, profile = Profile::V4_3)]
-async fn the_newest_denies_transient_queues(chan: Channel) {
+async fn newest_profile_denies_transient_queues(chan: Channel) {
     let refused = chan.declare_queue("orders").transient().await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::BrokerInternalError, "{refused}");
 }
 
 #[mooq::test(memory, profile = Profile::V4_0)]
-async fn an_older_one_does_not(chan: Channel) -> mooq::Result<()> {
+async fn older_profile_permits_transient_queues(chan: Channel) -> mooq::Result<()> {
     chan.declare_queue("orders").transient().await?;
     Ok(())
 }
@@ -148,7 +151,7 @@ async fn a_policy_is_set_and_cleared(broker: TestBroker, chan: Channel) -> mooq:
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::Nacked);
 
     broker.clear_policy("at most 1").await?;
-    broker.clear_policy("at most 1").await?; // There is none any more, which is fine.
+    broker.clear_policy("at most 1").await?; // Clearing a missing policy is no error.
     chan.publish("", "a pen").routing_key("orders").await
 }
 
@@ -191,12 +194,12 @@ impl<On> FromBroker<On> for Shop {
 }
 
 #[mooq::test]
-async fn an_argument_can_be_ones_own(shop: Shop) {
+async fn argument_may_be_of_an_own_type(shop: Shop) {
     let err = shop.customer.get::<String>("orders").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::QueueNotFound);
 }
 
-/// What a test that fails says.
+/// The panic message of a failing test.
 fn failure(test: impl FnOnce() + panic::UnwindSafe) -> String {
     let panic = panic::catch_unwind(test).unwrap_err();
     match panic.downcast::<String>() {
@@ -206,7 +209,7 @@ fn failure(test: impl FnOnce() + panic::UnwindSafe) -> String {
 }
 
 #[mooq::test(memory)]
-async fn one_that_hangs_fails_and_says_what_is_under_way() {
+async fn hanging_test_fails_and_reports_its_brokers_activity() {
     let hangs = |limit: Duration| {
         let test = Test::new("hangs").limit(limit);
         test.run(|broker| async move {
@@ -223,7 +226,7 @@ async fn one_that_hangs_fails_and_says_what_is_under_way() {
             std::future::pending::<()>().await;
         });
     };
-    // On a busy machine a short limit is over before the message is held.
+    // On a busy machine a short limit passes before the message is held.
     for limit in [200, 2_000, 20_000].map(Duration::from_millis) {
         let said = failure(|| hangs(limit));
         let expected = format!("the test still runs after {limit:?}, its limit");
@@ -232,11 +235,11 @@ async fn one_that_hangs_fails_and_says_what_is_under_way() {
             return;
         }
     }
-    panic!("it does not say what is under way");
+    panic!("the failure does not report the broker's activity");
 }
 
 #[mooq::test(memory)]
-async fn one_that_blocks_with_a_paused_clock_fails() {
+async fn blocking_test_with_a_paused_clock_fails() {
     let said = failure(|| {
         let test = Test::new("blocks")
             .paused()
@@ -255,20 +258,26 @@ async fn a_seed_that_fails_is_the_last() {
     assert_eq!(said, "with the first of them");
 }
 
-/// Runs one of the tests above again, which is to fail, and gives what it says.
+/// Runs one of the tests above again, which must fail, and returns its output.
 fn rerun(test: &str, variables: &[(&str, &str)]) -> String {
     let mut program = Command::new(env::current_exe().unwrap());
     program.args(["--exact", "--include-ignored", test]);
     program.envs(variables.iter().copied());
     let output = program.output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
-    assert!(!output.status.success(), "it passes: {said}");
+    assert!(
+        !output.status.success(),
+        "the test should fail, but passes: {said}"
+    );
     said
 }
 
 #[test]
 fn a_broker_that_is_unknown_fails_the_test() {
-    let said = rerun("it_connects", &[("MOOQ_TEST_BROKER", "rabbit")]);
+    let said = rerun(
+        "attribute_gives_a_connection",
+        &[("MOOQ_TEST_BROKER", "rabbit")],
+    );
     let expected = "MOOQ_TEST_BROKER is 'rabbit', \
                     expected memory, server, rabbitmq or amqp://user:password@host:port";
     assert!(said.contains(expected), "{said}");
@@ -283,7 +292,7 @@ fn a_rabbitmq_that_does_not_answer_fails_the_test() {
         ("MOOQ_TEST_BROKER", "amqp://127.0.0.1"),
         ("MOOQ_TEST_MANAGEMENT", url.as_str()),
     ];
-    let said = rerun("it_connects", &variables);
+    let said = rerun("attribute_gives_a_connection", &variables);
     if cfg!(feature = "rabbit") {
         let expected =
             "RabbitMQ's management plugin, which makes virtual hosts and users, does not answer";
@@ -299,7 +308,7 @@ fn no_docker_engine_fails_the_test() {
         ("MOOQ_TEST_BROKER", "rabbitmq"),
         ("DOCKER_HOST", "tcp://127.0.0.1:1"),
     ];
-    let said = rerun("it_connects", &variables);
+    let said = rerun("attribute_gives_a_connection", &variables);
     if cfg!(feature = "testcontainers") {
         assert!(said.contains("none starts from image"), "{said}");
         assert!(said.contains("Is there a Docker engine?"), "{said}");
@@ -309,7 +318,7 @@ fn no_docker_engine_fails_the_test() {
 }
 
 #[test]
-fn one_that_needs_memory_is_not_passed_elsewhere() {
+fn memory_only_test_fails_on_other_brokers() {
     let said = rerun(
         "the_broker_is_in_memory",
         &[("MOOQ_TEST_BROKER", "amqp://127.0.0.1")],

@@ -1,4 +1,4 @@
-//! The broker of a connection, in memory. That of RabbitMQ is tested with `mooq-broker-ctl`.
+//! The broker of a connection, in memory. For RabbitMQ, the tests of `mooq-broker-ctl` cover it.
 
 #![cfg(feature = "memory")]
 

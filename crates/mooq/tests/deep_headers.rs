@@ -1,6 +1,6 @@
-//! A message whose headers nest too deep to be taken: an error on that delivery, by the consumer's
-//! policy, and nothing else. (No in-memory client can send one. What a transport notes of it is made up
-//! here, on the broker's own transport.)
+//! A message whose headers nest too deep: an error on that delivery alone, handled by the
+//! consumer's policy. (No in-memory client can send such a message. The test makes up the record of
+//! it, on the broker's own transport.)
 
 #![cfg(feature = "memory")]
 #![allow(
@@ -76,7 +76,7 @@ async fn a_message_that_nests_too_deep_is_an_error_on_its_delivery() -> mooq::Re
     assert_eq!(served.try_recv().as_deref(), Ok("good again"));
     assert!(
         served.try_recv().is_err(),
-        "the other one was not called with"
+        "the callback was not called with the deep message"
     );
 
     assert_eq!(chan.declare_queue("dead").passive().await?.message_count, 3);

@@ -1,5 +1,4 @@
-//! What a service's log tells of a message: each line about it names it, and so do the lines that
-//! its callback writes.
+//! A service's log: each line about a message names it, and so do the lines of its callback.
 
 #![cfg(feature = "memory")]
 #![allow(
@@ -92,7 +91,7 @@ async fn every_line_about_a_message_names_it() {
         async move { conn.process_events().await }
     });
     tries.recv().await.unwrap();
-    // The first has been concluded once the second begins.
+    // The first try is concluded once the second begins.
     tries.recv().await.unwrap();
     conn.close().await.unwrap();
     processing.await.unwrap().unwrap();

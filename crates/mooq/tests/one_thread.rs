@@ -7,10 +7,10 @@ use std::collections::VecDeque;
 use mooq::Delivery;
 use mooq::memory::InMemoryBroker;
 
-/// How many confirms the publisher waits for at most.
+/// Maximum number of the publisher's unconfirmed messages.
 const WINDOW: usize = 256;
 
-/// Else even a publisher that waits for its confirms would fill the queue, and memory with it.
+/// Otherwise even a publisher that waits for its confirms would fill the queue, and memory with it.
 #[tokio::test]
 async fn callbacks_keep_up_with_the_publisher() {
     let broker = InMemoryBroker::start();

@@ -18,7 +18,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 const SECRET: &str = "correct-horse";
 
-/// What is logged, at the finest level.
+/// The log, at the finest level.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -38,7 +38,7 @@ fn check(shown: &(impl Debug + ?Sized)) {
     }
 }
 
-/// That it cannot be connected to, and what is said about it.
+/// Asserts that connecting fails, and that no text about it has the password.
 async fn fails(options: ConnectOptions) {
     check(&options);
     check(&options.endpoint());
@@ -86,7 +86,8 @@ async fn a_password_is_shown_nowhere() {
         check(&url.replace("SECRET", SECRET).parse::<Endpoint>());
     }
 
-    // A port that refuses, a peer that hangs up, one that is silent, and what is never tried.
+    // A port that refuses, a peer that hangs up, a silent peer, and options that fail before
+    // connecting.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     fails(options().port(port)).await;
@@ -101,7 +102,7 @@ async fn a_password_is_shown_nowhere() {
     fails(options().credentials("app\0", SECRET)).await;
     fails(options().port(port).broker(Scheme::Memory)).await;
 
-    // What is open in memory is of the same types.
+    // Connections in memory have the same types.
     let broker = InMemoryBroker::new("127.0.0.1", port);
     broker.run();
     let in_memory = || options().port(port).broker(Scheme::Memory);

@@ -1,4 +1,4 @@
-//! Greets whoever is named in the queue "names".
+//! Greets every name in the queue "names".
 
 use mooq::{Connection, Delivery, ExchangeKind::Fanout, FailurePolicy};
 
@@ -12,7 +12,7 @@ async fn start(conn: &Connection) -> mooq::Result<()> {
             let (out, greeting) = (out.clone(), format!("Hello, {}!", name.msg));
             async move { out.publish("greetings", &greeting).await }
         })
-        // What is no name will never be one.
+        // A message that does not decode will never be a name.
         .on_decode_error(FailurePolicy::Reject)
         .await?;
     Ok(())
@@ -47,7 +47,10 @@ mod tests {
     }
 
     #[mooq::test(memory)]
-    async fn nobody_is_no_name(broker: InMemoryBroker, service: Connection) -> mooq::Result<()> {
+    async fn message_without_a_name_greets_no_one(
+        broker: InMemoryBroker,
+        service: Connection,
+    ) -> mooq::Result<()> {
         start(&service).await?;
         let chan = service.create_channel().await?;
         tokio::spawn(async move { service.process_events().await });

@@ -1,10 +1,10 @@
-//! How much memory a slow consumer takes that has a large backlog before it:
+//! Memory of a slow consumer with a large backlog:
 //!
 //! ```console
 //! $ cargo run --release -p mooq-integration-tests --bin backlog
 //! ```
 //!
-//! Ends with 1 if it is more than twice what its prefetch allows, and 64 MB.
+//! Exits with 1 if the memory is over twice the bytes of the prefetch plus 64 MB.
 
 use std::env;
 use std::process::{Command, ExitCode};
@@ -25,16 +25,16 @@ const MESSAGES: usize = 20_000;
 const BODY: usize = 100_000;
 const PREFETCH: usize = 200;
 
-/// How often the consumer takes a message: far less often than RabbitMQ could send them.
+/// Interval at which the consumer takes a message: far longer than RabbitMQ needs to send one.
 const PACE: Duration = Duration::from_millis(2);
 
-/// What a process takes beside its messages.
+/// Memory of a process beside its messages, in bytes.
 const ALLOWANCE: usize = 64 * 1024 * 1024;
 
-/// How many publishes are on their way.
+/// Number of publishes in flight.
 const WINDOW: usize = 64;
 
-/// Tells the process that is measured where the broker is.
+/// Variable with the broker's port, for the measured process.
 const CONSUME: &str = "MOOQ_BACKLOG_PORT";
 
 #[tokio::main]
@@ -51,15 +51,21 @@ async fn main() -> ExitCode {
     fill(&connect(options).await).await;
     println!("{MESSAGES} messages of {BODY} bytes are in the queue");
 
-    // In a process of its own: what publishing took does not count.
-    let program = env::current_exe().expect("the program knows itself");
+    // In a process of its own: the memory for publishing does not count.
+    let program = env::current_exe().expect("the path of this program is known");
     let mut measured = Command::new(program);
     measured.env(CONSUME, port.to_string());
     let output = tokio::task::spawn_blocking(move || measured.output());
-    let output = output.await.expect("it is awaited").expect("it starts");
+    let output = output
+        .await
+        .expect("the measuring task ends")
+        .expect("the consumer process starts");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{output:?}");
-    let peak: usize = said.trim().parse().expect("it says how much it took");
+    let peak: usize = said
+        .trim()
+        .parse()
+        .expect("the consumer process prints its peak memory");
     let bar = 2 * PREFETCH * BODY + ALLOWANCE;
     println!("prefetch {PREFETCH}: {peak} bytes at most, {bar} allowed");
     match peak <= bar {
@@ -75,35 +81,37 @@ async fn connect(options: ConnectOptions) -> (Connection, Channel) {
 }
 
 async fn fill((_conn, chan): &(Connection, Channel)) {
-    chan.declare_queue(QUEUE).await.expect("it is declared");
+    chan.declare_queue(QUEUE)
+        .await
+        .expect("declaring the queue succeeds");
     let body = vec![7; BODY];
     let mut confirmations = FuturesUnordered::new();
     for _ in 0..MESSAGES {
         let publish = chan.publish_with("", &body[..], RawBytes);
         let sent = publish.routing_key(QUEUE).send().await;
-        confirmations.push(sent.expect("it is sent"));
+        confirmations.push(sent.expect("the message is sent"));
         if confirmations.len() == WINDOW
             && let Some(confirmed) = confirmations.next().await
         {
-            confirmed.expect("it is confirmed");
+            confirmed.expect("the message is confirmed");
         }
     }
     while let Some(confirmed) = confirmations.next().await {
-        confirmed.expect("it is confirmed");
+        confirmed.expect("the message is confirmed");
     }
 }
 
 async fn consume((_conn, chan): &(Connection, Channel)) {
     let consume = chan.consume::<Bytes>(QUEUE).codec(RawBytes);
-    let prefetch = PREFETCH.try_into().expect("it is small");
+    let prefetch = PREFETCH.try_into().expect("the prefetch fits in 16 bits");
     let opened = consume.prefetch(prefetch).await;
-    let mut deliveries = opened.expect("the queue is there");
+    let mut deliveries = opened.expect("the queue can be consumed");
     let mut pace = interval(PACE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for _ in 0..MESSAGES {
         pace.tick().await;
         let next = deliveries.next().await.expect("the stream goes on");
-        let delivery = next.expect("it is a message");
+        let delivery = next.expect("the stream gives a delivery");
         let body = delivery.ack().await.expect("the channel is open");
         assert_eq!(body.len(), BODY);
     }
@@ -111,9 +119,10 @@ async fn consume((_conn, chan): &(Connection, Channel)) {
 
 /// The most memory that this process has had so far, in bytes, as Linux counts it.
 fn peak_memory() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").expect("there is a /proc");
+    let status =
+        std::fs::read_to_string("/proc/self/status").expect("/proc/self/status can be read");
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let line = line.expect("it tells the peak");
+    let line = line.expect("/proc/self/status has the peak");
     let kib = line.trim().trim_end_matches(" kB").trim();
-    kib.parse::<usize>().expect("it is a number") * 1024
+    kib.parse::<usize>().expect("the peak is a number") * 1024
 }

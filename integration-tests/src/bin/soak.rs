@@ -1,10 +1,10 @@
-//! A workload that is struck by faults at random for as long as one likes:
+//! A workload under random faults, for a given time:
 //!
 //! ```console
 //! $ cargo run --release -p mooq-integration-tests --bin soak -- --minutes 30 --seed 7
 //! ```
 //!
-//! Ends with 1 if a confirmed message is lost, a call overdue, or a copy of a message unexplained.
+//! Exits with 1 if a confirmed message is lost, a call overdue, or a copy of a message unexplained.
 
 use std::process::ExitCode;
 use std::time::Duration;

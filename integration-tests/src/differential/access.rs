@@ -1,22 +1,22 @@
-//! The permissions that an operation may take.
+//! Permissions that an operation may need.
 
 use mooq_core::{BindingDestination, FieldTable, QueueName};
 
 use super::operation::{Action, REPLY_TO, SERVER_NAMED};
 
-/// What is done with a queue or an exchange.
+/// An access to a queue or an exchange, as permissions name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Access {
-    /// It is created or deleted.
+    /// Create or delete.
     Configure,
-    /// Something is put into it.
+    /// Put something in.
     Write,
-    /// Something is taken from it.
+    /// Take something out.
     Read,
 }
 
-/// All permissions that an action may take, with the names that they are for: some of them only on
-/// some versions, or only if something is not there yet.
+/// All permissions that an action may need, with their names: some only on some versions, or only
+/// if a queue or exchange does not exist yet.
 pub(super) fn accesses(
     action: &Action,
     queue: impl Fn(&QueueName) -> String,
@@ -60,7 +60,7 @@ pub(super) fn accesses(
         Action::Publish(publish) => vec![(Write, publish.message.exchange.to_string())],
         _ => Vec::new(),
     };
-    // One permission is for all names that the broker makes up.
+    // One permission covers all names that the broker makes up.
     for (_, name) in &mut accesses {
         if SERVER_NAMED.contains(&name.as_str()) {
             SERVER_NAMED[0].clone_into(name);

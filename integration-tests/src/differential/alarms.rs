@@ -1,4 +1,4 @@
-//! Random alarms, laid over a random sequence.
+//! Random alarms in a random sequence.
 
 use mooq_memory::Alarm;
 use proptest::collection::vec;
@@ -8,24 +8,25 @@ use proptest::sample::select;
 
 use super::operation::{ALARMS, Action, BEYOND_CHANNEL, CONNECTIONS, Operation};
 
-/// An alarm that is on for a part of a sequence.
+/// An alarm during a part of a sequence.
 #[derive(Debug, Clone)]
 struct Period {
     alarm: Alarm,
-    /// Number of operations before it.
+    /// Number of operations before the alarm.
     start: usize,
-    /// Number of operations while it is on, including those that are left out.
+    /// Number of operations during the alarm, including those that are left out.
     length: usize,
-    /// The connection that publishes meanwhile, while the other does what is answered. Without one
-    /// each does anything, and nothing that is answered once it has published.
+    /// The connection that publishes during the alarm, while the other one makes calls with an
+    /// answer. If none, each connection does anything, but makes no such call once it has
+    /// published.
     publisher: Option<usize>,
-    /// Whether the first message that is published after its start has no body: RabbitMQ takes
-    /// that one, and no other.
+    /// Gives the first message after the alarm's start no body: RabbitMQ takes such a message, and
+    /// no other.
     starts_bodiless: bool,
 }
 
-/// The same sequences with alarms in them. What comes from the generator for the sequences comes
-/// first, so that a seed gives the same sequence with alarms as without.
+/// The same sequences with alarms in them. The generator makes the sequences first, so that a seed
+/// gives the same sequence with alarms and without.
 pub(super) fn laid_over(
     sequences: impl Strategy<Value = Vec<Operation>>,
 ) -> impl Strategy<Value = Vec<Operation>> {
@@ -46,7 +47,7 @@ pub(super) fn laid_over(
             },
         );
     (sequences, vec(period, 1..5)).prop_map(|(mut sequence, mut periods)| {
-        // From the last on, or the positions of those to come would change.
+        // From the last period on, or inserting would move the positions of the others.
         periods.sort_by_key(|period| std::cmp::Reverse(period.start));
         for period in periods {
             period.lay_over(&mut sequence);
@@ -56,13 +57,13 @@ pub(super) fn laid_over(
 }
 
 impl Period {
-    /// Has an operation done by one of the first virtual host's connections.
+    /// Moves an operation to one of the connections of the first virtual host.
     fn divide(&self, operation: &mut Operation) {
         let Some(publisher) = self.publisher else {
             return;
         };
         let connection = match operation.action {
-            // On the channel that has the deliveries.
+            // Settling stays on the channel that has the deliveries.
             Action::Settle { .. } => return,
             Action::Publish(_) => publisher,
             _ => CONNECTIONS - 1 - publisher,
@@ -94,7 +95,7 @@ impl Period {
             Action::Publish(publish) => Some(publish),
             _ => None,
         });
-        // Requests are told apart by their bodies, and the connection is not to be closed over it.
+        // Requests need different bodies, and must not close the connection.
         if let Some(publish) = first
             && publish.message.properties.reply_to.is_none()
             && !publish.immediate

@@ -8,7 +8,7 @@ use proptest::sample::select;
 use super::operation::{EXCHANGES, POLICIES, QUEUES, SetPolicy};
 use super::strategy::name;
 
-/// Far longer than a sequence takes, in milliseconds: it never passes.
+/// A time that outlasts every sequence, in milliseconds.
 const LONG: i32 = 3_600_000;
 
 pub(super) fn queue_arguments() -> impl Strategy<Value = FieldTable> {
@@ -108,7 +108,7 @@ fn quorum_arguments() -> impl Strategy<Value = FieldTable> {
                 "x-single-active-consumer",
                 single_active.map(FieldValue::from),
             ),
-            // Only 4.3 knows these.
+            // Only 4.3 knows these arguments.
             ("x-delayed-retry-type", delays.map(text)),
             ("x-delayed-retry-min", delay.flatten()),
         ];
@@ -120,7 +120,7 @@ fn quorum_arguments() -> impl Strategy<Value = FieldTable> {
     })
 }
 
-/// A policy for one queue, of the keys that say most and at least one of them.
+/// A policy for one queue, with at least one of the keys that have most effect.
 pub(super) fn set_policy() -> impl Strategy<Value = SetPolicy> {
     let number = |range: std::ops::Range<i32>| range.prop_map(FieldValue::I32);
     let limits = (

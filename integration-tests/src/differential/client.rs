@@ -1,4 +1,4 @@
-//! A client of one broker: performs operations and gathers what comes of them.
+//! A client of one broker: performs operations and gathers the results and events.
 
 mod alarms;
 
@@ -27,66 +27,65 @@ use mooq_conformance::Broker;
 use mooq_conformance::expect::{HEARTBEAT, LIMIT};
 use mooq_conformance::within;
 
-/// How many sequences share connections. Each channel that the broker closes costs amqprs the
-/// number of a channel, and there are 1,500 for a connection.
+/// Number of sequences that share connections. Each channel that the broker closes costs amqprs a
+/// channel number, of which a connection has 1,500.
 const MOST_SEQUENCES: u32 = 50;
 
 /// The password of the second connection's user.
 const PASSWORD: &str = "secret";
-/// What allows every name.
+/// Patterns that match every name.
 const EVERYTHING: [&str; 3] = [".*", ".*", ".*"];
-/// How many channels each connection asks for queues on: one for each queue.
+/// Number of probe channels of each connection: one for each queue.
 const PROBES: usize = QUEUES.len() + SERVER_NAMED.len();
 
-/// The connections and channels of a sequence, always open: what the broker closes is opened
-/// again.
+/// The connections and channels of a sequence, always open: the client opens closed ones again.
 #[derive(Debug)]
 pub(super) struct Client {
     broker: Arc<dyn Broker>,
     names: Names,
-    /// The last one is in the second virtual host, if there is one.
+    /// The connections. The last one is in the second virtual host, if that exists.
     connections: Vec<OpenConnection>,
     channels: Vec<OpenChannel>,
-    /// Whether the second virtual host is there. Its connection ends a little later than it.
+    /// True if the second virtual host exists. Its connection ends a little later.
     has_vhost: bool,
-    /// The addresses for direct replies that have come, by the requests' bodies: the brokers make
-    /// up different ones.
+    /// The addresses for direct replies by the bodies of their requests: the brokers make up
+    /// different addresses.
     addresses: BTreeMap<Bytes, String>,
     alarms: Alarms,
-    /// How many sequences it has served.
+    /// Number of sequences that this client has served.
     sequences: u32,
 }
 
 #[derive(Debug)]
 struct OpenConnection {
-    /// How many were opened before it in its place.
+    /// Number of connections opened in this place before.
     generation: u32,
     connection: Arc<dyn TransportConnection>,
     events: Receiver<ConnectionEvent>,
-    /// For questions that are none of the sequence's: one for each queue, so that they can be
-    /// asked at once.
+    /// Channels to observe queues on, outside of the sequence: one for each queue, so that all can
+    /// be observed at once.
     probes: Vec<Arc<dyn TransportChannel>>,
 }
 
 #[derive(Debug)]
 struct OpenChannel {
-    /// That of its connection.
+    /// The generation of the channel's connection.
     generation: u32,
     channel: Arc<dyn TransportChannel>,
     events: Receiver<ChannelEvent>,
-    /// The publishes that were confirmed or refused.
+    /// Sequence numbers of publishes that were confirmed or nacked.
     confirmed: BTreeSet<u64>,
 }
 
-/// What has come so far.
+/// Events gathered so far.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Seen {
     pub(super) events: BTreeMap<Source, Vec<Event>>,
-    /// The tags of each consumer's deliveries, as they are among its events.
+    /// The tags of each consumer's deliveries, in the order of its events.
     pub(super) tags: BTreeMap<Source, Vec<u64>>,
 }
 
-/// What an operation came to, and the tag that came with it.
+/// The answer of an operation, and the delivery tag in it.
 #[derive(Debug)]
 pub(super) struct Performed {
     pub(super) answer: Answer,
@@ -114,12 +113,12 @@ impl Client {
         }
     }
 
-    /// The user of its second connection.
+    /// The user of the second connection.
     pub(super) fn user(&self) -> &str {
         &self.names.user
     }
 
-    /// Begins another sequence, whose queues and exchanges begin with `prefix`.
+    /// Begins another sequence, whose names begin with `prefix`.
     pub(super) async fn begin_again(&mut self, prefix: String) {
         let user = self.names.user.clone();
         if self.sequences == MOST_SEQUENCES {
@@ -132,7 +131,7 @@ impl Client {
         self.sequences += 1;
     }
 
-    /// Ends a sequence: closes its channels and deletes what it has left.
+    /// Ends a sequence: closes its channels and deletes its queues and exchanges.
     pub(super) async fn clean_up<'a>(
         &mut self,
         queues: &BTreeMap<String, usize>,
@@ -177,7 +176,7 @@ impl Client {
         }
     }
 
-    /// A publish with the address that its routing key may stand for.
+    /// A publish with the reply address in place of a routing key that stands for it.
     fn addressed(&self, mut publish: Publish) -> Publish {
         if publish.message.routing_key.as_str() == REPLY_ADDRESS
             && let Some((_, address)) = self.addresses.last_key_value()
@@ -223,9 +222,8 @@ impl Client {
         control.delete_vhost(self.names.vhost()).await;
     }
 
-    /// Sets or clears what the user of the second connection may do. The channels that ask on it
-    /// for queues have used permissions, which RabbitMQ remembers for a while: others take their
-    /// place.
+    /// Sets or clears the permissions of the second connection's user, and replaces its probe
+    /// channels: they have used permissions, which RabbitMQ caches for a while.
     async fn permit(&mut self, permissions: Option<&Permissions>) {
         let (control, user) = (self.broker.control(), &self.names.user);
         match permissions {
@@ -239,8 +237,7 @@ impl Client {
         self.connections[USERS_CONNECTION].open_probes().await;
     }
 
-    /// What the broker says of a queue that was declared, and learns its name if the broker has
-    /// given it.
+    /// Converts the answer to a queue's declare, and learns the name if the broker has chosen it.
     fn declared(&mut self, name: &str, declared: QueueDeclared) -> Reply {
         if self.names.is_to_be_given(name) {
             self.names.give(name, &declared.name);
@@ -252,19 +249,19 @@ impl Client {
         })
     }
 
-    /// Forgets the names of queues that are not there any more.
+    /// Forgets the names of deleted queues.
     pub(super) fn forget_names(&mut self, is_there: impl Fn(&str) -> bool) {
         self.names.forget(is_there);
     }
 
-    /// The channels that there are.
+    /// The channels that are open.
     pub(super) fn open_channels(&self) -> Vec<usize> {
         (0..self.channels.len()).collect()
     }
 
-    /// Performs an operation and gives its answer. `settles` is the tag of a delivery to settle.
+    /// Performs an operation and returns its answer. `settles` is the tag of a delivery to settle.
     pub(super) async fn perform(&mut self, operation: &Operation, settles: u64) -> Performed {
-        // What an administrator does needs none.
+        // Administration needs no channel.
         let channel = operation.channel.min(self.channels.len() - 1);
         let channel = Arc::clone(&self.channels[channel].channel);
         let raw_methods = channel
@@ -275,7 +272,7 @@ impl Client {
         let answer = match self.names.placed(operation.action.clone()) {
             Action::DeclareQueue(declare) => {
                 let Action::DeclareQueue(asked) = &operation.action else {
-                    unreachable!("it stays what it is");
+                    unreachable!("an administrator's action is handled above");
                 };
                 let declared = channel.declare_queue(declare).await;
                 declared.map(|declared| self.declared(&asked.name, declared))
@@ -378,11 +375,11 @@ impl Client {
         }
     }
 
-    /// Asks every process of the broker that may still be at work, in the order in which they
-    /// pass work on (channel, queues, channels with consumers), and takes what has come up to
-    /// their answers. In RabbitMQ a queue answers before it does what it was sent earlier, and a
-    /// dead letter passes through several queues: so one round proves nothing, but each of those
-    /// steps is done after some rounds.
+    /// Makes a call to every process of the broker that may still be at work, in the order in which
+    /// they pass work on (channel, queues, channels with consumers), and takes the events up to the
+    /// answers. In RabbitMQ a queue answers before it handles earlier messages, and a dead letter
+    /// passes through several queues: so one round proves nothing, but after some rounds each of
+    /// those steps is done.
     pub(super) async fn round(
         &mut self,
         listening: &[usize],
@@ -405,11 +402,11 @@ impl Client {
         states
     }
 
-    /// Waits until the broker has handled all that was sent on a channel. Cancelling a consumer
-    /// that does not exist changes nothing and is answered, after all before (AMQP 0-9-1, 4.7).
+    /// Waits until the broker has handled everything sent on a channel. Cancelling a consumer that
+    /// does not exist changes nothing and is answered, after all before (AMQP 0-9-1, 4.7).
     pub(super) async fn handled(&self, channel: usize) {
         let nobody = ConsumerTag::try_from("nobody").expect("a short tag");
-        // A channel that has been closed says so by an event.
+        // A closed channel has an event for that.
         if let Some(channel) = self.answering(channel) {
             let _ = channel.cancel(nobody).await;
         }
@@ -427,7 +424,7 @@ impl Client {
                 ready: declared.message_count,
                 consumers: declared.consumer_count,
             },
-            // It is opened again when that event is taken.
+            // The channel is opened again when that event is taken.
             Err(error) if error.scope() == ErrorScope::Connection => QueueState::Unknown,
             Err(error) => match error.reason().map(|reason| reason.code) {
                 Some(404) => QueueState::Missing,
@@ -437,7 +434,7 @@ impl Client {
         }
     }
 
-    /// Takes the events that have come, and opens again what they close.
+    /// Takes the pending events, and opens closed channels and connections again.
     async fn take(&mut self, seen: &mut Seen) {
         for index in 0..self.channels.len() {
             let mut end = None;
@@ -495,7 +492,7 @@ impl Client {
 }
 
 impl OpenConnection {
-    /// Opens the connection that stands in this place.
+    /// Opens the connection at this index.
     async fn open(broker: &dyn Broker, names: &Names, index: usize, generation: u32) -> Self {
         let mut endpoint: Endpoint = broker.url().parse().expect("the broker's URL is valid");
         // A busy machine is slow to log in, and late with heartbeats.
@@ -545,7 +542,7 @@ async fn open_channels(connections: &[OpenConnection]) -> Vec<OpenChannel> {
     join_all(opening).await
 }
 
-/// An event, or if it confirms or refuses several messages one for each.
+/// Splits an event that confirms or nacks several messages into one for each.
 fn each_confirm(event: ChannelEvent, confirmed: &mut BTreeSet<u64>) -> Vec<ChannelEvent> {
     let (ChannelEvent::Confirm { sequence, multiple } | ChannelEvent::Nack { sequence, multiple }) =
         event
@@ -566,7 +563,7 @@ fn each_confirm(event: ChannelEvent, confirmed: &mut BTreeSet<u64>) -> Vec<Chann
     each.collect()
 }
 
-/// Which of a connection's probes asks for a queue.
+/// The index of the probe for a queue.
 fn probe_of(queue: &str) -> usize {
     let queue = queue.strip_prefix(BEYOND).unwrap_or(queue);
     QUEUES

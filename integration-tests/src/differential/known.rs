@@ -1,6 +1,5 @@
-//! What is known of a virtual host of a sequence's brokers so far, from what was observed of both:
-//! enough to settle the same deliveries on both, and to leave out what RabbitMQ may do in more than
-//! one way.
+//! Knowledge of a virtual host on both brokers, from their observations: enough to settle the same
+//! deliveries on both, and to leave out operations that RabbitMQ may handle in more than one way.
 
 mod footprint;
 
@@ -20,30 +19,30 @@ use super::operation::{
 
 pub(super) use self::footprint::Footprint;
 
-/// What is known.
+/// Knowledge of a virtual host.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    /// Whether this is about the second virtual host.
+    /// True for the second virtual host.
     is_beyond: bool,
-    /// Whether the second virtual host is there.
+    /// True if the second virtual host exists.
     has_vhost: bool,
-    /// The queues that were declared, and the connection that they can be asked for on.
+    /// The declared queues, each with a connection that may observe it.
     queues: BTreeMap<String, usize>,
-    /// How each of them was declared.
+    /// The declare of each queue.
     declares: BTreeMap<String, QueueDeclare>,
-    /// Those that answer one connection only.
+    /// Exclusive queues, each with its connection.
     owners: BTreeMap<String, usize>,
-    /// The exchanges, and how they were declared. Auto-delete may have taken them away.
+    /// The declare of each exchange. Auto-delete may have deleted it.
     exchanges: BTreeMap<String, ExchangeDeclare>,
     /// The policies that are set.
     policies: BTreeMap<&'static str, SetPolicy>,
-    /// What the user of the second connection may do, if not everything.
+    /// The permissions of the second connection's user, or none if it may do everything.
     permissions: Option<Permissions>,
-    /// Whether that user may not even log in.
+    /// True if that user may not even log in.
     is_locked_out: bool,
-    /// Whether permissions were set or cleared.
+    /// True if permissions were set or cleared.
     is_limited: bool,
-    /// Whether a request has come that asks for a direct reply.
+    /// True if a request for a direct reply has come.
     has_request: bool,
     channels: [Channel; CHANNELS],
 }
@@ -51,7 +50,7 @@ pub(super) struct Known {
 #[derive(Debug, Default)]
 struct Channel {
     consumers: BTreeMap<ConsumerTag, Consumer>,
-    /// The deliveries that are not settled, by their tags in memory.
+    /// Queues of the unsettled deliveries, by their tags in memory.
     outstanding: BTreeMap<u64, String>,
     /// The tags of all deliveries, in memory and on RabbitMQ.
     tags: BTreeMap<u64, u64>,
@@ -59,10 +58,10 @@ struct Channel {
     global_limit: bool,
     in_transaction: bool,
     confirms: bool,
-    /// What was settled since the transaction began.
+    /// Deliveries that were settled since the transaction began.
     settled: BTreeMap<u64, String>,
-    /// Names that it may remember permissions for. The time that it remembers one which its user has
-    /// lost depends on when it has been idle for a second, and so on the speed of the machine.
+    /// Names in the channel's permission cache. A revoked permission stays cached until the channel
+    /// has been idle for a second, which depends on the speed of the machine.
     used: BTreeSet<String>,
 }
 
@@ -72,16 +71,16 @@ struct Consumer {
     no_ack: bool,
 }
 
-/// An operation that is performed.
+/// An operation to perform.
 #[derive(Debug, Clone)]
 pub(super) struct Call {
     pub(super) operation: Operation,
-    /// The delivery to settle: its tags in memory and on RabbitMQ.
+    /// Tags of the delivery to settle, in memory and on RabbitMQ.
     pub(super) settles: [u64; 2],
 }
 
 impl Known {
-    /// Of the second virtual host, of which nothing is known at first.
+    /// Knowledge of the second virtual host, empty at first.
     pub(super) fn beyond() -> Self {
         Self {
             is_beyond: true,
@@ -89,40 +88,40 @@ impl Known {
         }
     }
 
-    /// What the queues of this virtual host are called among those of both.
+    /// The name of a queue among those of both virtual hosts.
     fn among_both(&self, queue: &str) -> String {
         let world = if self.is_beyond { BEYOND } else { "" };
         format!("{world}{queue}")
     }
 
-    /// The queues that were declared, as they are called among those of both virtual hosts, and
-    /// the connection that they can be asked for on.
+    /// The declared queues by their names among those of both virtual hosts, each with a connection
+    /// that may observe it.
     pub(super) fn queues(&self) -> impl Iterator<Item = (String, usize)> {
         let queues = self.queues.iter();
         queues.map(|(queue, connection)| (self.among_both(queue), *connection))
     }
 
-    /// Whether there is such a queue.
+    /// Returns true if the queue exists.
     pub(super) fn has_queue(&self, queue: &str) -> bool {
         self.queues.contains_key(queue)
     }
 
-    /// Whether a queue answers one connection only.
+    /// Returns true if a queue is exclusive.
     pub(super) fn is_exclusive(&self, queue: &str) -> bool {
         self.owners.contains_key(queue)
     }
 
-    /// Whether the second virtual host is there.
+    /// True if the second virtual host exists.
     pub(super) fn has_vhost(&self) -> bool {
         self.has_vhost
     }
 
-    /// Whether permissions were set or cleared.
+    /// True if permissions were set or cleared.
     pub(super) fn is_limited(&self) -> bool {
         self.is_limited
     }
 
-    /// The operation as it is to be performed, unless it is left out.
+    /// The operation to perform, or none if it is left out.
     pub(super) fn resolve(&self, mut operation: Operation) -> Option<Call> {
         let connection = operation.connection();
         let daring = operation.daring;
@@ -216,12 +215,12 @@ impl Known {
             Action::Consume(consume) => {
                 let queue = channel.queue(&consume.queue);
                 let of_replies = queue == REPLY_TO;
-                // A channel has one consumer of direct replies, which acknowledges nothing.
+                // A channel has one consumer of direct replies, without acknowledgement.
                 let may_have_replies = consume.no_ack && !channel.takes_replies();
                 sure_to_fail = !(usable(&consume.queue) || of_replies && may_have_replies);
                 ends_connection = channel.consumers.contains_key(&consume.tag)
                     || self.is_quorum(&queue) && (channel.global_limit || consume.exclusive);
-                // Under a limit that queues share it is open which of them is faster.
+                // If queues share a limit, it is open which of them is faster.
                 let shares = |other: &Consumer| other.queue != queue;
                 if channel.global_limit && channel.consumers.values().any(shares) {
                     return None;
@@ -288,8 +287,8 @@ impl Known {
         Some(Call { operation, settles })
     }
 
-    /// Whether another policy of the same priority is set for the same queue. Which of them holds is
-    /// open in RabbitMQ (`docs/divergences.md` has figures).
+    /// Returns true if another policy of the same priority is set for the same queue. RabbitMQ
+    /// leaves open which of them holds (`docs/divergences.md` has figures).
     fn has_rival(&self, policy: &SetPolicy) -> bool {
         let is_rival = |other: &&SetPolicy| {
             other.name != policy.name
@@ -317,7 +316,7 @@ impl Known {
         self.policies.keys().copied()
     }
 
-    /// Whether there is such a queue for a connection.
+    /// Returns true if a connection may use a queue.
     fn usable(&self, connection: usize, queue: &str) -> bool {
         self.queues.contains_key(queue)
             && self
@@ -326,9 +325,8 @@ impl Known {
                 .is_none_or(|owner| *owner == connection)
     }
 
-    /// Whether a message may reach a quorum queue, and a classic one that makes a dead letter of it
-    /// at once, which may reach that quorum queue too: either may be the first there
-    /// (`docs/divergences.md` has figures).
+    /// Returns true if a message may reach a quorum queue both directly and at once as a dead
+    /// letter of a classic queue: either may be first (`docs/divergences.md` has figures).
     fn may_meet_its_dead_letter(&self, publish: &Publish) -> bool {
         let message = &publish.message;
         let headers = &message.properties.headers;
@@ -347,10 +345,10 @@ impl Known {
         })
     }
 
-    /// Whether a delivery may go back to its queue, at once or as a dead letter. Under a limit of
-    /// the channel as a whole it is open whether that happens before the room that it leaves goes
-    /// to the next message: RabbitMQ tells the queue and the keeper of the limit, which is a
-    /// process too, which tells the queue (`docs/divergences.md` has figures).
+    /// Returns true if a settlement may return a delivery to its queue, at once or as a dead
+    /// letter. Under a global prefetch it is open whether that happens before the next message
+    /// takes the room: RabbitMQ tells the queue and the limiter, a process of its own, which also
+    /// tells the queue (`docs/divergences.md` has figures).
     fn may_come_back(&self, channel: &Channel, settlement: Settlement) -> bool {
         let dies = |queue: &String| {
             let declare = self.declares.get(queue);
@@ -368,8 +366,9 @@ impl Known {
         }
     }
 
-    /// RabbitMQ's channels end side by side with their connection: if several have deliveries to
-    /// give back, or consumers, it is open which one does first.
+    /// Returns true if the order in which a connection's channels end does not matter. RabbitMQ
+    /// ends them concurrently: if several have deliveries to requeue, or consumers, it is open
+    /// which one is first.
     fn ends_in_one_way(&self, connection: usize) -> bool {
         let busy = (0..CHANNELS).filter(|&channel| {
             let known = &self.channels[channel];
@@ -381,13 +380,13 @@ impl Known {
         busy.count() <= 1
     }
 
-    /// The queue that an operation may have made, to be asked for from now on.
+    /// Notes a queue that an operation may have declared, to be observed from now on.
     pub(super) fn note_declare(&mut self, operation: &Operation, made: bool) {
         if let Action::DeclareQueue(declare) = &operation.action
             && made
         {
             let name = declare.name.to_string();
-            // An exclusive queue answers its own connection only.
+            // Only its own connection may observe an exclusive queue.
             let connection = if declare.exclusive {
                 operation.connection()
             } else {
@@ -407,7 +406,7 @@ impl Known {
         }
     }
 
-    /// Learns from what both brokers have done.
+    /// Learns from the observations of both brokers.
     pub(super) fn learn(
         &mut self,
         call: &Call,
@@ -429,7 +428,7 @@ impl Known {
         self.learn_events(observed, tags);
     }
 
-    /// Learns from what a call came to.
+    /// Learns from the answer to a call.
     fn learn_call(&mut self, call: &Call, observed: &Observation, fetched: [Option<u64>; 2]) {
         let operation = &call.operation;
         let channel = &mut self.channels[operation.channel];
@@ -511,8 +510,8 @@ impl Known {
     }
 }
 
-/// Returns true if messages that come back to a queue may wait. A queue of RabbitMQ 4.3.6 that also
-/// has a limit ends with an error when more wait than the limit allows (`docs/divergences.md`).
+/// Returns true if a queue may delay returned messages. A queue of RabbitMQ 4.3.6 that also has a
+/// length limit crashes when more messages wait than the limit allows (`docs/divergences.md`).
 fn delays(declare: &QueueDeclare) -> bool {
     declare.arguments.get("x-delayed-retry-type").is_some()
 }
@@ -532,7 +531,7 @@ fn is_quorum(declare: &QueueDeclare) -> bool {
 }
 
 impl Channel {
-    /// Whether it has a consumer of direct replies.
+    /// Returns true if the channel has a consumer of direct replies.
     fn takes_replies(&self) -> bool {
         self.consumers.values().any(|other| other.queue == REPLY_TO)
     }
@@ -545,8 +544,8 @@ impl Channel {
         }
     }
 
-    /// Whether settling up to this delivery is the same on both brokers, and only one thing on
-    /// RabbitMQ.
+    /// Returns true if settling up to this delivery is the same on both brokers, and has one
+    /// outcome on RabbitMQ.
     fn settles_alike(&self, [memory, rabbit]: [u64; 2], settlement: Settlement) -> bool {
         let up_to = |tag: &u64| memory == 0 || *tag <= memory;
         let last = self.tags.iter().filter(|(tag, _)| up_to(tag));

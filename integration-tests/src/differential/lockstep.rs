@@ -1,4 +1,4 @@
-//! Performs one sequence on both brokers, operation by operation, and compares what comes of it.
+//! Performs one sequence on both brokers, operation by operation, and compares the observations.
 
 mod alarms;
 
@@ -12,28 +12,28 @@ use super::known::{Call, Footprint, Known};
 use super::observation::{Answer, Event, Observation, QueueState, Reply, Source};
 use super::operation::{ALARMS, Action, Operation};
 
-/// How often RabbitMQ is asked again before it counts as different: each round lets every process
-/// of it do what the others have handed on. What it does is done after two or three of them.
+/// Number of rounds before RabbitMQ counts as different: in each round every process handles the
+/// messages of the others. Usually all is done after two or three.
 const ROUNDS: u32 = 30;
-/// What takes longer than a round by itself is a confirm of a persistent message, which waits for
-/// the disk.
+/// Time to wait for a confirm of a persistent message: it waits for the disk, and may outlast a
+/// round.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// One operation and what came of it on RabbitMQ.
+/// One operation and its effects on RabbitMQ.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
-    /// The operation as it was performed.
+    /// The performed operation.
     pub(super) operation: Operation,
-    /// What RabbitMQ did.
+    /// RabbitMQ's observation.
     pub(super) rabbit: Observation,
 }
 
-/// How much was compared.
+/// Counts of what was compared.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Tally {
     /// Operations that were performed.
     pub(super) operations: u64,
-    /// Those of them that failed.
+    /// Operations that failed.
     pub(super) failures: u64,
     /// Messages that were delivered, returned or fetched.
     pub(super) messages: u64,
@@ -41,7 +41,7 @@ pub(super) struct Tally {
     pub(super) confirms: u64,
     /// Channels and connections that were closed.
     pub(super) closes: u64,
-    /// How often RabbitMQ was asked.
+    /// Rounds of observing RabbitMQ.
     pub(super) rounds: u64,
     /// Sequences with an alarm.
     pub(super) alarmed: u64,
@@ -78,19 +78,19 @@ impl AddAssign for Tally {
     }
 }
 
-/// The brokers differ.
+/// A difference between the brokers.
 #[derive(Debug, Clone)]
 pub(super) struct Divergence {
-    /// All operations up to the one with which they differ.
+    /// All operations up to the one on which the brokers differ.
     pub(super) steps: Vec<Step>,
-    /// What the in-memory broker did on the last of them.
+    /// The in-memory broker's observation of the last operation.
     pub(super) memory: Observation,
 }
 
 /// Performs `sequence` on both brokers.
 ///
 /// # Errors
-/// What RabbitMQ does and the in-memory broker does not.
+/// The first difference between the brokers.
 pub(super) async fn run(
     memory: &mut Client,
     rabbit: &mut Client,
@@ -147,27 +147,27 @@ pub(super) async fn run(
     Ok(tally)
 }
 
-/// Whether there is an alarm in a sequence, which needs the broker for itself then.
+/// Returns true if a sequence raises an alarm, and so needs the broker for itself.
 pub(super) fn raises_alarm(sequence: &[Operation]) -> bool {
     let mut actions = sequence.iter().map(|operation| &operation.action);
     actions.any(|action| matches!(action, Action::RaiseAlarm(_)))
 }
 
-/// Both brokers in the midst of a sequence.
+/// Both brokers during a sequence.
 struct Lockstep<'a> {
     memory: &'a mut Client,
     rabbit: &'a mut Client,
-    /// Of the first virtual host, and of the second.
+    /// Knowledge of the first virtual host, and of the second.
     known: [Known; 2],
-    /// The queues as both brokers have them.
+    /// The states of the queues on both brokers.
     states: BTreeMap<String, QueueState>,
-    /// What waits for the end of the alarm in each virtual host.
+    /// Operations that wait for the end of the alarm, in each virtual host.
     waiting: [Vec<Footprint>; 2],
     tally: Tally,
 }
 
 impl Lockstep<'_> {
-    /// The operation as it is to be performed, unless it is left out.
+    /// The operation to perform, or none if it is left out.
     fn resolve(&self, operation: &Operation) -> Option<Call> {
         if let Action::RaiseAlarm(_) | Action::ClearAlarm(_) = operation.action {
             return self.resolve_alarm(operation);
@@ -183,8 +183,7 @@ impl Lockstep<'_> {
         call.filter(|call| self.can_be_done_now(call))
     }
 
-    /// Performs an operation on both brokers, and observes them until they agree or it is clear
-    /// that they differ.
+    /// Performs an operation on both brokers, and observes them until they agree or clearly differ.
     async fn perform(&mut self, call: &Call) -> [Observation; 2] {
         let operation = &call.operation;
         self.note_waiting(call);
@@ -207,7 +206,8 @@ impl Lockstep<'_> {
         }
         let fetched = [performed[0].delivery_tag, performed[1].delivery_tag];
         let answers = performed.map(|performed| performed.answer);
-        // It may be under way in any queue, even if nothing is seen to change.
+        // Operations that waited may still be in progress in any queue, even if nothing visible
+        // changes.
         let ask = if let Action::ClearAlarm(_) = operation.action
             && !self.rabbit.has_alarms()
         {
@@ -234,8 +234,7 @@ impl Lockstep<'_> {
         observed
     }
 
-    /// Observes everything once more. What RabbitMQ did besides what was expected of it has come
-    /// by now.
+    /// Observes everything once more. Unexpected events of RabbitMQ have come by now.
     async fn finish(&mut self) -> [Observation; 2] {
         let answers = [Ok(Reply::Done), Ok(Reply::Done)];
         self.observe(answers, Ask::Everything).await.0
@@ -301,32 +300,32 @@ impl Lockstep<'_> {
 
 type Tags = BTreeMap<Source, Vec<u64>>;
 
-/// What is asked of RabbitMQ.
+/// The parts of RabbitMQ to observe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ask {
-    /// What is not as before: the queues that have changed, the channels that have yet to hear of
-    /// something. What changes and should not is noticed later in the sequence.
+    /// Changed queues, and channels that still expect an event. A later observation of the sequence
+    /// notices other changes.
     Changed,
-    /// The same, and every queue.
+    /// The same channels, and every queue.
     EveryQueue,
-    /// The same, after several operations that were done at once.
+    /// The same as `EveryQueue`, after several concurrent operations.
     EverythingAtOnce,
     /// Every queue and every channel.
     Everything,
 }
 
 impl Ask {
-    /// How many rounds it takes at least.
+    /// Minimum number of rounds.
     fn least_rounds(self) -> u32 {
         match self {
             Self::Changed | Self::EveryQueue | Self::EverythingAtOnce => 1,
-            // The first lets everything come to its end that the others see.
+            // The first round completes everything that the others observe.
             Self::Everything => 3,
         }
     }
 }
 
-/// The channels on which something is expected that has not been seen.
+/// The channels with expected events that have not come.
 fn channels_behind(seen: &Seen, expected: &Seen) -> Vec<usize> {
     let behind = |source: &Source| seen.events.get(source) != expected.events.get(source);
     let sources = expected.events.keys().filter(|source| behind(source));
@@ -338,7 +337,7 @@ fn channels_behind(seen: &Seen, expected: &Seen) -> Vec<usize> {
     channels.into_iter().collect()
 }
 
-/// Whether what has been seen can still become what is expected.
+/// Returns true if the events so far can still become the expected ones.
 fn is_begun(seen: &Seen, expected: &Seen) -> bool {
     seen.events.iter().all(|(source, events)| {
         let all = expected.events.get(source);

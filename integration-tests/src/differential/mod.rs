@@ -1,14 +1,15 @@
-//! Random sequences of operations, performed on the in-memory broker and on RabbitMQ side by
-//! side, with everything that can be observed compared after each operation.
+//! Random sequences of operations on the in-memory broker and RabbitMQ side by side. After each
+//! operation everything observable is compared.
 //!
 //! | Module | Its one job |
 //! |---|---|
-//! | `operation`, `strategy`, `arguments`, `alarms` | what a sequence is made of, and random ones |
-//! | `names` | the names of a sequence as a broker has them |
-//! | `client` | performs operations on one broker and gathers what comes of them |
-//! | `observation` | what was gathered, in a form that can be compared |
-//! | `access` | the permissions that operations take |
-//! | `known` | what is known of both brokers, and which operations are left out for it |
+//! | `operation`, `strategy`, `arguments`, `alarms` | the parts of a sequence, and random sequences
+//! |
+//! | `names` | the names of a sequence on a broker |
+//! | `client` | performs operations on one broker and gathers the effects |
+//! | `observation` | the effects, in a form that can be compared |
+//! | `access` | the permissions that operations need |
+//! | `known` | knowledge of both brokers, and the operations to leave out |
 //! | `lockstep` | one sequence on both brokers, compared step by step |
 //! | `suite` | many sequences, by several workers |
 //! | `print` | a failure as a scenario |

@@ -1,5 +1,5 @@
-//! The names of a sequence as one broker has them: a sequence speaks of `q0` and `s0`, the broker
-//! of a name that begins as all of the sequence's do, or of one that it has made up.
+//! Names of a sequence on one broker: a sequence has `q0` and `s0`, the broker a name with the
+//! sequence's prefix, or one that it has made up.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use super::operation::{
     Action, BEYOND, EXCHANGES, QUEUES, REPLY_ADDRESS, REPLY_TO, SERVER_NAMED, SetPolicy, USER,
 };
 
-/// What the names begin with that the broker makes up.
+/// Prefix of names that the broker makes up.
 const MADE_UP: &str = "amq.gen-";
 
 /// Names of one broker.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    /// What the names of queues and exchanges begin with.
+    /// Prefix of the names of queues and exchanges.
     pub(super) prefix: String,
     /// The user of the second connection.
     pub(super) user: String,
-    /// The queues that the broker has named, and are there.
+    /// Existing queues that the broker has named.
     server_named: BTreeMap<&'static str, String>,
-    /// All that it has named, and what the sequence calls them.
+    /// All names that the broker has made up, each with the sequence's name.
     given: Vec<(String, &'static str)>,
 }
 
@@ -52,7 +52,7 @@ impl Names {
         &self.prefix
     }
 
-    /// Whether the broker is to name the queue that is declared so.
+    /// Returns true if the broker is to name a queue declared by this name.
     pub(super) fn is_to_be_given(&self, name: &str) -> bool {
         SERVER_NAMED.contains(&name) && !self.server_named.contains_key(name)
     }
@@ -60,18 +60,18 @@ impl Names {
     /// Learns the name that the broker has given.
     pub(super) fn give(&mut self, name: &str, given: &str) {
         let named = SERVER_NAMED.into_iter().find(|named| *named == name);
-        let named = named.expect("a name of a queue that the broker names");
+        let named = named.expect("the queue is one that the broker names");
         self.server_named.insert(named, given.to_owned());
         self.given.push((given.to_owned(), named));
     }
 
-    /// Forgets the queues that are not there any more, as `is_there` has it.
+    /// Forgets the queues for which `is_there` returns false.
     pub(super) fn forget(&mut self, is_there: impl Fn(&str) -> bool) {
         self.server_named.retain(|name, _| is_there(name));
     }
 
-    /// A text of the broker's with the sequence's names of what the broker has named, and one for
-    /// all names that it was about to give.
+    /// A text of the broker's with the sequence's names in place of those that the broker made up,
+    /// and one placeholder for all names that it has not assigned.
     pub(super) fn hidden(&self, text: &str) -> String {
         if !text.contains(MADE_UP) {
             return text.to_owned();
@@ -90,8 +90,8 @@ impl Names {
         hidden
     }
 
-    /// The message as it compares: without the times in `x-death`, which are the brokers' clocks',
-    /// without the addresses of direct replies, and without names that the brokers have made up.
+    /// The comparable part of a message: without the times in `x-death`, the addresses of direct
+    /// replies and names that the brokers have made up.
     pub(super) fn comparable(&self, message: &Message) -> Message {
         let mut message = message.clone();
         if message.routing_key.starts_with(REPLY_TO) {
@@ -134,7 +134,7 @@ impl Names {
         }
     }
 
-    /// The same action on what the broker calls so.
+    /// The same action with the broker's names.
     #[must_use]
     pub(super) fn placed(&self, action: Action) -> Action {
         match action {
@@ -261,7 +261,7 @@ impl Names {
     }
 }
 
-/// Whether this is a sequence's name of a queue or an exchange.
+/// Returns true for a sequence's name of a queue or an exchange.
 pub(super) fn is_name(text: &str) -> bool {
     QUEUES.contains(&text) || EXCHANGES.contains(&text) || SERVER_NAMED.contains(&text)
 }

@@ -1,5 +1,4 @@
-//! What can be observed of a broker, in a form that compares equal where RabbitMQ leaves nothing
-//! open.
+//! Observations of a broker, in a form that compares equal unless RabbitMQ leaves the outcome open.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +10,19 @@ use mooq_core::{
 use super::names::Names;
 use super::operation::REPLY_ADDRESS;
 
-/// All that one operation brought about.
+/// All effects of one operation.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Observation {
-    /// What the call came to.
+    /// The answer to the call.
     pub(super) answer: Answer,
-    /// What the broker said unasked, from each source in its order. RabbitMQ's queues and channels
-    /// are processes of their own: it leaves open in which order what they say comes together.
+    /// Events by source, in order. RabbitMQ's queues and channels are processes of their own, so
+    /// the order between sources is open.
     pub(super) events: BTreeMap<Source, Vec<Event>>,
-    /// The state of each queue that there is or was before.
+    /// The state of each queue that exists or existed before.
     pub(super) queues: BTreeMap<String, QueueState>,
 }
 
-/// Where an event comes from.
+/// The source of an event.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Source {
     /// A connection.
@@ -54,7 +53,7 @@ pub(super) enum Event {
     Blocked,
 }
 
-/// What a call came to.
+/// The answer to a call.
 pub(super) type Answer = Result<Reply, Failure>;
 
 /// A call's success.
@@ -73,32 +72,32 @@ pub(super) enum Reply {
     },
 }
 
-/// An error as far as it is the broker's.
+/// The broker's part of an error.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Failure {
-    /// Its kind.
+    /// Kind of the error.
     pub(super) kind: ErrorKind,
-    /// How far it reaches.
+    /// Scope of the error.
     pub(super) scope: ErrorScope,
-    /// Code, text, class and method.
+    /// Close reason: code, text, class and method.
     pub(super) reason: Option<CloseReason>,
 }
 
-/// What a passive declare says of a queue.
+/// The state of a queue by a passive declare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QueueState {
-    /// It is there.
+    /// The queue exists.
     There {
-        /// How many messages are ready.
+        /// Number of ready messages.
         ready: u32,
-        /// How many consumers it has.
+        /// Number of consumers.
         consumers: u32,
     },
-    /// There is no such queue.
+    /// The queue does not exist.
     Missing,
     /// The declare is refused, with this code.
     Refused(u16),
-    /// Not asked, since the connection to ask on was gone.
+    /// Not observed, because the connection was gone.
     Unknown,
 }
 
@@ -106,7 +105,8 @@ impl Failure {
     pub(super) fn of(error: &Error, names: &Names) -> Self {
         let hidden = |reason: &CloseReason| {
             let mut text = names.hidden(&reason.text);
-            // RabbitMQ stops what runs for a virtual host while it deletes it, and may be seen to.
+            // RabbitMQ stops the processes of a virtual host while it deletes it, and may answer
+            // with that.
             if let Some(vhost) = text.strip_suffix("' is down") {
                 text = format!("{vhost}' is deleted");
             }
@@ -137,7 +137,7 @@ impl Reply {
 }
 
 impl Event {
-    /// A channel's event: from where, what, and for a delivery its tag.
+    /// A channel's event: its source, the event, and for a delivery the tag.
     pub(super) fn on_channel(
         channel: usize,
         event: ChannelEvent,
@@ -167,7 +167,7 @@ impl Event {
         }
     }
 
-    /// Whether it is the delivery of a request that asks for a direct reply.
+    /// Returns true for the delivery of a request for a direct reply.
     pub(super) fn is_request(&self) -> bool {
         let Self::Deliver { message, .. } = self else {
             return false;

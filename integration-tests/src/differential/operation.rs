@@ -1,5 +1,5 @@
-//! What a sequence is made of: AMQP's methods on one of a few channels, and what an administrator
-//! does: policies, permissions, a second virtual host, alarms.
+//! Operations of a sequence: AMQP's methods on one of a few channels, and an administrator's
+//! actions: policies, permissions, a second virtual host, alarms.
 
 use mooq_core::{
     Binding, Consume, ConsumerTag, ExchangeDeclare, ExchangeName, FieldTable, Publish,
@@ -7,53 +7,53 @@ use mooq_core::{
 };
 use mooq_memory::Alarm;
 
-/// How many connections a sequence has in the first virtual host: one of `guest`, and one of a user
-/// of its own.
+/// Number of connections in the first virtual host: one of `guest`, and one of a user of the
+/// sequence's own.
 pub(super) const CONNECTIONS: usize = 2;
-/// The connection whose user is the sequence's own, whose permissions come and go.
+/// The connection of the sequence's own user, whose permissions change.
 pub(super) const USERS_CONNECTION: usize = 1;
-/// How many channels it has in all: two on each of those connections, and one in the second
-/// virtual host, on a third connection.
+/// Number of channels in all: two on each of those connections, and one in the second virtual host,
+/// on a third connection.
 pub(super) const CHANNELS: usize = 5;
-/// The channel in the second virtual host, while there is one.
+/// The channel in the second virtual host, while that exists.
 pub(super) const BEYOND_CHANNEL: usize = 4;
-/// What the second virtual host's queues and exchanges begin with, among those of both.
+/// Prefix of the second virtual host's queues and exchanges, among those of both.
 pub(super) const BEYOND: &str = "v:";
 /// The queues of a sequence.
 pub(super) const QUEUES: [&str; 4] = ["q0", "q1", "q2", "q3"];
-/// Those that the broker names.
+/// Queues that the broker names.
 pub(super) const SERVER_NAMED: [&str; 2] = ["s0", "s1"];
 /// The policies of a sequence.
 pub(super) const POLICIES: [&str; 2] = ["p0", "p1"];
 /// The exchanges of a sequence.
 pub(super) const EXCHANGES: [&str; 3] = ["x0", "x1", "x2"];
 
-/// The alarms that there are.
+/// All alarms.
 pub(super) const ALARMS: [Alarm; 2] = [Alarm::Memory, Alarm::Disk];
 
 /// The pseudo-queue of direct replies.
 pub(super) const REPLY_TO: &str = "amq.rabbitmq.reply-to";
-/// A routing key that stands for the address in the latest request that has come.
+/// A routing key that stands for the reply address of the latest request.
 pub(super) const REPLY_ADDRESS: &str = "reply-address";
-/// What stands for the user of the second connection.
+/// Placeholder for the user of the second connection.
 pub(super) const USER: &str = "user";
 
-/// One method on one channel.
+/// One action on one channel.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Operation {
-    /// Which of the channels.
+    /// Index of the channel.
     pub(super) channel: usize,
-    /// What is done on it.
+    /// The action on the channel.
     pub(super) action: Action,
-    /// Done even if it is known to close the channel or the connection: a sequence whose channels
-    /// closed all the time would see little else.
+    /// Performed even if it is known to close the channel or the connection. Not always, or a
+    /// sequence would see little else.
     pub(super) daring: bool,
-    /// Done even if the user lacks a permission for it, which closes the channel too.
+    /// Performed even if the user lacks a permission for it, which closes the channel too.
     pub(super) defiant: bool,
 }
 
-/// What is done on a channel. The names of queues and exchanges are those of [`QUEUES`],
-/// [`SERVER_NAMED`] and [`EXCHANGES`]: `Names::placed` makes them those of a broker.
+/// An action on a channel. The names of queues and exchanges are those of [`QUEUES`],
+/// [`SERVER_NAMED`] and [`EXCHANGES`]: `Names::placed` turns them into a broker's.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "AMQP's methods and their fields")]
 pub(super) enum Action {
@@ -106,76 +106,76 @@ pub(super) enum Action {
     ClearAlarm(Alarm),
 }
 
-/// The names that the second connection's user may configure, write to and read from.
+/// Names that the second connection's user may configure, write to and read from.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Permissions(pub(super) [Permitted; 3]);
 
 /// Names that a permission is for.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Permitted {
-    /// Every one.
+    /// Every name.
     All,
-    /// These, where the first of [`SERVER_NAMED`] stands for all, and the empty one for the default
-    /// exchange.
+    /// These names, where the first of [`SERVER_NAMED`] stands for all, and the empty one for the
+    /// default exchange.
     Only(Vec<&'static str>),
 }
 
-/// A policy for one queue, which an administrator sets.
+/// A policy for one queue.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SetPolicy {
-    /// One of [`POLICIES`].
+    /// Name of the policy, one of [`POLICIES`].
     pub(super) name: &'static str,
     /// The queue.
     pub(super) queue: QueueName,
-    /// Which of several policies counts.
+    /// Priority: the highest of several policies counts.
     pub(super) priority: i64,
-    /// What it sets.
+    /// Settings of the policy.
     pub(super) definition: FieldTable,
 }
 
 /// A delivery to settle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pick {
-    /// One of those that are outstanding on the channel, counted around.
+    /// One of the channel's unsettled deliveries, by an index that wraps around.
     Outstanding(usize),
-    /// The one with this tag, whether or not there is one.
+    /// The delivery with this tag, which need not exist.
     Tag(u64),
 }
 
 impl Operation {
-    /// The connection that its channel is on.
+    /// The connection of the operation's channel.
     #[must_use]
     pub(super) fn connection(&self) -> usize {
         connection_of(self.channel)
     }
 
-    /// Whether the broker does not answer it.
+    /// Returns true if the broker does not answer the operation.
     #[must_use]
     pub(super) fn has_no_answer(&self) -> bool {
         matches!(self.action, Action::Publish(_) | Action::Settle { .. })
     }
 
-    /// Whether what it changes may come later than its answer.
+    /// Returns true if effects may come after the answer.
     #[must_use]
     pub(super) fn takes_effect_later(&self) -> bool {
         self.action.is_by_administrator() || self.has_no_answer()
     }
 
-    /// Whether it is about the second virtual host's queues and exchanges.
+    /// Returns true for operations on the second virtual host's queues and exchanges.
     #[must_use]
     pub(super) fn is_beyond(&self) -> bool {
         self.channel == BEYOND_CHANNEL && !self.action.is_by_administrator()
     }
 }
 
-/// The connection that a channel is on.
+/// The connection of a channel.
 #[must_use]
 pub(super) fn connection_of(channel: usize) -> usize {
     channel / 2
 }
 
 impl Action {
-    /// Whether an administrator does it, from outside of AMQP.
+    /// Returns true for an administrator's action, outside of AMQP.
     #[must_use]
     pub(super) fn is_by_administrator(&self) -> bool {
         matches!(
@@ -193,7 +193,7 @@ impl Action {
 }
 
 impl Permissions {
-    /// The patterns for names as a broker has them.
+    /// The patterns for a broker's names.
     #[must_use]
     pub(super) fn patterns(&self, broker_name: impl Fn(&str) -> String) -> [String; 3] {
         self.0.each_ref().map(|permitted| match permitted {
@@ -212,7 +212,7 @@ impl Permissions {
 }
 
 impl Permitted {
-    /// Whether it is for this name.
+    /// Returns true if the permission is for this name.
     #[must_use]
     pub(super) fn includes(&self, name: &str) -> bool {
         match self {

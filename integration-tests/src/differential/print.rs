@@ -1,4 +1,4 @@
-//! A failure as a scenario: the sequence as calls, what RabbitMQ did as assertions.
+//! A failure as a scenario: the sequence as calls, RabbitMQ's effects as assertions.
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -16,7 +16,7 @@ use super::operation::{Action, EXCHANGES, Pick, QUEUES, REPLY_ADDRESS, SERVER_NA
 /// The variables that stand for the channels.
 const CHANNELS: [&str; 5] = ["a", "b", "c", "d", "e"];
 
-/// The shortest sequence that fails, and what the brokers did last.
+/// The shortest sequence that fails, and the brokers' last observations.
 #[must_use]
 pub(super) fn divergence(seed: u64, divergence: &Divergence) -> String {
     let mut text = format!("The brokers differ (seed {seed}).\n\n");
@@ -43,7 +43,7 @@ pub(super) fn divergence(seed: u64, divergence: &Divergence) -> String {
     text + "}\n"
 }
 
-/// Where the observations of one operation differ.
+/// The differences between two observations.
 fn differences(memory: &Observation, rabbit: &Observation) -> String {
     let mut text = String::new();
     let mut differ = |what: &str, memory: String, rabbit: String| {
@@ -66,7 +66,7 @@ fn differences(memory: &Observation, rabbit: &Observation) -> String {
     text
 }
 
-/// An operation, and assertions of what RabbitMQ did.
+/// An operation, and assertions of RabbitMQ's effects.
 fn statements(step: &Step) -> Vec<String> {
     let channel = CHANNELS[step.operation.channel];
     let call = call(channel, &step.operation.action);
@@ -141,7 +141,7 @@ fn statements(step: &Step) -> Vec<String> {
     lines
 }
 
-/// What asserts an event.
+/// The assertions of an event.
 fn expected(source: &Source, event: &Event) -> Vec<String> {
     let (Source::Channel(index) | Source::Consumer(index, _)) = source else {
         return vec![format!("// {source:?}: {event:?}")];
@@ -273,7 +273,7 @@ fn call(channel: &str, action: &Action) -> String {
     }
 }
 
-/// What an administrator does, without its await.
+/// An administrator's action, without its await.
 fn administration(action: &Action) -> String {
     match action {
         Action::SetPolicy(policy) => format!(
@@ -323,7 +323,7 @@ fn text(text: &str) -> String {
     }
 }
 
-/// The same as what `try_into` and `into` are called on.
+/// The same text as the receiver of `try_into` and `into`.
 fn converted(of: &str) -> String {
     match text(of).strip_prefix('&') {
         Some(variable) => format!("{variable}.as_str()"),

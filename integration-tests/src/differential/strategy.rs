@@ -1,5 +1,5 @@
-//! Random sequences: few names, so that much of a sequence meets, and mostly operations that
-//! succeed, so that much of it happens.
+//! Random sequences: few names, so that operations interact, and mostly operations that succeed, so
+//! that much happens.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ pub(super) fn sequence() -> impl Strategy<Value = Vec<Operation>> {
     })
 }
 
-/// Keeps a sequence in the first virtual host: it takes RabbitMQ long to make another.
+/// Keeps a sequence in the first virtual host: adding one takes RabbitMQ long.
 fn stay(sequence: &mut Vec<Operation>) {
     sequence.retain(|operation| operation.action != Action::AddVhost);
     for (number, operation) in sequence.iter_mut().enumerate() {
@@ -58,7 +58,7 @@ fn stay(sequence: &mut Vec<Operation>) {
     }
 }
 
-/// Gives each message a body of its own, as long as it was.
+/// Gives each message a body of its own, of unchanged length.
 fn tell_apart((number, operation): (usize, &mut Operation)) {
     if let Action::Publish(publish) = &mut operation.action {
         let size = publish.message.body.len();
@@ -172,8 +172,7 @@ fn declare_queue(queue: impl Strategy<Value = &'static str>) -> impl Strategy<Va
     )
 }
 
-/// A queue that the broker names, as most are declared: for the connection alone, or until its
-/// consumers have gone.
+/// A queue that the broker names, mostly exclusive or auto-delete.
 fn declare_server_named() -> impl Strategy<Value = Action> {
     let options = (
         prop::bool::weighted(0.2),
@@ -194,7 +193,7 @@ fn declare_server_named() -> impl Strategy<Value = Action> {
     )
 }
 
-/// Permissions that lack something or nothing.
+/// Permissions, full or restricted.
 fn permissions() -> impl Strategy<Value = Permissions> {
     let mut names: Vec<&str> = vec![SERVER_NAMED[0], ""];
     names.extend(QUEUES.iter().chain(&EXCHANGES));

@@ -20,50 +20,48 @@ use crate::rabbitmq::container::{self, Image};
 use mooq_conformance::suite::Turns;
 use mooq_conformance::{Backend, in_memory};
 
-/// How many sequences run where `MOOQ_DIFFERENTIAL_CASES` does not say.
+/// Default of `MOOQ_DIFFERENTIAL_CASES`: number of sequences.
 const CASES: u64 = 200;
-/// Of how many sequences one has alarms where `MOOQ_DIFFERENTIAL_ALARMS` does not say: it runs
-/// alone.
+/// Default of `MOOQ_DIFFERENTIAL_ALARMS`: one of so many sequences has alarms, and runs alone.
 const ALARMS: u64 = 25;
-/// How many run at a time where `MOOQ_DIFFERENTIAL_AT_ONCE` does not say: they wait for RabbitMQ
+/// Default of `MOOQ_DIFFERENTIAL_AT_ONCE`: number of concurrent sequences, which wait for RabbitMQ
 /// most of the time.
 const AT_ONCE: u64 = 8;
-/// Spares RabbitMQ what no sequence sees and what takes much of its time: a log of each connection
-/// and each channel that ends with an error, and the management plugin's figures.
+/// Configuration that turns off costly features invisible to sequences: RabbitMQ's log of
+/// connections and channels that end with an error, and the management plugin's statistics.
 const SPARING: &str = "log.connection.level = none\nlog.channel.level = none\n\
     log.queue.level = none\nmanagement_agent.disable_metrics_collector = true\n";
-/// How often a sequence runs before it counts as one on which the brokers differ. What RabbitMQ
-/// does in one of several ways, side by side as its processes are, it does otherwise then.
+/// Number of runs of a sequence before it counts as one on which the brokers differ. RabbitMQ's
+/// processes are concurrent: an outcome that it leaves open may be another in the next run.
 const ATTEMPTS: usize = 3;
-/// How long shorter sequences are tried to find the shortest that fails, in milliseconds.
+/// Time limit for shrinking a failing sequence, in milliseconds.
 const SHRINKING: u32 = 120_000;
 
-/// Which sequences to run.
+/// Selection of sequences to run.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// How many.
+    /// Number of sequences.
     pub cases: u64,
-    /// The seed of the first. The others have those that follow.
+    /// Seed of the first sequence. The others have the seeds that follow.
     pub seed: u64,
-    /// After how many failures to stop.
+    /// Number of failures after which to stop.
     pub failures: u64,
-    /// How many run at a time. No sequence depends on it.
+    /// Number of concurrent sequences. No sequence depends on it.
     pub at_once: u64,
-    /// Of how many one has alarms: those whose seeds it divides, and none if it is zero. The others
-    /// do not depend on it.
+    /// Divisor of the seeds of sequences with alarms, or zero for none. The other sequences do not
+    /// depend on it.
     pub alarms: u64,
 }
 
 impl Settings {
-    /// Those that `MOOQ_DIFFERENTIAL_CASES`, `MOOQ_DIFFERENTIAL_SEED`,
-    /// `MOOQ_DIFFERENTIAL_FAILURES`, `MOOQ_DIFFERENTIAL_AT_ONCE` and `MOOQ_DIFFERENTIAL_ALARMS` ask
-    /// for.
+    /// Settings from `MOOQ_DIFFERENTIAL_CASES`, `MOOQ_DIFFERENTIAL_SEED`,
+    /// `MOOQ_DIFFERENTIAL_FAILURES`, `MOOQ_DIFFERENTIAL_AT_ONCE` and `MOOQ_DIFFERENTIAL_ALARMS`.
     #[must_use]
     pub fn from_env() -> Self {
         let number = |name: &str, default| match env::var(name) {
             Ok(text) => text
                 .parse()
-                .unwrap_or_else(|_| panic!("{name} is no number: '{text}'")),
+                .unwrap_or_else(|_| panic!("{name} is not a number: '{text}'")),
             Err(_) => default,
         };
         Self {
@@ -76,7 +74,7 @@ impl Settings {
     }
 }
 
-/// Two brokers and the sequences that are run on them.
+/// Two brokers and the sequences to run on them.
 #[derive(Debug)]
 struct Suite {
     settings: Settings,
@@ -87,7 +85,7 @@ struct Suite {
     next: AtomicU64,
     /// The next name for a run of a sequence.
     runs: AtomicU64,
-    /// How many sequences the brokers agreed on only when they were run again.
+    /// Number of sequences on which the brokers agreed only when run again.
     again: AtomicU64,
     tally: Mutex<Tally>,
     failed: AtomicU64,
@@ -96,7 +94,7 @@ struct Suite {
 /// Runs random sequences on the RabbitMQ of an image and on the in-memory broker.
 ///
 /// # Panics
-/// If they differ, with the shortest sequence found that shows it.
+/// If the brokers differ, with the shortest sequence found that shows it.
 pub fn run(image: &Image, settings: Settings) {
     assert!(settings.at_once > 0, "at least one sequence runs at a time");
     let (memory, rabbit) = brokers(image);
@@ -116,7 +114,7 @@ pub fn run(image: &Image, settings: Settings) {
         let workers = (0..settings.at_once).map(|_| scope.spawn(|| suite.work()));
         let workers: Vec<_> = workers.collect();
         for worker in workers {
-            // What it panicked with has been printed.
+            // The worker's panic has been printed.
             let panicked = worker.join().is_err();
             suite.failed.fetch_add(panicked.into(), Ordering::Relaxed);
         }
@@ -145,15 +143,16 @@ pub fn run(image: &Image, settings: Settings) {
     );
 }
 
-/// RabbitMQ from the image, and the in-memory broker as that version: with the profile that comes
-/// nearest and is not newer.
+/// RabbitMQ from the image, and the in-memory broker with the newest profile that is not newer.
 fn brokers(image: &Image) -> (Box<dyn Backend>, RabbitMq) {
     let version = container::version(image);
     let profiles = in_memory().into_iter();
     let memory = profiles
         .filter(|memory| memory.version() <= version)
         .max_by_key(|memory| memory.version())
-        .unwrap_or_else(|| panic!("no profile is as old as RabbitMQ {version}"));
+        .unwrap_or_else(|| {
+            panic!("every profile of the in-memory broker is newer than RabbitMQ {version}")
+        });
     (
         memory,
         RabbitMq::with_settings(version, image.clone(), SPARING),
@@ -161,8 +160,8 @@ fn brokers(image: &Image) -> (Box<dyn Backend>, RabbitMq) {
 }
 
 impl Suite {
-    /// Runs one sequence after another, until all have been run or enough have failed. Prints the
-    /// failures as they come.
+    /// Runs one sequence after another, until all have run or enough have failed. Prints failures
+    /// as they come.
     fn work(&self) {
         let worker = Worker {
             suite: self,
@@ -192,7 +191,7 @@ impl Suite {
 struct Worker<'a> {
     suite: &'a Suite,
     runtime: Runtime,
-    /// Its connections to RabbitMQ, unless the last sequence has left them in disorder.
+    /// The worker's client of RabbitMQ, unless the last sequence has broken it.
     rabbit: RefCell<Option<Client>>,
 }
 
@@ -214,8 +213,10 @@ impl Worker<'_> {
         } else {
             strategy::sequence().boxed()
         };
-        let tree = sequences.new_tree(&mut runner).expect("a sequence is made");
-        // Shrinking ends with the shortest that failed, which is the last one that did.
+        let tree = sequences
+            .new_tree(&mut runner)
+            .expect("proptest generates a sequence");
+        // Shrinking ends with the shortest sequence that failed, which is the last one that did.
         let last = RefCell::new(None);
         let outcome = runner.run_one(tree, |sequence| {
             let shrinking = last.borrow().is_some();
@@ -250,10 +251,10 @@ impl Worker<'_> {
             outcome = self.run_once(sequence);
             match &outcome {
                 Ok(()) => {
-                    println!("Not so when it was run again: {first}");
+                    println!("The brokers agreed when it was run again: {first}");
                     self.suite.again.fetch_add(1, Ordering::Relaxed);
                 }
-                Err(_) => println!("Yet to be shrunk: {first}"),
+                Err(_) => println!("Before shrinking: {first}"),
             }
         }
         outcome
@@ -261,8 +262,7 @@ impl Worker<'_> {
 
     fn run_once(&self, sequence: &[Operation]) -> Result<(), Box<Divergence>> {
         let suite = self.suite;
-        // Over before the turn, whatever happens: what is left of an alarm is cleared when the
-        // client that raised it is dropped.
+        // The turn outlives the client: dropping the client clears an alarm that it raised.
         let _turn = suite.turns.take(lockstep::raises_alarm(sequence));
         let prefix = format!("d{}", suite.runs.fetch_add(1, Ordering::Relaxed));
         let in_memory = suite.memory.broker(&prefix, false);

@@ -1,4 +1,4 @@
-//! The cases in which one fault strikes a workload once.
+//! Cases with one fault that strikes a workload once.
 
 use std::time::Duration;
 
@@ -17,45 +17,45 @@ use super::site::{Fault, Site};
 use super::workload::{Plan, Workload};
 use mooq_conformance::expect::LIMIT;
 
-/// The deadline of every call, so short that some are over before a fault is.
+/// Deadline of every call, so short that some calls end before a fault does.
 pub(super) const DEADLINE: Duration = Duration::from_secs(3);
 
-/// The deadline where no call is to end by it.
+/// Deadline for cases in which no call is to reach it.
 pub(super) const PATIENCE: Duration = LIMIT;
 
-/// So long that no connection is given up because the machine is busy.
+/// Heartbeat interval so long that a busy machine loses no connection.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
-/// Short, so that a broker that freezes is given up soon.
+/// Heartbeat interval so short that a frozen broker is given up soon.
 const SHORT_HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// How many attempts of a connection to come back may fail once the broker answers: one that had
-/// begun before, and one that failed before and is told late.
+/// Number of reconnect attempts that may fail once the broker answers: one that began before, and
+/// one that failed before and is reported late.
 pub(super) const LATE_FAILURES: usize = 2;
 
-/// How long a fault may take to be felt, and to be over. Reached only if it never is.
+/// Time limit for a fault to take effect, and to end. Only a fault that never does reaches it.
 const FELT: Duration = LIMIT;
 
-/// How many publishes may fail or go through before a fault counts as felt.
+/// Number of publishes that fail or succeed before a fault counts as felt.
 const SOME: u64 = 20;
 
-/// A case: its name, and what it does on a broker. It fails by panicking.
+/// A case: its name, and a test on a broker. It fails by panicking.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// Its name, which says what goes wrong.
+    /// Name of the case and its fault.
     pub name: &'static str,
-    /// The brokers that it can be tried on.
+    /// Brokers that the case runs on.
     pub on: On,
-    /// What it does.
+    /// The test.
     pub run: for<'a> fn(&'a Site, &'static str) -> BoxFuture<'a, ()>,
 }
 
-/// The brokers that a case can be tried on.
+/// Brokers that a case runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum On {
-    /// In memory and RabbitMQ.
+    /// The in-memory broker and RabbitMQ.
     Both,
-    /// RabbitMQ alone: its fault is none that the in-memory broker knows.
+    /// RabbitMQ alone: the in-memory broker has no such fault.
     RabbitMq,
 }
 
@@ -116,12 +116,12 @@ pub fn all() -> Vec<Case> {
     all
 }
 
-/// A workload on `site` that flows.
+/// Starts a workload on `site`, and waits until it flows.
 pub(super) async fn flowing(site: &Site, name: &str) -> Workload {
     flowing_with(site, name, HEARTBEAT, PATIENCE).await
 }
 
-/// One with this heartbeat, whose calls have this deadline.
+/// Starts a workload with this heartbeat and this deadline of its calls.
 async fn flowing_with(
     site: &Site,
     name: &str,
@@ -134,7 +134,7 @@ async fn flowing_with(
     workload
 }
 
-/// Ends a workload that flows, says what came of it, and asserts what always must hold.
+/// Ends a workload that flows, prints its verdict, and asserts that it is good.
 pub(super) async fn ends_well(workload: Workload, name: &str, site: &Site) {
     workload.flows().await.expect("the workload is at work");
     let verdict = workload.finish().await;
@@ -153,7 +153,7 @@ async fn survives(site: &Site, name: &str, fault: Fault) {
     let lost = felt(&workload, mark, fault, site).await;
 
     let mending = Instant::now();
-    // Confirms come between the faults that interrupt nothing, and again when the others end.
+    // Confirms come during faults that interrupt nothing, and again after the others.
     let begin = lost.filter(|_| fault == Fault::ConnectionsClosed);
     let first = workload
         .record()
@@ -163,15 +163,15 @@ async fn survives(site: &Site, name: &str, fault: Fault) {
     let answering = begin.unwrap_or(answering);
     let took = confirmed.saturating_duration_since(answering);
     println!("{name} on {}: first confirm after {took:?}", site.kind());
-    // How long that is depends on the machine, and how many attempts it takes does not.
+    // The time depends on the machine, but the number of attempts does not.
     comes_back_at_once(&workload, answering, confirmed, LATE_FAILURES);
 
     ends_well(workload, name, site).await;
 }
 
-/// Asserts that a broker which answers is found by the next attempt: between its first answer and
-/// the first confirm hardly any fails. The waits between attempts are the client's own, half a
-/// second at most.
+/// Asserts that the next attempt reaches a broker which answers: between its first answer and the
+/// first confirm hardly any fails. The delays between attempts are the client's own, half a second
+/// at most.
 pub(super) fn comes_back_at_once(
     workload: &Workload,
     answering: Instant,
@@ -190,13 +190,14 @@ pub(super) fn comes_back_at_once(
     }
 }
 
-/// Waits until `fault` is felt. If connections are lost by it, the time when the last was.
+/// Waits until `fault` is felt. Returns the time of the last lost connection, if the fault loses
+/// any.
 async fn felt(workload: &Workload, mark: usize, fault: Fault, site: &Site) -> Option<Instant> {
     match fault {
         Fault::Killed | Fault::Stopped | Fault::NetworkCut | Fault::ConnectionsClosed => {
             Some(lost(workload, mark).await)
         }
-        // Only RabbitMQ has heartbeats that can fail to come.
+        // Only RabbitMQ can miss heartbeats.
         Fault::Paused | Fault::NetworkFrozen if site.is_rabbitmq() => {
             Some(lost(workload, mark).await)
         }
@@ -220,7 +221,7 @@ async fn felt(workload: &Workload, mark: usize, fault: Fault, site: &Site) -> Op
     }
 }
 
-/// Waits until both connections are lost, and says when.
+/// Waits until both connections are lost, and returns the time.
 async fn lost(workload: &Workload, mark: usize) -> Instant {
     let mut last = None;
     for of in ["publishing", "consuming"] {
@@ -232,7 +233,7 @@ async fn lost(workload: &Workload, mark: usize) -> Instant {
             .unwrap_or_else(|| panic!("the {of} connection is lost"));
         last = last.max(Some(lost.at));
     }
-    last.expect("there are two")
+    last.expect("two connections are lost")
 }
 
 /// Waits until a count has grown.

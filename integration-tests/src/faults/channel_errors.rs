@@ -1,4 +1,4 @@
-//! Channels that the broker closes, each for another reason, while they are in use.
+//! Channels that the broker closes while they are in use, each for another reason.
 
 use std::time::Duration;
 
@@ -9,24 +9,24 @@ use super::site::Site;
 use super::workload::Workload;
 use mooq_conformance::expect::LIMIT;
 
-/// How long a channel may take to be open again. Reached only if it never is.
+/// Time limit for a channel to open again. Only a channel that never does reaches it.
 const REOPENED: Duration = LIMIT;
 
-/// Why a broker closes a channel.
+/// The reason why a broker closes a channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelError {
     /// 403: the name is the broker's own.
     AccessRefused,
-    /// 404: there is no such exchange.
+    /// 404: the exchange does not exist.
     NotFound,
-    /// 405: the queue is another connection's.
+    /// 405: the queue is exclusive to another connection.
     ResourceLocked,
-    /// 406: the queue is there with other arguments.
+    /// 406: the queue exists with other arguments.
     PreconditionFailed,
 }
 
 impl ChannelError {
-    /// Each of them.
+    /// Every reason.
     pub const ALL: [Self; 4] = [
         Self::AccessRefused,
         Self::NotFound,
@@ -44,14 +44,14 @@ impl ChannelError {
     }
 }
 
-/// What a broker takes amiss.
+/// Resources that calls can fail on.
 #[derive(Debug)]
 pub struct Provocation {
-    /// Has an exclusive queue.
+    /// A connection with an exclusive queue.
     other: Connection,
     _channel: Channel,
     locked: String,
-    /// A queue that has no arguments.
+    /// A queue without arguments.
     plain: String,
 }
 
@@ -60,7 +60,7 @@ impl Provocation {
     pub async fn prepare(workload: &Workload, site: &Site) -> Self {
         let other = mooq::connect(site.options().timeout(LIMIT))
             .await
-            .expect("it connects");
+            .expect("the broker takes another connection");
         let channel = other.create_channel().await.expect("a channel opens");
         let locked = format!("{}/locked", workload.queue());
         let declaring = channel.declare_queue(&locked).transient().exclusive();
@@ -73,8 +73,8 @@ impl Provocation {
         }
     }
 
-    /// Has the broker close a channel of `workload`, and gives the error of the call that it is
-    /// closed for. The channel may be open again before this knows.
+    /// Makes the broker close a channel of `workload`, and returns the error of the call. The
+    /// channel may be open again before this returns.
     pub async fn provoke(&self, workload: &Workload, chan: &Channel, error: ChannelError) -> Error {
         let outcome = match error {
             ChannelError::NotFound => {
@@ -93,7 +93,7 @@ impl Provocation {
         outcome.expect_err("the broker closes the channel")
     }
 
-    /// Closes what was prepared.
+    /// Closes the prepared connection.
     pub async fn close(self) {
         self.other.close().await.expect("the connection closes");
     }
@@ -103,7 +103,7 @@ async fn declared(workload: &Workload, declare: mooq::topology::DeclareQueue) ->
     workload.call("DeclareQueue", declare).await.map(drop)
 }
 
-/// Every channel of a workload is closed for every reason.
+/// Case: every channel of a workload is closed for every reason.
 pub(super) async fn channels_closed_403_404_405_406(site: &Site, name: &str) {
     let workload = flowing(site, name).await;
     let provocation = Provocation::prepare(&workload, site).await;

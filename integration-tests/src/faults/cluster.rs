@@ -1,4 +1,4 @@
-//! A cluster of three nodes, and the leader of a queue that is killed.
+//! A cluster of three nodes, and a queue whose leader is killed.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ use mooq_conformance::expect::LIMIT;
 use mooq_conformance::within;
 use mooq_rig::proxy::Proxy;
 
-/// How long a new leader may take. Reached only if there never is one.
+/// Time limit for the election of a leader. Only an election that never ends reaches it.
 const ELECTED: Duration = LIMIT;
 
-/// How long RabbitMQ takes over a queue whose node is down.
+/// Time after which RabbitMQ gives up on a queue whose node is down.
 const OVER_A_QUEUE: Duration = Duration::from_secs(60);
 
-/// Sooner than that, so that what ends within it has not waited for the queue.
+/// A shorter time: a call that ends within it has not waited for the queue.
 const NOT_OVER_A_QUEUE: Duration = Duration::from_secs(45);
 
-/// How long a node tries to connect to one that has gone from the network; Erlang's default is 7 s.
-/// RabbitMQ has a channel stand still for as long if it publishes to a queue before the node knows
-/// its new leader: that channel's broker answers only then.
+/// Time limit of a node to connect to one that has left the network; Erlang's default is 7 s. A
+/// channel of RabbitMQ blocks for as long if it publishes to a queue before the node knows the new
+/// leader, and answers only afterwards.
 const SETUP_TIME: Duration = Duration::from_secs(1);
 
-/// An attempt to come back tries each of them.
+/// Number of nodes. A reconnect attempt tries each of them.
 const NODES: usize = 3;
 
 /// Three nodes on a network of their own. They share their image's Erlang cookie.
@@ -43,7 +43,7 @@ struct Network(String);
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // After a failed case its reason counts, and not what happens here.
+        // Errors are ignored: the reason of a failed case must stay visible.
         let _ = std::process::Command::new("docker")
             .args(["network", "rm", &self.0])
             .output();
@@ -95,7 +95,7 @@ impl Cluster {
         }
     }
 
-    /// How to connect: to node `first`, or else to the others.
+    /// Options to connect to node `first`, or else to the others.
     fn options(&self, first: usize) -> ConnectOptions {
         let url = format!("amqp://127.0.0.1:{}", self.proxies[first].port());
         let options = ConnectOptions::try_from(url).expect("the URL is valid");
@@ -125,7 +125,7 @@ impl Cluster {
     }
 }
 
-/// A consumer of a classic queue, which is on one node alone, over a connection of its own.
+/// A consumer, on a connection of its own, of a classic queue on one node alone.
 struct Stranded {
     conn: Connection,
     queue: String,
@@ -138,8 +138,13 @@ impl Stranded {
         let options = cluster.options(node).timeout(deadline);
         let conn = mooq::connect(options).await.expect("a node answers");
         let chan = conn.create_channel().await.expect("a channel opens");
-        chan.declare_queue(queue).await.expect("it is declared");
-        let deliveries = chan.consume(queue).await.expect("it is consumed");
+        chan.declare_queue(queue)
+            .await
+            .expect("declaring the queue succeeds");
+        let deliveries = chan
+            .consume(queue)
+            .await
+            .expect("the queue can be consumed");
         Self {
             conn,
             queue: queue.into(),
@@ -148,36 +153,47 @@ impl Stranded {
         }
     }
 
-    /// Its node is down, where its queue is: nothing else on its connection waits for it.
+    /// Asserts that other channels of the connection work while the queue's node is down.
     async fn holds_nothing_up(&self) {
-        let another = self.conn.create_channel().await.expect("it goes on");
+        let another = self
+            .conn
+            .create_channel()
+            .await
+            .expect("the connection goes on");
         let declared = another.declare_queue("").exclusive().await;
         declared.expect("another channel goes on");
     }
 
-    /// The connection can be closed while the broker owes it an answer.
+    /// Asserts that the connection can be closed while an answer is outstanding.
     async fn closes(self) {
-        self.conn.create_channel().await.expect("it is back");
+        self.conn
+            .create_channel()
+            .await
+            .expect("the connection is back");
         let closing = timeout(NOT_OVER_A_QUEUE, self.conn.close()).await;
-        closing.expect("it waits for no queue").expect("it closes");
+        closing
+            .expect("closing does not wait for the queue")
+            .expect("the connection closes");
     }
 
-    /// Its node is up again: the consumer is back.
+    /// Asserts that the consumer is back once its node is up again.
     async fn comes_back(mut self) {
         let publish = self.chan.publish("", &1).routing_key(&*self.queue);
         let publish = publish.mandatory().timeout(ELECTED).await;
-        publish.expect("its channel is back");
+        publish.expect("the channel is back");
         let delivery = timeout(ELECTED, self.deliveries.next()).await;
-        let delivery = delivery.expect("there is a delivery").expect("it goes on");
+        let delivery = delivery
+            .expect("a delivery comes in time")
+            .expect("the stream goes on");
         let delivery = delivery.expect("the consumer has not ended");
-        assert_eq!(delivery.ack().await.expect("it is acked"), 1);
+        assert_eq!(delivery.ack().await.expect("the delivery is acked"), 1);
         self.conn.close().await.expect("the connection closes");
     }
 }
 
-/// The node is killed on which a quorum queue has its leader and the client its connections: the
-/// client goes to another node, and the queue to another leader. A consumer of a queue that is
-/// only on the killed node comes back with it, and nothing else waits for it.
+/// Case: the node with a quorum queue's leader and the client's connections is killed. The client
+/// reconnects to another node, and the queue elects another leader. A consumer of a queue on the
+/// killed node alone comes back with that node, and holds nothing else up.
 pub(super) async fn cluster_leader_killed(name: &'static str) {
     let cluster = Cluster::form(&Image::current()).await;
     let plan = |options| Plan {
@@ -230,8 +246,8 @@ pub(super) async fn cluster_leader_killed(name: &'static str) {
     verdict.assert();
 }
 
-/// When RabbitMQ last failed the workload before that time: over a queue without a leader it closes
-/// the whole connection, some time after it has answered others.
+/// The time of RabbitMQ's last internal error before `before`: over a queue without a leader it
+/// closes the whole connection, some time after it has answered others.
 fn last_failure(journal: &[Entry], before: Instant) -> Option<Instant> {
     let failures = journal.iter().filter(|entry| {
         matches!(&entry.event, Event::Lost(err) if err.kind() == ErrorKind::BrokerInternalError)
@@ -242,8 +258,8 @@ fn last_failure(journal: &[Entry], before: Instant) -> Option<Instant> {
         .max()
 }
 
-/// When the cluster has answered to what the workload asks it on its way back: for all of its
-/// queues, whose leaders are elected one by one, and to publish to those that are consumed.
+/// The time when the cluster has answered the calls of a recovering workload: declares of all its
+/// queues, whose leaders are elected one by one, and publishes to the consumed ones.
 async fn probe(cluster: &Cluster, node: usize, workload: &Workload) -> Instant {
     let options = cluster.options(node).timeout(ELECTED);
     let conn = mooq::connect(options).await.expect("a node answers");
@@ -253,7 +269,7 @@ async fn probe(cluster: &Cluster, node: usize, workload: &Workload) -> Instant {
     for queue in workload.queues() {
         let declare = chan.declare_queue(&queue).passive();
         declare.await.expect("the cluster has the queue");
-        // No number of the workload's: its consumer passes over it.
+        // No number of the workload's: its consumer ignores the message.
         let publish = chan.publish("", &u64::MAX).routing_key(queue);
         publish.await.expect("the cluster takes a publish");
     }

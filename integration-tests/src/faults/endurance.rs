@@ -1,5 +1,5 @@
-//! What wears a client out: channels closed by the thousand, futures dropped at every point, and
-//! handles dropped without a word.
+//! Endurance: channels closed by the thousand, futures dropped at every point, and handles dropped
+//! without closing.
 
 use std::env;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -23,20 +23,20 @@ use super::journal::Journal;
 use super::site::Site;
 use super::workload::Workload;
 
-/// How often a future is polled before it is dropped, at most.
+/// Maximum number of polls before a future is dropped.
 const MOST_POLLS: u64 = 6;
 
-/// After so many dropped futures a call is made to its end: what they asked for goes on without
-/// them, and must not pile up.
+/// Number of dropped futures between two completed calls: the dropped calls go on in the
+/// background, and must not pile up.
 const ROUND: usize = 32;
 
-/// How many channels are closed at once.
+/// Number of channels that are closed at once.
 const AT_ONCE: usize = 16;
 
-/// How long tasks may take to end. Reached only if one never does.
+/// Time limit for tasks to end. Only a task that never does reaches it.
 const ENDING: Duration = PATIENCE;
 
-/// How often to try: less in the short form than where `MOOQ_FAULTS_FULL` is set.
+/// Number of tries: `short`, or `full` if `MOOQ_FAULTS_FULL` is set.
 fn times(short: usize, full: usize) -> usize {
     match env::var_os("MOOQ_FAULTS_FULL") {
         Some(_) => full,
@@ -44,8 +44,8 @@ fn times(short: usize, full: usize) -> usize {
     }
 }
 
-/// The broker closes thousands of channels of a connection that is at work. RabbitMQ's client
-/// loses a channel number each time, so that the connection is replaced now and then.
+/// Case: the broker closes thousands of channels of a busy connection. The client for RabbitMQ
+/// loses a channel number each time, so the connection is replaced now and then.
 pub(super) async fn thousands_of_channels_closed_by_the_broker(site: &Site, name: &str) {
     let closes = times(1_600, 5_000);
     let workload = flowing(site, name).await;
@@ -62,7 +62,7 @@ pub(super) async fn thousands_of_channels_closed_by_the_broker(site: &Site, name
     ends_well(workload, name, site).await;
 }
 
-/// Has the broker close a channel again and again, until none are left to close.
+/// Makes the broker close a channel again and again, until `left` is used up.
 async fn close_channels(workload: &Workload, left: &AtomicUsize) {
     let chan = workload.publishing().create_channel().await.unwrap();
     let one_less = |left: usize| left.checked_sub(1);
@@ -73,16 +73,17 @@ async fn close_channels(workload: &Workload, left: &AtomicUsize) {
         let declare = chan.declare_queue("no such queue").passive();
         match workload.call("DeclareQueue", declare).await {
             Err(err) if err.kind() == ErrorKind::QueueNotFound => {}
-            // The connection is replaced: this one does not count.
+            // The connection is replaced: this close does not count.
             Err(err) if err.kind() == ErrorKind::ConnectionLost => {
                 left.fetch_add(1, Ordering::Relaxed);
             }
-            other => panic!("{other:?}"),
+            other => panic!("expected the channel's close, not {other:?}"),
         }
     }
 }
 
-/// Futures of every call are dropped at every point. Nothing panics, and the connection lives.
+/// Case: futures of every call are dropped at every point. Nothing panics, and the connection
+/// survives.
 pub(super) async fn futures_dropped_at_random(site: &Site, name: &str) {
     let drops = times(3_000, 100_000);
     let panics = count_panics();
@@ -109,7 +110,7 @@ pub(super) async fn futures_dropped_at_random(site: &Site, name: &str) {
         site.kind()
     );
 
-    // All of it still works, on the same connection.
+    // Everything still works, on the same connection.
     let lost = journal.since(0).into_iter().find(|entry| {
         matches!(
             entry.event,
@@ -127,7 +128,7 @@ pub(super) async fn futures_dropped_at_random(site: &Site, name: &str) {
     assert_eq!(panics.load(Ordering::SeqCst), 0, "a task has panicked");
 }
 
-/// Begins a call and drops it somewhere. Whether it was at its end by then.
+/// Begins a call and drops it at some point. Returns true if the call had finished.
 async fn drop_one(random: &mut Rng, conn: &Connection, chan: &Channel, queue: &str) -> bool {
     let polls = random.u64(..MOST_POLLS);
     let publish = || chan.publish("", &0).routing_key(queue);
@@ -170,10 +171,10 @@ async fn drop_one(random: &mut Rng, conn: &Connection, chan: &Channel, queue: &s
     }
 }
 
-/// Polls `call` at most so many times, and drops it. Whether it was ready.
+/// Polls `call` at most `polls` times, and drops it. Returns true if it was ready.
 ///
 /// # Panics
-/// If it fails: nothing is wrong with the broker. An empty queue is no failure.
+/// If the call fails, as the broker is sound. An empty queue is no failure.
 async fn polled<T>(polls: u64, call: impl IntoFuture<Output = Result<T, Error>>) -> bool {
     let mut call = pin!(call.into_future());
     for _ in 0..polls {
@@ -184,14 +185,14 @@ async fn polled<T>(polls: u64, call: impl IntoFuture<Output = Result<T, Error>>)
                 assert_eq!(err.kind(), ErrorKind::ConsumeTimeout, "{err:?}");
                 return true;
             }
-            // Others have their turn, so that the next poll finds something new.
+            // Other tasks get a turn, so that the next poll makes progress.
             Poll::Pending => yield_now().await,
         }
     }
     false
 }
 
-/// Counts the panics of this thread, on which everything of a case runs.
+/// Counts the panics of this thread, on which the whole case runs.
 fn count_panics() -> Arc<AtomicUsize> {
     let count = Arc::<AtomicUsize>::default();
     let (mine, before) = (Arc::clone(&count), panic::take_hook());
@@ -205,7 +206,7 @@ fn count_panics() -> Arc<AtomicUsize> {
     count
 }
 
-/// Everything is dropped without being closed: every task ends.
+/// Case: all handles are dropped without closing, and every task ends.
 pub(super) async fn handles_dropped_without_closing(site: &Site, name: &str) {
     let alive = || Handle::current().metrics().num_alive_tasks();
     let before = alive();
@@ -242,7 +243,7 @@ pub(super) async fn handles_dropped_without_closing(site: &Site, name: &str) {
         ));
     }
     let ended = timeout(ENDING, async {
-        // A task's end is no event for anybody.
+        // Polling: the runtime has no event for a task's end.
         while alive() > before {
             yield_now().await;
         }

@@ -1,4 +1,4 @@
-//! What connections said of themselves, with the time.
+//! Events of connections, with their times.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,27 +7,27 @@ use mooq::{Connection, Event};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The events of some connections, from when each was added. Clones share them.
+/// The events of some connections, from when each connection was added. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Journal {
     entries: Arc<Mutex<Vec<Entry>>>,
-    /// How many there are.
+    /// Number of events.
     length: watch::Sender<usize>,
 }
 
 /// One event.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// When it was told.
+    /// Time of the event.
     pub at: Instant,
-    /// Which connection told it.
+    /// Connection with the event.
     pub of: &'static str,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
 impl Journal {
-    /// Writes down what happens to `conn` from now on, until that is closed.
+    /// Records the events of `conn` from now on, until the connection is closed.
     pub fn keep(&self, of: &'static str, conn: &Connection) {
         let (journal, mut events) = (self.clone(), conn.events());
         tokio::spawn(async move {
@@ -39,20 +39,19 @@ impl Journal {
         });
     }
 
-    /// How much is in it: what is written later comes after this.
+    /// A mark for [`Journal::since`]: the current number of events.
     #[must_use]
     pub fn mark(&self) -> usize {
         self.entries().len()
     }
 
-    /// What was written after `mark`.
+    /// Entries after `mark`.
     #[must_use]
     pub fn since(&self, mark: usize) -> Vec<Entry> {
         self.entries().get(mark..).unwrap_or_default().to_vec()
     }
 
-    /// The first entry after `mark` that is wanted, once it is there. None if it does not come
-    /// within `limit`.
+    /// Waits for the first wanted entry after `mark`. None if it does not come within `limit`.
     pub async fn first(
         &self,
         mark: usize,
@@ -66,7 +65,7 @@ impl Journal {
                 if let Some(found) = self.since(mark).into_iter().find(|entry| wanted(entry)) {
                     return found;
                 }
-                // The sender is in this very struct.
+                // The sender is in this struct, so this cannot fail.
                 let _ = length.changed().await;
             }
         };

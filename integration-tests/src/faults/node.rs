@@ -10,24 +10,24 @@ use tokio::time::Instant;
 
 use crate::rabbitmq::container::{self, Image, PATIENT_HANDSHAKE, RUN_LABEL, STARTING};
 
-/// How long one handshake may take, at first and later: one that got into a node which then froze
-/// must not keep the next from being tried, and a machine may be too busy for the first.
+/// Time limits of a handshake, for the first and later ones. Short at first, since a handshake in a
+/// node that froze must not delay the next; longer later, since the machine may be busy.
 const HANDSHAKE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(8)];
 
-/// Between two handshakes. A port does not tell when somebody begins to listen.
+/// Pause between two handshakes: a port has no event for a new listener.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// A container that runs RabbitMQ, removed when this is dropped.
+/// A container that runs RabbitMQ, removed on drop.
 #[derive(Debug)]
 pub struct Node {
     name: String,
 }
 
 impl Node {
-    /// Starts one, with further options for `docker run`. It may not answer yet.
+    /// Starts a container, with further options for `docker run`. RabbitMQ may not answer yet.
     ///
     /// # Panics
-    /// If docker does not start it.
+    /// If docker does not start the container.
     #[must_use]
     pub fn run(image: &Image, options: &[&str]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -47,15 +47,15 @@ impl Node {
         node
     }
 
-    /// Where it is on this machine: after a start it may be another port.
+    /// The broker's address on this machine. The port may change with every start.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         let published = docker_now(&["port", &self.name, "5672/tcp"]);
         let first = published.lines().next().unwrap_or_default();
-        first.parse().expect("docker tells address and port")
+        first.parse().expect("docker prints address and port")
     }
 
-    /// Does something to the container: kill, stop, start, unpause.
+    /// Runs a verb of docker on the container: kill, stop, start, unpause.
     pub async fn docker(&self, verb: &str) {
         docker(&[verb, &self.name]).await;
     }
@@ -65,11 +65,11 @@ impl Node {
         crate::rabbitmq::pause(&self.name).await;
     }
 
-    /// Runs rabbitmqctl in it until that succeeds, and gives what it prints: on a busy machine
-    /// nodes may not reach each other in the time that RabbitMQ has for it.
+    /// Repeats rabbitmqctl in the container until it succeeds, and returns its output: on a busy
+    /// machine nodes may not reach each other within RabbitMQ's timeout.
     ///
     /// # Panics
-    /// If it never succeeds, with what was printed last.
+    /// If it never succeeds, with the last output.
     pub async fn ctl(&self, command: &[&str]) -> String {
         let mut arguments = vec!["exec", &self.name, "rabbitmqctl", "--quiet"];
         arguments.extend(command);
@@ -85,17 +85,17 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // After a failed case its reason counts, and not what happens here.
+        // Errors are ignored: the reason of a failed case must stay visible.
         let _ = Command::new("docker")
             .args(["rm", "--force", "--volumes", &self.name])
             .output();
     }
 }
 
-/// Waits until a broker answers AMQP handshakes at this port, and says since when.
+/// Waits until a broker answers AMQP handshakes at this port, and returns the time.
 ///
 /// # Panics
-/// If it never does.
+/// If the broker never answers.
 pub async fn answers(port: u16) -> Instant {
     let broker = RabbitMQBroker::new("127.0.0.1", port);
     let asking = async {
@@ -115,7 +115,7 @@ pub async fn answers(port: u16) -> Instant {
         .unwrap_or_else(|_| panic!("nothing answers at port {port} within {STARTING:?}"))
 }
 
-/// Runs docker, which must succeed, and gives what it prints.
+/// Runs docker, which must succeed, and returns its output.
 pub async fn docker(arguments: &[&str]) -> String {
     printed(arguments, run_docker(arguments).await)
 }
@@ -128,7 +128,7 @@ async fn run_docker(arguments: &[&str]) -> Output {
     output.expect("the docker command runs")
 }
 
-/// The same from outside of any runtime.
+/// Runs docker likewise, outside of a runtime.
 pub fn docker_now(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output();
     printed(arguments, output.expect("the docker command runs"))

@@ -7,15 +7,17 @@ use super::site::Site;
 use super::workload::Workload;
 use mooq_conformance::within;
 
-/// Consumers learn that their queue is gone, publishers that their messages reach none; both go
-/// on when it is declared again, and nobody else is touched.
+/// Case: consumers get an error for their deleted queue, publishers one for unroutable messages.
+/// Both go on when the queue is declared again, and others are not affected.
 pub(super) async fn queue_deleted_under_its_consumers(site: &Site, name: &str) {
     let workload = flowing(site, name).await;
     let queue = format!("{name}/deleted");
     let options = site.options().timeout(PATIENCE);
-    let conn = mooq::connect(options).await.expect("it connects");
+    let conn = mooq::connect(options).await.expect("the broker answers");
     let chan = conn.create_channel().await.expect("a channel opens");
-    chan.declare_queue(&queue).await.expect("it is declared");
+    chan.declare_queue(&queue)
+        .await
+        .expect("declaring the queue succeeds");
     let mut events = conn.events();
 
     for round in 0..3_u64 {
@@ -24,14 +26,14 @@ pub(super) async fn queue_deleted_under_its_consumers(site: &Site, name: &str) {
         for number in 0..10 {
             reaches(&workload, &chan, &queue, number).await.unwrap();
         }
-        // Both have got some, and what they hold is never settled.
+        // Both consumers hold deliveries, which are never settled.
         let held = within("a delivery", numbers.next()).await.unwrap().unwrap();
 
         let other = workload.channels()[0].clone();
         let deleting = workload.call("DeleteQueue", other.delete_queue(&queue));
         deleting.await.expect("the queue is deleted");
 
-        // What was delivered before the end may still come first.
+        // Earlier deliveries may still come before the end.
         let end = loop {
             let next = within("the stream's end", numbers.next()).await;
             if let Err(err) = next.expect("the end has a reason") {
@@ -49,11 +51,15 @@ pub(super) async fn queue_deleted_under_its_consumers(site: &Site, name: &str) {
                 "{event:?}"
             );
         }
-        held.ack().await.expect("RabbitMQ takes that as done");
+        held.ack()
+            .await
+            .expect("RabbitMQ accepts the ack of a deleted queue's delivery");
         let lost = reaches(&workload, &chan, &queue, 10).await.unwrap_err();
         assert_eq!(lost.kind(), ErrorKind::Returned);
 
-        chan.declare_queue(&queue).await.expect("it is declared");
+        chan.declare_queue(&queue)
+            .await
+            .expect("declaring the queue succeeds");
         reaches(&workload, &chan, &queue, 11).await.unwrap();
         let got = workload
             .call("Get", chan.get_one::<u64>(&queue))
@@ -68,7 +74,7 @@ pub(super) async fn queue_deleted_under_its_consumers(site: &Site, name: &str) {
     ends_well(workload, name, site).await;
 }
 
-/// Publishes to the queue, which must be there.
+/// Publishes to the queue, which must exist.
 async fn reaches(
     workload: &Workload,
     chan: &Channel,
@@ -79,7 +85,7 @@ async fn reaches(
     workload.call("Publish", publish.timeout(PATIENCE)).await
 }
 
-/// A consumer by callback, and its end.
+/// A consumer with a callback, and its end.
 async fn by_callback(
     conn: &Connection,
     chan: &Channel,

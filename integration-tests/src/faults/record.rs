@@ -1,4 +1,4 @@
-//! What became of each message: published, confirmed, received.
+//! Record of each message: published, confirmed, received.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,24 +7,23 @@ use mooq::{Error, ErrorKind};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// What became of all messages of a workload. Each is known by its number, from 0.
+/// Record of all messages of a workload, by their numbers from 0.
 #[derive(Debug)]
 pub struct Record {
     messages: Mutex<Messages>,
     counts: watch::Sender<Counts>,
 }
 
-/// How many messages there are, by what became of them.
+/// Counts of messages by outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Handed to the client.
     pub published: u64,
-    /// The broker has them.
+    /// Confirmed by the broker.
     pub confirmed: u64,
-    /// The broker may have them: connection or channel was lost, or the time over, before its
-    /// confirm.
+    /// Unknown: connection or channel was lost, or the deadline passed, before the confirm.
     pub unknown: u64,
-    /// The broker does not have them: nacked, or not sent at all.
+    /// Refused: nacked, or not sent at all.
     pub refused: u64,
     /// Received at least once.
     pub received: u64,
@@ -32,31 +31,31 @@ pub struct Counts {
     pub arrived: u64,
 }
 
-/// Copies of messages beyond the first, by what explains them.
+/// Copies of messages beyond the first, by explanation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Duplicates {
     /// Marked as redelivered: the acknowledgement of the first was lost.
     pub redelivered: u64,
-    /// Sent again by the client, as it was asked to.
+    /// Resent by the client, as its options ask.
     pub resent: u64,
-    /// Nothing.
+    /// Without an explanation.
     pub unexplained: u64,
 }
 
 #[derive(Debug, Default)]
 struct Messages {
     all: Vec<Message>,
-    /// When confirms came, in order; pruned by [`Record::prune`].
+    /// Times of confirms, in order; pruned by [`Record::prune`].
     confirms: Vec<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Message {
     confirmed: bool,
-    /// The client may have sent it twice.
+    /// True if the client may have sent the message twice.
     may_be_resent: bool,
     copies: u32,
-    /// Of the copies those that were not marked as redelivered.
+    /// Copies that were not marked as redelivered.
     unmarked: u32,
 }
 
@@ -70,7 +69,7 @@ impl Default for Record {
 }
 
 impl Record {
-    /// A number for a message that is about to be published.
+    /// Returns a number for a message that is about to be published.
     pub fn publishing(&self, may_be_resent: bool) -> u64 {
         let mut messages = self.messages();
         let number = messages.all.len() as u64;
@@ -83,7 +82,7 @@ impl Record {
         number
     }
 
-    /// What its publish ended with.
+    /// Records the outcome of a message's publish.
     pub fn published(&self, number: u64, outcome: &Result<(), Error>) {
         let mut messages = self.messages();
         let mut arrived = false;
@@ -105,7 +104,7 @@ impl Record {
         });
     }
 
-    /// A copy of it came.
+    /// Records a copy of a message.
     pub fn received(&self, number: u64, redelivered: bool) {
         let mut messages = self.messages();
         let Some(message) = messages.all.get_mut(number as usize) else {
@@ -123,7 +122,7 @@ impl Record {
         }
     }
 
-    /// The numbers of the messages that are confirmed and did not come.
+    /// The numbers of confirmed messages that did not come.
     #[must_use]
     pub fn missing(&self) -> Vec<u64> {
         let messages = self.messages();
@@ -142,7 +141,7 @@ impl Record {
             let extra = message.copies.saturating_sub(1);
             let unmarked = message.unmarked.saturating_sub(1);
             duplicates.redelivered += u64::from(extra - unmarked.min(extra));
-            // It was sent again once for each loss.
+            // The client resends a message at most once for each loss.
             match message.may_be_resent {
                 true => duplicates.resent += u64::from(unmarked),
                 false => duplicates.unexplained += u64::from(unmarked),
@@ -151,8 +150,8 @@ impl Record {
         duplicates
     }
 
-    /// When the first confirm came at that time or later, once it has. None if none comes within
-    /// `limit`.
+    /// Waits for the first confirm at or after `begin`, and returns its time. None if none comes
+    /// within `limit`.
     pub async fn first_confirm(&self, begin: Instant, limit: Duration) -> Option<Instant> {
         let confirmed = |_: &Counts| self.confirm_since(begin).is_some();
         self.until(limit, confirmed).await.ok()?;
@@ -165,7 +164,7 @@ impl Record {
         messages.confirms.get(first).copied()
     }
 
-    /// Forgets when confirms came, so that a long run does not fill the memory.
+    /// Forgets the times of confirms, so that a long run does not fill the memory.
     pub fn prune(&self) {
         self.messages().confirms.clear();
     }
@@ -176,11 +175,10 @@ impl Record {
         *self.counts.borrow()
     }
 
-    /// Waits until the counts are so, for as long as `limit`. Gives the counts, as an error if
-    /// they never were.
+    /// Waits up to `limit` until the counts meet the condition, and returns them.
     ///
     /// # Errors
-    /// The counts at the end of the time.
+    /// The counts at the end of `limit`.
     pub async fn until(
         &self,
         limit: Duration,
@@ -194,7 +192,7 @@ impl Record {
         }
     }
 
-    /// Waits until everything that is confirmed has come. Says what has not after `limit`.
+    /// Waits until all confirmed messages have come. Returns those that have not after `limit`.
     pub async fn all_arrived(&self, limit: Duration) -> Vec<u64> {
         let _ = self
             .until(limit, |counts| counts.arrived == counts.confirmed)
@@ -211,7 +209,7 @@ impl Record {
     }
 }
 
-/// Whether the broker may have the message of a publish that ended so.
+/// Returns true if the broker may have the message of a publish with this error.
 fn may_have_arrived(err: &Error) -> bool {
     !matches!(err.kind(), ErrorKind::Nacked | ErrorKind::BufferFull)
 }
@@ -221,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_confirmed_and_did_not_come_is_missing() {
+    fn confirmed_message_that_did_not_come_is_missing() {
         let record = Record::default();
         let numbers = [(); 4].map(|()| record.publishing(false));
         for number in &numbers[..3] {

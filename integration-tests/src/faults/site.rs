@@ -1,4 +1,4 @@
-//! The broker of a fault case, and what can happen to it.
+//! The broker of a fault case, and its faults.
 
 use std::time::Duration;
 
@@ -11,26 +11,26 @@ use super::node::{Node, answers};
 use crate::rabbitmq::container::Image;
 use mooq_rig::proxy::{Network, Proxy};
 
-/// The user that the cases log in as, and her password.
+/// The user that the cases log in as, and its password.
 const USER: [&str; 2] = ["ada", "analytical"];
 
-/// A memory limit that every RabbitMQ is above, and one that none of the tests' is.
+/// A memory limit that every RabbitMQ exceeds, and one that none in the tests does.
 const MEMORY_LIMITS: [&str; 2] = ["0.000001", "0.6"];
 
-/// As much free disk as no machine has, and RabbitMQ's default.
+/// A limit of free disk that no machine meets, and RabbitMQ's default.
 const DISK_LIMITS: [&str; 2] = ["1000000GB", "50MB"];
 
-/// How slow a slow network is: one way, each 16 KiB.
+/// Delay of a slow network: one way, for each 16 KiB.
 pub const SLOWNESS: Duration = Duration::from_millis(150);
 
-/// What can happen to a broker, or between it and its clients.
+/// A fault of a broker, or of its network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Fault {
     /// The process is killed.
     Killed,
-    /// It is stopped in good order.
+    /// The broker is stopped in good order.
     Stopped,
-    /// It is paused, and nothing of it moves.
+    /// The process is paused.
     Paused,
     /// The network resets all connections and takes no new ones.
     NetworkCut,
@@ -38,18 +38,18 @@ pub enum Fault {
     NetworkFrozen,
     /// The network is slow.
     NetworkSlow,
-    /// All connections are closed by `rabbitmqctl close_all_connections`, and may come back.
+    /// All connections are closed by `rabbitmqctl close_all_connections`, and may reconnect.
     ConnectionsClosed,
-    /// More memory is in use than is allowed.
+    /// Memory use is over the limit.
     MemoryAlarm,
-    /// Less disk is free than is demanded.
+    /// Free disk is under the limit.
     DiskAlarm,
     /// The password is changed, and all connections are closed.
     PasswordChanged,
 }
 
 impl Fault {
-    /// Each of them.
+    /// Every fault.
     pub const ALL: [Self; 10] = [
         Self::Killed,
         Self::Stopped,
@@ -69,23 +69,23 @@ impl Fault {
 pub enum Site {
     /// In memory.
     Memory {
-        /// It.
+        /// The broker.
         broker: InMemoryBroker,
-        /// Where it is.
+        /// URL of the broker.
         url: String,
     },
     /// RabbitMQ in a container, behind a proxy.
     RabbitMq(Box<RabbitSite>),
 }
 
-/// RabbitMQ in a container, behind a proxy: where it is to its clients stays the same.
+/// RabbitMQ in a container, behind a proxy: its address stays the same for clients.
 #[derive(Debug)]
 pub struct RabbitSite {
     node: Node,
     proxy: Proxy,
 }
 
-/// A fault that has begun. It lasts until it is mended.
+/// A fault in effect, until it is mended.
 #[derive(Debug)]
 #[must_use = "a fault is to be mended"]
 pub struct Struck<'a> {
@@ -94,7 +94,7 @@ pub struct Struck<'a> {
     _in_memory: Vec<InMemory>,
 }
 
-/// What keeps a fault up on the in-memory broker.
+/// The guard of a fault on the in-memory broker.
 #[derive(Debug)]
 #[expect(dead_code, reason = "they are there to be dropped")]
 enum InMemory {
@@ -107,7 +107,7 @@ impl Site {
     /// An in-memory broker.
     #[must_use]
     pub fn memory(name: &str) -> Self {
-        // The registry is the process's: each case's broker has a host of its own.
+        // The registry is shared by the process, so each case's broker has a host of its own.
         let host = format!("faults-{name}").replace(['_', ':'], "-");
         let broker = InMemoryBroker::new(&host, 5672);
         broker.run();
@@ -127,7 +127,7 @@ impl Site {
         Self::RabbitMq(Box::new(RabbitSite { node, proxy }))
     }
 
-    /// What it is called in what a test prints.
+    /// Name of the broker in the output of tests.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -136,13 +136,13 @@ impl Site {
         }
     }
 
-    /// Whether this is RabbitMQ itself.
+    /// Returns true for RabbitMQ itself.
     #[must_use]
     pub fn is_rabbitmq(&self) -> bool {
         matches!(self, Self::RabbitMq(_))
     }
 
-    /// How to connect to it.
+    /// Options to connect to the broker.
     pub fn options(&self) -> ConnectOptions {
         let url = match self {
             Self::Memory { url, .. } => url.clone(),
@@ -152,7 +152,7 @@ impl Site {
         options.credentials(USER[0], USER[1])
     }
 
-    /// Lets `fault` happen.
+    /// Starts `fault`.
     pub async fn strike(&self, fault: Fault) -> Struck<'_> {
         let in_memory = match self {
             Self::Memory { broker, .. } => strike_memory(broker, fault),
@@ -170,13 +170,13 @@ impl Site {
 }
 
 impl Struck<'_> {
-    /// Which it is.
+    /// The fault.
     #[must_use]
     pub fn fault(&self) -> Fault {
         self.fault
     }
 
-    /// Ends the fault, and says since when the broker answers again.
+    /// Ends the fault, and returns the time since when the broker answers again.
     pub async fn mend(self) -> Instant {
         match self.site {
             Site::Memory { .. } => {
@@ -191,7 +191,7 @@ impl Struck<'_> {
 fn strike_memory(broker: &InMemoryBroker, fault: Fault) -> Vec<InMemory> {
     let faults = broker.faults();
     match fault {
-        // A process that is killed says nothing, and what it has on disk stays.
+        // A killed process closes nothing in order, and keeps its data on disk.
         Fault::Killed | Fault::NetworkCut => {
             let refusing = faults.clone().refuse_connections();
             faults.drop_connections();

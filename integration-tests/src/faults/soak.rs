@@ -1,4 +1,4 @@
-//! The soak: a workload on a broker that is struck by one fault after the other.
+//! The soak: a workload on a broker under one fault after the other.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,36 +16,36 @@ use super::workload::{Plan, Workload};
 /// The deadline of every call.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Short, so that some of the faults in which nothing moves outlast it, and some do not.
+/// Heartbeat interval, shorter than some of the pauses and freezes, and longer than others.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// How long a fault lasts.
+/// Shortest and longest fault.
 const LASTING: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(8)];
 
-/// How long the workload is left alone after a fault.
+/// Shortest and longest rest after a fault.
 const REST: [Duration; 2] = [Duration::ZERO, Duration::from_secs(4)];
 
-/// How long until publishes are confirmed again. Reached only if they never are.
+/// Time limit until publishes are confirmed again. Only a client that never recovers reaches it.
 const RECOVERED: Duration = Duration::from_secs(60);
 
-/// How often it is told how far it is.
+/// Interval of progress reports.
 const TOLD: Duration = Duration::from_secs(60);
 
-/// What strikes.
+/// A fault or channel error that strikes.
 #[derive(Debug, Clone, Copy)]
 enum Strike {
     Fault(Fault),
     Channel(ChannelError),
 }
 
-/// How often something struck, and how long it took to recover from it at most.
+/// Number of strikes, and the slowest recovery.
 #[derive(Debug, Default)]
 struct Toll {
     times: u64,
     slowest: Duration,
 }
 
-/// What came of a soak.
+/// Result of a soak.
 #[derive(Debug)]
 pub struct Soaked {
     seed: u64,
@@ -55,7 +55,7 @@ pub struct Soaked {
     tolls: BTreeMap<String, Toll>,
 }
 
-/// Lets faults strike a workload on `site` for that long, chosen by `seed`.
+/// Runs a workload on `site` under faults for `lasting`, chosen by `seed`.
 pub async fn soak(site: &Site, lasting: Duration, seed: u64) -> Soaked {
     let began = Instant::now();
     let mut random = Rng::with_seed(seed);
@@ -116,13 +116,13 @@ pub async fn soak(site: &Site, lasting: Duration, seed: u64) -> Soaked {
     }
 }
 
-/// A time between these two, in whole milliseconds.
+/// A random time between these two, in whole milliseconds.
 fn between(random: &mut Rng, [least, most]: [Duration; 2]) -> Duration {
     let [least, most] = [least, most].map(|time| time.as_millis() as u64);
     Duration::from_millis(random.u64(least..=most))
 }
 
-/// How long after the broker answered again the first publish was confirmed.
+/// Strikes the broker. Returns the time from its first answer to the first confirm.
 async fn strike_site(
     site: &Site,
     workload: &Workload,
@@ -136,7 +136,7 @@ async fn strike_site(
     Some(confirmed?.saturating_duration_since(answering))
 }
 
-/// How long after the channel was closed the first publish was confirmed.
+/// Closes a channel. Returns the time from the close to the first confirm.
 async fn close_channel(
     provocation: &Provocation,
     workload: &Workload,
@@ -150,7 +150,7 @@ async fn close_channel(
 }
 
 impl Soaked {
-    /// Whether nothing was lost, and no call overdue.
+    /// Returns true if no message was lost, and no call overdue.
     #[must_use]
     pub fn is_good(&self) -> bool {
         let Verdict {
@@ -166,7 +166,7 @@ impl Soaked {
             && timing.overdue().is_empty()
     }
 
-    /// Prints what came of it.
+    /// Prints the result.
     pub fn print(&self) {
         let verdict = &self.verdict;
         let (counts, timing) = (verdict.counts, &verdict.timing);

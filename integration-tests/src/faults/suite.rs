@@ -1,4 +1,4 @@
-//! The test target: every case on every broker that it is for.
+//! The test target: every case on each of its brokers.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use super::site::Site;
 use crate::rabbitmq::container::Image;
 use mooq_conformance::suite;
 
-/// How long a case may take, in the full form too. Reached only by one that hangs.
+/// Time limit of a case, in the full form too. Only a case that hangs reaches it.
 const LIMIT: Duration = Duration::from_secs(1800);
 
 /// The `main` of the target.
@@ -46,9 +46,8 @@ pub fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-/// Runs a case on the container that is there, when it is its turn: what happens to the broker
-/// happens to all of its clients. A case that fails leaves it as it may be, so the next has
-/// another one.
+/// Runs a case on the shared container, when it is the case's turn: a fault strikes all clients of
+/// the broker. A failed case may leave the broker broken, so the next one gets another container.
 fn on_rabbitmq(case: Case, shared: &Mutex<Option<Site>>) {
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     let site = shared.take();
@@ -59,7 +58,7 @@ fn on_rabbitmq(case: Case, shared: &Mutex<Option<Site>>) {
             None => Site::rabbitmq(&Image::current()).await,
         };
         (case.run)(&site, case.name).await;
-        // The other end waits for it.
+        // The receiver is still there.
         let _ = done.send(site);
     });
     *shared = sound.try_recv().ok();

@@ -1,4 +1,4 @@
-//! Whether calls end by their deadlines, on a machine that may be busy.
+//! Timing of calls against their deadlines, on a machine that may be busy.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,21 +6,20 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep_until};
 
-/// How much later than its deadline a call may end.
+/// Time by which a call may miss its deadline.
 pub const MARGIN: Duration = Duration::from_millis(100);
 
-/// How often it is looked whether the machine is in time.
+/// Interval of the timer that measures hold-ups of the machine.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Being late by less counts as being in time: timers are exact to a millisecond.
+/// Lateness that counts as being in time: timers are exact to a millisecond.
 const PUNCTUAL: Duration = Duration::from_millis(1);
 
-/// Measures calls. Clones share what was measured.
+/// Measures calls. Clones share their measurements.
 ///
-/// A call can neither start its clock nor end while its runtime is held up, by other processes or
-/// by other tasks. How long that was is measured too, by a timer beside the calls, and what of it
-/// falls between a call's begin and its end is no fault of the call's: so the margin can be as
-/// small as it is.
+/// A call can neither start its clock nor end while its runtime is held up by other processes or
+/// tasks. A timer beside the calls measures these hold-ups, and hold-ups during a call are not
+/// counted against it: so the margin can be small.
 #[derive(Debug, Clone)]
 pub struct Timing {
     measured: Arc<Mutex<Measured>>,
@@ -29,34 +28,34 @@ pub struct Timing {
 
 #[derive(Debug, Default)]
 struct Measured {
-    /// When the runtime was held up: when a timer was due, and when it went off.
+    /// Hold-ups of the runtime: when a timer was due, and when it went off.
     held_up: Vec<(Instant, Instant)>,
     calls: u64,
     /// Calls that ended after deadline and margin.
     late: Vec<Call>,
-    /// The one that ended last by its deadline, or most after it.
+    /// The call that ended closest before its deadline, or latest after it.
     worst: Option<Call>,
 }
 
 /// A call that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
-    /// What was called.
+    /// Name of the call.
     pub what: &'static str,
-    /// How long it may take.
+    /// Time limit of the call.
     pub limit: Duration,
     began: Instant,
     ended: Instant,
 }
 
 impl Call {
-    /// How long it took.
+    /// Duration of the call.
     #[must_use]
     pub fn took(&self) -> Duration {
         self.ended - self.began
     }
 
-    /// When it should have ended, and when it did.
+    /// The time when the call was due, and when it ended.
     #[must_use]
     pub fn due_and_ended(&self) -> (Instant, Instant) {
         (self.began + self.limit, self.ended)
@@ -134,13 +133,13 @@ impl Timing {
         outcome
     }
 
-    /// How many calls have ended.
+    /// Number of calls that have ended.
     #[must_use]
     pub fn calls(&self) -> u64 {
         lock(&self.measured).calls
     }
 
-    /// The call that was most over its deadline, if any was.
+    /// The call that missed its deadline by most, if any did.
     #[must_use]
     pub fn worst(&self) -> Option<Call> {
         lock(&self.measured)
@@ -148,7 +147,7 @@ impl Timing {
             .filter(|call| !call.over().is_zero())
     }
 
-    /// How long the runtime was held up at most.
+    /// The longest hold-up of the runtime.
     #[must_use]
     pub fn longest_hold_up(&self) -> Duration {
         let measured = lock(&self.measured);
@@ -156,20 +155,20 @@ impl Timing {
         longest.unwrap_or_default()
     }
 
-    /// The calls that ended later than deadline, margin and hold-ups can explain.
+    /// Calls that ended later than deadline, margin and hold-ups explain.
     #[must_use]
     pub fn overdue(&self) -> Vec<Call> {
         lock(&self.measured).overdue()
     }
 
-    /// For how long of this time the runtime was held up.
+    /// Duration of hold-ups of the runtime within this time.
     #[must_use]
     pub fn held_up(&self, begin: Instant, end: Instant) -> Duration {
         lock(&self.measured).held_up(begin, end)
     }
 }
 
-/// How long two spans of time have in common.
+/// Overlap of two spans of time.
 fn overlap(one: (Instant, Instant), other: (Instant, Instant)) -> Duration {
     let begin = one.0.max(other.0);
     one.1.min(other.1).saturating_duration_since(begin)
@@ -196,7 +195,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(1);
 
-    /// What was measured of a call that took so long, from `began`.
+    /// Measurements of a call that took `time` from `began`.
     fn took(time: Duration, began: Instant) -> Measured {
         let mut measured = Measured::default();
         measured.note(Call {
@@ -224,11 +223,11 @@ mod tests {
         let ended = began + LIMIT + 3 * MARGIN;
         let mut measured = took(ended - began, began);
         assert_eq!(measured.overdue().len(), 1);
-        // What was before it or after it is no excuse.
+        // Hold-ups before or after the call are no excuse.
         measured.held_up.push((began - LIMIT, began));
         measured.held_up.push((ended, ended + LIMIT));
         assert_eq!(measured.overdue().len(), 1);
-        // Only a half of this is within it.
+        // Only half of this hold-up is within the call.
         measured.held_up.push((began - MARGIN, began + MARGIN));
         assert_eq!(measured.overdue().len(), 1);
         measured.held_up.push((ended - MARGIN, ended + MARGIN));
@@ -236,7 +235,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_are_counted_and_give_what_they_give() {
+    async fn calls_are_counted_and_return_their_values() {
         let timing = Timing::begin();
         assert_eq!(timing.of("ready", LIMIT, async { 1 }).await, 1);
         assert_eq!(timing.calls(), 1);

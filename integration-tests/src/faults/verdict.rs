@@ -1,31 +1,31 @@
-//! What came of a workload.
+//! Verdicts on workloads.
 
 use std::fmt;
 
 use super::record::{Counts, Duplicates};
 use super::timing::Timing;
 
-/// What came of a workload.
+/// The result of a workload.
 #[derive(Debug)]
 pub struct Verdict {
-    /// The messages, by what became of them.
+    /// Counts of messages by outcome.
     pub counts: Counts,
     /// Copies beyond the first.
     pub duplicates: Duplicates,
-    /// The numbers of those that are confirmed and never came.
+    /// Numbers of confirmed messages that never came.
     pub lost: Vec<u64>,
-    /// How long the calls took.
+    /// Durations of the calls.
     pub timing: Timing,
-    /// What else went wrong.
+    /// Other failures.
     pub failures: Vec<String>,
 }
 
 impl Verdict {
-    /// Asserts what must hold whatever goes wrong: nothing confirmed is lost, every copy is
-    /// explained, every call has ended in time.
+    /// Asserts the guarantees that hold under every fault: no confirmed message is lost, every copy
+    /// is explained, every call has ended in time.
     ///
     /// # Panics
-    /// If it does not hold.
+    /// If one of them does not hold.
     pub fn assert(&self) {
         assert_eq!(self.failures, [""; 0], "{self}");
         assert!(self.lost.is_empty(), "lost: {:?}; {self}", self.lost);

@@ -1,4 +1,4 @@
-//! Publishers and consumers at work while something goes wrong.
+//! Publishers and consumers at work during faults.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,38 +17,38 @@ use super::verdict::Verdict;
 use mooq_conformance::expect::LIMIT;
 use mooq_conformance::within;
 
-/// How often each publisher publishes.
+/// Interval between a publisher's messages.
 const PACE: Duration = Duration::from_millis(5);
 
-/// How often the calls beside publishing are made.
+/// Interval between other calls.
 const ASKING_PACE: Duration = Duration::from_millis(50);
 
-/// How many publishes of one publisher are on their way at most.
+/// Maximum number of one publisher's messages in flight.
 const WINDOW: usize = 64;
 
-/// How many messages show that a workload flows.
+/// Number of messages that prove a workload to flow.
 const MANY: u64 = 100;
 
 const PREFETCH: u16 = 32;
 
-/// How long all that is confirmed may take to come, in the end. Reached only if it never does.
+/// Time limit for all confirmed messages to come in the end. Only lost messages reach it.
 const ARRIVING: Duration = LIMIT;
 
-/// What a workload is like.
+/// Parameters of a workload.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Its names begin so.
+    /// Prefix of the workload's names.
     pub name: String,
-    /// How to connect, with the deadline of its calls.
+    /// Options to connect, with the deadline of calls.
     pub options: ConnectOptions,
-    /// That deadline.
+    /// Deadline of calls.
     pub deadline: Duration,
-    /// The queues are quorum queues.
+    /// True for quorum queues.
     pub quorum: bool,
 }
 
-/// Three publishers, a consumer by callback, one by stream, and somebody who asks about all sorts
-/// of things. Every call is measured, every message recorded.
+/// Three publishers, a consumer with a callback, one with a stream, and a task that makes all sorts
+/// of calls. Every call is measured, every message recorded.
 #[derive(Debug)]
 pub struct Workload {
     publishing: Connection,
@@ -58,7 +58,7 @@ pub struct Workload {
     shared: Shared,
     publishers: JoinSet<()>,
     consumers: JoinSet<()>,
-    /// Told to the publishers first, and to the consumers when everything has come.
+    /// Stops the publishers first, and the consumers when all messages have come.
     stop: watch::Sender<Stop>,
 }
 
@@ -77,19 +77,19 @@ struct Shared {
     journal: Journal,
 }
 
-/// How a publisher publishes.
+/// Pace of a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Manner {
-    /// One at a time.
+    /// One message at a time.
     OneByOne,
-    /// Many at once.
+    /// Many messages at once.
     Pipelined,
-    /// Many at once, each sent again if its confirm does not come before a loss.
+    /// Many messages at once, each resent if its confirm does not come before a loss.
     Resending,
 }
 
 impl Plan {
-    /// A workload with names that begin so, on the broker that `options` lead to.
+    /// Parameters of a workload with this prefix of names, on the broker of `options`.
     #[must_use]
     pub fn new(name: &str, options: ConnectOptions, deadline: Duration) -> Self {
         Self {
@@ -107,15 +107,15 @@ impl Plan {
 }
 
 impl Workload {
-    /// Connects, declares, and begins.
+    /// Connects, declares, and starts publishing and consuming.
     ///
     /// # Panics
-    /// If it cannot.
+    /// If the workload cannot begin.
     pub async fn begin(plan: Plan) -> Self {
         let beginning = async {
             loop {
                 match Self::try_begin(plan.clone()).await {
-                    // The machine is busy. What has been declared is found again.
+                    // The machine is busy. The next attempt finds the declared queues.
                     Err(err) if err.kind() == ErrorKind::TimedOut => {}
                     begun => return begun.expect("the workload begins"),
                 }
@@ -151,40 +151,40 @@ impl Workload {
         Ok(workload)
     }
 
-    /// What became of the messages.
+    /// The record of the messages.
     #[must_use]
     pub fn record(&self) -> &Record {
         &self.shared.record
     }
 
-    /// What the connections say of themselves.
+    /// The events of the connections.
     #[must_use]
     pub fn journal(&self) -> &Journal {
         &self.shared.journal
     }
 
-    /// How long its calls take.
+    /// The measurements of calls.
     #[must_use]
     pub fn timing(&self) -> &Timing {
         &self.shared.timing
     }
 
-    /// The channels that it publishes on.
+    /// The channels that the workload publishes on.
     #[must_use]
     pub fn channels(&self) -> &[Channel] {
         &self.channels
     }
 
-    /// The connection that it publishes over.
+    /// The connection that the workload publishes over.
     #[must_use]
     pub fn publishing(&self) -> &Connection {
         &self.publishing
     }
 
-    /// Waits until many more messages have been confirmed and received than by now.
+    /// Waits until many more messages have been confirmed and received.
     ///
     /// # Errors
-    /// That it does not happen.
+    /// The counts, if they do not grow.
     pub async fn flows(&self) -> Result<(), String> {
         let before = self.record().counts();
         let more = |now: &Counts| {
@@ -193,7 +193,7 @@ impl Workload {
         match self.record().until(ARRIVING, more).await {
             Ok(_) => Ok(()),
             Err(now) => Err(format!(
-                "it does not flow: {before:?}, and {now:?} {ARRIVING:?} later; {:?}",
+                "the workload does not flow: {before:?}, and {now:?} {ARRIVING:?} later; {:?}",
                 self.journal().since(0)
             )),
         }
@@ -204,25 +204,25 @@ impl Workload {
         self.shared.of(what, call).await
     }
 
-    /// One of the queues that it consumes.
+    /// One of the consumed queues.
     #[must_use]
     pub fn queue(&self) -> String {
         self.shared.plan.named("stream")
     }
 
-    /// Both queues that it publishes to and consumes.
+    /// Both queues that are published to and consumed.
     #[must_use]
     pub fn queues(&self) -> [String; 2] {
         ["callback", "stream"].map(|what| self.shared.plan.named(what))
     }
 
-    /// The queue that it only asks about.
+    /// The queue that is only declared passively.
     #[must_use]
     pub fn idle_queue(&self) -> String {
         self.shared.plan.named("idle")
     }
 
-    /// Stops publishing, waits for everything that is confirmed, stops, and judges.
+    /// Stops publishing, waits for all confirmed messages, stops, and returns the verdict.
     pub async fn finish(mut self) -> Verdict {
         let mut failures = Vec::new();
         self.stop.send_replace(Stop::Publishers);
@@ -294,7 +294,7 @@ impl Workload {
                 shared.record.received(delivery.msg, delivery.redelivered);
                 let settled = shared.timing.of("ack", Duration::ZERO, delivery.ack());
                 if let Err(err) = settled.await {
-                    // It comes again, and is a duplicate then.
+                    // The message comes again, and counts as a duplicate.
                     let stale = [ErrorKind::StaleDelivery, ErrorKind::ConnectionLost];
                     assert!(stale.contains(&err.kind()), "ack: {err}");
                 }
@@ -334,7 +334,7 @@ impl Workload {
         Ok(())
     }
 
-    /// Makes calls of all sorts. They may fail as the connection does, but not hang.
+    /// Makes calls of all sorts. They may fail with the connection, but not hang.
     async fn ask(&mut self) -> mooq::Result<()> {
         let (shared, conn) = (self.shared.clone(), self.publishing.clone());
         let chan = shared.channel(&conn).await?;
@@ -346,7 +346,7 @@ impl Workload {
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while *stop.borrow_and_update() < Stop::Publishers {
                 pace.tick().await;
-                // One after the other, so that each is tried at every stage of a loss.
+                // One after the other, so that each call meets every stage of a loss.
                 let declared = shared.of("DeclareQueue", chan.declare_queue(&idle).passive());
                 tolerate("DeclareQueue", declared.await);
                 tolerate("Get", shared.of("Get", chan.get::<u64>(&idle)).await);
@@ -368,7 +368,7 @@ impl Workload {
     }
 }
 
-/// Waits until all of `tasks` have ended, and writes down those that panicked or never do.
+/// Waits until all of `tasks` have ended, and notes those that panic or never end.
 async fn join(tasks: &mut JoinSet<()>, failures: &mut Vec<String>) {
     // Longer than any deadline.
     let limit = Instant::now() + ARRIVING;
@@ -383,7 +383,7 @@ async fn join(tasks: &mut JoinSet<()>, failures: &mut Vec<String>) {
     }
 }
 
-/// What a call gave, or nothing if it ended as calls may while a broker is away.
+/// Returns the value of a call, or none for an error that is usual while a broker is away.
 fn tolerate<T>(what: &str, outcome: Result<T, Error>) -> Option<T> {
     match outcome {
         Ok(value) => Some(value),
@@ -391,8 +391,8 @@ fn tolerate<T>(what: &str, outcome: Result<T, Error>) -> Option<T> {
             let usual = [
                 ErrorKind::ConnectionLost,
                 ErrorKind::TimedOut,
-                // RabbitMQ's answer to basic.get from a queue whose leader is killed just then:
-                // it closes the connection.
+                // RabbitMQ's answer to `basic.get` while the queue's leader is being killed: it
+                // closes the connection.
                 ErrorKind::BrokerInternalError,
             ];
             assert!(usual.contains(&err.kind()), "{what}: {err:?}");

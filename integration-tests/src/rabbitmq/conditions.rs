@@ -1,4 +1,4 @@
-//! Conditions of a RabbitMQ that last for a while: alarms, limits of users.
+//! Temporary conditions of a RabbitMQ: alarms, limits of users.
 
 use async_trait::async_trait;
 use mooq_conformance::{Condition, within};
@@ -7,8 +7,8 @@ use serde_json::json;
 
 use super::management::Management;
 
-/// Waits until every connection knows of a change of alarms. They act on it when they hear of it,
-/// and answer in the order in which they hear.
+/// Waits until every connection knows of a change of alarms. Connections handle it in the order of
+/// their messages, so an answer proves that they have.
 const EVERY_CONNECTION_KNOWS: &str = "rabbit_alarm:get_alarms(), \
      [catch rabbit_networking:connection_info(Pid, [state]) \
      || Pid <- rabbit_networking:local_connections()], ok.";
@@ -23,7 +23,7 @@ pub(super) struct RaisedAlarm {
 
 impl RaisedAlarm {
     pub(super) async fn raise(management: &Management, alarm: Alarm) -> Self {
-        // Made first, or the alarm would stay if this future were dropped.
+        // The guard comes first, or the alarm would stay if this future were dropped.
         let raised = Self {
             management: management.clone(),
             alarm,
@@ -50,7 +50,7 @@ impl Condition for RaisedAlarm {
 }
 
 impl Drop for RaisedAlarm {
-    /// The alarm of a scenario that has failed must not hold up those after it.
+    /// The alarm of a failed scenario must not hold up later ones.
     fn drop(&mut self) {
         if self.is_on {
             let _ = self.management.evaluator().evaluate_now(&self.clearing());
@@ -67,8 +67,8 @@ fn limit(alarm: Alarm) -> &'static str {
     }
 }
 
-/// Waits until RabbitMQ has stopped reading from this number of connections, and its channels have
-/// done what it had read.
+/// Waits until RabbitMQ has stopped reading from this number of connections, and their channels
+/// have handled everything read before.
 pub(super) async fn until_blocked(management: &Management, connections: usize) {
     let question = "length([Pid || Pid <- rabbit_networking:local_connections(), \
          (catch rabbit_networking:connection_info(Pid, [state])) =:= [{state, blocked}]]).";
@@ -101,7 +101,7 @@ impl ChannelLimit {
     }
 }
 
-/// The limit is not lifted by a drop: the user is the scenario's own.
+/// A drop does not lift the limit: the user is the scenario's own.
 #[async_trait]
 impl Condition for ChannelLimit {
     async fn end(self: Box<Self>) {

@@ -21,34 +21,34 @@ use super::{ctl, uses_native};
 /// Returns the version of the RabbitMQ in an image.
 ///
 /// # Panics
-/// If RabbitMQ does not tell it.
+/// If RabbitMQ does not print its version.
 #[must_use]
 pub fn version(image: &Image) -> Version {
     let version = image.version().parse();
     version.unwrap_or_else(|err| panic!("image '{}': {err}", image.name()))
 }
 
-/// Where RabbitMQ keeps what is durable: in memory, which the tests' brokers do not outlive. On a
-/// disk, each declare and each confirm of a persistent message would wait for it.
+/// Data directory of RabbitMQ: in memory, since the brokers of tests need not survive. Each declare
+/// and each confirm of a persistent message would wait for a disk.
 const DATA: &str = "/tmp/rabbitmq-data";
 
-/// Where RabbitMQ reads which plugins to start with.
+/// File with the plugins that RabbitMQ starts with.
 const ENABLED_PLUGINS: &str = "/etc/rabbitmq/enabled_plugins";
 
 /// The contents of that file: the management plugin, as in the image, and those of the scenarios.
-/// So an official image will do as well as one of the project's.
+/// So official images work as well as the project's own.
 fn enabled_plugins() -> String {
     let plugins = PLUGINS.map(Plugin::name).join(",");
     format!("[rabbitmq_management,{plugins}].\n")
 }
 
-/// A container that runs RabbitMQ, removed when it is dropped.
+/// A container that runs RabbitMQ, removed on drop.
 #[derive(Debug)]
 pub struct RabbitContainer {
     version: Version,
-    /// Scenarios come and go with runtimes of their own; the container needs one that stays.
+    /// The container's own runtime, which outlives those of scenarios.
     runtime: Runtime,
-    /// None once removed.
+    /// The container, or none once it is removed.
     container: Option<ContainerAsync<GenericImage>>,
     port: u16,
     management: Management,
@@ -58,12 +58,12 @@ impl RabbitContainer {
     /// Starts RabbitMQ and waits until it takes connections.
     ///
     /// # Errors
-    /// The reason why it cannot be started, and the image.
+    /// The reason why RabbitMQ cannot be started, and the image.
     pub fn start(image: &Image) -> Result<Self, String> {
         Self::start_with(image, version(image), "")
     }
 
-    /// The same for an image of a known version, with lines in RabbitMQ's configuration.
+    /// Starts an image of a known version, with lines in RabbitMQ's configuration.
     ///
     /// # Errors
     /// Likewise.

@@ -1,4 +1,4 @@
-//! rabbitmqctl in the broker's container, for what the management plugin does not do.
+//! rabbitmqctl in the broker's container, for commands that the management plugin lacks.
 
 use async_trait::async_trait;
 use mooq_conformance::control::{CHANNEL_TICK, CONSUMER_TIMEOUT, DEAD_LETTER_RETRY};
@@ -22,8 +22,8 @@ pub(super) async fn hurry_channels(container: &str) -> Undo {
     undo
 }
 
-/// Makes RabbitMQ's quorum queues that are declared from now on publish dead letters again often,
-/// until the condition ends.
+/// Makes RabbitMQ's quorum queues that are declared from now on retry dead letters often, until the
+/// condition ends.
 pub(super) async fn hurry_dead_letters(container: &str) -> Undo {
     let setting = |interval: u64| {
         format!(
@@ -36,7 +36,7 @@ pub(super) async fn hurry_dead_letters(container: &str) -> Undo {
     undo
 }
 
-/// The command of docker that ends a condition, run when it is ended or dropped.
+/// The docker command that ends a condition, run at its end or drop.
 #[derive(Debug)]
 pub(super) struct Undo {
     docker: Vec<String>,
@@ -58,7 +58,7 @@ impl Condition for Undo {
 }
 
 impl Drop for Undo {
-    /// What a scenario that has failed did must not hold up those after it.
+    /// The condition of a failed scenario must not hold up later ones.
     fn drop(&mut self) {
         if !self.docker.is_empty() {
             let _ = std::process::Command::new("docker")
@@ -68,8 +68,8 @@ impl Drop for Undo {
     }
 }
 
-/// Does something with the process `Pid` of each connection that its client calls so. There must
-/// be one. Others may end while they are asked who they are.
+/// Evaluates `what` for the process `Pid` of each connection of this client name. There must be
+/// one. Other connections may end meanwhile.
 pub(super) async fn with_connections(container: &str, name: &str, what: &str) {
     let expression = format!(
         "[_|_] = [{what} || Pid <- rabbit_networking:connections(), \
@@ -85,8 +85,8 @@ pub(super) async fn rabbitmqctl(container: &str, command: &[&str]) {
     docker(arguments(container, command)).await;
 }
 
-/// Freezes a container. A process that is just being started in it can keep Linux from that, which
-/// is then asked again.
+/// Freezes a container. Linux may refuse while a process is being started in it, so this tries
+/// again.
 pub(crate) async fn pause(container: &str) {
     let frozen = async {
         loop {
@@ -112,8 +112,8 @@ pub(super) fn recent_log(container: &str) -> String {
     }
 }
 
-/// Runs docker. It must succeed. On a busy machine rabbitmqctl may give up before it has reached its
-/// node, and is asked again then.
+/// Runs docker, which must succeed. On a busy machine rabbitmqctl may give up before it reaches its
+/// node, so this tries again.
 pub(super) async fn docker<S: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = S>) {
     let mut docker = tokio::process::Command::new("docker");
     docker.args(arguments);

@@ -1,4 +1,4 @@
-//! Erlang expressions that the RabbitMQ in a container evaluates, in milliseconds where
+//! Evaluation of Erlang expressions by the RabbitMQ in a container, in milliseconds where
 //! rabbitmqctl takes a second.
 
 use std::io::{self, Read, Write};
@@ -13,8 +13,8 @@ use super::ctl;
 /// The port in the container on which the evaluator listens.
 pub(super) const EVALUATOR_PORT: u16 = 15699;
 
-/// What rabbitmqctl starts in RabbitMQ: a process that answers each line, an expression, with a
-/// line, its value.
+/// A process to start in RabbitMQ by rabbitmqctl: it answers each line, an expression, with a line,
+/// its value.
 const START: &str = r#"
     Test = self(),
     Evaluate = fun(Line) ->
@@ -44,13 +44,13 @@ const START: &str = r#"
 /// An evaluator in a RabbitMQ, started when it is first used.
 #[derive(Debug, Clone)]
 pub(super) struct Evaluator {
-    /// Behind which port of this machine it is.
+    /// The evaluator's port on this machine.
     port: u16,
     is_started: Arc<OnceCell<()>>,
 }
 
 impl Evaluator {
-    /// The one behind this port of this machine.
+    /// The evaluator behind this port of this machine.
     pub(super) fn behind(port: u16) -> Self {
         Self {
             port,
@@ -77,7 +77,8 @@ impl Evaluator {
         value.trim_end().to_owned()
     }
 
-    /// The same where nothing can be awaited, once it has been used.
+    /// Evaluates an expression where nothing can be awaited. The evaluator must have been used
+    /// before.
     pub(super) fn evaluate_now(&self, expression: &str) -> io::Result<()> {
         let mut stream = std::net::TcpStream::connect(("127.0.0.1", self.port))?;
         writeln!(stream, "{expression}")?;

@@ -1,4 +1,4 @@
-//! The management plugin of a RabbitMQ in a container, and other ways into that container.
+//! The management plugin of a RabbitMQ in a container, and other access to that container.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ pub(super) struct Management {
     container: String,
     api: management::Management,
     evaluator: Evaluator,
-    /// The turn to change policies. RabbitMQ reads all of them first and then brings the queues up
-    /// to date, so of two changes at a time the earlier reading may win, and a queue be without a
-    /// policy that has been set (`update_matched_objects` in `rabbit_policy`).
+    /// A lock around changes of policies. RabbitMQ reads all policies first and then updates the
+    /// queues, so of two changes at a time the older reading may win, and a queue miss a policy
+    /// that is set (`update_matched_objects` in `rabbit_policy`).
     policies: Arc<Mutex<()>>,
 }
 
@@ -44,23 +44,23 @@ impl Management {
         self.evaluator.evaluate(&self.container, expression).await
     }
 
-    /// Puts something, which must be taken.
+    /// Sends a PUT request, which must succeed.
     pub(super) async fn put(&self, path: &[&str], value: serde_json::Value) {
         self.api.put(path, &value).await;
     }
 
-    /// Deletes something, which must be there.
+    /// Sends a DELETE request, which must find its target.
     pub(super) async fn delete(&self, path: &[&str]) {
         self.api.delete(path).await;
     }
 
-    /// Sets a policy, or an operator policy, which must be taken.
+    /// Sets a policy or an operator policy, which must succeed.
     pub(super) async fn put_policy(&self, path: &[&str], policy: serde_json::Value) {
         let _turn = self.policies.lock().await;
         self.put(path, policy).await;
     }
 
-    /// Removes one, which must be there.
+    /// Clears a policy or an operator policy, which must exist.
     pub(super) async fn delete_policy(&self, path: &[&str]) {
         let _turn = self.policies.lock().await;
         self.delete(path).await;

@@ -18,7 +18,7 @@ use self::container::{Image, RabbitContainer};
 pub(crate) use self::ctl::pause;
 
 /// The transport to RabbitMQ: amqprs, or mooq-rabbit's own driver with `MOOQ_DRIVER=native`.
-/// Scenarios hold over either.
+/// Scenarios hold over both.
 #[must_use]
 pub fn transport() -> Arc<dyn Transport> {
     if uses_native() {
@@ -34,16 +34,16 @@ pub fn uses_native() -> bool {
     std::env::var("MOOQ_DRIVER").is_ok_and(|driver| driver == "native")
 }
 
-/// RabbitMQ of one image. Its container is started by the first scenario, shared by all, and removed
-/// when this is dropped.
+/// RabbitMQ of one image. The first scenario starts its container, all share it, and a drop removes
+/// it.
 #[derive(Debug)]
 pub struct RabbitMq {
     version: Version,
     image: Image,
     /// Lines of RabbitMQ's configuration.
     settings: &'static str,
-    /// A container that does not start is not tried again, or every scenario would wait for it in
-    /// turn.
+    /// The container, or its error: a failed start is not repeated, or every scenario would wait
+    /// for it in turn.
     container: OnceLock<Result<Arc<RabbitContainer>, String>>,
 }
 
@@ -73,7 +73,7 @@ impl Backend for RabbitMq {
 
     fn broker(&self, _: &str, _: bool) -> Arc<dyn Broker> {
         let container = self.container.get_or_init(|| {
-            // As in memory. Debian's packages permit it without being told.
+            // The feature is permitted, as in memory. Debian's packages permit it by default.
             let permitted = if self.version >= Version::V4_3 {
                 "deprecated_features.permit.transient_nonexcl_queues = true\n"
             } else {

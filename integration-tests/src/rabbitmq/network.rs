@@ -33,7 +33,7 @@ impl Network for BehindProxy {
             Disturbance::LoseAck => proxy::Network::Unheard,
             Disturbance::Slow(delay) => proxy::Network::Slow(delay),
             Disturbance::Down => proxy::Network::Cut,
-            other => panic!("a proxy knows no {other:?}"),
+            other => panic!("the proxy does not support {other:?}"),
         });
         Box::new(ProxyDisturbed(&self.0))
     }
@@ -44,7 +44,7 @@ impl Network for BehindProxy {
     }
 }
 
-/// A proxy that does not carry everything.
+/// A proxy that loses or delays frames.
 #[derive(Debug)]
 struct ProxyDisturbed<'a>(&'a Proxy);
 

@@ -118,7 +118,7 @@ impl Control for ControlInMemory {
     }
 
     async fn until_blocked(&self, connections: usize) {
-        // Over its own transport the broker reads a publish when it is sent.
+        // Over its own transport the broker reads a publish as soon as it is sent.
         if self.served {
             let are_blocked = || {
                 let all = self.broker.connections("*").into_iter();
@@ -184,7 +184,7 @@ impl Disturbed for FaultGuard {
     fn end(self: Box<Self>) {}
 }
 
-/// A condition that the options of the scenario's own broker have set, and that stays.
+/// A condition set by the options of the scenario's own broker. It never ends.
 #[derive(Debug)]
 struct ByOptions;
 

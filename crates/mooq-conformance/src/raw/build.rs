@@ -1,4 +1,4 @@
-//! Short ways to build what AMQP's methods take.
+//! Builders for the arguments of AMQP's methods.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub fn queue(name: &str) -> QueueDeclare {
     QueueDeclare::new(name.try_into().unwrap())
 }
 
-/// The question whether a queue exists.
+/// A passive declare of a queue.
 #[must_use]
 pub fn passive_queue(name: &str) -> QueueDeclare {
     QueueDeclare {
@@ -29,7 +29,7 @@ pub fn passive_queue(name: &str) -> QueueDeclare {
     }
 }
 
-/// The question whether an exchange exists.
+/// A passive declare of an exchange.
 #[must_use]
 pub fn passive_exchange(name: &str) -> ExchangeDeclare {
     ExchangeDeclare {

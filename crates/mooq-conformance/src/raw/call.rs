@@ -1,4 +1,4 @@
-//! AMQP's methods where they must succeed.
+//! AMQP's methods, which must succeed.
 
 use mooq_core::{
     Binding, Consume, ConsumerTag, ErrorKind, ExchangeKind, Fetched, FieldTable, Publish,
@@ -15,7 +15,7 @@ impl Raw {
         self.declare_with(queue(name)).await;
     }
 
-    /// Declares a queue and gives its name.
+    /// Declares a queue and returns its name.
     pub async fn declare_with(&self, declare: QueueDeclare) -> String {
         let declared = self.channel.declare_queue(declare).await;
         declared.expect("a queue is declared").name.to_string()
@@ -27,7 +27,7 @@ impl Raw {
         declared.expect("an exchange is declared");
     }
 
-    /// Whether there is such a queue.
+    /// Returns true if the queue exists.
     pub async fn has_queue(&self, name: &str) -> bool {
         let probe = self.sibling().await;
         match probe.channel.declare_queue(passive_queue(name)).await {
@@ -37,7 +37,7 @@ impl Raw {
         }
     }
 
-    /// Whether there is such an exchange.
+    /// Returns true if the exchange exists.
     pub async fn has_exchange(&self, name: &str) -> bool {
         let probe = self.sibling().await;
         match probe.channel.declare_exchange(passive_exchange(name)).await {
@@ -75,7 +75,7 @@ impl Raw {
         unbound.expect("a binding is removed");
     }
 
-    /// Deletes a queue and says how many messages were ready in it.
+    /// Deletes a queue and returns the number of messages that were ready in it.
     pub async fn delete(&self, queue: &str) -> u32 {
         let name = queue.try_into().unwrap();
         let deleted = self.channel.delete_queue(name, false, false).await;
@@ -96,7 +96,7 @@ impl Raw {
     }
 
     /// Publishes `body` without properties, on a channel in confirm mode, and waits for the
-    /// confirm: then it is in every queue that it matches.
+    /// confirm: then the message is in every queue that it matches.
     pub async fn put(&mut self, exchange: &str, key: &str, body: &str) {
         self.put_message(Publish::new(message(exchange, key, body)))
             .await;
@@ -148,18 +148,18 @@ impl Raw {
         set.expect("the prefetch count is set");
     }
 
-    /// Gets a message to be settled, if one is ready.
+    /// Gets a message with acknowledgement, if one is ready.
     pub async fn get(&self, queue: &str) -> Option<Fetched> {
         let fetched = self.channel.get(queue.try_into().unwrap(), false).await;
         fetched.expect("the queue exists")
     }
 
-    /// Gets a message to be settled, which must be there.
+    /// Gets a message with acknowledgement, which must be ready.
     pub async fn fetch(&self, queue: &str) -> Fetched {
         self.get(queue).await.expect("a message is ready")
     }
 
-    /// Takes every message that is ready in `queue`, and gives their bodies.
+    /// Takes every message that is ready in `queue`, and returns their bodies.
     pub async fn drain(&self, queue: &str) -> Vec<String> {
         let mut bodies = Vec::new();
         let name: mooq_core::QueueName = queue.try_into().unwrap();
@@ -174,11 +174,11 @@ impl Raw {
         bodies
     }
 
-    /// Asserts that exactly these messages are in `queue` or come back to it, in this order, and
-    /// takes them.
+    /// Asserts that exactly these messages are in `queue` or return to it, in this order, and takes
+    /// them.
     ///
-    /// For what a channel had that is closed now: RabbitMQ requeues it once the queue notices,
-    /// which may be after the channel's end.
+    /// For the unacked deliveries of a closed channel: RabbitMQ requeues them once the queue
+    /// notices, which may be after the channel's end.
     pub async fn receives(&mut self, queue: &str, expected: &[&str]) {
         let unsettled = Consume {
             no_ack: true,
@@ -219,12 +219,12 @@ impl Raw {
         self.settle_up_to(delivery_tag, Settlement::Ack);
     }
 
-    /// Sends one delivery back to its queue.
+    /// Requeues one delivery.
     pub fn requeue(&self, delivery_tag: u64) {
         self.settle(delivery_tag, Settlement::Nack { requeue: true });
     }
 
-    /// How many messages are ready in `queue`, and how many consumers it has.
+    /// The number of messages that are ready in `queue`, and of its consumers.
     pub async fn counts(&self, queue: &str) -> (u32, u32) {
         let declared = self.channel.declare_queue(passive_queue(queue)).await;
         let declared = declared.expect("the queue exists");

@@ -65,7 +65,7 @@ impl Raw {
         .await
     }
 
-    /// The channel's methods that mooq's client never calls.
+    /// The methods of the channel that mooq's client never calls.
     ///
     /// # Panics
     /// If the transport lacks them.
@@ -84,7 +84,7 @@ impl Raw {
     pub async fn event(&mut self) -> ChannelEvent {
         within("the channel's next event", self.events.next())
             .await
-            .expect("a channel's last event is its close")
+            .expect("the channel's events end with its close")
     }
 
     /// The next event, which must be a delivery.
@@ -160,8 +160,8 @@ impl Raw {
         self.closes(code, method, text).await;
     }
 
-    /// Asserts that the broker closes the whole connection with exactly this reason, and says so
-    /// on the channel and on the connection.
+    /// Asserts that the broker closes the whole connection with exactly this reason, for the
+    /// channel and the connection alike.
     pub async fn closes_connection(&mut self, code: u16, method: Method, text: &str) {
         let err = self.closed().await;
         assert_eq!(err.scope(), ErrorScope::Connection, "{err}");
@@ -178,11 +178,10 @@ impl Raw {
         let mut events = self.connection_events.lock().await;
         within("the connection's next event", events.next())
             .await
-            .expect("a connection's last event is its close")
+            .expect("the connection's events end with its close")
     }
 
-    /// Asserts that nothing has happened on the channel once the broker has done all that it was
-    /// asked to on it.
+    /// Asserts that the channel has no event once the broker has handled everything sent on it.
     pub async fn nothing_more(&mut self) {
         self.settled().await;
         if let Some(event) = self.events.try_recv() {
@@ -190,25 +189,25 @@ impl Raw {
         }
     }
 
-    /// Asserts that nothing has happened on the channel once `queue` has done all that others
-    /// were told it has done: it is a process of its own in RabbitMQ, so it is asked first.
+    /// Asserts that the channel has no event once `queue` has done all that other channels know it
+    /// has done. In RabbitMQ a queue is a process of its own, so this asks the queue first.
     pub async fn nothing_from(&mut self, queue: &str) {
         self.counts(queue).await;
         self.nothing_more().await;
     }
 
-    /// Waits until the broker has handled everything sent on this channel: it answers in order
-    /// (AMQP 0-9-1, 4.7), so an answer to one call tells that those before it are done.
+    /// Waits until the broker has handled everything sent on this channel. It answers in order
+    /// (AMQP 0-9-1, 4.7), so the answer to a call proves that those before it are done.
     pub async fn settled(&self) {
         let own = QueueDeclare::server_named();
         let declared = self
             .channel
             .declare_queue(own)
             .await
-            .expect("a queue is declared");
+            .expect("declaring a queue succeeds");
         self.channel
             .delete_queue(declared.name, false, false)
             .await
-            .expect("a queue is deleted");
+            .expect("deleting a queue succeeds");
     }
 }

@@ -1,7 +1,7 @@
 //! Steps with quorum queues.
 //!
-//! In RabbitMQ such a queue does in its own time what has no answer: a count or a get that is
-//! asked for after a settlement may be answered before that. So these steps wait for the effect.
+//! RabbitMQ's quorum queues handle methods without an answer in their own time: a count or a get
+//! sent after a settlement may be answered before it. So these steps wait for the effect.
 
 use mooq_core::{ChannelEvent, Fetched, FieldValue, QueueDeclare};
 use tokio::task::yield_now;
@@ -39,7 +39,7 @@ impl Raw {
         self.declare_with(quorum_queue_with(name, arguments)).await;
     }
 
-    /// Waits until so many messages are ready in a queue, and it has so many consumers.
+    /// Waits until a queue has this number of ready messages and this number of consumers.
     pub async fn until_counts(&self, queue: &str, counts: (u32, u32)) {
         let reached = async {
             while self.counts(queue).await != counts {
@@ -72,7 +72,8 @@ impl Raw {
         within("the end of the refusals", taken).await;
     }
 
-    /// Publishes a message, on a channel in confirm mode, and says whether the broker took it.
+    /// Publishes a message on a channel in confirm mode. Returns true if the broker confirms it,
+    /// false for a nack.
     pub async fn is_taken(&mut self, queue: &str, body: &str) -> bool {
         self.publish("", queue, body);
         match self.event().await {

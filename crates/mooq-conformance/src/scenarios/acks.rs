@@ -16,13 +16,13 @@ async fn deliver(fixture: &Fixture, bodies: &[&str]) -> (Raw, String) {
     publisher.fill(&q, bodies).await;
     let tag = raw.consume(&q).await;
     assert_eq!(raw.delivered(bodies.len()).await, bodies);
-    // What comes back stays in the queue, to be looked at.
+    // Requeued messages stay in the queue, for the scenario to read.
     raw.cancel(&tag).await;
     (raw, q)
 }
 
 #[scenario]
-async fn what_is_acknowledged_does_not_come_back(fixture: Fixture) {
+async fn acked_message_does_not_come_back(fixture: Fixture) {
     let (mut raw, q) = deliver(&fixture, &["1", "2", "3"]).await;
     raw.ack(2);
     raw.channel.close().await.unwrap();
@@ -41,7 +41,7 @@ async fn acknowledging_up_to_a_tag_takes_all_before_it(fixture: Fixture) {
 }
 
 #[scenario]
-async fn tag_0_up_to_means_all_even_if_there_are_none(fixture: Fixture) {
+async fn ack_up_to_tag_0_means_all_even_if_there_are_none(fixture: Fixture) {
     let (mut raw, q) = deliver(&fixture, &["1", "2"]).await;
     raw.ack_up_to(0);
     raw.ack_up_to(0);
@@ -82,7 +82,7 @@ async fn a_reject_drops_or_requeues_one(fixture: Fixture) {
 }
 
 #[scenario]
-async fn an_unknown_tag_closes_the_channel_by_whatever_method(fixture: Fixture) {
+async fn unknown_delivery_tag_closes_the_channel_by_every_method(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     for (settlement, method) in [
         (Settlement::Ack, BASIC_ACK),
@@ -118,18 +118,18 @@ async fn settling_twice_closes_the_channel_and_requeues_the_rest(fixture: Fixtur
 }
 
 #[scenario]
-async fn up_to_a_settled_tag_closes_the_channel_and_settles_nothing(fixture: Fixture) {
+async fn ack_up_to_a_settled_tag_closes_the_channel_and_settles_nothing(fixture: Fixture) {
     let (mut raw, q) = deliver(&fixture, &["1", "2", "3"]).await;
     raw.ack(2);
     raw.ack_up_to(2);
     let text = "PRECONDITION_FAILED - unknown delivery tag 2";
     raw.closes(406, BASIC_ACK, text).await;
-    // 1 was not acknowledged.
+    // Delivery 1 was not acknowledged.
     raw.receives(&q, &["1", "3"]).await;
 }
 
 #[scenario]
-async fn up_to_a_tag_from_the_future_closes_the_channel_and_settles_nothing(fixture: Fixture) {
+async fn ack_up_to_a_future_tag_closes_the_channel_and_settles_nothing(fixture: Fixture) {
     let (mut raw, q) = deliver(&fixture, &["1", "2"]).await;
     raw.ack_up_to(3);
     let text = "PRECONDITION_FAILED - unknown delivery tag 3";
@@ -138,7 +138,7 @@ async fn up_to_a_tag_from_the_future_closes_the_channel_and_settles_nothing(fixt
 }
 
 #[scenario]
-async fn tags_belong_to_their_channel(fixture: Fixture) {
+async fn delivery_tags_belong_to_their_channel(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let first = fixture.raw().await;
     let mut second = first.sibling().await;
@@ -166,7 +166,7 @@ async fn gets_and_deliveries_count_tags_together(fixture: Fixture) {
     publisher.fill(&other, &["1", "2", "3"]).await;
     assert_eq!(raw.fetch(&other).await.delivery_tag, 1);
 
-    // Settled as they are sent, and counted all the same.
+    // Deliveries without acknowledgement count as tags too.
     let mut consume = consumer(&q);
     consume.no_ack = true;
     raw.consume_with(consume).await;
@@ -178,11 +178,15 @@ async fn gets_and_deliveries_count_tags_together(fixture: Fixture) {
     assert_eq!(raw.fetch(&other).await.delivery_tag, 4);
     assert!(raw.get(&other).await.is_none());
     publisher.put("", &q, "m").await;
-    assert_eq!(raw.delivery().await.delivery_tag, 5, "none is for nothing");
+    assert_eq!(
+        raw.delivery().await.delivery_tag,
+        5,
+        "an empty get takes no delivery tag"
+    );
 }
 
 #[scenario]
-async fn what_was_sent_without_acknowledgement_cannot_be_settled(fixture: Fixture) {
+async fn no_ack_delivery_cannot_be_settled(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
@@ -202,7 +206,7 @@ async fn what_was_sent_without_acknowledgement_cannot_be_settled(fixture: Fixtur
 }
 
 #[scenario]
-async fn what_is_requeued_goes_back_to_its_place(fixture: Fixture) {
+async fn requeued_message_goes_back_to_its_place(fixture: Fixture) {
     let (raw, q) = deliver(&fixture, &["1", "2", "3", "4", "5"]).await;
     for tag in [4, 1, 3] {
         raw.requeue(tag);
@@ -217,7 +221,7 @@ async fn what_is_requeued_goes_back_to_its_place(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_comes_back_is_marked_as_redelivered(fixture: Fixture) {
+async fn requeued_message_is_marked_as_redelivered(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
@@ -280,7 +284,10 @@ async fn recover_requeues_all_of_the_channel(fixture: Fixture) {
         assert_eq!(body(&fetched.message), expected);
         assert!(fetched.redelivered);
     }
-    assert!(raw.get(&q).await.is_none(), "another channel's stays there");
+    assert!(
+        raw.get(&q).await.is_none(),
+        "the other channel's delivery stays unacked"
+    );
 }
 
 #[scenario]
@@ -325,7 +332,7 @@ async fn settling_after_the_queue_is_gone_is_no_error(fixture: Fixture) {
     raw.settle(3, Settlement::Reject { requeue: false });
     raw.nothing_more().await;
 
-    // They count as settled nevertheless.
+    // The deliveries count as settled nevertheless.
     raw.ack(1);
     let text = "PRECONDITION_FAILED - unknown delivery tag 1";
     raw.closes(406, BASIC_ACK, text).await;

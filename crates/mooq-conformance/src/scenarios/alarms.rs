@@ -1,4 +1,4 @@
-//! Memory and disk alarms: who publishes is not read from until they end.
+//! Memory and disk alarms: the broker stops reading from publishers until the alarm ends.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::raw::{Raw, message, passive_queue, quorum_queue};
 use crate::scenario;
 use crate::{Fixture, within};
 
-/// A call on the channel, begun now.
+/// Starts a call on the channel.
 fn asking(raw: &Raw, queue: &str) -> JoinHandle<u32> {
     let (channel, declare) = (Arc::clone(&raw.channel), passive_queue(queue));
     tokio::spawn(async move { ask(&*channel, declare).await })
@@ -22,20 +22,24 @@ async fn ask(channel: &dyn TransportChannel, declare: mooq_core::QueueDeclare) -
     declared.expect("the queue exists").message_count
 }
 
-/// Blocks the publisher by a message to `queue`, which waits. Its call waits too.
+/// Blocks the publisher by a message to `queue`. The message waits, and so does the publisher's
+/// call.
 async fn blocked(publisher: &mut Raw, other: &mut Raw, queue: &str) -> JoinHandle<u32> {
     publisher.publish("", queue, "first");
     let answer = asking(publisher, queue);
-    // Whoever does not publish is served, and sees that nothing comes.
+    // Connections that do not publish are served, and see that no message comes.
     for _ in 0..3 {
         other.nothing_from(queue).await;
     }
-    assert!(publisher.events.try_recv().is_none(), "there is no confirm");
+    assert!(
+        publisher.events.try_recv().is_none(),
+        "no confirm comes during the alarm"
+    );
     assert!(!answer.is_finished());
     answer
 }
 
-async fn what_is_published_during(alarm: Alarm, fixture: &Fixture) {
+async fn publish_during(alarm: Alarm, fixture: &Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut other = fixture.raw().await;
     let queue = fixture.name("queue");
@@ -45,7 +49,7 @@ async fn what_is_published_during(alarm: Alarm, fixture: &Fixture) {
     publisher.publish("", &queue, "second");
     alarm.end().await;
     within("the answer", answer).await.unwrap();
-    // One confirm may be for both.
+    // One confirm may cover both messages.
     let mut confirmed = publisher.confirmed().await;
     if confirmed == 1 {
         confirmed = publisher.confirmed().await;
@@ -55,13 +59,13 @@ async fn what_is_published_during(alarm: Alarm, fixture: &Fixture) {
 }
 
 #[scenario(alone)]
-async fn what_is_published_during_a_memory_alarm_waits_for_its_end(fixture: Fixture) {
-    what_is_published_during(Alarm::Memory, &fixture).await;
+async fn publish_during_a_memory_alarm_waits_for_its_end(fixture: Fixture) {
+    publish_during(Alarm::Memory, &fixture).await;
 }
 
 #[scenario(alone)]
-async fn what_is_published_during_a_disk_alarm_waits_for_its_end(fixture: Fixture) {
-    what_is_published_during(Alarm::Disk, &fixture).await;
+async fn publish_during_a_disk_alarm_waits_for_its_end(fixture: Fixture) {
+    publish_during(Alarm::Disk, &fixture).await;
 }
 
 #[scenario(alone)]
@@ -83,7 +87,7 @@ async fn a_connection_stays_blocked_until_the_last_alarm_ends(fixture: Fixture) 
 }
 
 #[scenario(alone)]
-async fn a_connection_that_only_consumes_goes_on(fixture: Fixture) {
+async fn consuming_connection_goes_on_during_an_alarm(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut consumer = fixture.raw().await;
     let queue = fixture.name("queue");
@@ -102,7 +106,7 @@ async fn a_connection_that_only_consumes_goes_on(fixture: Fixture) {
 }
 
 #[scenario(alone)]
-async fn a_message_without_a_body_is_still_taken(fixture: Fixture) {
+async fn empty_message_is_taken_during_an_alarm(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut other = fixture.raw().await;
     let queue = fixture.name("queue");
@@ -118,7 +122,7 @@ async fn a_message_without_a_body_is_still_taken(fixture: Fixture) {
 }
 
 #[scenario(alone)]
-async fn what_fails_fails_when_the_alarm_has_ended(fixture: Fixture) {
+async fn publish_that_closes_the_channel_does_so_after_the_alarm(fixture: Fixture) {
     let mut publisher = fixture.raw().await;
     let mut other = fixture.raw().await;
     let (queue, missing) = (fixture.name("queue"), fixture.name("missing"));
@@ -134,9 +138,9 @@ async fn what_fails_fails_when_the_alarm_has_ended(fixture: Fixture) {
     assert_eq!(other.drain(&queue).await, [""; 0]);
 }
 
-/// The broker does not read the answer to its close during the alarm, and quorum queues wait for it.
+/// During the alarm the broker does not read `channel.close-ok`, and quorum queues wait for that.
 #[scenario(alone)]
-async fn a_channel_that_fails_ends_to_quorum_queues_with_the_alarm(fixture: Fixture) {
+async fn quorum_queues_see_a_failed_channel_end_after_the_alarm(fixture: Fixture) {
     let mut failing = fixture.raw().await;
     let mut other = fixture.publisher().await;
     let (classic, quorum) = (fixture.name("classic"), fixture.name("quorum"));
@@ -148,7 +152,7 @@ async fn a_channel_that_fails_ends_to_quorum_queues_with_the_alarm(fixture: Fixt
         failing.delivery().await;
     }
     let alarm = fixture.control().raise_alarm(Alarm::Memory).await;
-    // Without a body it is taken.
+    // A message without a body is taken during the alarm.
     let missing = fixture.name("missing");
     failing.send(Publish::new(message(&missing, "key", "")));
     let text = format!("NOT_FOUND - no exchange '{missing}' in vhost '/'");
@@ -160,7 +164,7 @@ async fn a_channel_that_fails_ends_to_quorum_queues_with_the_alarm(fixture: Fixt
 }
 
 #[scenario(alone)]
-async fn an_alarm_that_nobody_published_during_changes_nothing(fixture: Fixture) {
+async fn alarm_without_a_publish_changes_nothing(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let queue = fixture.name("queue");
     let alarm = fixture.control().raise_alarm(Alarm::Disk).await;

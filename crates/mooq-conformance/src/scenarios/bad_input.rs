@@ -1,4 +1,5 @@
-//! What is refused before anything is sent, and what the broker refuses to declare.
+//! Arguments that the client refuses before it sends anything, and declares that the broker
+//! refuses.
 
 use std::future::IntoFuture;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::Version;
 use crate::scenario;
 use crate::steps::{fill, ready_in, record};
 
-/// The text of 256 bytes that no name can be.
+/// A text of 256 bytes, one more than a name may have.
 fn long() -> String {
     "x".repeat(256)
 }
@@ -59,7 +60,7 @@ async fn declaring_with_an_overlong_name_sends_nothing(fixture: Fixture) {
     )
     .await;
     expect_usable(&fixture, &chan).await;
-    // Neither was declared.
+    // Neither exchange was declared.
     let err = chan.declare_exchange(&exchange, "direct").passive().await;
     assert_eq!(err.unwrap_err().kind(), ErrorKind::ExchangeNotFound);
 }
@@ -139,7 +140,7 @@ async fn a_heartbeat_out_of_range_is_an_invalid_argument(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_builder_tells_the_first_of_its_mistakes(fixture: Fixture) {
+async fn builder_reports_the_first_of_its_mistakes(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let publish = chan.publish("", "body").routing_key(long());
     refused("routing key", publish.message_id(long())).await;
@@ -180,7 +181,7 @@ async fn an_unknown_exchange_kind_is_bad_exchange(fixture: Fixture) {
         ("", "invalid"),
     ];
     if fixture.version() < Version::V4_0 {
-        // There it costs the connection.
+        // Before 4.0 the broker closes the connection.
         for (kind, word) in cases {
             let conn = fixture.connect().await;
             let chan = conn.create_channel().await.unwrap();
@@ -237,7 +238,7 @@ async fn a_bad_queue_argument_is_precondition_failed(fixture: Fixture) {
     assert!(err.to_string().contains("x-max-length"), "{err}");
 }
 
-/// Asserts that a call fails since the name of that sort is too long.
+/// Asserts that a call fails because its name, a `what`, is too long.
 async fn refused<T>(what: &str, call: impl IntoFuture<Output = Result<T>>) {
     match call.await {
         Ok(_) => panic!("an overlong {what} was taken"),
@@ -254,16 +255,16 @@ fn expect_invalid_name(what: &str, err: &Error) {
     assert!(err.reason().is_none(), "the broker was not asked");
 }
 
-/// Asserts that the channel goes on.
+/// Asserts that the channel is still usable.
 async fn expect_usable(fixture: &Fixture, chan: &Channel) {
     let queue = fixture.name("still usable");
     fill(chan, &queue, &["body"]).await;
     assert_eq!(ready_in(chan, &queue).await, 1);
 }
 
-/// RabbitMQ answers them with 541, and closes the connection.
+/// RabbitMQ answers such floats with 541, and closes the connection.
 #[scenario]
-async fn floats_that_are_no_numbers_are_refused_before_they_are_sent(fixture: Fixture) {
+async fn nan_and_infinite_floats_are_refused_before_they_are_sent(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &[]).await;
@@ -301,9 +302,9 @@ async fn floats_that_are_no_numbers_are_refused_before_they_are_sent(fixture: Fi
     assert!(conn.is_open());
 }
 
-/// As deep as a stack has room for is not asked of anybody.
+/// Deeper nesting could overflow a decoder's stack.
 #[scenario]
-async fn a_value_of_more_than_a_hundred_levels_is_refused(fixture: Fixture) {
+async fn field_value_of_more_than_a_hundred_levels_is_refused(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &[]).await;
@@ -323,7 +324,7 @@ async fn a_value_of_more_than_a_hundred_levels_is_refused(fixture: Fixture) {
 #[track_caller]
 fn expect_invalid_argument<T>(said: &str, outcome: Result<T>) {
     let Err(err) = outcome else {
-        panic!("it was taken, though {said}");
+        panic!("the call succeeded, though {said}");
     };
     assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{err:?}");
     assert_eq!(err.scope(), ErrorScope::Operation);

@@ -30,7 +30,7 @@ async fn callbacks_run_in_the_order_of_the_queue(fixture: Fixture) {
 }
 
 #[scenario]
-async fn with_a_concurrency_of_one_each_callback_ends_before_the_next(fixture: Fixture) {
+async fn concurrency_of_one_ends_each_callback_before_the_next(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["a", "b", "c", "d"]).await;
@@ -61,13 +61,13 @@ async fn with_a_concurrency_of_one_each_callback_ends_before_the_next(fixture: F
 }
 
 #[scenario]
-async fn as_many_callbacks_run_at_once_as_the_prefetch_allows(fixture: Fixture) {
+async fn callbacks_run_at_once_up_to_the_prefetch(fixture: Fixture) {
     const PREFETCH: usize = 3;
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["1", "2", "3", "4", "5", "6"]).await;
     let running = Arc::new(AtomicUsize::new(0));
-    // Three meet at it, or none passes.
+    // The barrier opens when PREFETCH callbacks run at once.
     let barrier = Arc::new(Barrier::new(PREFETCH));
     let (ended, mut ends) = mpsc::unbounded_channel();
     chan.register_consumer(fixture.name("exchange"), "fanout")
@@ -88,14 +88,14 @@ async fn as_many_callbacks_run_at_once_as_the_prefetch_allows(fixture: Fixture) 
     let all = async {
         for _ in 0..6 {
             let at_once = ends.recv().await.unwrap();
-            assert!(at_once <= PREFETCH, "{at_once} at once");
+            assert!(at_once <= PREFETCH, "{at_once} callbacks at once");
         }
     };
     processing(&conn, "six callbacks", all).await;
 }
 
 #[scenario]
-async fn no_more_than_the_prefetch_leave_the_queue(fixture: Fixture) {
+async fn prefetch_limits_how_many_messages_leave_the_queue(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["1", "2", "3", "4", "5"]).await;
@@ -118,7 +118,7 @@ async fn no_more_than_the_prefetch_leave_the_queue(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_the_callback_returns_settles_the_delivery(fixture: Fixture) {
+async fn callback_result_settles_the_delivery(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["ack", "requeue", "reject"]).await;
@@ -153,7 +153,7 @@ async fn what_the_callback_returns_settles_the_delivery(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_succeeded_does_not_come_again(fixture: Fixture) {
+async fn processed_message_does_not_come_back(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["once"]).await;
@@ -168,7 +168,7 @@ async fn what_succeeded_does_not_come_again(fixture: Fixture) {
 }
 
 #[scenario]
-async fn with_manual_ack_the_holder_settles(fixture: Fixture) {
+async fn manual_ack_leaves_settling_to_the_holder(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["acked", "requeued", "rejected", "dropped"]).await;
@@ -199,7 +199,7 @@ async fn with_manual_ack_the_holder_settles(fixture: Fixture) {
 }
 
 #[scenario]
-async fn with_auto_ack_nothing_comes_back_and_nothing_can_be_settled(fixture: Fixture) {
+async fn auto_ack_leaves_nothing_to_requeue_or_settle(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["first", "second"]).await;
@@ -250,7 +250,7 @@ async fn a_callback_may_settle_its_delivery_by_hand_before_it_ends(fixture: Fixt
                         return Err("after the ack".into());
                     }
                 };
-                // It changes nothing any more, nor does another settling.
+                // The delivery is settled: the outcome and a second settlement change nothing.
                 Ok::<_, mooq::CallbackError>(Outcome::Requeue)
             }
         })
@@ -264,7 +264,7 @@ async fn a_callback_may_settle_its_delivery_by_hand_before_it_ends(fixture: Fixt
         seen
     };
     let mut seen = processing(&conn, "five calls", story).await;
-    // Whether a message that was requeued comes before those that were sent already is the broker's.
+    // RabbitMQ does not promise the order of requeued messages and those in flight.
     seen.sort();
     let expected = [
         ("acked", false),
@@ -358,7 +358,7 @@ async fn two_consumers_of_a_queue_take_turns(fixture: Fixture) {
 }
 
 #[scenario]
-async fn cancelling_gives_back_what_was_not_begun(fixture: Fixture) {
+async fn cancelled_consumer_requeues_deliveries_not_begun(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["begun", "waiting", "waiting too"]).await;
@@ -390,8 +390,8 @@ async fn cancelling_gives_back_what_was_not_begun(fixture: Fixture) {
     };
     processing(&conn, "the running callback's end", story).await;
     conn.process_events().until_idle().await.unwrap();
-    assert!(calls.so_far().is_empty(), "no other was begun");
-    // The others are back in their order, and the callback that ran is acknowledged.
+    assert!(calls.so_far().is_empty(), "no other callback was begun");
+    // The waiting messages are requeued in order, and the one whose callback ran is acked.
     assert_eq!(drain(&chan, &queue).await, ["waiting", "waiting too"]);
     expect_empty_once_closed(&fixture, &conn, &queue).await;
 }
@@ -418,7 +418,7 @@ async fn a_cancelled_auto_ack_consumer_still_processes_what_it_was_sent(fixture:
     conn.process_events().until_idle().await.unwrap();
     seen.extend(bodies(calls.so_far()));
     let expected = ["first", "second", "third"];
-    assert_eq!(seen, expected[..3 - rest], "none is lost");
+    assert_eq!(seen, expected[..3 - rest], "no message is lost");
 }
 
 #[scenario]
@@ -436,7 +436,7 @@ async fn a_cancellation_that_is_dropped_goes_on(fixture: Fixture) {
     let mut cancel = Box::pin(consumer.cancel());
     assert!(futures_util::poll!(&mut cancel).is_pending());
     drop(cancel);
-    // Nobody tells of the consumer's end but the queue.
+    // The dropped cancel has no result to wait for, so wait for the requeued message.
     let got = chan.get::<String>(&queue).timeout(LIMIT).await.unwrap();
     assert_eq!(got.msg, "waiting");
     conn.process_events().until_idle().await.unwrap();
@@ -466,7 +466,7 @@ async fn a_cancelled_auto_ack_consumer_loses_nothing_that_was_on_its_way(fixture
 }
 
 #[scenario]
-async fn the_other_consumers_go_on_when_one_is_cancelled(fixture: Fixture) {
+async fn cancelling_a_consumer_leaves_the_others_running(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let exchange = fixture.name("exchange");
     let (cancelled, mut silent) = record::<String>();
@@ -513,8 +513,8 @@ async fn a_message_published_from_a_callback_is_processed_too(fixture: Fixture) 
     assert_eq!(calls.next(&conn).await.msg, "HELLO");
 }
 
-/// Asserts that nothing is left in a queue, once its consumer's connection is closed and what it
-/// had not settled is back.
+/// Asserts that a queue is empty once its consumer's connection is closed and the unacked
+/// deliveries are requeued.
 async fn expect_empty_once_closed(fixture: &Fixture, conn: &mooq::Connection, queue: &str) {
     conn.close().await.unwrap();
     let (_conn, chan) = fixture.channel().await;
@@ -525,7 +525,7 @@ async fn expect_empty_once_closed(fixture: &Fixture, conn: &mooq::Connection, qu
 async fn a_callback_that_blocks_its_thread_keeps_its_connection(fixture: Fixture) {
     const HEARTBEAT: Duration = Duration::from_secs(2);
     let options = fixture.options().heartbeat(HEARTBEAT);
-    // A loss would be the end.
+    // Without recovery, a lost connection fails the scenario.
     let conn = fixture
         .open(options.recovery(Recovery::off()))
         .await
@@ -539,7 +539,7 @@ async fn a_callback_that_blocks_its_thread_keeps_its_connection(fixture: Fixture
         .callback(move |_: Delivery<String>| {
             runs.store(true, Ordering::SeqCst);
             async {
-                // A broker that hears nothing hangs up after two heartbeats, three at most.
+                // A broker closes a silent connection after two heartbeats, three at most.
                 std::thread::sleep(4 * HEARTBEAT);
             }
         })

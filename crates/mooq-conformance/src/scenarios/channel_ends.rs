@@ -51,7 +51,7 @@ impl Way {
 /// A queue type, as in `x-queue-type`.
 type Kind = &'static str;
 
-/// The connection whose channels end, as its client calls it.
+/// Client name of the connection whose channels end.
 const ENDING: &str = "ending";
 
 /// A channel that ends, and the line of its connection.
@@ -103,7 +103,7 @@ fn consuming(queue: &str, no_ack: bool) -> Consume {
     }
 }
 
-/// Has a channel get a message of `from`, which it consumes, that expires as soon as it is
+/// Delivers a message of `from`, which the channel consumes, that expires as soon as it is
 /// requeued.
 async fn expire(raw: &mut Raw, from: &str) {
     let mut expiring = message("", from, "m");
@@ -114,11 +114,11 @@ async fn expire(raw: &mut Raw, from: &str) {
     raw.delivery().await;
 }
 
-/// Waits until so many messages are ready in a queue, which has no consumer any more.
+/// Waits until a queue has no consumer and this number of ready messages.
 async fn left_in(raw: &Raw, way: Way, queue: &str, count: u32) {
     let queue_now = raw.channel.declare_queue(passive_queue(queue)).await;
     let declared = queue_now.expect("the queue is there");
-    // A broker notices in its own time that a connection is lost.
+    // A broker takes its time to notice that a connection is lost.
     if !matches!(way, Way::Lost) {
         assert_eq!(declared.consumer_count, 0, "{way:?}");
     }
@@ -136,7 +136,7 @@ async fn a_dead_letter_reaches_the_older_queues_consumer_of_a_channel_that_ends(
 
         let ending = with_dying_delivery(&fixture, &from, &to, true).await;
         way.end(ending).await;
-        // The channel's consumer took it, and nobody has seen it.
+        // The dead letter went to the channel's own consumer, and is lost.
         left_in(&raw, way, &to, 0).await;
         left_in(&raw, way, &from, 0).await;
 
@@ -174,7 +174,7 @@ async fn a_consumer_that_is_cancelled_takes_no_dead_letter(fixture: Fixture) {
         let dying = raw.consume(&from).await;
         let taking = raw.consume_with(consuming(&to, true)).await;
         expire(&mut raw, &from).await;
-        // What was delivered stays with the channel.
+        // Cancelling a consumer leaves its deliveries with the channel.
         raw.cancel(&dying).await;
         raw.cancel(&taking).await;
         raw.until_counts(&to, (0, 0)).await;

@@ -1,4 +1,4 @@
-//! Closing connections and channels, and what becomes of what they held.
+//! Closing connections and channels, with the deliveries and queues that they hold.
 
 use std::future::IntoFuture;
 
@@ -33,13 +33,13 @@ async fn closing_a_channel_that_the_broker_closed_is_no_error(fixture: Fixture) 
     let missing = fixture.name("missing");
     chan.publish(&missing, "lost").await.unwrap_err();
     chan.close().await.unwrap();
-    // The first reason stays.
+    // The channel keeps its first close reason.
     let err = chan.publish("", "late").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ExchangeNotFound);
 }
 
 #[scenario]
-async fn closed_tells_why_once_the_connection_is(fixture: Fixture) {
+async fn closed_returns_the_reason_of_the_connections_end(fixture: Fixture) {
     let conn = fixture.connect().await;
     let closing = conn.clone();
     let (reason, closed) = tokio::join!(
@@ -53,7 +53,7 @@ async fn closed_tells_why_once_the_connection_is(fixture: Fixture) {
 }
 
 #[scenario]
-async fn after_the_connections_close_every_call_says_so(fixture: Fixture) {
+async fn closed_connection_is_the_error_of_every_call(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     conn.close().await.unwrap();
     let err = conn.create_channel().await.unwrap_err();
@@ -66,7 +66,7 @@ async fn after_the_connections_close_every_call_says_so(fixture: Fixture) {
 }
 
 #[scenario]
-async fn after_the_channels_close_every_call_says_so(fixture: Fixture) {
+async fn closed_channel_is_the_error_of_every_call(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     chan.close().await.unwrap();
     every_call_fails(&fixture, &chan, |call, err| {
@@ -79,7 +79,7 @@ async fn after_the_channels_close_every_call_says_so(fixture: Fixture) {
 }
 
 #[scenario]
-async fn after_a_channel_error_every_call_repeats_it(fixture: Fixture) {
+async fn channel_error_is_repeated_by_every_call(fixture: Fixture) {
     let (_conn, chan) = fixture.channel_without_recovery().await;
     let missing = fixture.name("missing");
     let cause = chan.publish(&missing, "lost").await.unwrap_err();
@@ -90,7 +90,7 @@ async fn after_a_channel_error_every_call_repeats_it(fixture: Fixture) {
     .await;
 }
 
-/// Asserts with `expect` about the error of each sort of call on a closed channel.
+/// Runs `expect` on the error of every kind of call on a closed channel.
 async fn every_call_fails(fixture: &Fixture, chan: &Channel, expect: impl Fn(&str, Error)) {
     let (queue, exchange) = (fixture.name("queue"), fixture.name("exchange"));
     let (recorder, _calls) = record::<String>();
@@ -139,7 +139,7 @@ async fn a_connection_ends_though_its_own_callback_holds_the_last_handle(fixture
     let missing = fixture.name("missing");
     chan.publish(&missing, "lost").unconfirmed().await.unwrap();
     drop((chan, conn));
-    // The broker closes the channel: the callback goes, and with it the connection.
+    // The broker closes the channel: the callback is dropped, and the connection with it.
     crate::within("the callback's end", dropped)
         .await
         .unwrap_err();
@@ -213,14 +213,14 @@ async fn an_exclusive_queue_is_locked_to_other_connections(fixture: Fixture) {
     let err = other.consume::<String>(&queue).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ResourceLocked);
     assert_eq!(err.reason().unwrap().code, 405);
-    // Publishing to it is not locked.
+    // Publishing to an exclusive queue is not locked.
     let (_conn, third) = fixture.channel().await;
     put(&third, &queue, "body").await;
     assert_eq!(chan.get_one::<String>(&queue).await.unwrap().msg, "body");
 }
 
 #[scenario]
-async fn closing_a_connection_gives_back_what_was_not_settled(fixture: Fixture) {
+async fn closing_a_connection_requeues_unsettled_deliveries(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["held", "acked"]).await;
@@ -234,7 +234,7 @@ async fn closing_a_connection_gives_back_what_was_not_settled(fixture: Fixture) 
 }
 
 #[scenario]
-async fn closing_a_channel_gives_back_what_was_not_settled(fixture: Fixture) {
+async fn closing_a_channel_requeues_unsettled_deliveries(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["held", "acked"]).await;
@@ -313,7 +313,7 @@ async fn clones_are_the_same_connection_and_the_same_channel(fixture: Fixture) {
 }
 
 #[scenario]
-async fn one_connections_close_leaves_others_alone(fixture: Fixture) {
+async fn closing_a_connection_leaves_others_open(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (other_conn, other): (Connection, Channel) = fixture.channel().await;
     let exchange = fixture.name("exchange");
@@ -332,7 +332,7 @@ async fn one_connections_close_leaves_others_alone(fixture: Fixture) {
 }
 
 #[scenario]
-async fn calls_that_wait_at_the_close_end(fixture: Fixture) {
+async fn waiting_calls_end_when_the_connection_closes(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
@@ -365,17 +365,20 @@ async fn a_publish_in_flight_at_the_close_ends(fixture: Fixture) {
             Err(err) => assert_eq!(err.kind(), ErrorKind::ConnectionClosed),
         }
     }
-    // What was sent before the close arrives, whether its confirm was heard or not.
+    // Messages sent before the close arrive, confirmed or not.
     let (_conn, other) = fixture.channel().await;
     let mut arrived = Vec::new();
     while let Some(got) = other.get::<u32>(&queue).await.unwrap() {
         arrived.push(got.ack().await.unwrap());
     }
-    assert!(arrived.len() >= confirmed, "{arrived:?} of {confirmed}");
+    assert!(
+        arrived.len() >= confirmed,
+        "{arrived:?} arrived of {confirmed} confirmed"
+    );
     assert_eq!(arrived, Vec::from_iter(0..20));
 }
 
-/// Waits until a queue has so many consumers: of that the broker tells nobody.
+/// Polls until a queue has this number of consumers: RabbitMQ has no event for that.
 async fn until_consumers(chan: &Channel, queue: &str, count: u32) {
     let reached = async {
         while chan

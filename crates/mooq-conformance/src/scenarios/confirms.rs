@@ -28,7 +28,7 @@ impl Raw {
                     if multiple {
                         waiting = waiting.split_off(&(sequence + 1));
                     } else {
-                        assert!(waiting.remove(&sequence), "{sequence} comes once");
+                        assert!(waiting.remove(&sequence), "{sequence} is confirmed once");
                     }
                 }
                 other => panic!("expected a confirm, not {other:?}"),
@@ -42,7 +42,7 @@ async fn confirms_are_numbered_from_1(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     raw.declare(&q).await;
-    // What was published before is not counted.
+    // Earlier publishes are not counted.
     raw.publish("", &q, "before");
     raw.confirm_select().await;
     for number in 1..=3 {
@@ -72,7 +72,7 @@ async fn confirms_count_apart_from_deliveries_and_channels(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_burst_is_confirmed_to_the_last(fixture: Fixture) {
+async fn confirms_reach_the_last_of_a_burst(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (x, first, second) = (
         fixture.name("x"),
@@ -214,7 +214,7 @@ async fn published_messages_arrive_with_the_commit(fixture: Fixture) {
     raw.methods().tx_commit().await.unwrap();
     assert_eq!(raw.drain(&q).await, ["1", "2"]);
 
-    // The next transaction has begun by itself.
+    // The next transaction begins by itself.
     raw.publish("", &q, "3");
     assert!(raw.get(&q).await.is_none(), "not yet");
     raw.methods().tx_commit().await.unwrap();
@@ -234,7 +234,7 @@ async fn a_rollback_forgets_publishes_and_acks(fixture: Fixture) {
     raw.ack(1);
     raw.methods().tx_rollback().await.unwrap();
 
-    // The ack is undone, and the message is still this channel's.
+    // The rollback undoes the ack: the message is unacked on this channel again.
     assert_eq!(raw.fetch(&q).await.delivery_tag, 2);
     assert!(raw.get(&q).await.is_none());
     raw.nothing_more().await;
@@ -261,7 +261,7 @@ async fn acks_count_with_the_commit(fixture: Fixture) {
     raw.methods().tx_commit().await.unwrap();
     assert_eq!(raw.drain(&q).await, ["2"]);
     raw.ack(3);
-    // Closing is no commit.
+    // Closing the channel is no commit.
     raw.channel.close().await.unwrap();
     publisher.receives(&q, &["3"]).await;
 }
@@ -283,7 +283,7 @@ async fn a_transaction_routes_when_it_publishes(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["bound"]);
 }
 
-/// A transaction on two queues, one of which is deleted and declared anew, no longer bound.
+/// A transaction on two queues, one of which is deleted and declared again, without its binding.
 async fn publish_and_replace_a_queue(raw: &mut Raw, fixture: &Fixture) -> (String, String) {
     let (x, gone, stays) = (
         fixture.name("x"),
@@ -311,7 +311,11 @@ async fn a_commit_to_a_queue_that_has_gone_is_refused(fixture: Fixture) {
     let outcome = raw.methods().tx_commit().await;
     let text = "PRECONDITION_FAILED - partial tx completion";
     raw.refused(outcome, 406, TX_COMMIT, text).await;
-    assert_eq!(raw.drain(&gone).await, [""; 0], "it is another queue");
+    assert_eq!(
+        raw.drain(&gone).await,
+        [""; 0],
+        "the new queue of this name is empty"
+    );
     assert_eq!(raw.drain(&stays).await, ["to both"]);
 }
 

@@ -1,4 +1,4 @@
-//! Connecting, and what can be wrong about it.
+//! Connecting: options, URLs, logins and their errors.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::expect::LIMIT;
 use crate::scenario;
 
 #[scenario]
-async fn connecting_opens_a_connection_to_where_it_was_asked(fixture: Fixture) {
+async fn connecting_opens_a_connection_to_the_given_address(fixture: Fixture) {
     let conn = fixture.connect().await;
     assert!(conn.is_open());
     let endpoint = fixture.options().endpoint().unwrap();
@@ -32,7 +32,7 @@ async fn a_url_with_credentials_vhost_and_parameters_connects(fixture: Fixture) 
 }
 
 #[scenario]
-async fn options_say_the_same_as_a_url(fixture: Fixture) {
+async fn connect_options_say_the_same_as_a_url(fixture: Fixture) {
     let endpoint = fixture.options().endpoint().unwrap();
     let options = ConnectOptions::new()
         .broker(endpoint.scheme)
@@ -88,7 +88,7 @@ async fn an_unknown_scheme_is_unsupported(fixture: Fixture) {
 
 #[scenario]
 async fn a_refused_port_is_a_connection_error_that_names_it(fixture: Fixture) {
-    // Port 1 is tcpmux's, which nobody runs.
+    // Port 1 belongs to tcpmux, which no machine runs.
     let options = fixture.options().port(1);
     let address = options.endpoint().unwrap().address();
     expect_no_broker(fixture.open(options).await.unwrap_err(), &address);
@@ -114,8 +114,8 @@ async fn an_unknown_host_is_a_connection_error_that_names_it(fixture: Fixture) {
 
 #[scenario]
 async fn a_broker_that_never_answers_is_given_up_in_time(fixture: Fixture) {
-    // Connections are taken by the system, and nobody ever reads from them. In memory there is
-    // nobody at all.
+    // The system accepts connections, but no process reads from them. In memory no broker has this
+    // port.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let options = fixture
@@ -151,11 +151,12 @@ async fn an_unknown_user_is_authentication_failed(fixture: Fixture) {
     expect_login_refused(&fixture, fixture.open(options).await.unwrap_err());
 }
 
-/// RabbitMQ is silent for three seconds to a client that does not announce that it understands more.
+/// RabbitMQ delays its answer by three seconds unless the client announces
+/// `authentication_failure_close`.
 #[scenario]
 async fn a_wrong_password_is_no_timeout(fixture: Fixture) {
-    // A busy machine may not answer in so short a time, or not with a reason, which amqprs' driver
-    // asks for on a second connection: then it is asked again.
+    // A busy machine may not answer in so short a time, or without the reason, for which amqprs'
+    // driver opens a second connection: then the scenario tries again.
     for _ in 0..20 {
         let options = fixture
             .options()
@@ -181,7 +182,7 @@ fn patient(url: &str) -> ConnectOptions {
         .connect_timeout(LIMIT)
 }
 
-/// A variable that is not set, in `amqp://user:$PASSWORD@host`.
+/// An unset variable in `amqp://user:$PASSWORD@host` gives such a password.
 #[scenario]
 async fn an_empty_password_that_is_given_is_not_the_default(fixture: Fixture) {
     let endpoint = fixture.options().endpoint().unwrap();
@@ -207,7 +208,7 @@ async fn a_missing_vhost_is_named_so(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_failed_attempt_leaves_the_broker_as_it_was(fixture: Fixture) {
+async fn failed_connect_leaves_the_broker_as_it_was(fixture: Fixture) {
     let options = fixture.options().vhost("no-such-vhost");
     fixture.open(options).await.unwrap_err();
     let (_conn, chan) = fixture.channel().await;
@@ -231,7 +232,7 @@ async fn many_channels_of_a_connection_work_side_by_side(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_channel_more_than_the_broker_allows_is_refused_and_the_others_stay(fixture: Fixture) {
+async fn channel_over_the_brokers_limit_is_refused_and_the_others_stay(fixture: Fixture) {
     let conn = fixture.connect().await;
     // RabbitMQ's default for channel_max.
     let opening = (0..2_047).map(|_| conn.create_channel().into_future());
@@ -259,7 +260,7 @@ fn expect_login_refused(fixture: &Fixture, err: Error) {
     let address = fixture.options().endpoint().unwrap().address();
     assert!(err.to_string().contains(&address), "{err}");
     assert!(!format!("{err:?}").contains("wrong-pa55"), "{err:?}");
-    let reason = err.reason().expect("the broker's words");
+    let reason = err.reason().expect("the error has the broker's reason");
     assert_eq!(reason.code, 403);
     assert_eq!(
         reason.text,

@@ -10,12 +10,12 @@ use crate::raw::{Raw, body, queue, quorum_queue, table};
 use crate::scenario;
 use crate::{Fixture, within};
 
-/// A timeout that no scenario sees the end of, in milliseconds.
+/// A timeout that outlasts every scenario, in milliseconds.
 const DAY: i32 = 86_400_000;
 
 impl Raw {
-    /// The next event must be the end of the channel `number` over a delivery that was `millis`
-    /// milliseconds out.
+    /// Asserts that the next event is the close of channel `number` over a delivery that was
+    /// unacked for `millis` milliseconds.
     async fn times_out(&mut self, number: u16, millis: u64) {
         let text = format!(
             "PRECONDITION_FAILED - delivery acknowledgement on channel {number} timed out. Timeout \
@@ -25,16 +25,16 @@ impl Raw {
         self.times_out_saying(&text).await;
     }
 
-    /// The next event must be the end of the channel over an overdue delivery, with this text. No
-    /// channel takes its place: RabbitMQ sends a second `channel.close` if the first has no answer
-    /// at the next tick, and that costs amqprs the connection.
+    /// Asserts that the next event is the close of the channel over an overdue delivery, with this
+    /// text. Opens no new channel: RabbitMQ sends a second `channel.close` if the first has no
+    /// answer at the next tick, and that costs amqprs the connection.
     async fn times_out_saying(&mut self, text: &str) {
         let err = self.closed().await;
         assert_eq!(err.scope(), ErrorScope::Channel, "{err}");
         expect_reason(&err, 406, (0, 0), text);
     }
 
-    /// What is left in a queue, and whether it has been delivered before.
+    /// The messages left in a queue, each with its redelivered flag.
     async fn left(&self, queue: &str) -> Vec<(String, bool)> {
         let mut left = Vec::new();
         while let Some(fetched) = self.get(queue).await {
@@ -71,7 +71,7 @@ async fn a_delivery_that_is_overdue_closes_its_channel(fixture: Fixture) {
         raw.ack(1);
         assert_eq!(raw.delivered(1).await, ["3"]);
         raw.times_out(1, CONSUMER_TIMEOUT).await;
-        // In order, and marked.
+        // The requeued messages are in order, and marked as redelivered.
         publisher.until_counts(q, (3, 0)).await;
         let expected = messages([("2", true), ("3", true), ("4", false)]);
         assert_eq!(publisher.left(q).await, expected);
@@ -81,7 +81,7 @@ async fn a_delivery_that_is_overdue_closes_its_channel(fixture: Fixture) {
 }
 
 #[scenario(before = V4_3, alone, short_timeouts)]
-async fn what_is_fetched_may_be_overdue_too(fixture: Fixture) {
+async fn fetched_message_may_be_overdue_too(fixture: Fixture) {
     let _hurried = fixture.control().hurry_channels().await;
     let mut publisher = fixture.publisher().await;
     let q = fixture.name("q");
@@ -114,7 +114,7 @@ async fn a_channel_without_unacked_deliveries_stays(fixture: Fixture) {
     assert_eq!(idle.delivered(1).await, ["3"]);
     idle.ack(3);
     idle.settled().await;
-    // Another one, which has something later, is past its timeout.
+    // A later delivery on another channel outlasts its timeout.
     publisher.fill(&q, &["4"]).await;
     assert_eq!(idle.delivered(1).await, ["4"]);
     idle.ack(4);
@@ -129,7 +129,7 @@ async fn a_channel_without_unacked_deliveries_stays(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0, before = V4_3, alone, short_timeouts)]
-async fn the_shorter_timeout_of_argument_and_policy_holds(fixture: Fixture) {
+async fn consumer_timeout_is_the_shorter_of_argument_and_policy(fixture: Fixture) {
     let _hurried = fixture.control().hurry_channels().await;
     let mut publisher = fixture.publisher().await;
     for (name, argument, policy, millis) in [
@@ -159,7 +159,7 @@ async fn the_shorter_timeout_of_argument_and_policy_holds(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0, before = V4_3, alone, short_timeouts)]
-async fn a_timeout_may_be_negative(fixture: Fixture) {
+async fn consumer_timeout_may_be_negative(fixture: Fixture) {
     let _hurried = fixture.control().hurry_channels().await;
     let mut publisher = fixture.publisher().await;
     let q = fixture.name("q");
@@ -175,11 +175,11 @@ async fn a_timeout_may_be_negative(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0, before = V4_3, alone, short_timeouts)]
-async fn the_oldest_delivery_of_a_channel_alone_is_looked_at(fixture: Fixture) {
+async fn consumer_timeout_looks_at_the_oldest_delivery_of_a_channel_alone(fixture: Fixture) {
     let _hurried = fixture.control().hurry_channels().await;
     let mut publisher = fixture.publisher().await;
     let (patient, hasty) = (fixture.name("patient"), fixture.name("hasty"));
-    // A text is no timeout, and the broker's does not count then either.
+    // A text is no timeout, and it disables the broker's own.
     let never = "never".into();
     publisher.declare_with(with_timeout(&patient, never)).await;
     publisher
@@ -190,7 +190,7 @@ async fn the_oldest_delivery_of_a_channel_alone_is_looked_at(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     raw.fetch(&patient).await;
     raw.fetch(&hasty).await;
-    // One that comes later is past its timeout.
+    // A later channel runs into its timeout.
     let mut later = fixture.raw().await;
     later.fetch(&hasty).await;
     later.times_out(1, 300).await;
@@ -227,7 +227,7 @@ async fn a_callback_that_takes_too_long_sees_its_message_again(fixture: Fixture)
         let call = within("a call", begins.recv()).await;
         assert_eq!(call, Some(("body".into(), redelivered)));
     }
-    // The first is told that it is too late, and the message is acknowledged by the second.
+    // The first delivery is stale, and the second one acks the message.
     finish.send(true).unwrap();
     for _ in 0..2 {
         let (redelivered, outcome) = within("an outcome", settles.recv()).await.unwrap();

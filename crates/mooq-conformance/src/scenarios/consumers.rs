@@ -1,4 +1,4 @@
-//! Consumers: who gets what, how much at once, and how consumers come and go.
+//! Consumers: turns, priorities, prefetch, tags, and how consumers come and go.
 
 use mooq_core::{ChannelEvent, Consume, ErrorScope, FieldValue};
 
@@ -49,7 +49,7 @@ async fn a_consumer_without_room_loses_its_turn(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_higher_priority_gets_everything_until_it_is_full(fixture: Fixture) {
+async fn consumer_of_higher_priority_gets_everything_until_it_is_full(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut low = fixture.raw().await;
     let mut usual = fixture.raw().await;
@@ -69,7 +69,7 @@ async fn a_higher_priority_gets_everything_until_it_is_full(fixture: Fixture) {
     assert_eq!(low.delivered(2).await, ["4", "5"]);
 
     high.ack(held.delivery_tag);
-    // The ack is at the queue once it has answered a get from the same channel.
+    // The queue has the ack once it has answered a get from the same channel.
     assert!(high.get(&q).await.is_none());
     publisher.fill(&q, &["6", "7"]).await;
     assert_eq!(high.delivered(1).await, ["6"]);
@@ -77,7 +77,7 @@ async fn a_higher_priority_gets_everything_until_it_is_full(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_priority_must_be_an_integer(fixture: Fixture) {
+async fn consumer_priority_must_be_an_integer(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     raw.declare(&q).await;
@@ -240,7 +240,7 @@ async fn the_broker_names_a_consumer_without_a_tag(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_tag_may_be_used_on_another_channel_or_again_after_its_cancel(fixture: Fixture) {
+async fn consumer_tag_may_be_used_on_another_channel_or_after_its_cancel(fixture: Fixture) {
     let raw = fixture.raw().await;
     let q = fixture.name("q");
     raw.declare(&q).await;
@@ -256,7 +256,7 @@ async fn a_tag_may_be_used_on_another_channel_or_again_after_its_cancel(fixture:
 }
 
 #[scenario]
-async fn using_a_tag_twice_closes_the_connection(fixture: Fixture) {
+async fn consumer_tag_used_twice_closes_the_connection(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let mut other_channel = raw.sibling().await;
     let q = fixture.name("q");
@@ -378,7 +378,7 @@ async fn a_delivery_carries_all_that_was_published(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_consumer_gets_first_what_waits(fixture: Fixture) {
+async fn consumer_gets_waiting_messages_first(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");

@@ -1,4 +1,4 @@
-//! Dead letters on their way: by which keys they go, how often they go round, and what is counted.
+//! Routes of dead letters: their keys, circles of queues, and the counts in `x-death`.
 
 use mooq_core::{Deliver, Settlement};
 use mooq_core::{ExchangeKind, FieldTable, FieldValue, Message, Properties, Publish, QueueDeclare};
@@ -26,7 +26,7 @@ impl Raw {
         .await;
     }
 
-    /// Rejects the next delivery, and gives it.
+    /// Rejects the next delivery, and returns it.
     async fn reject_next(&mut self) -> Deliver {
         let delivery = self.delivery().await;
         self.settle(delivery.delivery_tag, Settlement::Reject { requeue: false });
@@ -34,7 +34,7 @@ impl Raw {
     }
 }
 
-/// The argument with which a message lives no longer than it takes to find no consumer.
+/// An `x-message-ttl` of 0: a message without a ready consumer expires at once.
 fn no_time() -> FieldTable {
     table([("x-message-ttl", 0.into())])
 }
@@ -49,7 +49,7 @@ fn keys(keys: &[&str]) -> FieldValue {
 }
 
 #[scenario]
-async fn a_circle_that_no_rejection_broke_ends(fixture: Fixture) {
+async fn dead_letter_circle_without_a_rejection_ends(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (first, second, seen, x) = (
@@ -73,7 +73,7 @@ async fn a_circle_that_no_rejection_broke_ends(fixture: Fixture) {
         ..message("", &first, "m")
     }))
     .await;
-    // To the first it would come back as to where it has been; the other copy arrives.
+    // The copy for the first queue ends, since that queue is in its deaths; the other copy arrives.
     let letter = consuming.delivery().await;
     let reasons: Vec<_> = deaths(headers(&letter))
         .iter()
@@ -84,7 +84,7 @@ async fn a_circle_that_no_rejection_broke_ends(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_rejection_lets_a_message_go_round_again(fixture: Fixture) {
+async fn dead_letter_circle_goes_on_after_a_rejection(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (first, second) = (fixture.name("first"), fixture.name("second"));
@@ -104,7 +104,7 @@ async fn a_rejection_lets_a_message_go_round_again(fixture: Fixture) {
 }
 
 #[scenario]
-async fn deaths_in_several_queues_are_all_listed(fixture: Fixture) {
+async fn x_death_lists_the_deaths_in_several_queues(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let [a, b, c, end] = ["a", "b", "c", "end"].map(|name| fixture.name(name));
@@ -115,7 +115,7 @@ async fn deaths_in_several_queues_are_all_listed(fixture: Fixture) {
     consuming.consume(&end).await;
     raw.put("", &a, "m").await;
     let letter = consuming.delivery().await;
-    // RabbitMQ once turned round those that were there whenever it added one.
+    // Before 4.0 RabbitMQ reversed the older deaths whenever it added one.
     let newest_first = if fixture.version() < Version::V4_0 {
         [&c, &a, &b]
     } else {
@@ -156,12 +156,12 @@ async fn a_dead_letter_goes_by_all_keys_of_its_message(fixture: Fixture) {
         assert_eq!(letter.message.routing_key, q.as_str());
         assert_eq!(headers(&letter).get("CC"), Some(&keys(&[&cc])));
         let listed = deaths(headers(&letter))[0].get("routing-keys").cloned();
-        assert_eq!(listed, Some(keys(&[&q, &cc])), "BCC is not told of");
+        assert_eq!(listed, Some(keys(&[&q, &cc])), "BCC is not listed");
     }
 }
 
 #[scenario]
-async fn a_key_of_the_queues_own_replaces_all_keys_of_the_message(fixture: Fixture) {
+async fn dead_letter_key_of_the_queue_replaces_all_keys_of_the_message(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let [q, cc, dead] = ["q", "cc", "dead"].map(|name| fixture.name(name));
@@ -177,13 +177,17 @@ async fn a_key_of_the_queues_own_replaces_all_keys_of_the_message(fixture: Fixtu
     listening.consume(&dead).await;
     let letter = listening.delivery().await;
     assert_eq!(text(&letter), "m");
-    assert_eq!(raw.drain(&cc).await, ["m"], "only what was published");
-    // It tells of keys that it was once routed by, unless RabbitMQ is an old one.
+    assert_eq!(
+        raw.drain(&cc).await,
+        ["m"],
+        "the queue has the published message alone"
+    );
+    // From 4.0 on, the dead letter keeps the CC that it was once routed by.
     let kept = (fixture.version() >= Version::V4_0).then(|| keys(&[&cc]));
     assert_eq!(headers(&letter).get("CC"), kept.as_ref());
 }
 
-/// What a client may say that a message has gone through.
+/// A death made up by a client.
 fn made_up(queue: &str, reason: &str, count: i64) -> FieldValue {
     let mut death = death(count, reason, queue, "", queue);
     death.insert("time".try_into().unwrap(), FieldValue::Timestamp(7));
@@ -191,7 +195,7 @@ fn made_up(queue: &str, reason: &str, count: i64) -> FieldValue {
 }
 
 #[scenario(since = V4_0)]
-async fn deaths_that_a_client_tells_of_count_for_nothing(fixture: Fixture) {
+async fn x_death_sent_by_a_client_counts_for_nothing(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
@@ -209,7 +213,7 @@ async fn deaths_that_a_client_tells_of_count_for_nothing(fixture: Fixture) {
 }
 
 #[scenario(before = V4_0)]
-async fn deaths_that_a_client_tells_of_are_counted_on(fixture: Fixture) {
+async fn x_death_sent_by_a_client_is_counted_on(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
@@ -232,7 +236,7 @@ async fn deaths_that_a_client_tells_of_are_counted_on(fixture: Fixture) {
     assert_eq!(headers.get("x-death"), Some(&expected.to_vec().into()));
     assert_eq!(headers.get("x-first-death-queue"), None);
 
-    // What is no list of deaths is written over.
+    // An `x-death` that is no list of deaths is replaced.
     let publish = message_with("", &q, "m", table([("x-death", "a lie".into())]));
     raw.put_message(Publish::new(publish)).await;
     consuming.reject_next().await;
@@ -242,7 +246,7 @@ async fn deaths_that_a_client_tells_of_are_counted_on(fixture: Fixture) {
 }
 
 #[scenario(before = V4_0)]
-async fn a_made_up_death_ends_a_circle_that_was_none(fixture: Fixture) {
+async fn x_death_made_up_by_a_client_ends_a_circle_that_was_none(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare_dying(&q, "", &dead, no_time()).await;
@@ -257,7 +261,7 @@ async fn a_made_up_death_ends_a_circle_that_was_none(fixture: Fixture) {
 }
 
 impl Raw {
-    /// The next message of a queue, taken as soon as it is there.
+    /// Takes the next message of a queue as soon as it is there.
     async fn take_next(&self, queue: &str) -> Message {
         let mut taking = self.sibling().await;
         taking.prefetch(1).await;

@@ -1,4 +1,4 @@
-//! Dead letters: which messages go where, and what is written on them.
+//! Dead letters: reasons, targets, and the headers that the broker adds.
 
 use mooq_core::{ExchangeKind, FieldTable, FieldValue, QueueDeclare, Settlement};
 
@@ -25,7 +25,7 @@ async fn declare_pair(raw: &Raw, fixture: &Fixture, more: FieldTable) -> (String
     (q, dead)
 }
 
-/// Whether the broker writes `x-last-death-*`, as RabbitMQ does from 3.13 on.
+/// Returns true if the broker writes `x-last-death-*`, as RabbitMQ does from 3.13 on.
 fn has_last_death(fixture: &Fixture) -> bool {
     fixture.version() >= Version::V4_0
 }
@@ -107,7 +107,7 @@ async fn a_rejected_message_becomes_a_dead_letter(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_overflows_becomes_a_dead_letter(fixture: Fixture) {
+async fn overflowing_message_becomes_a_dead_letter(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (q, dead) = declare_pair(&raw, &fixture, table([("x-max-length", 1.into())])).await;
@@ -121,7 +121,7 @@ async fn what_overflows_becomes_a_dead_letter(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_expires_becomes_a_dead_letter_without_its_expiration(fixture: Fixture) {
+async fn expired_message_becomes_a_dead_letter_without_its_expiration(fixture: Fixture) {
     let raw = fixture.raw().await;
     let mut consuming = fixture.raw().await;
     let (q, dead) = declare_pair(&raw, &fixture, table([])).await;
@@ -141,10 +141,10 @@ async fn what_expires_becomes_a_dead_letter_without_its_expiration(fixture: Fixt
 }
 
 #[scenario]
-async fn deaths_are_counted_for_each_queue_and_reason_newest_first(fixture: Fixture) {
+async fn x_death_counts_for_each_queue_and_reason_newest_first(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = declare_pair(&raw, &fixture, table([])).await;
-    // From the second queue they go back to the first.
+    // The second queue dead-letters back to the first.
     raw.delete(&dead).await;
     let back = table([
         ("x-dead-letter-exchange", "".into()),
@@ -188,7 +188,7 @@ async fn deaths_are_counted_for_each_queue_and_reason_newest_first(fixture: Fixt
 }
 
 #[scenario]
-async fn without_a_key_of_its_own_a_dead_letter_keeps_its_keys(fixture: Fixture) {
+async fn dead_letter_keeps_its_keys_without_a_dead_letter_key(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (x, q, dead) = (fixture.name("x"), fixture.name("q"), fixture.name("dead"));
@@ -210,7 +210,7 @@ async fn without_a_key_of_its_own_a_dead_letter_keeps_its_keys(fixture: Fixture)
 }
 
 #[scenario]
-async fn what_is_purged_or_deleted_is_no_dead_letter(fixture: Fixture) {
+async fn purged_and_deleted_messages_are_no_dead_letters(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let (q, dead) = declare_pair(&raw, &fixture, table([])).await;

@@ -1,5 +1,5 @@
-//! A delivery that failed counts towards the delivery limit of its queue, whoever says so; one that
-//! was not tried does not have to.
+//! Delivery limits: every failed delivery counts, by whichever way it fails. A delivery that was
+//! not processed need not count.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +20,7 @@ use crate::steps::{processing, put};
 /// The limit of the queue: the fifth delivery that fails is the last one.
 const DELIVERY_LIMIT: i32 = 4;
 
-/// What ends a poison message: a quorum queue with a delivery limit and a queue of dead letters.
+/// A poison message in a quorum queue with a delivery limit, and the queue of its dead letters.
 struct Poisoned {
     conn: Connection,
     chan: Channel,
@@ -29,7 +29,7 @@ struct Poisoned {
 }
 
 impl Poisoned {
-    /// The message "poison" is in the queue.
+    /// Declares the queues and publishes "poison".
     async fn new(fixture: &Fixture) -> Self {
         let (conn, chan) = fixture.channel().await;
         let (queue, dead) = (fixture.name("queue"), fixture.name("dead"));
@@ -59,7 +59,7 @@ impl Poisoned {
         register
     }
 
-    /// The reason for which the message became a dead letter.
+    /// The reason of the message's death.
     async fn reason(&self) -> String {
         let letter = self.chan.get::<bytes::Bytes>(&self.dead).codec(RawBytes);
         let letter = letter.timeout(LIMIT).await.unwrap();
@@ -76,7 +76,7 @@ impl Poisoned {
         reason
     }
 
-    /// Processes events until the message is dead of its queue's limit.
+    /// Processes events until the message has died of its queue's delivery limit.
     async fn dies_of_the_limit(&self) {
         let reason = processing(&self.conn, "the dead letter", self.reason()).await;
         assert_eq!(reason, "delivery_limit");
@@ -169,7 +169,7 @@ async fn a_delivery_requeued_by_hand_is_counted(fixture: Fixture) {
     assert_eq!(poisoned.reason().await, "delivery_limit");
 }
 
-/// A nack would not count on RabbitMQ 4.3.
+/// The cancelled consumer has to reject: on RabbitMQ 4.3 a nack does not count.
 #[scenario]
 async fn a_failed_delivery_is_counted_when_its_consumer_is_cancelled(fixture: Fixture) {
     let poisoned = Poisoned::new(&fixture).await;
@@ -197,7 +197,7 @@ async fn a_failed_delivery_is_counted_when_its_consumer_is_cancelled(fixture: Fi
     message.ack().await.unwrap();
 }
 
-/// From RabbitMQ 4.3 on.
+/// Before RabbitMQ 4.3 every return counts.
 #[scenario(since = V4_3)]
 async fn a_delivery_that_was_only_given_back_is_not_counted(fixture: Fixture) {
     let poisoned = Poisoned::new(&fixture).await;
@@ -216,7 +216,7 @@ async fn a_delivery_that_was_only_given_back_is_not_counted(fixture: Fixture) {
     last.ack().await.unwrap();
 }
 
-/// How often a callback was called, and its own handle of that.
+/// A counter of a callback's calls, and the callback's handle to it.
 fn counter() -> (Arc<AtomicU32>, Arc<AtomicU32>) {
     let calls = Arc::<AtomicU32>::default();
     (Arc::clone(&calls), calls)

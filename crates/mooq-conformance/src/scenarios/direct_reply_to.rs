@@ -1,4 +1,4 @@
-//! Direct reply-to: answers that go straight to the channel that asked.
+//! Direct reply-to: replies that go straight to the requesting channel.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ fn request(to: &str) -> Publish {
     })
 }
 
-/// Has `raw` ask something, and gives the address that its replies go to.
+/// Sends a request from `raw`, and returns the address of its replies.
 async fn ask(fixture: &Fixture, raw: &mut Raw) -> String {
     let requests = fixture.name("requests");
     raw.declare(&requests).await;
@@ -41,11 +41,14 @@ async fn ask(fixture: &Fixture, raw: &mut Raw) -> String {
     let fetched = raw.fetch(&requests).await;
     raw.ack(fetched.delivery_tag);
     let reply_to = &fetched.message.properties.reply_to;
-    reply_to.as_ref().expect("a request says so").to_string()
+    reply_to
+        .as_ref()
+        .expect("the request has reply-to")
+        .to_string()
 }
 
-/// Addresses that no channel has, all of which could be one's: of a channel that is gone, and with
-/// other keys than that of a channel that is there.
+/// Well-formed addresses that no channel has: one of a closed channel, and some with other keys
+/// than a live channel's.
 async fn dead_addresses(fixture: &Fixture, live: &str) -> Vec<String> {
     let (gone, address) = requester(fixture).await;
     gone.channel.close().await.unwrap();
@@ -53,10 +56,10 @@ async fn dead_addresses(fixture: &Fixture, live: &str) -> Vec<String> {
     vec![address, format!("{channel}.key"), format!("{live}.more")]
 }
 
-/// The text of a channel that RabbitMQ closes as it fails over something.
+/// The reply text when RabbitMQ crashes on a request.
 const FAILED: &str = "INTERNAL_ERROR";
 
-/// Asserts that RabbitMQ fails over `declare`.
+/// Asserts that RabbitMQ crashes on `declare`.
 async fn fails(fixture: &Fixture, declare: QueueDeclare) {
     let mut raw = fixture.raw().await;
     let err = raw.channel.declare_queue(declare).await.unwrap_err();
@@ -170,7 +173,7 @@ async fn a_live_address_is_declared_as_a_queue_with_one_consumer(fixture: Fixtur
 }
 
 #[scenario]
-async fn an_address_that_nobody_has_is_not_found(fixture: Fixture) {
+async fn reply_address_of_no_channel_is_not_found(fixture: Fixture) {
     let (_requester, live) = requester(&fixture).await;
     let mut raw = fixture.raw().await;
     for nobody in dead_addresses(&fixture, &live).await {
@@ -184,7 +187,7 @@ async fn an_address_that_nobody_has_is_not_found(fixture: Fixture) {
 }
 
 #[scenario(before = V4_2)]
-async fn what_is_no_address_is_not_found(fixture: Fixture) {
+async fn malformed_reply_address_is_not_found(fixture: Fixture) {
     let (_requester, live) = requester(&fixture).await;
     let (channel, _key) = live.rsplit_once('.').unwrap();
     let mut raw = fixture.publisher().await;
@@ -194,7 +197,7 @@ async fn what_is_no_address_is_not_found(fixture: Fixture) {
     not_found(&mut raw, channel).await;
 }
 
-/// Asserts that `name` is no queue to declare, and none that a message is routed to.
+/// Asserts that `name` can neither be declared passively nor be routed to.
 async fn not_found(raw: &mut Raw, name: &str) {
     let text = format!("NOT_FOUND - no queue '{name}' in vhost '/'");
     for declare in [queue(name), passive_queue(name)] {
@@ -209,7 +212,7 @@ async fn not_found(raw: &mut Raw, name: &str) {
 }
 
 #[scenario(before = V4_2)]
-async fn a_garbled_address_is_an_internal_error(fixture: Fixture) {
+async fn garbled_reply_address_is_an_internal_error(fixture: Fixture) {
     let garbled = format!("{REPLY_TO}.no.body");
     fails(&fixture, queue(&garbled)).await;
     fails(&fixture, passive_queue(&garbled)).await;
@@ -219,7 +222,7 @@ async fn a_garbled_address_is_an_internal_error(fixture: Fixture) {
 }
 
 #[scenario(since = V4_2)]
-async fn declaring_what_is_no_address_is_an_internal_error(fixture: Fixture) {
+async fn declaring_a_malformed_reply_address_is_an_internal_error(fixture: Fixture) {
     let (_requester, live) = requester(&fixture).await;
     let (channel, _key) = live.rsplit_once('.').unwrap();
     fails(&fixture, queue(channel)).await;
@@ -389,7 +392,7 @@ async fn a_transaction_holds_a_reply_back(fixture: Fixture) {
     server.publish("", &address, "rolled back");
     server.methods().tx_rollback().await.unwrap();
     server.publish("", &address, "reply");
-    // To one who is gone by the time of the commit it goes as well.
+    // A reply to a channel that is closed by the commit is lost without an error.
     let (gone, dead) = self::requester(&fixture).await;
     server.publish("", &dead, "too late");
     gone.channel.close().await.unwrap();
@@ -418,7 +421,7 @@ async fn reject_towards(fixture: &Fixture, address: &str) -> (Raw, String) {
     (raw, dying)
 }
 
-/// What becomes of a dead letter whose key is an address.
+/// Asserts that a dead letter whose key is an address arrives there.
 async fn a_dead_letter_arrives_at(fixture: &Fixture) {
     let (mut requester, address) = requester(fixture).await;
     let _rejecting = reject_towards(fixture, &address).await;
@@ -441,7 +444,7 @@ async fn a_dead_letter_may_be_a_reply_again(fixture: Fixture) {
 async fn a_dead_letter_is_no_reply(fixture: Fixture) {
     let (mut requester, address) = requester(&fixture).await;
     let (mut raw, dying) = reject_towards(&fixture, &address).await;
-    // The queue has rejected it by then, and goes on.
+    // The dead letter has been rejected by then, and the queue goes on.
     assert_eq!(raw.drain(&dying).await, ["after it"]);
     raw.put("", &address, "reply").await;
     assert_eq!(requester.delivered(1).await, ["reply"]);
@@ -460,7 +463,7 @@ async fn reply_from_elsewhere(fixture: &Fixture, address: &str) -> Raw {
 }
 
 #[scenario]
-async fn only_the_default_exchange_leads_to_an_address(fixture: Fixture) {
+async fn reply_address_is_reached_through_the_default_exchange_alone(fixture: Fixture) {
     let (mut requester, address) = requester(&fixture).await;
     let mut server = fixture.publisher().await;
     server.send(mandatory(message("amq.direct", &address, "reply")));
@@ -546,7 +549,7 @@ async fn an_address_cannot_be_consumed(fixture: Fixture) {
 }
 
 #[scenario(since = V4_2)]
-async fn only_its_own_channel_consumes_an_address_and_only_once(fixture: Fixture) {
+async fn reply_address_is_consumed_by_its_own_channel_alone_and_once(fixture: Fixture) {
     let (mut requester, live) = requester(&fixture).await;
     let mut other = requester.sibling().await;
     let mut addresses = dead_addresses(&fixture, &live).await;

@@ -1,5 +1,5 @@
-//! Consumers of a queue whose order matters: what they had not settled when they end comes before
-//! the rest, whoever consumes next.
+//! Ordered queues: the unsettled deliveries of a consumer that ends come before the rest, for the
+//! next consumer.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ impl Next {
         }
     }
 
-    /// Asserts the deliveries that it gets, in order.
+    /// Asserts the deliveries of the second consumer, in order.
     async fn gets(mut self, expected: &[&str]) {
         let mut seen = Vec::new();
         while seen.len() < expected.len() {
@@ -137,7 +137,7 @@ async fn a_shutdown_finishes_and_gives_the_rest_back_in_order(fixture: Fixture) 
         let next = Next::waits(&fixture, &queue).await;
         let conn = first.conn.clone();
         let shutdown = tokio::spawn(async move { conn.shutdown(LIMIT).await });
-        // A call that needs the channel's turn, after the shutdown has begun.
+        // The callback's ack needs the channel's turn after the shutdown has begun.
         tokio::task::yield_now().await;
         first.finish.notify_one();
         within("the shutdown", shutdown).await.unwrap().unwrap();
@@ -171,7 +171,7 @@ async fn a_consumer_that_has_not_begun_gives_everything_back_in_order(fixture: F
 }
 
 #[scenario]
-async fn a_closed_channel_takes_such_a_consumer_with_it(fixture: Fixture) {
+async fn closed_channel_requeues_in_order_what_its_stream_had(fixture: Fixture) {
     for queue_type in QUEUE_TYPES {
         let queue = fixture.name(queue_type);
         let (_conn, chan) = fixture.channel().await;
@@ -207,7 +207,7 @@ async fn a_stream_gives_back_in_order_what_it_has_not_given_out(fixture: Fixture
                 true => stream.cancel().await.unwrap(),
                 false => drop(stream),
             }
-            // What was given out can be settled after that.
+            // Deliveries that were given out can be settled afterwards.
             held.ack().await.unwrap();
             next.gets(&["3", "4", "5", "6", "7", "8"]).await;
         }
@@ -218,7 +218,7 @@ async fn a_stream_gives_back_in_order_what_it_has_not_given_out(fixture: Fixture
 async fn a_consumer_on_a_channel_of_its_own_gives_back_in_order(fixture: Fixture) {
     for queue_type in QUEUE_TYPES {
         let queue = fixture.name(queue_type);
-        // The consumer's connection does not know how the queue was declared.
+        // The consumer's own connection has not declared the queue.
         let (_publisher, publisher) = fixture.channel().await;
         declare(&publisher, &queue, queue_type).await;
         let (conn, chan) = fixture.channel().await;
@@ -286,7 +286,7 @@ async fn an_exclusive_consumer_gives_back_in_order_what_it_has_not_given_out(fix
 }
 
 #[scenario]
-async fn such_a_consumer_goes_on_after_a_loss(fixture: Fixture) {
+async fn stream_of_an_ordered_queue_goes_on_after_a_loss(fixture: Fixture) {
     let mut victim = super::recovery::Victim::connect(&fixture).await;
     let queue = fixture.name("queue");
     declare(&victim.chan, &queue, "quorum").await;

@@ -74,7 +74,7 @@ async fn binding_missing_exchanges_is_refused(fixture: Fixture) {
         fixture.name("second"),
     );
     raw.declare_exchange(&there, ExchangeKind::Fanout).await;
-    // Where both ends are missing the source is named.
+    // If both ends are missing, the error names the source.
     for (destination, source, named) in [
         (&there, &first, &first),
         (&first, &there, &first),
@@ -105,7 +105,7 @@ async fn deleting_the_destination_ends_an_auto_delete_source(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_alternate_gets_what_the_exchange_cannot_route(fixture: Fixture) {
+async fn alternate_exchange_gets_unroutable_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (x, alternate) = (fixture.name("x"), fixture.name("alternate"));
     let (q, rest) = (fixture.name("q"), fixture.name("rest"));
@@ -133,7 +133,7 @@ async fn the_alternate_gets_what_the_exchange_cannot_route(fixture: Fixture) {
 }
 
 #[scenario]
-async fn alternates_may_follow_one_another_and_even_in_a_circle(fixture: Fixture) {
+async fn alternate_exchanges_may_form_a_chain_or_a_circle(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (a, b, c) = (fixture.name("a"), fixture.name("b"), fixture.name("c"));
     let q = fixture.name("q");
@@ -174,7 +174,7 @@ async fn a_matching_exchange_binding_suppresses_the_alternate(fixture: Fixture) 
 }
 
 #[scenario]
-async fn an_alternate_that_is_missing_makes_messages_unroutable(fixture: Fixture) {
+async fn missing_alternate_exchange_makes_messages_unroutable(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (x, later, q) = (fixture.name("x"), fixture.name("later"), fixture.name("q"));
     raw.declare_with_alternate(&x, &later).await;

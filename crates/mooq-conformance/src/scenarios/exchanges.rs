@@ -1,4 +1,4 @@
-//! Exchanges: declaring, declaring again, deleting, and how they go by themselves.
+//! Exchanges: declaring, declaring again, deleting, and auto-delete.
 
 use mooq_core::{Binding, BindingDestination, ExchangeDeclare, ExchangeKind, Publish};
 
@@ -12,7 +12,7 @@ use crate::raw::{binding, exchange, exchange_binding, message, passive_exchange,
 use crate::scenario;
 
 #[scenario]
-async fn declaring_again_keeps_the_bindings(fixture: Fixture) {
+async fn exchange_declared_again_keeps_its_bindings(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (x, q) = (fixture.name("x"), fixture.name("q"));
     raw.declare_exchange(&x, ExchangeKind::Direct).await;
@@ -24,7 +24,7 @@ async fn declaring_again_keeps_the_bindings(fixture: Fixture) {
 }
 
 #[scenario]
-async fn declaring_again_compares_type_first_and_alternate_last(fixture: Fixture) {
+async fn exchange_declared_again_compares_type_first_and_alternate_last(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let x = fixture.name("x");
     raw.declare_exchange(&x, ExchangeKind::Direct).await;
@@ -71,7 +71,7 @@ async fn declaring_again_compares_type_first_and_alternate_last(fixture: Fixture
 }
 
 #[scenario]
-async fn an_alternate_that_was_left_out_or_changed_is_named(fixture: Fixture) {
+async fn alternate_exchange_left_out_or_changed_is_named(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let x = fixture.name("x");
     let with_alternate = |name: &str| ExchangeDeclare {
@@ -98,7 +98,7 @@ async fn an_alternate_that_was_left_out_or_changed_is_named(fixture: Fixture) {
 }
 
 #[scenario]
-async fn other_arguments_are_not_compared(fixture: Fixture) {
+async fn unknown_exchange_arguments_are_not_compared(fixture: Fixture) {
     let raw = fixture.raw().await;
     let x = fixture.name("x");
     raw.declare_exchange(&x, ExchangeKind::Fanout).await;
@@ -110,7 +110,7 @@ async fn other_arguments_are_not_compared(fixture: Fixture) {
 }
 
 #[scenario]
-async fn an_alternate_must_be_a_name(fixture: Fixture) {
+async fn alternate_exchange_must_be_a_name(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let x = fixture.name("x");
     let declare = ExchangeDeclare {
@@ -127,7 +127,7 @@ async fn an_alternate_must_be_a_name(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0)]
-async fn an_unknown_type_is_refused_before_anything_else(fixture: Fixture) {
+async fn unknown_exchange_type_is_refused_before_anything_else(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let existing = fixture.name("existing");
     raw.declare_exchange(&existing, ExchangeKind::Direct).await;
@@ -140,7 +140,7 @@ async fn an_unknown_type_is_refused_before_anything_else(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0)]
-async fn a_type_that_is_another_word_of_rabbitmqs_is_invalid(fixture: Fixture) {
+async fn exchange_type_that_is_another_word_of_rabbitmqs_is_invalid(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     for (kind, word) in [
         ("rabbit", "invalid"),
@@ -157,7 +157,7 @@ async fn a_type_that_is_another_word_of_rabbitmqs_is_invalid(fixture: Fixture) {
 }
 
 #[scenario(before = V4_0)]
-async fn a_type_that_is_another_word_closes_the_connection(fixture: Fixture) {
+async fn exchange_type_that_is_another_word_closes_the_connection(fixture: Fixture) {
     for kind in ["rabbit", "default", "Direct"] {
         let mut raw = fixture.raw().await;
         let declare = exchange(&fixture.name("x"), kind.try_into().unwrap());
@@ -169,7 +169,7 @@ async fn a_type_that_is_another_word_closes_the_connection(fixture: Fixture) {
 }
 
 #[scenario(before = V4_0)]
-async fn an_unknown_type_closes_the_connection(fixture: Fixture) {
+async fn unknown_exchange_type_closes_the_connection(fixture: Fixture) {
     for name in [&fixture.name("new"), "amq.direct", ""] {
         let mut raw = fixture.raw().await;
         let kind = ExchangeKind::try_from("x-no-such-type").unwrap();
@@ -182,7 +182,7 @@ async fn an_unknown_type_closes_the_connection(fixture: Fixture) {
 }
 
 #[scenario]
-async fn names_that_begin_with_amq_are_reserved(fixture: Fixture) {
+async fn exchange_names_that_begin_with_amq_are_reserved(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let declare = exchange("amq.mine", ExchangeKind::Direct);
     let outcome = raw.channel.declare_exchange(declare).await;
@@ -297,7 +297,10 @@ async fn an_exchange_is_in_use_while_it_has_bindings_as_source(fixture: Fixture)
 
     raw.remove(binding(&q, &x, "k")).await;
     raw.channel.delete_exchange(name(), true).await.unwrap();
-    assert!(!raw.has_exchange(&x).await, "being a destination is no use");
+    assert!(
+        !raw.has_exchange(&x).await,
+        "an exchange that is only a destination is unused"
+    );
 }
 
 #[scenario]

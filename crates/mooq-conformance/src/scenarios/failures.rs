@@ -15,12 +15,12 @@ use crate::scenario;
 use crate::steps::{Calls, bodies, drain, fill, processing, put, ready_in, record};
 use crate::{Fixture, within};
 
-/// Tries again at once.
+/// A backoff that retries at once.
 fn quickly() -> Backoff {
     Backoff::new().first_delay(Duration::from_millis(1))
 }
 
-/// Does not try again before the scenario is over.
+/// A policy that retries after the scenario is over.
 fn much_later() -> FailurePolicy {
     let hour = Duration::from_secs(3_600);
     FailurePolicy::Retry(Backoff::new().first_delay(hour).max_delay(hour))
@@ -50,7 +50,7 @@ async fn a_failed_callback_is_tried_again_with_the_same_delivery(fixture: Fixtur
 }
 
 #[scenario]
-async fn by_default_a_failed_message_is_tried_again_and_never_lost(fixture: Fixture) {
+async fn failed_message_is_tried_again_and_never_lost_by_default(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
     let (recorder, mut calls) = record::<String>();
     chan.register_consumer(fixture.name("exchange"), "fanout")
@@ -62,7 +62,7 @@ async fn by_default_a_failed_message_is_tried_again_and_never_lost(fixture: Fixt
         })
         .await
         .unwrap();
-    // After a second.
+    // The default delay is a second.
     calls.take(&conn, 2).await;
     conn.close().await.unwrap();
     let (_conn, chan) = fixture.channel().await;
@@ -113,7 +113,7 @@ async fn a_callback_that_panics_before_its_future_is_caught_too(fixture: Fixture
     expect_empty_once_closed(&fixture, &conn, &queue).await;
 }
 
-/// A consumer whose callback fails for "bad" so many times, and then works.
+/// A consumer whose callback fails for "bad" `times` times, and then succeeds.
 async fn fails_for_a_time(
     fixture: &Fixture,
     chan: &Channel,
@@ -142,7 +142,7 @@ async fn fails_for_a_time(
 }
 
 #[scenario]
-async fn with_a_concurrency_of_one_those_behind_a_failed_message_wait(fixture: Fixture) {
+async fn concurrency_of_one_has_messages_wait_behind_a_failed_one(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
     put(&chan, &queue, "next").await;
     let (_, mut calls) = fails_for_a_time(&fixture, &chan, 2, |register| {
@@ -158,7 +158,7 @@ async fn with_a_concurrency_of_one_those_behind_a_failed_message_wait(fixture: F
 }
 
 #[scenario]
-async fn a_failed_message_holds_nobody_up_where_several_may_run(fixture: Fixture) {
+async fn failed_message_holds_no_other_up_where_several_may_run(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
     for body in ["1", "2", "3"] {
         put(&chan, &queue, body).await;
@@ -187,7 +187,7 @@ async fn a_message_is_rejected_after_as_many_attempts_as_were_asked_for(fixture:
 }
 
 #[scenario]
-async fn what_keeps_failing_is_told(fixture: Fixture) {
+async fn failing_message_is_reported_as_an_event(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
@@ -213,7 +213,7 @@ async fn what_keeps_failing_is_told(fixture: Fixture) {
             assert_eq!(attempts, 3);
             assert!(error.contains("the message is bad"), "{error}");
         }
-        other => panic!("{other:?}"),
+        other => panic!("expected a failing message's event, not {other:?}"),
     }
 }
 
@@ -224,7 +224,7 @@ async fn a_cancelled_consumer_gives_back_what_it_would_try_again(fixture: Fixtur
         register.on_error(much_later())
     })
     .await;
-    // Two goes: what waits for its retry outlives the first.
+    // In two rounds of processing: the retry outlives the first round.
     calls.next(&conn).await;
     put(&chan, &queue, "next").await;
     assert_eq!(calls.next(&conn).await.msg, "next");
@@ -244,7 +244,7 @@ async fn a_shutdown_does_not_wait_for_what_would_be_tried_again(fixture: Fixture
     calls.next(&conn).await;
     let processed = conn.clone();
     let processing = tokio::spawn(async move { processed.process_events().await });
-    // It ends without an error, so that nothing was cut off by the limit.
+    // The shutdown ends without an error, so the time limit cut nothing off.
     conn.shutdown(LIMIT).await.unwrap();
     within("the end", processing).await.unwrap().unwrap();
     let (_conn, chan) = fixture.channel().await;
@@ -258,7 +258,7 @@ async fn processing_until_idle_does_not_wait_for_what_would_be_tried_again(fixtu
         register.on_error(much_later())
     })
     .await;
-    // First, since a busy broker may take longer to deliver than processing waits.
+    // The delivery first: a busy broker may take longer to deliver than processing stays idle.
     calls.next(&conn).await;
     let idle = conn.process_events().until_idle();
     within("the idleness", idle).await.unwrap();
@@ -304,7 +304,7 @@ async fn ack_takes_a_failed_message_as_done(fixture: Fixture) {
     fails_once(fixture, FailurePolicy::Ack).await;
 }
 
-/// With `policy`, a failed message does not come again.
+/// Asserts that with `policy` a failed message does not come back.
 async fn fails_once(fixture: Fixture, policy: FailurePolicy) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
     let (recorder, calls) = record::<String>();
@@ -433,7 +433,7 @@ async fn requeue_keeps_a_body_that_does_not_decode_in_the_queue(fixture: Fixture
 }
 
 #[scenario]
-async fn what_keeps_failing_goes_to_a_known_dead_letter_exchange(fixture: Fixture) {
+async fn failing_message_goes_to_a_known_dead_letter_exchange(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (queue, dead) = (fixture.name("queue"), fixture.name("dead"));
     chan.declare_queue(&dead).await.unwrap();
@@ -452,8 +452,8 @@ async fn what_keeps_failing_goes_to_a_known_dead_letter_exchange(fixture: Fixtur
 
 /// A reject would lose the message: RabbitMQ drops a dead letter that has nowhere to go.
 #[scenario]
-async fn what_keeps_failing_is_kept_until_its_dead_letter_exchange_exists(fixture: Fixture) {
-    // To the exchange itself, and through the default one to a queue.
+async fn failing_message_is_kept_until_its_dead_letter_exchange_exists(fixture: Fixture) {
+    // Through the dead-letter exchange, and through the default exchange to a queue.
     for through_default in [false, true] {
         let (conn, chan) = fixture.channel().await;
         let mut events = conn.events();
@@ -509,7 +509,7 @@ async fn what_keeps_failing_is_kept_until_its_dead_letter_exchange_exists(fixtur
 }
 
 #[scenario]
-async fn what_keeps_failing_is_tried_as_often_as_a_known_delivery_limit_allows(fixture: Fixture) {
+async fn failing_message_is_tried_up_to_a_known_delivery_limit(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (queue, dead) = (fixture.name("queue"), fixture.name("dead"));
     chan.declare_queue(&dead).await.unwrap();
@@ -556,7 +556,7 @@ fn works(resp: &Delivery<String>) -> Result<(), String> {
     }
 }
 
-/// Asserts that "bad" comes with these redelivered flags, and then no more.
+/// Asserts that "bad" comes with these redelivered flags, and then not again.
 async fn expect_calls(
     conn: &Connection,
     chan: &Channel,
@@ -568,7 +568,7 @@ async fn expect_calls(
         let call = calls.next(conn).await;
         assert_eq!((call.msg.as_str(), call.redelivered), ("bad", *expected));
     }
-    // It was settled before this is published, so that it would come first if it came again.
+    // "bad" was settled before this publish, so a requeued "bad" would come first.
     put(chan, queue, "good").await;
     let call = calls.next(conn).await;
     assert_eq!((call.msg.as_str(), call.redelivered), ("good", false));
@@ -581,10 +581,10 @@ async fn expect_empty_once_closed(fixture: &Fixture, conn: &Connection, queue: &
 }
 
 #[scenario]
-async fn what_is_tried_again_later_tells_how_often_it_was(fixture: Fixture) {
+async fn death_count_tells_how_often_a_message_was_retried(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let [work, later] = ["work", "later"].map(|name| fixture.name(name));
-    // What is rejected waits a moment, and comes back.
+    // Rejected messages wait for a moment in another queue, and come back.
     let declare = chan.declare_queue(&later).argument("x-message-ttl", 1);
     let declare = declare.argument("x-dead-letter-exchange", "");
     let declare = declare.argument("x-dead-letter-routing-key", work.as_str());

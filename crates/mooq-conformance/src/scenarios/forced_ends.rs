@@ -1,4 +1,4 @@
-//! What an administrator or a bad network ends under its users: connections, queues, logins.
+//! Connections, queues and logins that an administrator or a bad network ends.
 
 use mooq::Event;
 use mooq::ExchangeKind::Direct;
@@ -48,7 +48,7 @@ async fn a_connection_that_is_cut_ends_without_a_word(fixture: Fixture) {
         ConnectionEvent::Closed(err) => assert_eq!(err.kind(), ErrorKind::ConnectionLost),
         other => panic!("expected the connection's end, not {other:?}"),
     }
-    // What it had to settle comes back.
+    // The unacked delivery is requeued.
     let mut raw = fixture.raw().await;
     raw.consume(&queue).await;
     let delivery = raw.delivery().await;
@@ -70,7 +70,7 @@ async fn a_queue_that_is_deleted_from_outside_cancels_its_consumers(fixture: Fix
 }
 
 #[scenario]
-async fn a_password_that_is_changed_keeps_out_who_comes_anew(fixture: Fixture) {
+async fn changed_password_keeps_new_connections_out(fixture: Fixture) {
     let user = fixture.name("user");
     let control = fixture.control();
     control.add_user(&user, "before").await;
@@ -87,8 +87,8 @@ async fn a_password_that_is_changed_keeps_out_who_comes_anew(fixture: Fixture) {
     fixture.raw_with(&options).await;
 }
 
-/// A service that consumes and publishes goes on as if nothing had been, once its connection has
-/// ended and come back.
+/// Asserts that a service which consumes and publishes goes on once its connection has ended and
+/// recovered.
 async fn a_service_outlives(fixture: &Fixture, end: impl AsyncFnOnce(&dyn Control, &str)) {
     let (name, queue) = (fixture.name("service"), fixture.name("queue"));
     let options = fixture.options().name(name.as_str());
@@ -106,7 +106,7 @@ async fn a_service_outlives(fixture: &Fixture, end: impl AsyncFnOnce(&dyn Contro
 
     let mut events = conn.events();
     end(fixture.control(), &name).await;
-    // What is published before the service has heard of it may be lost, and says so.
+    // A publish before the service knows of the loss may fail.
     within("the loss", async {
         let mut next = async || events.next().await.expect("a connection that comes back");
         while !matches!(next().await, Event::Lost(_)) {}
@@ -116,7 +116,7 @@ async fn a_service_outlives(fixture: &Fixture, end: impl AsyncFnOnce(&dyn Contro
     put(&publisher, &queue, "after").await;
     for expected in ["own", "after"] {
         let mut call = calls.next(&conn).await;
-        // Perhaps its acknowledgement was lost.
+        // The ack of "before" may be lost, and the message redelivered.
         if call.msg == "before" && call.redelivered {
             call = calls.next(&conn).await;
         }

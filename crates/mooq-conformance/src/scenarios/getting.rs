@@ -87,7 +87,7 @@ async fn a_message_that_comes_while_get_waits_ends_the_wait(fixture: Fixture) {
     let got = waiting.await.unwrap().unwrap();
     assert_eq!(got.msg, "came");
     assert!(!got.redelivered);
-    // It took one message, and stopped consuming.
+    // The get took one message, and stopped consuming.
     let declared = other.declare_queue(&queue).passive().await.unwrap();
     assert_eq!((declared.message_count, declared.consumer_count), (1, 0));
     got.ack().await.unwrap();
@@ -155,7 +155,7 @@ async fn a_get_that_waits_is_a_consumer_and_an_auto_delete_queue_goes_with_it(fi
     let queue = fixture.name("queue");
     let declare = || chan.declare_queue(&queue).auto_delete();
     declare().await.unwrap();
-    // Without a wait there is no consumer, and the queue stays.
+    // Without a timeout get uses no consumer, and the queue stays.
     assert!(chan.get::<String>(&queue).await.unwrap().is_none());
     declare().passive().await.unwrap();
     let get = chan.get::<String>(&queue);
@@ -222,7 +222,7 @@ async fn get_takes_raw_bytes(fixture: Fixture) {
     assert_eq!(got.ack().await.unwrap(), "\"json\"");
 }
 
-/// Waits until somebody consumes `queue`: the broker tells nobody of that unasked.
+/// Polls until `queue` has a consumer: RabbitMQ has no event for that.
 async fn until_consumed(chan: &Channel, queue: &str) {
     let consumed = async {
         while chan

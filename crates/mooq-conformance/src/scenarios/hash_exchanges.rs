@@ -17,7 +17,7 @@ use crate::raw::{
 use crate::scenario;
 use crate::version::Version;
 
-/// How many keys are tried at once.
+/// Number of keys in one round.
 const KEYS: usize = 3_000;
 
 /// Queues named by one letter each, with their consumers.
@@ -27,7 +27,7 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// Declares queues of these names and consumes them, so that whatever arrives in one comes.
+    /// Declares queues of these names and consumes them.
     pub(super) async fn queues(fixture: &Fixture, names: &str) -> Self {
         let raw = fixture.raw().await;
         let mut consumers = Vec::new();
@@ -43,7 +43,7 @@ impl Bound {
         Self { raw, consumers }
     }
 
-    /// Publishes messages of which each goes to one queue, and says to which, by its letter.
+    /// Publishes messages that each go to one queue, and returns the letters of these queues.
     pub(super) async fn places(&mut self, messages: impl IntoIterator<Item = Message>) -> String {
         let mut count = 0;
         for (number, mut message) in messages.into_iter().enumerate() {
@@ -62,7 +62,7 @@ impl Bound {
         places.into_iter().collect()
     }
 
-    /// The same for messages that have nothing but keys.
+    /// Does the same with messages that have nothing but keys.
     pub(super) async fn places_of_keys(&mut self, exchange: &str) -> String {
         let keys = (0..KEYS).map(|number| format!("order-{number}"));
         let messages: Vec<_> = keys.map(|key| message(exchange, &key, "")).collect();
@@ -70,7 +70,7 @@ impl Bound {
     }
 }
 
-/// How many messages went to each queue, and a number that tells all ways to get there apart.
+/// The number of messages in each queue, and a hash of the whole distribution.
 pub(super) fn digest(places: &str) -> (Vec<usize>, u64) {
     let mut names: Vec<_> = places.chars().collect();
     names.sort_unstable();
@@ -93,7 +93,7 @@ fn hashing(name: &str, arguments: FieldTable) -> ExchangeDeclare {
 }
 
 #[scenario]
-async fn each_key_goes_to_the_queue_that_the_ring_has_for_it(fixture: Fixture) {
+async fn hash_ring_sends_each_key_to_its_queue(fixture: Fixture) {
     let mut bound = Bound::queues(&fixture, "abc").await;
     let x = fixture.name("x");
     bound
@@ -118,7 +118,7 @@ async fn each_key_goes_to_the_queue_that_the_ring_has_for_it(fixture: Fixture) {
 }
 
 #[scenario]
-async fn few_keys_move_when_a_queue_comes_or_goes(fixture: Fixture) {
+async fn hash_ring_moves_few_keys_when_a_queue_comes_or_goes(fixture: Fixture) {
     let mut bound = Bound::queues(&fixture, "abc").await;
     let x = fixture.name("x");
     bound
@@ -139,7 +139,7 @@ async fn few_keys_move_when_a_queue_comes_or_goes(fixture: Fixture) {
     );
     let stayed = moved.filter(|(two, three)| two == three).count();
     assert!(stayed > KEYS / 2, "{stayed} of {KEYS} keys stayed");
-    // Whoever came after one that goes moves up.
+    // Queues behind a removed one move up on the ring.
     let first = binding(&fixture.name("a"), &x, "10");
     bound.raw.remove(first).await;
     let without = bound.places_of_keys(&x).await;
@@ -147,7 +147,7 @@ async fn few_keys_move_when_a_queue_comes_or_goes(fixture: Fixture) {
         digest(&without),
         (vec![1501, 1499], 3_457_829_995_246_196_222)
     );
-    // So it does when the queue itself is deleted.
+    // Deleting the queue itself has the same effect.
     bound.raw.delete(&fixture.name("c")).await;
     bound.raw.cancelled().await;
     assert_eq!(bound.places_of_keys(&x).await, "b".repeat(KEYS));
@@ -173,7 +173,7 @@ async fn a_second_binding_of_a_queue_has_no_weight_and_takes_the_first_along(fix
 
     bound.raw.remove(binding(&a, &x, "50")).await;
     assert_eq!(bound.places_of_keys(&x).await, "b".repeat(KEYS));
-    // What is bound already does not come in again.
+    // A queue that is bound already is not added again.
     bound.raw.bind(&a, &x, "1").await;
     assert_eq!(bound.places_of_keys(&x).await, "b".repeat(KEYS));
     bound.raw.bind(&a, &x, "2").await;
@@ -317,7 +317,7 @@ async fn a_property_is_hashed_in_place_of_the_key(fixture: Fixture) {
         };
         let places = bound.places((0..KEYS).map(with).collect::<Vec<_>>()).await;
         assert_eq!(digest(&places), expected, "{property}");
-        // Those without it all go to the same queue.
+        // Messages without the property all go to the same queue.
         let without = (0..20).map(|n| message(&x, &n.to_string(), ""));
         let without = bound.places(without.collect::<Vec<_>>()).await;
         assert_eq!(without, "a".repeat(20), "{property}");
@@ -325,7 +325,7 @@ async fn a_property_is_hashed_in_place_of_the_key(fixture: Fixture) {
 }
 
 #[scenario]
-async fn weights_are_positive_integers(fixture: Fixture) {
+async fn hash_weights_are_positive_integers(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let (x, q) = (fixture.name("x"), fixture.name("q"));
     raw.declare_exchange(&x, ExchangeKind::ConsistentHash).await;
@@ -363,7 +363,7 @@ async fn weights_are_positive_integers(fixture: Fixture) {
         .await;
     let text = "PRECONDITION_FAILED - The binding key must be an integer: <<>>";
     raw.refused(outcome, 406, EXCHANGE_BIND, text).await;
-    // What cannot be bound is not bound.
+    // The refused binding does not exist.
     raw.remove(binding(&q, &x, "heavy")).await;
 }
 
@@ -414,7 +414,7 @@ async fn a_weight_is_at_most_ten_thousand(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_is_hashed_is_one_header_or_one_of_three_properties(fixture: Fixture) {
+async fn hashed_value_is_one_header_or_one_of_three_properties(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let x = fixture.name("x");
     let both = table([
@@ -439,7 +439,7 @@ async fn what_is_hashed_is_one_header_or_one_of_three_properties(fixture: Fixtur
 
     let by_header = hashing(&x, table([("hash-header", "h".into())]));
     raw.channel.declare_exchange(by_header).await.unwrap();
-    // It is not compared, nor even looked at.
+    // Declaring again neither compares nor checks these arguments.
     let otherwise = hashing(&x, table([("hash-property", "app_id".into())]));
     raw.channel.declare_exchange(otherwise).await.unwrap();
     let outcome = raw
@@ -454,7 +454,7 @@ async fn what_is_hashed_is_one_header_or_one_of_three_properties(fixture: Fixtur
 }
 
 #[scenario]
-async fn the_name_of_what_is_hashed_must_be_text(fixture: Fixture) {
+async fn hashed_value_is_named_by_text(fixture: Fixture) {
     for argument in ["hash-header", "hash-property"] {
         let mut raw = fixture.raw().await;
         let declare = hashing(&fixture.name("x"), table([(argument, 5.into())]));
@@ -477,7 +477,7 @@ async fn an_unbound_consistent_hash_leads_to_the_alternate(fixture: Fixture) {
     raw.declare(&q).await;
     raw.bind(&q, &fanout, "").await;
     raw.put(&x, "k", "to the alternate").await;
-    // An exchange may be bound as a queue may, and takes its share.
+    // A bound exchange takes its share, as a queue does.
     raw.add(exchange_binding(&fanout, &x, "1")).await;
     raw.put(&x, "k", "by the binding").await;
     assert_eq!(raw.drain(&q).await, ["to the alternate", "by the binding"]);
@@ -500,7 +500,7 @@ async fn a_modulus_hash_sends_each_key_to_one_queue(fixture: Fixture) {
         digest(&places),
         (vec![1012, 960, 1028], 16_725_052_481_886_975_631)
     );
-    // Here all keys count.
+    // A modulus hash uses all keys.
     let cc = table([("CC", vec![FieldValue::from("order-1")].into())]);
     let with_cc = (0..40).map(|n| message_with(&x, &format!("order-{n}"), "", cc.clone()));
     let with_cc = bound.places(with_cc.collect::<Vec<_>>()).await;

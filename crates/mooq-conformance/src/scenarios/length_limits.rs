@@ -1,4 +1,4 @@
-//! Queues that hold only so much.
+//! Length limits of queues.
 
 use mooq_core::{ChannelEvent, FieldTable, FieldValue, QueueDeclare};
 
@@ -14,7 +14,7 @@ fn limited(name: &str, arguments: FieldTable) -> QueueDeclare {
 }
 
 impl Raw {
-    /// Publishes to a queue that must refuse it.
+    /// Publishes to a queue that must refuse the message.
     async fn put_in_vain(&mut self, queue: &str, body: &str) {
         self.publish("", queue, body);
         match self.event().await {
@@ -25,7 +25,7 @@ impl Raw {
 }
 
 #[scenario]
-async fn the_oldest_go_when_a_queue_is_full(fixture: Fixture) {
+async fn full_queue_drops_its_oldest_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (by_count, by_bytes) = (fixture.name("count"), fixture.name("bytes"));
     raw.declare_with(limited(&by_count, table([("x-max-length", 2.into())])))
@@ -44,7 +44,7 @@ async fn the_oldest_go_when_a_queue_is_full(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_is_unacknowledged_does_not_count_for_the_limit(fixture: Fixture) {
+async fn unacked_messages_do_not_count_for_the_length_limit(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(limited(&q, table([("x-max-length", 2.into())])))
@@ -54,13 +54,13 @@ async fn what_is_unacknowledged_does_not_count_for_the_limit(fixture: Fixture) {
     raw.fill(&q, &["3"]).await;
     assert_eq!(raw.counts(&q).await, (2, 0));
 
-    // It comes back to the head, where the limit strikes.
+    // The message returns to the head, where the limit drops it.
     raw.requeue(fetched.delivery_tag);
     assert_eq!(raw.drain(&q).await, ["2", "3"]);
 }
 
 #[scenario]
-async fn a_limit_of_0_lets_only_a_ready_consumer_have_messages(fixture: Fixture) {
+async fn length_limit_of_0_lets_only_a_ready_consumer_have_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let q = fixture.name("q");
@@ -95,7 +95,7 @@ async fn a_full_queue_may_refuse_new_messages(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_a_full_queue_refuses_may_become_a_dead_letter(fixture: Fixture) {
+async fn full_queue_may_dead_letter_refused_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     for (policy, expected) in [("reject-publish-dlx", "2"), ("reject-publish", "3")] {
         let (q, dead) = (fixture.name(policy), format!("{policy}-dead"));

@@ -1,5 +1,5 @@
-//! What gets lost or comes late on the line between a client and its broker, and what a client
-//! does that has too many channels.
+//! Messages that are lost or late between a client and its broker, and channels over a broker's
+//! limit.
 
 use std::time::{Duration, Instant};
 
@@ -12,16 +12,16 @@ use crate::scenario;
 use crate::steps::{drain, fill};
 use crate::{Fixture, within};
 
-/// How long a publish waits for a connection that does not come back.
+/// Time limit of a publish while the connection does not come back.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The next message, which is to come.
+/// Waits for the next message.
 async fn next(chan: &Channel, queue: &str) -> Delivery<String> {
     chan.get(queue).timeout(LIMIT).await.unwrap()
 }
 
 impl Victim {
-    /// Its connection is lost by this trouble, and comes back without it.
+    /// Loses the connection to this disturbance, and waits for its recovery after the end.
     async fn survives(&mut self, trouble: Box<dyn Disturbed + '_>) {
         trouble.cut().await;
         let lost = |event: &Event| matches!(event, Event::Lost(_));
@@ -68,7 +68,10 @@ async fn a_message_that_is_sent_again_as_its_confirm_was_lost_is_there_twice(fix
     within("the confirm", confirmation).await.unwrap();
     let second = next(&other, &queue).await;
     for message in [first, second] {
-        assert!(!message.redelivered, "nothing tells that it is a duplicate");
+        assert!(
+            !message.redelivered,
+            "a duplicate is not marked as redelivered"
+        );
         assert_eq!(message.ack().await.unwrap(), "body");
     }
 }
@@ -111,7 +114,7 @@ async fn a_message_whose_acknowledgement_is_lost_comes_again(fixture: Fixture) {
     let message = next(&victim.chan, &queue).await;
     assert!(!message.redelivered);
     let trouble = line.lose_ack();
-    // Nobody tells whether the broker has heard it.
+    // The ack has no answer, so the client cannot know that it is lost.
     assert_eq!(message.ack().await.unwrap(), "body");
     victim.survives(trouble).await;
 
@@ -122,7 +125,7 @@ async fn a_message_whose_acknowledgement_is_lost_comes_again(fixture: Fixture) {
 }
 
 #[scenario]
-async fn on_a_slow_line_a_confirm_comes_late_and_a_publish_ends_at_its_deadline(fixture: Fixture) {
+async fn slow_line_delays_confirms_and_a_publish_ends_at_its_deadline(fixture: Fixture) {
     let line = Line::of(&fixture);
     let victim = Victim::connect_with(&fixture, line.options()).await;
     let queue = fixture.name("queue");
@@ -142,7 +145,7 @@ async fn on_a_slow_line_a_confirm_comes_late_and_a_publish_ends_at_its_deadline(
     let err = unknown.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::TimedOut, "{err}");
     slow.end();
-    // It was on its way, and has arrived all the same.
+    // The message was in flight, and has arrived all the same.
     let (_conn, other) = fixture.channel().await;
     for body in ["confirmed", "unknown"] {
         let message = next(&other, &queue).await;
@@ -151,7 +154,7 @@ async fn on_a_slow_line_a_confirm_comes_late_and_a_publish_ends_at_its_deadline(
 }
 
 #[scenario]
-async fn one_channel_too_many_costs_the_connection_which_comes_back_without_it(fixture: Fixture) {
+async fn channel_over_the_limit_costs_the_connection_which_recovers_without_it(fixture: Fixture) {
     let name = fixture.name("victim");
     let control = fixture.control();
     control.add_user(&name, "secret").await;
@@ -181,7 +184,7 @@ async fn the_first_connect_waits_for_a_broker_that_is_not_there_yet(fixture: Fix
         fixture.broker().transport(),
         waiting,
     ));
-    // One that does not wait fails meanwhile.
+    // A connect that does not wait fails meanwhile.
     let refused = fixture.open(line.options()).await;
     let err = refused.expect_err("the broker is not there");
     assert_eq!(err.kind(), ErrorKind::ConnectFailed, "{err}");

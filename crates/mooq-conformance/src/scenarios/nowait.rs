@@ -8,7 +8,7 @@ use crate::raw::{binding, exchange, exchange_binding, queue};
 use crate::scenario;
 
 #[scenario]
-async fn what_succeeds_is_silent_and_done(fixture: Fixture) {
+async fn nowait_declare_and_bind_are_silent_if_they_succeed(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (source, first) = (fixture.name("source"), fixture.name("queue"));
     let channel = raw.methods();
@@ -25,7 +25,7 @@ async fn what_succeeds_is_silent_and_done(fixture: Fixture) {
 }
 
 #[scenario]
-async fn exchanges_are_bound_so_too(fixture: Fixture) {
+async fn nowait_binds_exchanges_too(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (source, other) = (fixture.name("source"), fixture.name("other"));
     let queue = fixture.name("queue");
@@ -40,7 +40,7 @@ async fn exchanges_are_bound_so_too(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_queue_that_the_broker_names_is_the_channels_last(fixture: Fixture) {
+async fn nowait_queue_that_the_broker_names_is_the_channels_last(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let declare = QueueDeclare::server_named();
     raw.methods().declare_queue_nowait(declare).await.unwrap();
@@ -50,7 +50,7 @@ async fn a_queue_that_the_broker_names_is_the_channels_last(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_queue_that_is_otherwise_closes_the_channel(fixture: Fixture) {
+async fn nowait_declare_of_another_queue_closes_the_channel(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let name = fixture.name("queue");
     raw.declare(&name).await;
@@ -67,7 +67,7 @@ async fn a_queue_that_is_otherwise_closes_the_channel(fixture: Fixture) {
 }
 
 #[scenario]
-async fn an_exchange_that_is_otherwise_closes_the_channel(fixture: Fixture) {
+async fn nowait_declare_of_another_exchange_closes_the_channel(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let name = fixture.name("exchange");
     raw.declare_exchange(&name, ExchangeKind::Direct).await;
@@ -84,7 +84,7 @@ async fn an_exchange_that_is_otherwise_closes_the_channel(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_binding_without_an_end_closes_the_channel(fixture: Fixture) {
+async fn nowait_bind_to_a_missing_exchange_closes_the_channel(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let (missing, name) = (fixture.name("missing"), fixture.name("queue"));
     raw.declare(&name).await;

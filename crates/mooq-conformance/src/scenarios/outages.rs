@@ -1,4 +1,4 @@
-//! A broker that is down, or answers nothing, for a while.
+//! A broker that is down or frozen for a while.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const SHUTDOWN: &str =
     "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'";
 
 #[scenario(alone)]
-async fn while_the_broker_is_down_connections_are_refused(fixture: Fixture) {
+async fn connections_are_refused_while_the_broker_is_down(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let down = fixture.control().stop().await;
     raw.closes_connection(320, (0, 0), SHUTDOWN).await;
@@ -26,7 +26,7 @@ async fn while_the_broker_is_down_connections_are_refused(fixture: Fixture) {
 }
 
 #[scenario(alone)]
-async fn what_is_asked_of_a_frozen_broker_is_answered_when_it_goes_on(fixture: Fixture) {
+async fn frozen_broker_answers_pending_calls_when_it_goes_on(fixture: Fixture) {
     let raw = fixture.raw().await;
     let name = fixture.name("queue");
     let frozen = fixture.control().freeze().await;
@@ -83,11 +83,11 @@ async fn a_call_at_a_frozen_broker_ends_at_its_deadline_and_the_next_is_answered
     let err = chan.declare_queue(queue.as_str()).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::TimedOut, "{err}");
     frozen.end().await;
-    // Nothing was lost: the broker did what it was asked for, late.
+    // No call was lost: the broker handled them late.
     answered(|| chan.declare_queue(queue.as_str()).passive()).await;
 }
 
-/// What the broker answers, in the end: on a busy machine a call may be over before that.
+/// Repeats a call until the broker answers: on a busy machine a call may time out first.
 async fn answered<T, C>(call: impl Fn() -> C) -> T
 where
     C: IntoFuture<Output = mooq::Result<T>>,

@@ -1,4 +1,4 @@
-//! Users and what they may do: names that match their patterns, and no others.
+//! Permissions: users may use the names that match their patterns, and no others.
 
 use mooq::{ConnectOptions, ErrorKind};
 use mooq_core::{ExchangeKind, Publish, QueueDeclare};
@@ -15,14 +15,14 @@ use crate::{Fixture, Version, expect_reason};
 pub(super) const EVERYTHING: [&str; 3] = [".*", ".*", ".*"];
 pub(super) const NOTHING: [&str; 3] = ["", "", ""];
 
-/// How a user of this scenario connects. Its name is the scenario's own.
+/// Options to log in as this scenario's own user.
 fn login(fixture: &Fixture, password: &str) -> ConnectOptions {
     fixture
         .options()
         .credentials(fixture.name("user"), password)
 }
 
-/// A user who may do this, and a channel of that user's.
+/// A user with these permissions, and a channel of that user.
 pub(super) async fn user(fixture: &Fixture, permissions: [&str; 3]) -> (String, Raw) {
     let name = fixture.name("user");
     let control = fixture.control();
@@ -32,8 +32,7 @@ pub(super) async fn user(fixture: &Fixture, permissions: [&str; 3]) -> (String, 
     (name, raw)
 }
 
-/// A user who may do everything with names that begin with `mine`, and write to the default
-/// exchange.
+/// A user with every permission on names that begin with `mine`, and write on the default exchange.
 async fn owner(fixture: &Fixture) -> (String, Raw) {
     user(fixture, ["/mine", "/mine|^amq\\.default$", "/mine"]).await
 }
@@ -65,7 +64,7 @@ pub(super) fn topic_refusal(
     )
 }
 
-/// The access that is refused, as far as RabbitMQ names it.
+/// The refused access, in versions of RabbitMQ that name it.
 fn named(fixture: &Fixture, access: &str) -> String {
     if fixture.version() < Version::V4_0 {
         String::new()
@@ -74,7 +73,7 @@ fn named(fixture: &Fixture, access: &str) -> String {
     }
 }
 
-/// Asserts that a call is refused to the user, since access to what is named is.
+/// Asserts that a call is refused to the user for lack of this access.
 pub(super) async fn refused<T: std::fmt::Debug>(
     raw: &mut Raw,
     outcome: mooq_core::Result<T>,
@@ -90,7 +89,7 @@ pub(super) async fn refused<T: std::fmt::Debug>(
 async fn a_callback_on_a_queue_that_is_there_takes_read_and_no_more(fixture: Fixture) {
     let queue = fixture.name("queue");
     let (_conn, operator) = fixture.channel().await;
-    // With what only those know who declared it.
+    // An argument that only the declaring user knows.
     let declare = operator.declare_queue(&queue).argument("x-max-length", 7);
     declare.await.unwrap();
     put(&operator, &queue, "body").await;
@@ -142,7 +141,7 @@ async fn a_new_password_replaces_the_old_one(fixture: Fixture) {
     let err = fixture.open(login(&fixture, "secret")).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::AuthenticationFailed);
     fixture.open(login(&fixture, "other")).await.unwrap();
-    raw.settled().await; // Who is logged in stays so.
+    raw.settled().await; // A logged-in user stays logged in.
 }
 
 #[scenario]
@@ -160,7 +159,7 @@ async fn declaring_a_queue_takes_configure(fixture: Fixture) {
     raw.declare(&fixture.name("mine")).await;
     let other = fixture.name("other");
     fixture.raw().await.declare(&other).await;
-    // Whether it is there or not, and with these properties or others.
+    // For existing and missing queues, with equal and different properties.
     let missing = fixture.name("missing");
     let text = |name: &str| refusal(&fixture, "configure", "queue", name, &user);
     for (name, declare) in [
@@ -180,28 +179,30 @@ async fn declaring_a_queue_takes_configure(fixture: Fixture) {
 }
 
 #[scenario(before = V4_2)]
-async fn asking_takes_no_permission(fixture: Fixture) {
+async fn passive_declare_takes_no_permission(fixture: Fixture) {
     let (_user, raw) = user(&fixture, ["", "", "none"]).await;
     let queue = fixture.name("queue");
     fixture.raw().await.declare(&queue).await;
     let asked = raw.channel.declare_queue(passive_queue(&queue)).await;
-    asked.expect("there is such a queue");
+    asked.expect("the queue exists");
     let asked = raw.channel.declare_exchange(passive_exchange("amq.direct"));
-    asked.await.expect("there is such an exchange");
+    asked.await.expect("the exchange exists");
 }
 
 #[scenario(since = V4_2)]
-async fn asking_takes_any_permission(fixture: Fixture) {
+async fn passive_declare_takes_any_permission(fixture: Fixture) {
     let (user, mut raw) = user(&fixture, ["/mine", "/theirs|direct", "/read"]).await;
     for permitted in ["mine", "theirs", "read"].map(|what| fixture.name(what)) {
         fixture.raw().await.declare(&permitted).await;
         let asked = raw.channel.declare_queue(passive_queue(&permitted)).await;
-        asked.expect("it has a permission");
+        asked.expect("the user has a permission on the queue");
     }
     let asked = raw.channel.declare_exchange(passive_exchange("amq.direct"));
-    asked.await.expect("it has a permission");
+    asked
+        .await
+        .expect("the user has a permission on the exchange");
 
-    // The refusal says as much of what is there as of what is not.
+    // The refusal is the same for existing and missing names.
     let (other, missing) = (fixture.name("other"), fixture.name("missing"));
     fixture.raw().await.declare(&other).await;
     for name in [&other, &missing, ""] {
@@ -220,7 +221,7 @@ async fn asking_takes_any_permission(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_name_of_the_brokers_choice_takes_configure_too(fixture: Fixture) {
+async fn queue_name_of_the_brokers_choice_takes_configure_too(fixture: Fixture) {
     let (user, raw) = owner(&fixture).await;
     let outcome = raw
         .channel
@@ -249,7 +250,7 @@ async fn reserved_names_are_refused_before_permissions_are_looked_at(fixture: Fi
     let outcome = raw.channel.declare_queue(queue("amq.new")).await;
     let text = "ACCESS_REFUSED - queue name 'amq.new' contains reserved prefix 'amq.*'";
     refused(&mut raw, outcome, method::QUEUE_DECLARE, text.into()).await;
-    // With exchanges it is the other way round.
+    // For exchanges the permission is checked first.
     let declare = exchange("amq.new", ExchangeKind::Direct);
     let outcome = raw.channel.declare_exchange(declare).await;
     let text = refusal(&fixture, "configure", "exchange", "amq.new", &user);
@@ -282,7 +283,7 @@ async fn a_dead_letter_exchange_takes_write_and_its_queue_read(fixture: Fixture)
 }
 
 #[scenario]
-async fn deleting_takes_configure_even_of_what_is_not_there(fixture: Fixture) {
+async fn deleting_takes_configure_even_for_missing_names(fixture: Fixture) {
     let (user, mut raw) = owner(&fixture).await;
     let other = fixture.name("other");
     let name: mooq_core::QueueName = other.as_str().try_into().unwrap();
@@ -304,7 +305,7 @@ async fn deleting_takes_configure_even_of_what_is_not_there(fixture: Fixture) {
 #[scenario]
 async fn getting_consuming_and_purging_take_read(fixture: Fixture) {
     let (user, mut raw) = owner(&fixture).await;
-    let other = fixture.name("other"); // It is not there, which nobody learns who may not read it.
+    let other = fixture.name("other"); // Missing, but a user without read access cannot tell.
     let text = refusal(&fixture, "read", "queue", &other, &user);
     let name: mooq_core::QueueName = other.as_str().try_into().unwrap();
     let outcome = raw.channel.get(name.clone(), true).await;
@@ -342,7 +343,7 @@ async fn the_default_exchange_is_amq_default_to_permissions(fixture: Fixture) {
     let admin = fixture.raw().await;
     admin.declare(&other).await;
     raw.confirm_select().await;
-    raw.put("", &other, "body").await; // The queue itself takes no permission.
+    raw.put("", &other, "body").await; // The default exchange takes no permission on the queue.
     assert_eq!(admin.drain(&other).await, ["body"]);
 
     fixture
@@ -469,7 +470,7 @@ async fn a_topic_permission_limits_routing_keys(fixture: Fixture) {
     raw.publish(&topic, "b.1", "body");
     raw.closes(403, method::BASIC_PUBLISH, &refusal("write", "b.1"))
         .await;
-    // Every key counts, those in CC too, which an old RabbitMQ does not look at.
+    // Every key counts, from 4.0 on those in CC too.
     let headers = table([("CC", vec!["c.1".into()].into())]);
     let publish = Publish::new(message_with(&topic, "a.1", "body", headers));
     if fixture.version() < Version::V4_0 {
@@ -534,7 +535,7 @@ async fn deleting_a_virtual_host_closes_its_connections(fixture: Fixture) {
     let err = inside.closed().await;
     let down = format!("CONNECTION_FORCED - vhost '{vhost}' is down");
     if err.reason().is_some_and(|why| why.text == down) {
-        // RabbitMQ stops what runs for the virtual host meanwhile, and may be seen to.
+        // RabbitMQ stops the virtual host's processes meanwhile, and may answer with that.
         text = down;
     }
     expect_reason(&err, 320, (0, 0), &text);

@@ -1,4 +1,4 @@
-//! Permissions that a channel keeps, though its user has lost them: until it goes to sleep.
+//! Permission caches: a channel keeps revoked permissions until it hibernates.
 
 use mooq_core::{ChannelEvent, ExchangeKind};
 
@@ -8,12 +8,12 @@ use crate::raw::{Raw, passive_queue, queue};
 use crate::scenario;
 use crate::{Fixture, expect_reason, within};
 
-/// How long a channel has nothing to do before it is sure to sleep, in milliseconds. One that slept
-/// before, on a busy machine, stays awake for longer, so longer times are tried in turn.
+/// Idle times after which a channel is sure to hibernate, in milliseconds. A channel that
+/// hibernated before stays awake for longer, so longer times are tried in turn.
 const ASLEEP: [u32; 4] = [3_000, 10_000, 30_000, 90_000];
 
-/// Tries until a channel has kept the permissions that it is to keep. On a busy machine it may have
-/// nothing to do for a second between any two calls, and has slept then.
+/// Repeats an attempt until a channel has kept its permissions. On a busy machine a channel may be
+/// idle for a second between any two calls, and hibernate.
 async fn until_kept<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let tried = async {
         loop {
@@ -26,7 +26,7 @@ async fn until_kept<T>(mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
 }
 
 impl Raw {
-    /// Whether the broker takes a message, which it confirms, or else closes the channel.
+    /// Returns true if the broker confirms a message, false if it closes the channel.
     async fn may_publish(&mut self, exchange: &str, key: &str) -> bool {
         self.publish(exchange, key, "body");
         match self.event().await {
@@ -88,7 +88,7 @@ async fn a_permission_that_was_used_is_gone_when_its_channel_has_slept(fixture: 
         clock.outlast(millis).await;
         idle.publish("", &queue, "body");
         match idle.event().await {
-            ChannelEvent::Confirm { .. } => {} // It has not slept.
+            ChannelEvent::Confirm { .. } => {} // The channel has not hibernated.
             ChannelEvent::Closed(err) => {
                 let text = refusal(&fixture, "write", "exchange", "amq.default", &user);
                 expect_reason(&err, 403, method::BASIC_PUBLISH, &text);
@@ -97,7 +97,7 @@ async fn a_permission_that_was_used_is_gone_when_its_channel_has_slept(fixture: 
             other => panic!("expected a confirm or the channel's close, not {other:?}"),
         }
     }
-    panic!("a permission is kept by a channel that has nothing to do");
+    panic!("an idle channel still keeps its permission");
 }
 
 #[scenario]
@@ -114,7 +114,7 @@ async fn the_latest_twelve_permissions_are_kept(fixture: Fixture) {
         for queue in all_but_last {
             busy.declare(queue).await;
         }
-        // To use it again does not make it younger.
+        // Using a permission again does not make it younger.
         busy.declare(first).await;
         busy.declare(last).await;
         control.set_permissions(&user, NOTHING).await;
@@ -146,7 +146,7 @@ async fn routing_keys_that_were_used_are_kept_apart(fixture: Fixture) {
         for key in &keys {
             busy.put(&topic, key, "body").await;
         }
-        // That for the exchange was used before all of them, and is kept nevertheless.
+        // The exchange's permission was used before all of these, and is kept nevertheless.
         control.set_permissions(&user, NOTHING).await;
         control
             .set_topic_permissions(&user, &topic, "^$", "^$")
@@ -158,7 +158,7 @@ async fn routing_keys_that_were_used_are_kept_apart(fixture: Fixture) {
         }
         busy.publish(&topic, &keys[0], "body");
         let refused = busy.closed().await;
-        // A channel that has slept since has lost the permission for the exchange too.
+        // A channel that has hibernated since has lost the exchange's permission too.
         let of_topic = |text: &str| text.contains("to topic");
         let reason = refused.reason().map(|reason| of_topic(&reason.text));
         reason?.then_some(refused)
@@ -169,7 +169,7 @@ async fn routing_keys_that_were_used_are_kept_apart(fixture: Fixture) {
 }
 
 #[scenario(since = V4_2)]
-async fn asking_finds_any_permission_that_was_used(fixture: Fixture) {
+async fn passive_declare_finds_any_permission_that_was_used(fixture: Fixture) {
     let (user, raw) = user(&fixture, EVERYTHING).await;
     let queue = fixture.name("queue");
     raw.declare(&queue).await;
@@ -181,7 +181,7 @@ async fn asking_finds_any_permission_that_was_used(fixture: Fixture) {
         assert!(asker.may_ask_for(&queue).await);
         control.set_permissions(&user, NOTHING).await;
         let asked = reader.may_ask_for(&queue).await;
-        // What asking finds first is the permission to read.
+        // A passive declare checks the read permission first.
         let read = asker.may_purge(&queue).await;
         let declared = asker.may_declare(&queue).await;
         (asked && read).then_some(declared)

@@ -1,4 +1,4 @@
-//! Policies: what an administrator adds to the arguments of queues and exchanges.
+//! Policies: settings that an administrator adds to the arguments of queues and exchanges.
 
 use mooq_core::{ExchangeKind, FieldValue, Publish, QueueDeclare, Settlement};
 use mooq_memory::ApplyTo;
@@ -24,7 +24,7 @@ async fn policy<const N: usize>(
         .await;
 }
 
-/// Sets a policy of priority 0 for all that begins with `what`.
+/// Sets a policy of priority 0 for names that begin with `what`.
 async fn simple<const N: usize>(
     fixture: &Fixture,
     what: &str,
@@ -33,7 +33,7 @@ async fn simple<const N: usize>(
     policy(fixture, what, ApplyTo::All, 0, definition).await;
 }
 
-/// A queue with an argument, filled with five messages: which are left of them?
+/// The messages that are left of five in a queue with an argument.
 async fn left_of_five<const N: usize>(
     fixture: &Fixture,
     name: &str,
@@ -76,7 +76,7 @@ async fn a_policy_holds_for_queues_that_are_there_already(fixture: Fixture) {
 }
 
 #[scenario]
-async fn of_an_argument_and_a_policy_the_smaller_limit_holds(fixture: Fixture) {
+async fn policy_and_argument_combine_to_the_smaller_limit(fixture: Fixture) {
     simple(&fixture, "", [("max-length", 2.into())]).await;
     let smaller = [("x-max-length", 1.into())];
     let left = left_of_five(&fixture, &fixture.name("smaller"), smaller).await;
@@ -108,7 +108,7 @@ async fn the_policy_with_the_highest_priority_counts_alone(fixture: Fixture) {
     ];
     policy(&fixture, "", ApplyTo::Queues, 1, reject).await;
     policy(&fixture, "", ApplyTo::Queues, 2, [("max-length", 3.into())]).await;
-    // It may be for exchanges alone, or of settings that these queues do not know.
+    // A policy may be for exchanges alone, or have settings unknown to these queues.
     policy(
         &fixture,
         "",
@@ -183,7 +183,7 @@ async fn a_policy_drops_what_is_too_much_before_it_refuses_more(fixture: Fixture
     };
     simple(&fixture, "queue", refusing(3)).await;
     assert_eq!(raw.counts(&name).await, (3, 0));
-    // Once it refuses messages, a lower limit drops none.
+    // A queue that refuses messages drops none under a lower limit.
     policy(&fixture, "queue", ApplyTo::All, 1, refusing(1)).await;
     assert_eq!(raw.counts(&name).await, (3, 0));
     let dropping = [("max-length", 2.into())];
@@ -192,7 +192,7 @@ async fn a_policy_drops_what_is_too_much_before_it_refuses_more(fixture: Fixture
 }
 
 #[scenario]
-async fn no_time_to_live_by_a_policy_keeps_nothing_that_comes_after_it(fixture: Fixture) {
+async fn policy_with_ttl_0_keeps_no_message_that_comes_after_it(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let name = fixture.name("queue");
     raw.declare(&name).await;
@@ -200,7 +200,7 @@ async fn no_time_to_live_by_a_policy_keeps_nothing_that_comes_after_it(fixture: 
     simple(&fixture, "queue", [("message-ttl", 0.into())]).await;
     raw.fill(&name, &["2"]).await;
     assert_eq!(raw.counts(&name).await, (1, 0));
-    // A dead letter is made of what comes to the head.
+    // Expired messages at the head are dead-lettered.
     let definition = [
         ("message-ttl", 0.into()),
         ("dead-letter-exchange", "no-such-exchange".into()),
@@ -225,7 +225,7 @@ async fn a_policy_gives_an_exchange_an_alternate(fixture: Fixture) {
     raw.put(&source, "key", "lost and found").await;
     assert_eq!(raw.drain(&queue).await, ["lost and found"]);
     fixture.control().clear_policy(&fixture.name("0")).await;
-    // RabbitMQ's exchanges may hear of it a moment later.
+    // RabbitMQ's exchanges may apply the change a moment later.
     within("the policy's end", async {
         loop {
             raw.put(&source, "key", "lost").await;

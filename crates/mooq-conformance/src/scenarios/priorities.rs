@@ -60,7 +60,7 @@ async fn higher_priorities_come_first_and_equal_ones_in_order(fixture: Fixture) 
 }
 
 #[scenario]
-async fn without_x_max_priority_priorities_do_not_count(fixture: Fixture) {
+async fn priorities_do_not_count_without_x_max_priority(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare(&q).await;
@@ -70,7 +70,7 @@ async fn without_x_max_priority_priorities_do_not_count(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_is_requeued_keeps_its_place_within_its_priority(fixture: Fixture) {
+async fn requeued_message_keeps_its_place_within_its_priority(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with_priorities(&q, 2, table([])).await;
@@ -95,7 +95,7 @@ async fn a_full_queue_drops_the_highest_priority_first(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_has_expired_above_others_stays_until_one_leaves(fixture: Fixture) {
+async fn expired_message_above_others_stays_until_one_leaves(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with_priorities(&q, 2, table([])).await;
@@ -111,7 +111,7 @@ async fn what_has_expired_above_others_stays_until_one_leaves(fixture: Fixture) 
 }
 
 #[scenario]
-async fn what_has_expired_above_others_stays_until_one_comes_back(fixture: Fixture) {
+async fn expired_message_above_others_stays_until_one_comes_back(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with_priorities(&q, 2, table([])).await;
@@ -124,7 +124,7 @@ async fn what_has_expired_above_others_stays_until_one_comes_back(fixture: Fixtu
 }
 
 #[scenario]
-async fn what_has_expired_above_others_stays_until_one_is_too_much(fixture: Fixture) {
+async fn expired_message_above_others_stays_until_one_is_too_much(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     let limit = table([("x-max-length", 3.into())]);
@@ -140,7 +140,7 @@ async fn what_has_expired_above_others_stays_until_one_is_too_much(fixture: Fixt
 }
 
 #[scenario]
-async fn of_what_is_rejected_at_once_the_highest_priority_dies_first(fixture: Fixture) {
+async fn rejecting_several_dead_letters_the_highest_priority_first(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut worker = raw.sibling().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));

@@ -25,7 +25,7 @@ async fn callbacks_run_only_while_events_are_processed(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_cycle_starts_at_most_one_callback_for_each_consumer(fixture: Fixture) {
+async fn processing_cycle_starts_at_most_one_callback_for_each_consumer(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let mut both = Vec::new();
     for name in ["one", "other"] {
@@ -44,7 +44,7 @@ async fn a_cycle_starts_at_most_one_callback_for_each_consumer(fixture: Fixture)
             conn.process_events().cycles(1).await.unwrap();
             for (seen, calls) in &mut both {
                 let now = bodies(calls.so_far());
-                assert!(now.len() <= 1, "{now:?} in one cycle");
+                assert!(now.len() <= 1, "{now:?} were all called in one cycle");
                 seen.extend(now);
             }
         }
@@ -56,7 +56,7 @@ async fn a_cycle_starts_at_most_one_callback_for_each_consumer(fixture: Fixture)
 }
 
 #[scenario]
-async fn a_cycle_ends_when_its_callbacks_have(fixture: Fixture) {
+async fn processing_cycle_ends_when_its_callbacks_have(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["first", "second"]).await;
@@ -67,7 +67,7 @@ async fn a_cycle_ends_when_its_callbacks_have(fixture: Fixture) {
         .callback(move |resp: Delivery<String>| {
             let (chan, recorder) = (asking.clone(), recorder.clone());
             async move {
-                // Takes its time: the broker is asked in between.
+                // A slow callback: it makes two calls to the broker.
                 let own = chan.declare_queue("").exclusive().await?;
                 chan.delete_queue(own.name).await?;
                 recorder.note(resp);
@@ -87,12 +87,12 @@ async fn a_cycle_ends_when_its_callbacks_have(fixture: Fixture) {
     let seen = crate::within("two cycles with a callback", cycles).await;
     assert!(
         seen.iter().all(|call| !call.redelivered),
-        "none was cut off"
+        "no callback was cut off"
     );
 }
 
 #[scenario]
-async fn a_cycle_without_messages_ends(fixture: Fixture) {
+async fn processing_cycle_without_messages_ends(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let (recorder, mut calls) = record::<String>();
     chan.register_consumer(fixture.name("exchange"), "fanout")
@@ -131,7 +131,7 @@ async fn until_idle_follows_messages_that_callbacks_publish(fixture: Fixture) {
         .await
         .unwrap();
     chan.publish(&exchange, &5).await.unwrap();
-    // A busy broker may be idle for longer between two messages than processing waits.
+    // A busy broker may pause between two messages for longer than processing stays idle.
     let mut seen = Vec::new();
     let countdown = async {
         while seen.len() < 6 {
@@ -144,7 +144,7 @@ async fn until_idle_follows_messages_that_callbacks_publish(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_second_call_at_the_same_time_is_not_allowed(fixture: Fixture) {
+async fn processing_by_two_calls_at_once_is_not_allowed(fixture: Fixture) {
     let conn = fixture.connect().await;
     let again = conn.clone();
     let err = processing(&conn, "the second call", async {
@@ -152,7 +152,7 @@ async fn a_second_call_at_the_same_time_is_not_allowed(fixture: Fixture) {
     })
     .await;
     assert_eq!(err.kind(), ErrorKind::NotAllowed);
-    // Once the first is over it is.
+    // After the first call another one is allowed.
     conn.process_events().until_idle().await.unwrap();
 }
 

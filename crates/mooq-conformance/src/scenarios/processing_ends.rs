@@ -1,4 +1,4 @@
-//! `process_events`: how it ends, and what becomes of the callbacks that run.
+//! The end of `process_events`, and of the callbacks that run meanwhile.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ async fn a_graceful_shutdown_lets_callbacks_finish_and_starts_no_more(fixture: F
     let begun = crate::within("the first callback", slow.calls.noted()).await;
     assert_eq!(begun.msg, "begun");
     stop.send(()).unwrap();
-    // The signal is seen, and the running callback is waited for.
+    // Processing sees the signal, and waits for the running callback.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
@@ -66,7 +66,7 @@ async fn processing_that_is_dropped_gives_back_what_it_had_begun(fixture: Fixtur
     let mut slow = SlowConsumer::register(&fixture, &chan, &queue).await;
     let first = slow.calls.next(&conn).await;
     assert!(!first.redelivered);
-    assert!(slow.ends.try_recv().is_err(), "it was cut off");
+    assert!(slow.ends.try_recv().is_err(), "the callback was cut off");
     slow.finish.notify_one();
     let end = async {
         let again = slow.calls.noted().await;
@@ -161,7 +161,7 @@ async fn callbacks_that_run_finish_before_a_failure_is_told(fixture: Fixture) {
     assert_eq!(begun.msg, "begun");
 
     other.publish(&missing, "lost").await.unwrap_err();
-    // The failure is seen, and the running callback is waited for.
+    // Processing sees the failure, and waits for the running callback.
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
@@ -225,7 +225,7 @@ async fn a_channel_with_several_consumers_fails_once(fixture: Fixture) {
     for queue in queues {
         until_gone(&fixture, &queue).await;
     }
-    // A service that opens a channel anew and goes on does not hear of the old one again.
+    // Processing on a new channel does not report the old one again.
     let other = conn.create_channel().await.unwrap();
     let (recorder, mut calls) = record::<String>();
     other
@@ -285,7 +285,7 @@ async fn an_error_on_a_channel_gives_back_what_its_callbacks_had(fixture: Fixtur
     assert_eq!(got.ack().await.unwrap(), "body");
 }
 
-/// A consumer whose callbacks run, one at a time, until they are told to finish.
+/// A consumer whose callbacks run one at a time, each until it gets the signal to finish.
 struct SlowConsumer {
     calls: Calls<String>,
     finish: Arc<Notify>,
@@ -341,7 +341,7 @@ async fn spawned_processing_runs_callbacks_and_tells_its_end(fixture: Fixture) {
     chan.delete_queue(&queue).await.unwrap();
     let err = crate::within("the end", processing).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ConsumerCancelled, "{err}");
-    // A handle that is dropped stops nothing.
+    // Dropping the consumer's handle does not cancel it.
     let (called, mut calls) = mpsc::unbounded_channel();
     chan.register_consumer(&exchange, "fanout")
         .callback(move |got: Delivery<String>| {

@@ -1,4 +1,4 @@
-//! What a message carries besides its body.
+//! Properties and headers of messages.
 
 use std::time::Duration;
 
@@ -169,7 +169,7 @@ async fn a_forwarded_message_keeps_its_body_key_and_properties(fixture: Fixture)
     chan.declare_exchange(&exchange, "direct").await.unwrap();
     chan.declare_queue(&next).await.unwrap();
     chan.bind_queue(&next, &exchange, &queue).await.unwrap();
-    // As JSON would not write it, and without a content type.
+    // JSON with other spaces than the codec's, and no content type.
     let mut sent = Properties::default();
     sent.message_id = Some("message".try_into().unwrap());
     sent.correlation_id = Some("correlation".try_into().unwrap());
@@ -187,7 +187,7 @@ async fn a_forwarded_message_keeps_its_body_key_and_properties(fixture: Fixture)
     assert_eq!(copy.routing_key, queue.as_str());
     assert_eq!(copy.exchange, exchange.as_str());
 
-    // Single ones can be changed.
+    // Single properties can be changed.
     let again = chan.forward("", &copy).routing_key(&next);
     again.message_id("another").header("try", 2).await.unwrap();
     assert_eq!(copy.ack().await.unwrap(), "[1,  2 ]");
@@ -283,7 +283,7 @@ async fn names_and_keys_of_255_bytes_and_any_script_arrive(fixture: Fixture) {
 }
 
 #[scenario]
-async fn another_user_id_than_the_login_is_refused(fixture: Fixture) {
+async fn user_id_other_than_the_login_is_refused(fixture: Fixture) {
     let (_conn, chan, queue) = queue(&fixture).await;
     let publish = chan.publish("", "forged").routing_key(&queue);
     let err = publish.user_id("admin").await.unwrap_err();

@@ -1,4 +1,4 @@
-//! What the broker checks of a message before it takes it.
+//! Checks of the broker on a message that is published.
 
 use std::sync::Arc;
 
@@ -153,7 +153,7 @@ async fn recover_without_requeue_closes_the_connection(fixture: Fixture) {
 #[scenario]
 async fn a_long_reason_is_broken_as_erlang_breaks_it(fixture: Fixture) {
     let mut raw = fixture.raw().await;
-    // The first is the last that fits in 78 columns, and the second would need 80.
+    // The first text just fits in 78 columns, and the second would need 80.
     let nines = "9".repeat(20);
     for (expiration, reason) in [
         (
@@ -185,7 +185,7 @@ async fn a_long_reason_is_broken_as_erlang_breaks_it(fixture: Fixture) {
 }
 
 #[scenario]
-async fn leftovers_are_shown_as_text_or_as_bytes(fixture: Fixture) {
+async fn expiration_leftovers_are_shown_as_text_or_as_bytes(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let mut message = message("", "nowhere", "m");
     let properties = Arc::make_mut(&mut message.properties);
@@ -211,7 +211,7 @@ async fn a_reason_with_too_many_bytes_is_an_internal_error(fixture: Fixture) {
         crate::expect_reason(&err, 541, (0, 0), "INTERNAL_ERROR");
         raw.closes_connection(541, (0, 0), "INTERNAL_ERROR").await;
     }
-    // Cut by characters, it has none but those of one byte.
+    // The text is cut by characters, here of one byte each.
     let mut raw = fixture.raw().await;
     let name = format!("{}é", "a".repeat(250));
     let declared = raw.channel.declare_queue(passive_queue(&name)).await;

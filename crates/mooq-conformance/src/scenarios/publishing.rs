@@ -1,4 +1,4 @@
-//! Publishing: its outcomes, and what becomes of a message meanwhile.
+//! Publishing: outcomes, confirmations, mandatory messages and sizes.
 
 use std::collections::BTreeMap;
 use std::future::{Future, IntoFuture, poll_fn};
@@ -11,7 +11,7 @@ use crate::Fixture;
 use crate::scenario;
 use crate::steps::{drain, ready_in, record};
 
-/// How many publishes are on their way at once, where many are.
+/// Number of publishes in flight at once.
 const IN_FLIGHT: usize = 256;
 
 #[scenario]
@@ -27,7 +27,7 @@ async fn a_confirmed_message_is_in_its_queue(fixture: Fixture) {
 }
 
 #[scenario]
-async fn many_in_flight_are_all_confirmed_and_arrive_in_order(fixture: Fixture) {
+async fn publishes_in_flight_are_all_confirmed_and_arrive_in_order(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let exchange = fixture.name("exchange");
     let (recorder, mut calls) = record::<usize>();
@@ -82,7 +82,7 @@ async fn tasks_that_share_a_channel_each_get_their_own_confirms(fixture: Fixture
         let (chan, queue) = (chan.clone(), queue.clone());
         tasks.push(tokio::spawn(async move {
             for number in 0..25 {
-                // Every other one goes nowhere, and only its own task may learn of it.
+                // Every other message is unroutable, and only its own task may get it back.
                 let lost = (task + number) % 2 == 0;
                 let key = if lost { "nowhere" } else { &queue };
                 let body = (task, number);
@@ -140,7 +140,7 @@ async fn an_unconfirmed_message_arrives(fixture: Fixture) {
         let publish = chan.publish("", body).routing_key(&queue);
         publish.unconfirmed().await.unwrap();
     }
-    // The same channel keeps the order, so that both are there before they are fetched.
+    // The channel keeps the order of its methods, so both messages are there before the fetch.
     assert_eq!(drain(&chan, &queue).await, ["first", "second"]);
 }
 
@@ -159,7 +159,9 @@ async fn a_mandatory_message_without_a_queue_comes_back_whole(fixture: Fixture) 
         .unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Returned);
     assert_eq!(err.scope(), ErrorScope::Operation);
-    let returned = err.returned_message().expect("the message is inside");
+    let returned = err
+        .returned_message()
+        .expect("the error has the returned message");
     assert_eq!(returned.reply_code, 312);
     assert_eq!(returned.reply_text, "NO_ROUTE");
     let message = &returned.message;
@@ -169,7 +171,7 @@ async fn a_mandatory_message_without_a_queue_comes_back_whole(fixture: Fixture) 
     assert_eq!(message.properties.message_id.as_deref(), Some("m-1"));
     let attempt = message.properties.headers.get("attempt");
     assert_eq!(attempt.and_then(FieldValue::as_i64), Some(1));
-    // It concerned that publish alone.
+    // The error concerned that publish alone.
     chan.publish(&exchange, "go on").await.unwrap();
 }
 
@@ -184,7 +186,7 @@ async fn a_mandatory_message_that_reaches_a_queue_is_confirmed(fixture: Fixture)
 }
 
 #[scenario]
-async fn only_those_without_a_queue_come_back_of_many_mandatory_ones(fixture: Fixture) {
+async fn mandatory_messages_come_back_only_without_a_queue(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
@@ -200,7 +202,9 @@ async fn only_those_without_a_queue_come_back_of_many_mandatory_ones(fixture: Fi
             Ok(()) => assert!(routed(number), "{number} has no queue"),
             Err(err) => {
                 assert!(!routed(number), "{number}: {err}");
-                let returned = err.returned_message().expect("the message is inside");
+                let returned = err
+                    .returned_message()
+                    .expect("the error has the returned message");
                 assert_eq!(returned.message.body, number.to_string());
             }
         }
@@ -271,7 +275,7 @@ async fn a_channel_that_closes_ends_all_publishes_in_flight(fixture: Fixture) {
     let missing = fixture.name("missing");
     let mut confirmations = Vec::new();
     for _ in 0..3 {
-        // The broker has closed the channel at the first; the others may not know yet.
+        // The broker closes the channel at the first publish; later ones may not know yet.
         match chan.publish(&missing, "lost").send().await {
             Ok(confirmation) => confirmations.push(confirmation),
             Err(err) => assert_eq!(err.kind(), ErrorKind::ExchangeNotFound),
@@ -376,7 +380,7 @@ async fn a_dropped_confirmation_changes_nothing_for_the_others(fixture: Fixture)
     crate::within("the third confirm", third).await.unwrap();
     crate::within("the first confirm", first).await.unwrap();
     assert_eq!(ready_in(&chan, &queue).await, 3);
-    // A mandatory one that nobody waits for comes back to nobody.
+    // A mandatory message whose confirmation is dropped is returned in vain.
     let lost = chan.publish("", "lost").routing_key("nowhere").mandatory();
     drop(lost.send().await.unwrap());
     let publish = chan.publish("", "fourth").routing_key(&queue).mandatory();
@@ -384,7 +388,7 @@ async fn a_dropped_confirmation_changes_nothing_for_the_others(fixture: Fixture)
 }
 
 #[scenario]
-async fn an_outcome_is_given_once_and_asking_again_does_not_wait(fixture: Fixture) {
+async fn publish_outcome_is_given_once_and_asking_again_does_not_wait(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
@@ -410,11 +414,11 @@ async fn an_outcome_is_given_once_and_asking_again_does_not_wait(fixture: Fixtur
 
 #[scenario]
 async fn a_body_of_a_mebibyte_arrives_whole(fixture: Fixture) {
-    // Nine frames and a bit, with bytes that tell where they belong.
+    // Nine frames and a bit, with bytes that show their position.
     let body: Vec<u8> = (0u32..1 << 18).flat_map(u32::to_be_bytes).collect();
     let got = round_trip(&fixture, &body).await;
     assert_eq!(got.len(), 1 << 20);
-    assert!(got == body, "its bytes are in order");
+    assert!(got == body, "the body arrived with other bytes");
 }
 
 #[scenario]
@@ -476,7 +480,7 @@ async fn arguments_that_fit_in_no_frame_are_refused(fixture: Fixture) {
         let err = refused.unwrap_err();
         assert_eq!(err.kind(), ErrorKind::InvalidArgument, "{err}");
     }
-    // Nothing was asked of the broker, and nothing is lost.
+    // The message was not sent, and the connection is not lost.
     assert!(conn.is_open());
     chan.declare_queue(&queue).await.unwrap();
 }
@@ -486,7 +490,7 @@ async fn an_empty_body_arrives_empty(fixture: Fixture) {
     assert!(round_trip(&fixture, &[]).await.is_empty());
 }
 
-/// What arrives when `body` is published as it is.
+/// Publishes `body` as raw bytes, and returns the body that arrives.
 async fn round_trip(fixture: &Fixture, body: &[u8]) -> Vec<u8> {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");

@@ -1,4 +1,4 @@
-//! Exclusive queues: who may use them, and when they go.
+//! Exclusive queues: their connection, and their deletion.
 
 use mooq_core::QueueDeclare;
 
@@ -9,8 +9,8 @@ use crate::expect::method::{
 use crate::raw::{binding, consumer, passive_queue, queue};
 use crate::scenario;
 
-/// What the broker says of a queue that is exclusive to someone else, or is not exclusive where
-/// that was asked for.
+/// The reply text for a queue that is exclusive to another connection, or not exclusive as
+/// declared.
 pub(super) fn locked(queue: &str) -> String {
     format!(
         "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue '{queue}' in vhost '/'. \
@@ -20,7 +20,7 @@ pub(super) fn locked(queue: &str) -> String {
 }
 
 #[scenario]
-async fn only_the_declaring_connection_may_use_an_exclusive_queue(fixture: Fixture) {
+async fn exclusive_queue_is_used_by_its_declaring_connection_alone(fixture: Fixture) {
     let owner = fixture.raw().await;
     let mut other = fixture.publisher().await;
     let q = fixture.name("q");

@@ -1,4 +1,4 @@
-//! Queues: what a declare compares, and which arguments it refuses.
+//! Queues: properties and arguments that a declare compares or refuses.
 
 use mooq_core::{FieldTable, FieldValue, QueueDeclare};
 
@@ -23,7 +23,7 @@ pub(super) fn inequivalent(arg: &str, queue: &str, received: &str, current: &str
 }
 
 #[scenario(before = V4_2)]
-async fn a_type_without_a_name_is_unknown(fixture: Fixture) {
+async fn queue_type_without_a_name_is_unknown(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     let empty = with_arguments(&q, table([("x-queue-type", "".into())]));
@@ -36,7 +36,7 @@ async fn a_type_without_a_name_is_unknown(fixture: Fixture) {
 }
 
 #[scenario]
-async fn declaring_again_compares_exclusive_durable_auto_delete_arguments(fixture: Fixture) {
+async fn queue_redeclare_compares_exclusive_durable_auto_delete_arguments(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     raw.declare(&q).await;
@@ -69,7 +69,7 @@ async fn declaring_again_compares_exclusive_durable_auto_delete_arguments(fixtur
 }
 
 #[scenario]
-async fn an_argument_that_differs_is_named_with_both_values(fixture: Fixture) {
+async fn queue_argument_that_differs_is_named_with_both_values(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     let arguments = table([
@@ -146,7 +146,7 @@ async fn every_argument_of_a_queue_is_compared(fixture: Fixture) {
 }
 
 #[scenario]
-async fn integers_of_every_width_are_equal(fixture: Fixture) {
+async fn queue_arguments_compare_integers_of_every_width(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     let limit = |value: FieldValue| with_arguments(&q, table([("x-max-length", value)]));
@@ -167,7 +167,7 @@ async fn integers_of_every_width_are_equal(fixture: Fixture) {
 }
 
 #[scenario]
-async fn unknown_arguments_are_not_compared(fixture: Fixture) {
+async fn unknown_queue_arguments_are_not_compared(fixture: Fixture) {
     let raw = fixture.raw().await;
     let q = fixture.name("q");
     let unknown = table([("x-whatever", 1.into()), ("other", "a".into())]);
@@ -320,7 +320,7 @@ async fn a_long_value_is_broken_as_erlang_breaks_it(fixture: Fixture) {
     let text = inequivalent("x-expires", &q, &received, "none");
     raw.refused(outcome, 406, QUEUE_DECLARE, &text).await;
 
-    // Beside another value it stands without its type, and begins further left.
+    // Next to another value the text has no type, and begins further left.
     let limited = table([("x-expires", 3_600_000.into())]);
     let q = fixture.name("l");
     raw.declare_with(with_arguments(&q, limited)).await;
@@ -333,7 +333,7 @@ async fn a_long_value_is_broken_as_erlang_breaks_it(fixture: Fixture) {
 }
 
 #[scenario]
-async fn an_unknown_type_is_shown_as_erlang_shows_strings(fixture: Fixture) {
+async fn queue_type_is_shown_as_erlang_shows_strings(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     let unprintable = |bytes: &str| {

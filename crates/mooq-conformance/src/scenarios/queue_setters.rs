@@ -10,8 +10,8 @@ use crate::expect::LIMIT;
 use crate::scenario;
 use crate::steps::record;
 
-/// Asserts that the queue `name` has these arguments: to declare it with them again changes
-/// nothing, and without any one of them is refused.
+/// Asserts that the queue `name` has these arguments: declaring it again with all of them succeeds,
+/// and without any one of them is refused.
 async fn expect_arguments(chan: &Channel, name: &str, arguments: &[(&str, FieldValue)]) {
     let declare = |arguments: &mut dyn Iterator<Item = &(&str, FieldValue)>| {
         arguments.fold(chan.declare_queue(name), |declare, (key, value)| {
@@ -102,7 +102,7 @@ async fn setters_of_a_quorum_queue_are_its_arguments(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_a_queue_cannot_have_is_refused_by_the_broker(fixture: Fixture) {
+async fn queue_setters_out_of_range_are_refused(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     let declare = chan.declare_queue(&queue).expires(Duration::ZERO);

@@ -1,4 +1,4 @@
-//! Queues: names, counts, purging, deleting, and how they go by themselves.
+//! Queues: names, counts, purging, deleting, and auto-delete.
 
 use mooq_core::{QueueDeclare, QueueName};
 
@@ -21,7 +21,7 @@ async fn the_broker_names_a_queue_without_a_name(fixture: Fixture) {
     raw.put("", &first, "m").await;
     assert_eq!(raw.counts(&first).await, (1, 0));
 
-    // Only the broker may declare such a name, even if it is there.
+    // Only the broker may declare such a name, even if the queue exists.
     let outcome = raw.channel.declare_queue(queue(&first)).await;
     let text = format!("ACCESS_REFUSED - queue name '{first}' contains reserved prefix 'amq.*'");
     raw.refused(outcome, 403, QUEUE_DECLARE, &text).await;
@@ -30,7 +30,7 @@ async fn the_broker_names_a_queue_without_a_name(fixture: Fixture) {
 }
 
 #[scenario]
-async fn names_that_begin_with_amq_are_reserved(fixture: Fixture) {
+async fn queue_names_that_begin_with_amq_are_reserved(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let outcome = raw.channel.declare_queue(queue("amq.mine")).await;
     let text = "ACCESS_REFUSED - queue name 'amq.mine' contains reserved prefix 'amq.*'";
@@ -102,7 +102,7 @@ async fn a_passive_declare_asks_for_the_name_alone(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_empty_name_is_the_queue_declared_last(fixture: Fixture) {
+async fn empty_queue_name_is_the_queue_declared_last(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (first, last) = (fixture.name("first"), fixture.name("last"));
     raw.declare(&last).await;
@@ -113,7 +113,12 @@ async fn the_empty_name_is_the_queue_declared_last(fixture: Fixture) {
     raw.bind("", "amq.direct", &fixture.name("key")).await;
     raw.put("amq.direct", &fixture.name("key"), "bound").await;
     let fetched = raw.channel.get(empty(), true).await.unwrap();
-    assert_eq!(fetched.expect("it is bound").message_count, 0);
+    assert_eq!(
+        fetched
+            .expect("the bound queue has the message")
+            .message_count,
+        0
+    );
     raw.remove(binding("", "amq.direct", &fixture.name("key")))
         .await;
     raw.put("amq.direct", &fixture.name("key"), "unbound").await;
@@ -131,9 +136,9 @@ async fn the_empty_name_is_the_queue_declared_last(fixture: Fixture) {
 }
 
 #[scenario]
-async fn without_a_queue_declared_before_the_empty_name_is_refused(fixture: Fixture) {
+async fn empty_queue_name_is_refused_without_a_queue_declared_before(fixture: Fixture) {
     let mut raw = fixture.raw().await;
-    // What another channel declared does not count.
+    // Declares on another channel do not count.
     raw.sibling().await.declare(&fixture.name("q")).await;
     let empty = QueueName::default;
     let text = "NOT_FOUND - no previously declared queue";
@@ -200,7 +205,7 @@ async fn deleting_if_empty_and_if_unused(fixture: Fixture) {
     consuming.consume(&q).await;
     publisher.fill(&q, &["unacked", "ready"]).await;
 
-    // Where both conditions fail, if-empty is the one named.
+    // If both conditions fail, the error names if-empty.
     let not_empty = format!("PRECONDITION_FAILED - queue '{q}' in vhost '/' not empty");
     for if_unused in [false, true] {
         let outcome = raw.channel.delete_queue(name(), if_unused, true).await;
@@ -212,7 +217,7 @@ async fn deleting_if_empty_and_if_unused(fixture: Fixture) {
 
     raw.channel.purge_queue(name()).await.unwrap();
     let deleted = raw.channel.delete_queue(name(), false, true).await;
-    assert_eq!(deleted.unwrap(), 0, "what is unacknowledged does not count");
+    assert_eq!(deleted.unwrap(), 0, "unacked messages do not count");
 }
 
 #[scenario]
@@ -259,7 +264,7 @@ async fn an_auto_delete_queue_stays_until_it_had_a_consumer(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_long_text_is_cut_and_ends_in_dots(fixture: Fixture) {
+async fn long_reply_text_is_cut_and_ends_in_dots(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = "q".repeat(255);
     let outcome = raw.channel.declare_queue(passive_queue(&q)).await;

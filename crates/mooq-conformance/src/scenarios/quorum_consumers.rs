@@ -1,4 +1,4 @@
-//! Quorum queues: whom they serve, and whom they count.
+//! Quorum queues: the consumers that they serve and count.
 
 use mooq_core::{Consume, FieldValue};
 
@@ -24,7 +24,7 @@ async fn consuming(fixture: &Fixture, queue: &str, prefetch: u16) -> Raw {
 }
 
 #[scenario(before = V4_3)]
-async fn a_limit_for_the_whole_channel_is_not_supported(fixture: Fixture) {
+async fn global_qos_is_not_supported(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -36,7 +36,7 @@ async fn a_limit_for_the_whole_channel_is_not_supported(fixture: Fixture) {
 }
 
 #[scenario]
-async fn nobody_has_a_quorum_queue_for_itself(fixture: Fixture) {
+async fn exclusive_consumers_of_a_quorum_queue_are_not_alone(fixture: Fixture) {
     let raw = fixture.publisher().await;
     let mut other = fixture.raw().await;
     let q = fixture.name("q");
@@ -118,7 +118,7 @@ async fn consumers_take_turns_and_one_that_was_full_is_last(fixture: Fixture) {
     raw.fill(&q, &["1", "2"]).await;
     assert_eq!(a.delivered(1).await, ["1"]);
     assert_eq!(b.delivered(1).await, ["2"]);
-    // That made a full: b has stood in the row since its turn, a comes behind it.
+    // Consumer a is full: b has been in the row since its turn, and a queues up behind b.
     a.ack(1);
     raw.nothing_from(&q).await;
     a.settled().await;
@@ -129,7 +129,7 @@ async fn consumers_take_turns_and_one_that_was_full_is_last(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_higher_priority_is_served_first_as_long_as_it_takes_more(fixture: Fixture) {
+async fn consumer_of_higher_priority_is_served_first_while_it_takes_more(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -149,7 +149,7 @@ async fn a_higher_priority_is_served_first_as_long_as_it_takes_more(fixture: Fix
 }
 
 #[scenario]
-async fn without_a_prefetch_count_a_consumer_has_at_most_2000_deliveries(fixture: Fixture) {
+async fn consumer_without_a_prefetch_has_at_most_2000_deliveries(fixture: Fixture) {
     let raw = fixture.raw().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -167,7 +167,7 @@ async fn without_a_prefetch_count_a_consumer_has_at_most_2000_deliveries(fixture
 }
 
 #[scenario]
-async fn who_has_fetched_counts_as_a_consumer_until_it_settles(fixture: Fixture) {
+async fn channel_that_fetched_counts_as_a_consumer_until_it_settles(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -206,7 +206,7 @@ async fn a_cancelled_consumer_counts_until_it_has_settled_all(fixture: Fixture) 
 }
 
 #[scenario(since = V4_0)]
-async fn a_tag_taken_again_answers_for_what_it_had_before(fixture: Fixture) {
+async fn consumer_tag_taken_again_answers_for_what_it_had_before(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -226,7 +226,7 @@ async fn a_tag_taken_again_answers_for_what_it_had_before(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_is_taken_without_acknowledgement_is_gone(fixture: Fixture) {
+async fn no_ack_deliveries_are_gone(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -247,8 +247,8 @@ async fn what_is_taken_without_acknowledgement_is_gone(fixture: Fixture) {
     assert!(raw.get(&q).await.is_none());
 }
 
-/// A channel that has four deliveries, which the queue takes back in one step when the channel ends,
-/// and one that consumes without acknowledgement and with a prefetch count of 1.
+/// A channel with four deliveries, which the queue requeues in one step when the channel ends, and
+/// a consumer without acknowledgement and with a prefetch count of 1.
 async fn careless_of_four<const N: usize>(
     fixture: &Fixture,
     queue: &str,
@@ -273,7 +273,7 @@ async fn careless_of_four<const N: usize>(
 }
 
 #[scenario]
-async fn a_prefetch_count_holds_without_acknowledgement_as_well(fixture: Fixture) {
+async fn prefetch_holds_without_acknowledgement_as_well(fixture: Fixture) {
     let q = fixture.name("q");
     let (first, mut careless) = careless_of_four(&fixture, &q, []).await;
     let mut other = fixture.raw().await;
@@ -283,7 +283,7 @@ async fn a_prefetch_count_holds_without_acknowledgement_as_well(fixture: Fixture
     for body in ["2", "3", "4"] {
         assert_eq!(text(&other.delivery().await), body);
     }
-    // It takes more by now, and comes last, since it was full.
+    // The consumer takes more by now, but comes last, since it was full.
     let mut raw = fixture.publisher().await;
     raw.fill(&q, &["5", "6"]).await;
     assert_eq!(text(&other.delivery().await), "5");
@@ -291,7 +291,7 @@ async fn a_prefetch_count_holds_without_acknowledgement_as_well(fixture: Fixture
 }
 
 #[scenario]
-async fn a_length_limit_strikes_before_such_a_consumer_takes_more(fixture: Fixture) {
+async fn length_limit_strikes_before_a_no_ack_consumer_takes_more(fixture: Fixture) {
     let q = fixture.name("q");
     let limit = [("x-max-length", 0.into())];
     let (first, mut careless) = careless_of_four(&fixture, &q, limit).await;

@@ -41,7 +41,7 @@ async fn a_rejected_message_becomes_a_dead_letter(fixture: Fixture) {
         raw.settle(fetched.delivery_tag, settlement);
         let letter = raw.fetch_soon(&dead).await;
         raw.ack(letter.delivery_tag);
-        // Since 4.3 a classic queue too knows of deliveries that have failed.
+        // Since 4.3 classic queues count failed deliveries too.
         let failed = fixture.version() >= Version::V4_3 && settlement == REJECT;
         assert_eq!(letter.redelivered, failed);
         assert_eq!(body(&letter.message), body(&fetched.message));
@@ -79,7 +79,7 @@ async fn dead_letters_come_at_least_once_where_that_is_asked_for(fixture: Fixtur
 }
 
 #[scenario]
-async fn what_overflows_or_expires_becomes_a_dead_letter(fixture: Fixture) {
+async fn overflowing_and_expired_messages_become_dead_letters(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -114,13 +114,13 @@ async fn a_dead_letter_in_a_quorum_queue_counts_its_rejection(fixture: Fixture) 
     let fetched = raw.fetch(&q).await;
     raw.settle(fetched.delivery_tag, REJECT);
 
-    // To the second queue its failed delivery from the first is one already.
+    // The second queue counts the failed delivery of the first.
     let letter = raw.fetch_soon(&dead).await;
     assert!(letter.redelivered);
     let count = |headers: &FieldTable| headers.get("x-delivery-count").cloned();
     let once = Some(FieldValue::I64(1));
     assert_eq!(count(&letter.message.properties.headers), once);
-    // Of its own it has had none so far.
+    // The second queue itself has had no redelivery so far.
     raw.requeue(letter.delivery_tag);
     let letter = raw.fetch_soon(&dead).await;
     assert_eq!(count(&letter.message.properties.headers), once);
@@ -146,7 +146,7 @@ async fn a_dead_letter_for_a_missing_exchange_is_dropped(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_expires_in_a_circle_of_queues_ends_there(fixture: Fixture) {
+async fn expired_message_in_a_circle_of_queues_ends_there(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (a, b) = (fixture.name("a"), fixture.name("b"));
     let ttl = [("x-message-ttl", 1.into())];
@@ -155,7 +155,7 @@ async fn what_expires_in_a_circle_of_queues_ends_there(fixture: Fixture) {
     raw.fill(&a, &["m"]).await;
     let letter = raw.fetch_soon(&b).await;
     raw.settle(letter.delivery_tag, REJECT);
-    // Rejected once, it may come round again.
+    // After a rejection the message may come round again.
     let letter = raw.fetch_soon(&b).await;
     let headers = &letter.message.properties.headers;
     let again = [
@@ -202,7 +202,7 @@ async fn a_classic_queue_counts_failed_deliveries_too(fixture: Fixture) {
         let count = letter.message.properties.headers.get(header);
         assert_eq!(count, Some(&FieldValue::I64(2)), "{header}");
     }
-    // In a classic queue again it is as it was, whether it fails once more or not.
+    // In a classic queue the count stays as it was, whether the delivery fails once more or not.
     let dropped = Settlement::Nack { requeue: false };
     raw.settle(letter.delivery_tag, dropped);
     let letter = raw.fetch_soon(&last).await;

@@ -1,4 +1,4 @@
-//! Quorum queues: what may be declared, what a declare compares, and how they are deleted.
+//! Quorum queues: declaring, arguments that a declare compares, and deleting.
 
 use mooq_core::{FieldValue, QueueDeclare};
 
@@ -21,7 +21,7 @@ async fn a_quorum_queue_is_neither_exclusive_nor_auto_delete_nor_transient(fixtu
         ..quorum_queue(&q)
     };
     let mut properties = vec!["auto-delete", "exclusive-owner"];
-    // From then on RabbitMQ refuses transient shared queues of every type, in another way.
+    // From 4.3 on RabbitMQ refuses transient shared queues of every type, with another error.
     if fixture.version() < Version::V4_3 {
         properties.push("non-durable");
     }
@@ -36,7 +36,7 @@ async fn a_quorum_queue_is_neither_exclusive_nor_auto_delete_nor_transient(fixtu
             _ => declare.exclusive = false,
         }
     }
-    // An exclusive queue is not durable, whatever was asked for.
+    // An exclusive queue is not durable, whatever the declare says.
     declare.exclusive = true;
     declare.durable = true;
     let outcome = raw.channel.declare_queue(declare).await;
@@ -229,7 +229,7 @@ async fn a_queue_without_a_type_has_none_to_compare(fixture: Fixture) {
 }
 
 #[scenario]
-async fn declaring_again_compares_exclusive_durable_auto_delete_arguments(fixture: Fixture) {
+async fn quorum_redeclare_compares_exclusive_durable_auto_delete_arguments(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -268,7 +268,7 @@ async fn declaring_again_compares_exclusive_durable_auto_delete_arguments(fixtur
 }
 
 #[scenario]
-async fn what_a_quorum_queue_does_not_know_is_not_compared(fixture: Fixture) {
+async fn unknown_arguments_of_a_quorum_queue_are_not_compared(fixture: Fixture) {
     let raw = fixture.raw().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -309,7 +309,7 @@ async fn purging_and_deleting_count_what_is_ready(fixture: Fixture) {
     assert_eq!(purged.await.unwrap(), 2);
     assert!(raw.get(&q).await.is_none());
 
-    // What was unacked is still there.
+    // The unacked message is still there.
     raw.requeue(1);
     assert!(raw.fetch_soon(&q).await.redelivered);
     raw.fill(&q, &["4"]).await;
@@ -359,7 +359,7 @@ async fn declaring_again_compares_timeouts_and_delays(fixture: Fixture) {
         [
             ("x-consumer-disconnected-timeout", 5.into()),
             ("x-consumer-timeout", 10_000.into()),
-            // These RabbitMQ does not check.
+            // RabbitMQ does not check these arguments.
             ("x-delayed-retry-type", "bogus".into()),
             ("x-delayed-retry-min", "100".into()),
             ("x-delayed-retry-max", (-5).into()),
@@ -373,7 +373,7 @@ async fn declaring_again_compares_timeouts_and_delays(fixture: Fixture) {
             other.as_i64().unwrap()
         ),
     };
-    // The first that is missing is named.
+    // The error names the first missing argument.
     for at in 0..5 {
         let given: Vec<_> = arguments().into_iter().take(at).collect();
         let mut declare = quorum_queue(&q);
@@ -393,7 +393,7 @@ async fn declaring_again_compares_timeouts_and_delays(fixture: Fixture) {
 }
 
 #[scenario(since = V4_2)]
-async fn the_empty_type_is_a_type_to_compare(fixture: Fixture) {
+async fn empty_queue_type_is_a_type_to_compare(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     let empty = || {

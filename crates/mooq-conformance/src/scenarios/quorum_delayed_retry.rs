@@ -1,4 +1,4 @@
-//! Quorum queues: messages that wait before they are ready again.
+//! Quorum queues: delayed retry of returned messages.
 
 use std::time::{Duration, Instant};
 
@@ -13,11 +13,11 @@ use crate::scenario;
 const NACK: Settlement = Settlement::Nack { requeue: true };
 const REJECT: Settlement = Settlement::Reject { requeue: true };
 
-/// A delay that no scenario sees the end of, in milliseconds.
+/// A delay that outlasts every scenario, in milliseconds.
 const HOUR: i32 = 3_600_000;
 
 impl Raw {
-    /// Declares a queue to which messages of this type come back late.
+    /// Declares a queue with this type of delayed retry.
     async fn declare_delaying<const N: usize>(
         &self,
         queue: &str,
@@ -35,7 +35,7 @@ impl Raw {
         self.declare_with(declare).await;
     }
 
-    /// Fetches a message and gives it back, and waits until the queue has it, ready or delayed.
+    /// Fetches a message, settles it, and waits until the queue has it back, ready or delayed.
     async fn give_back(&self, queue: &str, settlement: Settlement, ready: u32) {
         let fetched = self.fetch_soon(queue).await;
         self.settle(fetched.delivery_tag, settlement);
@@ -44,7 +44,7 @@ impl Raw {
 }
 
 #[scenario(since = V4_3)]
-async fn what_comes_back_waits_by_its_type(fixture: Fixture) {
+async fn delayed_retry_depends_on_its_type(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     for (which, rejected_waits, nacked_waits) in [
         ("all", true, true),
@@ -64,7 +64,7 @@ async fn what_comes_back_waits_by_its_type(fixture: Fixture) {
                 .await
                 .unwrap();
         }
-        // A recover is as a nack, the end of a channel as a rejection.
+        // A recover counts as a nack, the end of a channel as a rejection.
         raw.fill(&q, &["m"]).await;
         let other = raw.sibling().await;
         other.fetch(&q).await;
@@ -82,14 +82,14 @@ async fn what_comes_back_waits_by_its_type(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn a_delay_ends_and_says_nothing_of_itself(fixture: Fixture) {
+async fn delayed_retry_ends_and_leaves_no_trace(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     let max = [("x-delayed-retry-max", 500.into())];
     raw.declare_delaying(&q, "all", 200, max).await;
     raw.fill(&q, &["m"]).await;
     let mut fetched = raw.fetch(&q).await;
-    // It grows with each failed delivery, up to the longest.
+    // The delay grows with each failed delivery, up to the maximum.
     for (settlement, failed, millis) in [
         (NACK, None, 200),
         (REJECT, Some(1), 200),
@@ -109,7 +109,7 @@ async fn a_delay_ends_and_says_nothing_of_itself(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn a_waiting_consumer_gets_what_was_delayed(fixture: Fixture) {
+async fn waiting_consumer_gets_a_delayed_message(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_delaying(&q, "all", 200, []).await;
@@ -119,14 +119,14 @@ async fn a_waiting_consumer_gets_what_was_delayed(fixture: Fixture) {
     raw.fill(&q, &["1", "2"]).await;
     assert_eq!(consuming.delivered(1).await, ["1"]);
     consuming.requeue(1);
-    // The other message does not wait for it.
+    // The other message does not wait for the delayed one.
     assert_eq!(consuming.delivered(1).await, ["2"]);
     consuming.ack(2);
     assert_eq!(consuming.delivered(1).await, ["1"]);
 }
 
 #[scenario(since = V4_3)]
-async fn what_waits_counts_for_the_limit_and_is_not_dropped(fixture: Fixture) {
+async fn delayed_message_counts_for_the_length_limit_and_is_not_dropped(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -145,7 +145,7 @@ async fn what_waits_counts_for_the_limit_and_is_not_dropped(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_waits_has_a_delivery_limit(fixture: Fixture) {
+async fn delayed_message_has_a_delivery_limit(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -163,7 +163,7 @@ async fn what_waits_has_a_delivery_limit(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_waits_expires_when_it_is_ready_again(fixture: Fixture) {
+async fn delayed_message_expires_when_it_is_ready_again(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -187,7 +187,7 @@ async fn what_waits_expires_when_it_is_ready_again(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn purging_counts_what_waits_and_deleting_does_not(fixture: Fixture) {
+async fn purging_counts_delayed_messages_and_deleting_does_not(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     let name = || q.as_str().try_into().unwrap();
@@ -217,7 +217,7 @@ async fn a_policy_delays_too_and_its_type_comes_before_an_arguments(fixture: Fix
 }
 
 #[scenario(since = V4_3)]
-async fn the_shorter_time_of_argument_and_policy_holds(fixture: Fixture) {
+async fn delayed_retry_time_is_the_shorter_of_argument_and_policy(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_delaying(&q, "all", HOUR, []).await;

@@ -1,8 +1,8 @@
-//! Quorum queues that keep their dead letters until these have arrived: the dead-letter strategy
-//! `at-least-once`.
+//! Quorum queues with the dead-letter strategy `at-least-once`: they keep dead letters until these
+//! have arrived.
 //!
-//! RabbitMQ tries again every three minutes, and whenever a policy changes the queue: most scenarios
-//! wait for no timer and set a policy. Those that are about the timer shorten it.
+//! RabbitMQ retries every three minutes, and whenever a policy changes the queue: most scenarios
+//! set a policy instead of waiting. Scenarios about the timer shorten it.
 
 use std::sync::Arc;
 
@@ -18,7 +18,8 @@ use crate::{Fixture, Version};
 
 const REJECT: Settlement = Settlement::Reject { requeue: false };
 
-/// A quorum queue that keeps its dead letters, and takes no more than `max_length` messages and one.
+/// Declares a quorum queue that keeps its dead letters, and takes at most `max_length` + 1
+/// messages.
 async fn declare_keeping<const N: usize>(
     raw: &Raw,
     name: &str,
@@ -39,7 +40,7 @@ async fn declare_keeping<const N: usize>(
     raw.declare_with(declare).await;
 }
 
-/// Has the queues of the scenario try their dead letters again.
+/// Makes the queues of the scenario retry their dead letters.
 async fn retry(fixture: &Fixture, more: &[(&str, FieldValue)]) {
     let mut definition = table([("message-ttl", 3_600_000.into())]);
     for (key, value) in more {
@@ -52,7 +53,7 @@ async fn retry(fixture: &Fixture, more: &[(&str, FieldValue)]) {
         .await;
 }
 
-/// Rejects so many messages of a queue, from the first on.
+/// Rejects the first `count` messages of a queue.
 async fn reject(raw: &Raw, queue: &str, count: usize) {
     for _ in 0..count {
         let fetched = raw.fetch_soon(queue).await;
@@ -71,7 +72,7 @@ async fn arrived(raw: &Raw, queue: &str, count: usize) -> Vec<String> {
     bodies
 }
 
-/// Publishes to a queue until it takes that.
+/// Publishes to a queue until it takes the message.
 async fn until_taken(raw: &mut Raw, queue: &str, body: &str) {
     let taken = async {
         while !raw.is_taken(queue, body).await {
@@ -82,7 +83,7 @@ async fn until_taken(raw: &mut Raw, queue: &str, body: &str) {
 }
 
 #[scenario]
-async fn what_has_no_route_stays_and_counts_until_it_has_one(fixture: Fixture) {
+async fn unroutable_dead_letter_stays_and_counts_until_it_has_a_route(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead, exchange) = (
         fixture.name("q"),
@@ -96,7 +97,7 @@ async fn what_has_no_route_stays_and_counts_until_it_has_one(fixture: Fixture) {
     raw.until_counts(&q, (0, 0)).await;
     assert!(
         !raw.is_taken(&q, "3").await,
-        "the dead ones are still there"
+        "the kept dead letters still fill the queue"
     );
 
     raw.declare(&dead).await;
@@ -116,15 +117,15 @@ async fn what_has_no_route_stays_and_counts_until_it_has_one(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["4"]);
 }
 
-/// The bodies of dead letters that were tried before they had a route: a round of tries that meets
-/// the new route midway takes the later ones first.
+/// The bodies of dead letters that were tried before they had a route: if the route appears midway
+/// in a round of retries, later ones come first.
 fn in_any_order(mut letters: Vec<String>) -> Vec<String> {
     letters.sort();
     letters
 }
 
 #[scenario(alone, short_timeouts)]
-async fn a_timer_has_what_has_no_route_tried_again(fixture: Fixture) {
+async fn unroutable_dead_letter_is_retried_by_a_timer(fixture: Fixture) {
     let _hurried = fixture.control().hurry_dead_letters().await;
     let mut raw = fixture.publisher().await;
     let (q, dead, exchange) = (
@@ -146,7 +147,7 @@ async fn a_timer_has_what_has_no_route_tried_again(fixture: Fixture) {
 }
 
 #[scenario(alone, short_timeouts)]
-async fn a_timer_has_what_was_refused_tried_again(fixture: Fixture) {
+async fn refused_dead_letter_is_retried_by_a_timer(fixture: Fixture) {
     let _hurried = fixture.control().hurry_dead_letters().await;
     let mut raw = fixture.publisher().await;
     let (q, full) = (fixture.name("q"), fixture.name("full"));
@@ -176,7 +177,7 @@ async fn a_timer_has_what_was_refused_tried_again(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_is_tried_holds_up_what_has_a_route(fixture: Fixture) {
+async fn retried_dead_letters_hold_up_those_with_a_route(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead, exchange) = (
         fixture.name("q"),
@@ -208,7 +209,7 @@ async fn what_is_tried_holds_up_what_has_a_route(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_expires_into_its_own_queue_stays(fixture: Fixture) {
+async fn expired_message_for_its_own_queue_stays(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     let circle = [
@@ -221,7 +222,7 @@ async fn what_expires_into_its_own_queue_stays(fixture: Fixture) {
     raw.until_counts(&q, (0, 0)).await;
     assert!(
         !raw.is_taken(&q, "3").await,
-        "the dead ones are still there"
+        "the kept dead letters still fill the queue"
     );
 }
 
@@ -235,7 +236,7 @@ async fn a_purge_leaves_dead_letters_to_their_targets(fixture: Fixture) {
         ("x-dead-letter-routing-key", dead.as_str().into()),
     ];
     declare_keeping(&raw, &q, 2, dlx).await;
-    // When one has arrived, RabbitMQ is up to it.
+    // Once one dead letter has arrived, RabbitMQ is ready to forward others.
     raw.fill(&q, &["0"]).await;
     reject(&raw, &q, 1).await;
     assert_eq!(arrived(&raw, &dead, 1).await, ["0"]);
@@ -245,7 +246,7 @@ async fn a_purge_leaves_dead_letters_to_their_targets(fixture: Fixture) {
     raw.until_counts(&q, (1, 0)).await;
 
     let purged = raw.channel.purge_queue(q.as_str().try_into().unwrap());
-    // Since 4.3 a purge counts them, and they do not count any more.
+    // Since 4.3 a purge counts kept dead letters, and they no longer count for the limit.
     let counted = fixture.version() >= Version::V4_3;
     assert_eq!(purged.await.unwrap(), if counted { 3 } else { 1 });
     raw.declare(&dead).await;
@@ -273,7 +274,7 @@ async fn dead_letters_are_dropped_with_the_strategy(fixture: Fixture) {
     raw.until_counts(&q, (0, 0)).await;
     assert!(
         !raw.is_taken(&q, "3").await,
-        "the dead ones are still there"
+        "the kept dead letters still fill the queue"
     );
 
     retry(&fixture, &dlx).await;
@@ -285,7 +286,7 @@ async fn dead_letters_are_dropped_with_the_strategy(fixture: Fixture) {
 }
 
 #[scenario]
-async fn without_reject_publish_nothing_is_kept(fixture: Fixture) {
+async fn dead_letters_are_not_kept_without_reject_publish(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     let mut declare = quorum_queue_with(
@@ -348,7 +349,7 @@ async fn a_restart_publishes_again_what_one_target_refused(fixture: Fixture) {
 
     fixture.control().restart().await;
     let raw = fixture.raw().await;
-    // The other one had taken it, which is forgotten by now: at least once.
+    // The free queue had confirmed the letter, which the restart forgets: at least once.
     assert_eq!(arrived(&raw, &full, 1).await, ["letter"]);
     assert_eq!(arrived(&raw, &free, 2).await, ["letter", "letter"]);
 }

@@ -1,4 +1,4 @@
-//! Quorum queues that hold only so much, and only so long.
+//! Quorum queues: length limits and expiry.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::scenario;
 use crate::{Fixture, Version};
 
 #[scenario]
-async fn the_oldest_go_when_a_quorum_queue_is_full(fixture: Fixture) {
+async fn full_quorum_queue_drops_its_oldest_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-max-length", 2.into())]).await;
@@ -18,7 +18,7 @@ async fn the_oldest_go_when_a_quorum_queue_is_full(fixture: Fixture) {
 }
 
 #[scenario(before = V4_3)]
-async fn the_oldest_go_when_a_quorum_queue_has_too_many_bytes(fixture: Fixture) {
+async fn quorum_queue_full_of_bytes_drops_its_oldest_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-max-length-bytes", 5.into())])
@@ -33,10 +33,10 @@ async fn properties_count_for_a_limit_in_bytes(fixture: Fixture) {
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-max-length-bytes", 10.into())])
         .await;
-    // Each with two bytes for the properties that it does not have: 4, 4, 3 and 3.
+    // Each message counts two bytes for absent properties: 4, 4, 3 and 3.
     raw.fill(&q, &["12", "34", "5", "6"]).await;
     assert_eq!(raw.drain(&q).await, ["34", "5", "6"]);
-    // An expiration of six digits takes seven more.
+    // An expiration of six digits takes seven bytes more.
     let mut message = message("", &q, "7");
     let properties = Arc::make_mut(&mut message.properties);
     properties.expiration = Some("600000".try_into().unwrap());
@@ -50,7 +50,7 @@ async fn properties_count_for_a_limit_in_bytes(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_came_back_is_the_oldest(fixture: Fixture) {
+async fn requeued_message_is_the_oldest(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(
@@ -68,7 +68,7 @@ async fn what_came_back_is_the_oldest(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_comes_back_reaches_a_ready_consumer_before_the_limit_strikes(fixture: Fixture) {
+async fn requeued_message_reaches_a_ready_consumer_before_the_limit_strikes(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(
@@ -100,7 +100,7 @@ async fn refuses_from_the_fifth_on(fixture: Fixture, limit: &str, three_messages
         taken.push(raw.is_taken(&q, body).await);
     }
     assert_eq!(taken, [true, true, true, true, false, false]);
-    // One that has not published to it before is refused as well.
+    // A channel that has not published before is refused as well.
     assert!(!fixture.publisher().await.is_taken(&q, "7").await);
     assert_eq!(raw.drain(&q).await, ["1", "2", "3", "4"]);
 }
@@ -111,8 +111,8 @@ async fn a_full_quorum_queue_takes_one_more_before_it_refuses(fixture: Fixture) 
 }
 
 #[scenario]
-async fn one_full_of_bytes_takes_one_more_before_it_refuses(fixture: Fixture) {
-    // Since 4.3 each counts two bytes more, for the properties that it does not have.
+async fn quorum_queue_full_of_bytes_takes_one_more_before_it_refuses(fixture: Fixture) {
+    // Since 4.3 each message counts two bytes more, for absent properties.
     let one = if fixture.version() >= Version::V4_3 {
         3
     } else {
@@ -139,7 +139,7 @@ async fn a_publisher_is_refused_until_four_fifths_of_the_limit_are_left(fixture:
     drained.fetch(&q).await;
     assert_eq!(raw.counts(&q).await, (5, 1));
     assert!(!raw.is_taken(&q, "7").await);
-    // It is not over its limit now, so whoever is new may fill it over it again.
+    // The queue is not over its limit now, so a new channel may fill it over the limit again.
     assert!(fixture.publisher().await.is_taken(&q, "8").await);
     assert!(!raw.is_taken(&q, "7").await);
     drained.fetch(&q).await;
@@ -149,7 +149,7 @@ async fn a_publisher_is_refused_until_four_fifths_of_the_limit_are_left(fixture:
 }
 
 #[scenario]
-async fn refusing_to_the_dead_letter_exchange_is_dropping_the_oldest(fixture: Fixture) {
+async fn reject_publish_dlx_drops_the_oldest(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -190,7 +190,7 @@ async fn a_refusal_does_not_fail_a_transaction(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_expires_at_once_reaches_a_ready_consumer_alone(fixture: Fixture) {
+async fn message_with_ttl_0_reaches_a_ready_consumer_alone(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-message-ttl", 0.into())]).await;
@@ -222,7 +222,7 @@ async fn a_message_expires_by_its_own_time_or_the_queues(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["stays"]);
 }
 
-/// A full queue of four messages, of which two are to go, and where its dead letters go.
+/// The dead letters of a full queue of four messages, two of which overflow.
 async fn dead_letters_of_a_full_queue(fixture: &Fixture, how: &str) -> Vec<String> {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name(how), fixture.name(&format!("dead-{how}")));
@@ -264,7 +264,7 @@ async fn dead_letters_of_a_full_queue(fixture: &Fixture, how: &str) -> Vec<Strin
 }
 
 #[scenario(before = V4_3)]
-async fn what_one_command_pushes_out_dies_newest_first(fixture: Fixture) {
+async fn overflow_of_one_command_dies_newest_first(fixture: Fixture) {
     for how in ["returned", "lowered"] {
         let dead = dead_letters_of_a_full_queue(&fixture, how).await;
         assert_eq!(dead, ["2", "1"], "{how}");
@@ -273,7 +273,7 @@ async fn what_one_command_pushes_out_dies_newest_first(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_one_command_pushes_out_dies_in_order(fixture: Fixture) {
+async fn overflow_of_one_command_dies_in_order(fixture: Fixture) {
     for how in ["returned", "lowered"] {
         let dead = dead_letters_of_a_full_queue(&fixture, how).await;
         assert_eq!(dead, ["1", "2"], "{how}");
@@ -281,7 +281,7 @@ async fn what_one_command_pushes_out_dies_in_order(fixture: Fixture) {
     assert_eq!(pushed_out_by_bytes(&fixture).await, ["1", "2", "3"]);
 }
 
-/// What a single large message pushes out of a queue.
+/// The messages that a single large one pushes out of a queue.
 async fn pushed_out_by_bytes(fixture: &Fixture) -> Vec<String> {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("bytes"), fixture.name("dead-bytes"));
@@ -292,7 +292,7 @@ async fn pushed_out_by_bytes(fixture: &Fixture) -> Vec<String> {
         ("x-dead-letter-routing-key", dead.as_str().into()),
     ];
     raw.declare_quorum(&q, arguments).await;
-    // Room for the large one and for one of the others, with what 4.3 counts beside the bodies.
+    // Room for the large message and one other, with the bytes that 4.3 counts beside the bodies.
     let small = |n: &str| n.repeat(10);
     let bodies = [
         small("1"),
@@ -329,7 +329,7 @@ async fn order_of_expiry(fixture: &Fixture) -> Vec<String> {
         let properties = Arc::make_mut(&mut message.properties);
         properties.priority = Some(priority);
         properties.expiration = Some(expiration.try_into().unwrap());
-        // One right behind the other: a wait for a confirm between them may take long.
+        // Published right after one another: waiting for a confirm in between may take long.
         raw.send(Publish::new(message));
     }
     raw.consume(&dead).await;
@@ -337,18 +337,18 @@ async fn order_of_expiry(fixture: &Fixture) -> Vec<String> {
 }
 
 #[scenario(since = V4_3)]
-async fn each_priority_expires_by_itself(fixture: Fixture) {
-    // Of the high ones the second has to wait for the one before it.
+async fn messages_of_each_priority_expire_by_themselves(fixture: Fixture) {
+    // The second high message has to wait for the first.
     assert_eq!(order_of_expiry(&fixture).await, ["first", "last", "second"]);
 }
 
 #[scenario(before = V4_3)]
-async fn what_has_expired_waits_for_what_leaves_first(fixture: Fixture) {
+async fn expired_message_waits_for_those_that_leave_first(fixture: Fixture) {
     assert_eq!(order_of_expiry(&fixture).await, ["last", "second", "first"]);
 }
 
 #[scenario]
-async fn what_has_expired_behind_a_fetched_message_is_counted(fixture: Fixture) {
+async fn expired_message_behind_a_fetched_one_is_counted(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let [q, witness, dead] = ["q", "witness", "dead"].map(|name| fixture.name(name));
     raw.declare_quorum(&q, []).await;
@@ -371,7 +371,7 @@ async fn what_has_expired_behind_a_fetched_message_is_counted(fixture: Fixture) 
         raw.ack(letter.delivery_tag);
         let fetched = raw.channel.get(q.as_str().try_into().unwrap(), no_ack);
         let fetched = fetched.await.unwrap().unwrap();
-        // What is settled at once has the queue drop what has expired before it counts.
+        // A settlement at once has the queue drop expired messages before it counts.
         assert_eq!(fetched.message_count, u32::from(!no_ack), "{no_ack}");
         assert!(raw.get(&q).await.is_none());
     }

@@ -16,7 +16,7 @@ async fn policy<const N: usize>(fixture: &Fixture, q: &str, definition: [(&str, 
         .await;
 }
 
-/// Declares a quorum queue with a lease, the shortest with which RabbitMQ gets to declare it.
+/// Declares a quorum queue with the shortest lease that outlasts its own declaration in RabbitMQ.
 async fn declare_leased(fixture: &Fixture, q: &str) {
     for millis in GROWING {
         let raw = fixture.raw().await;
@@ -53,14 +53,14 @@ async fn a_policys_overflow_comes_before_an_argument(fixture: Fixture) {
     assert!(!raw.is_taken(&q, "4").await);
     policy(&fixture, &q, [("overflow", "drop-head".into())]).await;
     raw.until_counts(&q, (2, 0)).await;
-    // Nothing tells the channel that was refused that the queue takes messages again.
+    // The refused channel does not learn that the queue takes messages again.
     assert!(!raw.is_taken(&q, "5").await);
     fixture.publisher().await.fill(&q, &["6", "7"]).await;
     assert!(!raw.is_taken(&q, "8").await);
     assert_eq!(raw.drain(&q).await, ["6", "7"]);
     fixture.control().clear_policy(&q).await;
     assert!(!raw.is_taken(&q, "9").await);
-    // It goes on once the queue has been full again and falls to four fifths.
+    // The channel goes on once the queue has been full again and falls to four fifths.
     fixture
         .publisher()
         .await
@@ -82,7 +82,7 @@ async fn a_policys_overflow_comes_before_an_argument(fixture: Fixture) {
     assert_eq!(raw.drain(&other).await, ["1", "2"]);
 }
 
-/// Clears the policy that limits a queue which refuses messages, and publishes once more.
+/// Clears the policy that limits a refusing queue, and publishes once more.
 async fn is_taken_without_limit(fixture: &Fixture) -> bool {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
@@ -92,7 +92,7 @@ async fn is_taken_without_limit(fixture: &Fixture) -> bool {
     raw.fill(&q, &["1", "2", "3"]).await;
     assert!(!raw.is_taken(&q, "4").await);
     fixture.control().clear_policy(&q).await;
-    // The queue has handled the change before it handles this.
+    // The queue handles the change before this get.
     let fetched = raw.fetch(&q).await;
     raw.ack(fetched.delivery_tag);
     raw.until_counts(&q, (2, 0)).await;
@@ -100,12 +100,12 @@ async fn is_taken_without_limit(fixture: &Fixture) -> bool {
 }
 
 #[scenario(since = V4_0)]
-async fn without_its_limit_a_queue_takes_messages_again(fixture: Fixture) {
+async fn clearing_the_length_limit_has_a_queue_take_messages_again(fixture: Fixture) {
     assert!(is_taken_without_limit(&fixture).await);
 }
 
 #[scenario(before = V4_0)]
-async fn without_its_limit_a_queue_still_refuses_whom_it_refused(fixture: Fixture) {
+async fn clearing_the_length_limit_leaves_refused_channels_refused(fixture: Fixture) {
     assert!(!is_taken_without_limit(&fixture).await);
     let q = fixture.name("q");
     assert!(fixture.publisher().await.is_taken(&q, "6").await);
@@ -142,7 +142,7 @@ async fn a_policys_lease_comes_before_an_argument(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0)]
-async fn of_two_leases_the_shorter_one_holds(fixture: Fixture) {
+async fn lease_is_the_shorter_of_argument_and_policy(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let [q, other] = ["q", "other"].map(|name| fixture.name(name));
     policy(&fixture, &q, [("expires", 3_600_000.into())]).await;

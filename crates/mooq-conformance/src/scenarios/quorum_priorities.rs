@@ -1,4 +1,4 @@
-//! Quorum queues: what priorities do, which is something else in each version.
+//! Quorum queues: priorities, which differ in each version.
 
 use mooq_core::{Properties, Publish};
 
@@ -7,7 +7,7 @@ use crate::raw::{Raw, body, message, quorum_queue};
 use crate::scenario;
 
 impl Raw {
-    /// Publishes a message of this priority, whose body tells it.
+    /// Publishes a message of this priority, which is also its body.
     async fn put_prioritized(&mut self, queue: &str, body: &str, priority: Option<u8>) {
         let mut message = message("", queue, body);
         let mut properties = Properties::default();
@@ -17,7 +17,7 @@ impl Raw {
     }
 }
 
-/// Publishes messages of several priorities, and gives the order in which they leave.
+/// Publishes messages of several priorities, and returns the order in which they leave.
 async fn order_by_priority(fixture: &Fixture) -> Vec<String> {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
@@ -43,14 +43,14 @@ async fn priorities_do_not_count(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0, before = V4_3)]
-async fn two_high_messages_leave_for_each_normal_one(fixture: Fixture) {
+async fn priority_has_two_high_messages_leave_for_each_normal_one(fixture: Fixture) {
     let order = ["5", "9", "none", "255", "6", "0", "4"];
     assert_eq!(order_by_priority(&fixture).await, order);
 }
 
 #[scenario(since = V4_3)]
 async fn higher_priorities_leave_first(fixture: Fixture) {
-    // One that has none is as 4, one above 31 as that.
+    // No priority counts as 4, a priority above 31 as 31.
     let order = ["255", "9", "6", "5", "none", "4", "0"];
     assert_eq!(order_by_priority(&fixture).await, order);
 }
@@ -68,7 +68,7 @@ async fn a_high_message_does_not_wait_for_a_normal_one_that_came_later(fixture: 
 }
 
 #[scenario]
-async fn what_comes_back_precedes_even_high_messages(fixture: Fixture) {
+async fn requeued_message_precedes_even_high_ones(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-delivery-limit", 20.into())])
@@ -83,7 +83,7 @@ async fn what_comes_back_precedes_even_high_messages(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0, before = V4_3)]
-async fn what_goes_straight_to_a_consumer_counts_in_the_round(fixture: Fixture) {
+async fn priority_round_counts_what_goes_straight_to_a_consumer(fixture: Fixture) {
     for (before, order) in [
         (0, ["H0", "L0", "H1", "H2", "L1", "H3", "L2"]),
         (1, ["L0", "H0", "H1", "L1", "H2", "H3", "L2"]),

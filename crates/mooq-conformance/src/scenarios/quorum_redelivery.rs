@@ -1,4 +1,4 @@
-//! Quorum queues: what comes back, where to, and how often.
+//! Quorum queues: order and counts of redeliveries.
 
 use mooq_core::{Fetched, FieldValue, Settlement};
 
@@ -10,14 +10,14 @@ use crate::{Fixture, Version};
 const NACK: Settlement = Settlement::Nack { requeue: true };
 const REJECT: Settlement = Settlement::Reject { requeue: true };
 
-/// How often a message has come back, as it says itself.
+/// The `x-delivery-count` of a message.
 fn delivery_count(fetched: &Fetched) -> Option<&FieldValue> {
     let headers = &fetched.message.properties.headers;
     headers.get("x-delivery-count")
 }
 
 impl Raw {
-    /// Fetches the only message of a queue and requeues it, so many times that it dies of it.
+    /// Fetches and requeues the only message of a queue until it dies of the delivery limit.
     async fn deliver_to_death(&self, queue: &str, deliveries: u32, dead: &str) {
         for _ in 0..deliveries {
             let fetched = self.fetch_soon(queue).await;
@@ -29,7 +29,7 @@ impl Raw {
 }
 
 #[scenario(since = V4_0, before = V4_3)]
-async fn redeliveries_and_only_they_say_how_often_a_message_came_back(fixture: Fixture) {
+async fn delivery_count_is_on_redeliveries_alone(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -60,7 +60,7 @@ async fn redeliveries_and_only_they_say_how_often_a_message_came_back(fixture: F
 }
 
 #[scenario]
-async fn consumers_are_told_as_well(fixture: Fixture) {
+async fn delivery_count_reaches_consumers_as_well(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -86,7 +86,7 @@ async fn consumers_are_told_as_well(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_comes_back_precedes_the_rest_in_the_order_in_which_it_came_back(fixture: Fixture) {
+async fn requeued_messages_precede_the_rest_in_the_order_of_their_return(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-delivery-limit", 20.into())])
@@ -103,7 +103,7 @@ async fn what_comes_back_precedes_the_rest_in_the_order_in_which_it_came_back(fi
 }
 
 #[scenario]
-async fn many_come_back_in_the_order_of_their_delivery(fixture: Fixture) {
+async fn requeue_of_many_keeps_the_order_of_their_delivery(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-delivery-limit", 20.into())])
@@ -119,8 +119,8 @@ async fn many_come_back_in_the_order_of_their_delivery(fixture: Fixture) {
     assert_eq!(raw.drain(&q).await, ["1", "2", "3", "4"]);
 }
 
-/// The order in which what two consumers had, `z` and then `a`, and what was fetched comes back
-/// from a channel that ends.
+/// The order of requeueing when a channel ends that has deliveries of two consumers, `z` and then
+/// `a`, and fetched messages.
 async fn order_of_return(fixture: &Fixture) -> Vec<String> {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
@@ -147,21 +147,21 @@ async fn order_of_return(fixture: &Fixture) -> Vec<String> {
 }
 
 #[scenario(since = V4_0)]
-async fn what_a_channel_leaves_comes_back_consumer_by_consumer(fixture: Fixture) {
-    // Those of the consumer that came first, of the other, and what was fetched.
+async fn closed_channel_requeues_consumer_by_consumer(fixture: Fixture) {
+    // The deliveries of the first consumer, of the second, and the fetched messages.
     let order = ["1", "3", "2", "4", "0", "5"];
     assert_eq!(order_of_return(&fixture).await, order);
 }
 
 #[scenario(before = V4_0)]
-async fn what_a_channel_leaves_comes_back_tag_by_tag(fixture: Fixture) {
-    // What was fetched, and those of each consumer in the order of their tags.
+async fn closed_channel_requeues_tag_by_tag(fixture: Fixture) {
+    // The fetched messages, and the deliveries of each consumer in the order of their tags.
     let order = ["0", "2", "4", "1", "3", "5"];
     assert_eq!(order_of_return(&fixture).await, order);
 }
 
 #[scenario(before = V4_0)]
-async fn who_fetches_hears_how_often_a_message_came_back_from_the_first_time_on(fixture: Fixture) {
+async fn delivery_count_is_on_every_fetched_message(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_with(quorum_queue(&q)).await;
@@ -216,7 +216,7 @@ async fn a_message_dies_when_it_has_come_back_more_often_than_the_limit(fixture:
         raw.deliver_to_death(&q, limit + 1, &dead).await;
         let letter = raw.fetch(&dead).await;
         raw.ack(letter.delivery_tag);
-        // Since 4.3 a classic queue too knows of deliveries that have failed.
+        // Since 4.3 classic queues count failed deliveries too.
         assert_eq!(letter.redelivered, fixture.version() >= Version::V4_3);
         let headers = &letter.message.properties.headers;
         assert_eq!(deaths(headers), [death(1, "delivery_limit", &q, "", &q)]);
@@ -224,7 +224,7 @@ async fn a_message_dies_when_it_has_come_back_more_often_than_the_limit(fixture:
 }
 
 #[scenario(since = V4_0)]
-async fn the_limit_is_20_unless_a_queue_has_one_of_its_own(fixture: Fixture) {
+async fn delivery_limit_is_20_unless_a_queue_has_one_of_its_own(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (q, dead) = (fixture.name("q"), fixture.name("dead"));
     raw.declare(&dead).await;
@@ -242,8 +242,7 @@ async fn the_limit_is_20_unless_a_queue_has_one_of_its_own(fixture: Fixture) {
 }
 
 impl Raw {
-    /// Declares a queue to which messages may come back for ever: so they may to every one before
-    /// 4.0, which knows no other way to say it.
+    /// Declares a queue without a delivery limit: before 4.0 by default, and since by a limit of -1.
     async fn declare_without_limit(&self, fixture: &Fixture, queue: &str) {
         if fixture.version() < Version::V4_0 {
             self.declare_quorum(queue, []).await;
@@ -254,8 +253,8 @@ impl Raw {
     }
 }
 
-/// Requeues the third and then the first of five messages in a queue without a limit, and gives
-/// the order in which four are got then.
+/// Requeues the third and then the first of five messages in a queue without a delivery limit, and
+/// returns the order of the next four.
 async fn order_without_a_limit(fixture: &Fixture) -> Vec<(String, bool)> {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
@@ -276,21 +275,21 @@ async fn order_without_a_limit(fixture: &Fixture) -> Vec<(String, bool)> {
 }
 
 #[scenario(before = V4_3)]
-async fn without_a_limit_what_is_requeued_goes_behind_the_rest(fixture: Fixture) {
+async fn requeue_without_a_delivery_limit_goes_behind_the_rest(fixture: Fixture) {
     let order = [("4", false), ("5", false), ("3", true), ("1", true)];
     let order = order.map(|(body, again)| (body.to_owned(), again));
     assert_eq!(order_without_a_limit(&fixture).await, order);
 }
 
 #[scenario(since = V4_3)]
-async fn without_a_limit_what_is_requeued_precedes_the_rest(fixture: Fixture) {
+async fn requeue_without_a_delivery_limit_precedes_the_rest(fixture: Fixture) {
     let order = [("3", true), ("1", true), ("4", false), ("5", false)];
     let order = order.map(|(body, again)| (body.to_owned(), again));
     assert_eq!(order_without_a_limit(&fixture).await, order);
 }
 
 #[scenario]
-async fn without_a_limit_what_a_channel_leaves_still_precedes_the_rest(fixture: Fixture) {
+async fn closed_channel_without_a_delivery_limit_requeues_before_the_rest(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_without_limit(&fixture, &q).await;
@@ -305,7 +304,7 @@ async fn without_a_limit_what_a_channel_leaves_still_precedes_the_rest(fixture: 
 }
 
 #[scenario(before = V4_0)]
-async fn a_negative_limit_lets_nothing_come_back(fixture: Fixture) {
+async fn negative_delivery_limit_lets_nothing_come_back(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     raw.declare_quorum(&q, [("x-delivery-limit", (-1).into())])

@@ -29,7 +29,7 @@ async fn consuming(fixture: &Fixture, queue: &str, prefetch: u16, priority: i32)
 }
 
 #[scenario]
-async fn nothing_is_fetched_beside_a_single_active_consumer(fixture: Fixture) {
+async fn get_is_refused_beside_a_single_active_consumer(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let q = fixture.name("q");
     declare(&raw, &q).await;
@@ -48,7 +48,7 @@ async fn nothing_is_fetched_beside_a_single_active_consumer(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_first_is_served_alone_and_counted_alone(fixture: Fixture) {
+async fn first_consumer_is_served_alone_and_counted_alone(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     declare(&raw, &q).await;
@@ -63,7 +63,7 @@ async fn the_first_is_served_alone_and_counted_alone(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_next_is_served_once_the_active_one_is_cancelled(fixture: Fixture) {
+async fn next_consumer_is_served_once_the_active_one_is_cancelled(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     declare(&raw, &q).await;
@@ -72,7 +72,8 @@ async fn the_next_is_served_once_the_active_one_is_cancelled(fixture: Fixture) {
     raw.fill(&q, &["1", "2", "3"]).await;
     assert_eq!(first.delivered(1).await, ["1"]);
     first.cancel(&"t".try_into().unwrap()).await;
-    // What the first has not settled keeps the queue neither from serving nor from counting it.
+    // Unacked deliveries of the first consumer do not keep the queue from serving and counting the
+    // second.
     assert_eq!(second.delivered(1).await, ["2"]);
     raw.until_counts(&q, (1, 2)).await;
     first.requeue(1);
@@ -82,7 +83,7 @@ async fn the_next_is_served_once_the_active_one_is_cancelled(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_next_is_served_once_the_active_one_is_gone(fixture: Fixture) {
+async fn next_consumer_is_served_once_the_active_one_is_gone(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     declare(&raw, &q).await;
@@ -95,7 +96,7 @@ async fn the_next_is_served_once_the_active_one_is_gone(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0)]
-async fn a_higher_priority_takes_over_when_all_is_settled(fixture: Fixture) {
+async fn consumer_of_higher_priority_takes_over_when_all_is_settled(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     declare(&raw, &q).await;
@@ -116,7 +117,7 @@ async fn a_higher_priority_takes_over_when_all_is_settled(fixture: Fixture) {
 }
 
 #[scenario(since = V4_0)]
-async fn a_higher_priority_takes_over_at_once_if_nothing_is_unsettled(fixture: Fixture) {
+async fn consumer_of_higher_priority_takes_over_at_once_if_all_is_settled(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     declare(&raw, &q).await;
@@ -128,7 +129,7 @@ async fn a_higher_priority_takes_over_at_once_if_nothing_is_unsettled(fixture: F
 }
 
 #[scenario(since = V4_0)]
-async fn of_equals_the_one_that_takes_most_is_next(fixture: Fixture) {
+async fn next_consumer_among_equals_is_the_one_that_takes_most(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     declare(&raw, &q).await;
@@ -142,7 +143,7 @@ async fn of_equals_the_one_that_takes_most_is_next(fixture: Fixture) {
 }
 
 #[scenario(before = V4_0)]
-async fn the_oldest_is_next_whatever_its_priority(fixture: Fixture) {
+async fn next_consumer_is_the_oldest_whatever_its_priority(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     declare(&raw, &q).await;
@@ -156,7 +157,7 @@ async fn the_oldest_is_next_whatever_its_priority(fixture: Fixture) {
 }
 
 #[scenario]
-async fn wishing_to_be_alone_is_no_error(fixture: Fixture) {
+async fn exclusive_consumer_is_no_error(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let q = fixture.name("q");
     declare(&raw, &q).await;

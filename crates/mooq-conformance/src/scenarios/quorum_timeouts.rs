@@ -1,4 +1,4 @@
-//! Deliveries that are not acknowledged in time, where quorum queues see to it: since RabbitMQ 4.3.
+//! Consumer timeouts of quorum queues: since RabbitMQ 4.3.
 
 use mooq::{Delivery, ErrorKind};
 use mooq_core::{Consume, ConsumerTag, FieldValue, QueueDeclare, Settlement};
@@ -10,7 +10,7 @@ use crate::{Fixture, within};
 /// A timeout that passes soon, in milliseconds.
 const SOON: i32 = 3000;
 
-/// The text with which a channel ends where no consumer can be told.
+/// The close text of a channel without a consumer to cancel.
 const TIMED_OUT: &str = "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. \
                          Timeout value used: -1 ms. This timeout value can be configured, see \
                          consumers doc guide to learn more";
@@ -27,7 +27,7 @@ async fn consuming(fixture: &Fixture, queue: &str, prefetch: u16) -> (Raw, Consu
     (raw, tag)
 }
 
-/// Fetches a message, which has been delivered before or not.
+/// Fetches a message, and asserts its redelivered flag.
 async fn fetches(raw: &Raw, queue: &str, expected: &str, again: bool) {
     let fetched = raw.fetch_soon(queue).await;
     assert_eq!(body(&fetched.message), expected);
@@ -36,12 +36,12 @@ async fn fetches(raw: &Raw, queue: &str, expected: &str, again: bool) {
     assert_eq!(count, None, "no delivery has failed");
 }
 
-/// A queue of three messages, and a consumer of its that has let two be overdue.
+/// A queue of three messages, with a consumer that has two overdue deliveries.
 async fn overdue(fixture: &Fixture, queue: &str) -> (Raw, Raw, ConsumerTag) {
     let mut publisher = fixture.publisher().await;
     publisher.declare_with(hasty(queue)).await;
     publisher.fill(queue, &["1", "2", "3"]).await;
-    // Both at once: each time that something is overdue, the consumer is cancelled.
+    // Both at once: every overdue round cancels the consumer.
     let (mut raw, tag) = consuming(fixture, queue, 2).await;
     assert_eq!(raw.delivered(2).await, ["1", "2"]);
     assert_eq!(raw.cancelled().await, tag);
@@ -50,11 +50,11 @@ async fn overdue(fixture: &Fixture, queue: &str) -> (Raw, Raw, ConsumerTag) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_is_overdue_comes_back_and_its_consumer_is_cancelled(fixture: Fixture) {
+async fn overdue_delivery_comes_back_and_its_consumer_is_cancelled(fixture: Fixture) {
     let q = fixture.name("q");
     let (publisher, mut raw, tag) = overdue(&fixture, &q).await;
     raw.cancel(&tag).await;
-    // What is settled too late changes nothing.
+    // Late settlements change nothing.
     raw.ack(1);
     raw.settle(2, Settlement::Reject { requeue: false });
     raw.nothing_from(&q).await;
@@ -70,7 +70,7 @@ async fn a_consumer_that_settles_late_gets_messages_again(fixture: Fixture) {
     raw.ack(1);
     raw.nothing_from(&q).await;
     publisher.until_counts(&q, (3, 1)).await;
-    // Its client was told that it is cancelled: whether that sees them is the client's affair.
+    // The client got `basic.cancel`, and may ignore deliveries of this consumer.
     raw.ack(2);
     publisher.until_counts(&q, (1, 1)).await;
 }
@@ -85,10 +85,10 @@ async fn each_delivery_has_its_own_time(fixture: Fixture) {
     assert_eq!(first.delivered(1).await, ["1"]);
     let (mut second, _) = consuming(&fixture, &q, 1).await;
     assert_eq!(first.cancelled().await, tag);
-    // Another consumer gets it, with time of its own.
+    // Another consumer gets the message, with its own time.
     let delivery = second.delivery().await;
     assert_eq!((text(&delivery), delivery.redelivered), ("1", true));
-    // The first counts as a consumer although it gets nothing.
+    // The first consumer counts although it gets nothing.
     publisher.until_counts(&q, (0, 2)).await;
     second.ack(delivery.delivery_tag);
     first.ack(1);
@@ -110,7 +110,7 @@ async fn a_consumer_may_have_more_time_than_its_queue(fixture: Fixture) {
         .await;
     publisher.fill(&q, &["1", "2"]).await;
     assert_eq!(patient.delivered(1).await, ["1"]);
-    // One that comes later is past its time.
+    // A later consumer runs into its timeout.
     let (mut hasty, tag) = consuming(&fixture, &q, 1).await;
     assert_eq!(hasty.delivered(1).await, ["2"]);
     assert_eq!(hasty.cancelled().await, tag);
@@ -119,7 +119,7 @@ async fn a_consumer_may_have_more_time_than_its_queue(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3)]
-async fn what_was_fetched_and_is_overdue_closes_its_channel(fixture: Fixture) {
+async fn overdue_fetched_message_closes_its_channel(fixture: Fixture) {
     let mut publisher = fixture.publisher().await;
     let q = fixture.name("q");
     publisher.declare_with(hasty(&q)).await;
@@ -160,7 +160,7 @@ async fn the_next_consumer_becomes_active_when_the_active_one_is_overdue(fixture
     let (mut next, _) = consuming(&fixture, &q, 1).await;
     assert_eq!(active.cancelled().await, tag);
     assert_eq!(next.delivered(1).await, ["1"]);
-    // It stays the active one.
+    // The consumer stays the active one.
     active.ack(1);
     active.nothing_from(&q).await;
     next.ack(1);
@@ -191,12 +191,12 @@ async fn a_callback_that_takes_too_long_ends_its_consumer_and_loses_nothing(fixt
     chan.publish("", "body").routing_key(&q).await.unwrap();
     let processing = conn.clone();
     let processing = tokio::spawn(async move { processing.process_events().await });
-    // It is back, and its consumer gone.
+    // The message is back, and its consumer gone.
     publisher.until_counts(&q, (1, 0)).await;
     finish.send(true).unwrap();
     let err = within("the consumer's end", processing).await.unwrap();
     assert_eq!(err.unwrap_err().kind(), ErrorKind::ConsumerCancelled);
-    // RabbitMQ takes the late acknowledgement and makes nothing of it.
+    // RabbitMQ accepts the late ack and ignores it.
     within("the outcome", settles.recv())
         .await
         .unwrap()
@@ -208,7 +208,7 @@ async fn a_callback_that_takes_too_long_ends_its_consumer_and_loses_nothing(fixt
     conn.close().await.unwrap();
 }
 
-/// Whatever the broker's own timeout is.
+/// The broker's own timeout does not matter.
 #[scenario(since = V4_3, alone)]
 async fn a_classic_queue_waits_for_ever(fixture: Fixture) {
     let (classic, quorum) = (fixture.name("classic"), fixture.name("quorum"));
@@ -218,7 +218,7 @@ async fn a_classic_queue_waits_for_ever(fixture: Fixture) {
     publisher.fill(&classic, &["1"]).await;
     let (mut raw, _) = consuming(&fixture, &classic, 1).await;
     assert_eq!(raw.delivered(1).await, ["1"]);
-    // Longer than the broker's timeout, and as long as a quorum queue waits.
+    // Waits for longer than the broker's timeout, and as long as a quorum queue does.
     overdue(&fixture, &quorum).await;
     raw.nothing_from(&classic).await;
     raw.ack(1);

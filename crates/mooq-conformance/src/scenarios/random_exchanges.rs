@@ -10,11 +10,11 @@ use crate::raw::{Raw, binding, exchange, exchange_binding, quorum_queue, table};
 use crate::scenario;
 use crate::version::Version;
 
-/// How many messages are published to see where they go: with so many, no chance puts more of them
-/// into a queue that has one binding than into one that has three.
+/// Number of messages in a round: enough for a queue with three bindings to get more than one with
+/// a single binding.
 const MESSAGES: u32 = 400;
 
-/// Publishes messages and says how many of them went to each queue.
+/// Publishes messages and returns the number of them in each queue.
 async fn shares(raw: &mut Raw, exchange: &str, queues: [&str; 2]) -> [u32; 2] {
     for number in 0..MESSAGES {
         raw.put(exchange, &number.to_string(), "m").await;
@@ -37,7 +37,8 @@ async fn a_local_random_exchange_chooses_one_binding_for_each_message(fixture: F
     one_binding_is_chosen(&fixture, ExchangeKind::LocalRandom, [""; 3]).await;
 }
 
-/// Binds one queue once and another three times, by these keys and by different arguments.
+/// Asserts that one binding is chosen for each message: one queue is bound once, another three
+/// times, by these keys and by different arguments.
 async fn one_binding_is_chosen(fixture: &Fixture, kind: ExchangeKind, keys: [&str; 3]) {
     let mut raw = fixture.publisher().await;
     let (x, a, b) = (fixture.name("x"), fixture.name("a"), fixture.name("b"));
@@ -108,7 +109,7 @@ async fn an_exchange_that_chooses_from_nothing_leads_to_its_alternate(fixture: F
 }
 
 #[scenario(before = V4_3)]
-async fn kinds_of_later_versions_are_unknown(fixture: Fixture) {
+async fn exchange_kinds_of_later_versions_are_unknown(fixture: Fixture) {
     refuses_kind(&fixture, ExchangeKind::ModulusHash, "x-modulus-hash").await;
     if fixture.version() < Version::V4_0 {
         refuses_kind(&fixture, ExchangeKind::LocalRandom, "x-local-random").await;

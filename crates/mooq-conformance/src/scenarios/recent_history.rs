@@ -1,5 +1,5 @@
-//! The exchange `x-recent-history` of the plugin `rabbitmq_recent_history_exchange`, which keeps
-//! its latest messages for those who come later.
+//! The exchange `x-recent-history` of the plugin `rabbitmq_recent_history_exchange`, which sends
+//! its latest messages to new bindings.
 
 use mooq_core::{ExchangeDeclare, ExchangeKind, FieldValue, Publish};
 
@@ -17,7 +17,7 @@ fn remembering(name: &str, length: impl Into<FieldValue>) -> ExchangeDeclare {
     }
 }
 
-/// Publishes messages by keys of their own to a new exchange that keeps three.
+/// Publishes five messages with different keys to a new exchange that keeps three.
 async fn publish_five(fixture: &Fixture, x: &str) -> Raw {
     let mut raw = fixture.publisher().await;
     raw.channel
@@ -44,7 +44,7 @@ async fn a_new_binding_brings_the_latest_messages(fixture: Fixture) {
         assert_eq!(seen, (number, x.as_str(), format!("key {number}").as_str()));
         assert!(!fetched.redelivered);
     }
-    // From then on it has what comes, once.
+    // From then on the queue gets each new message once.
     raw.put(&x, "key 6", "6").await;
     assert_eq!(raw.drain(&q).await, ["6"]);
 }
@@ -65,7 +65,7 @@ async fn a_binding_that_is_there_brings_nothing_and_one_more_brings_all(fixture:
 }
 
 #[scenario]
-async fn twenty_messages_are_kept_unless_it_says_how_many(fixture: Fixture) {
+async fn history_keeps_twenty_messages_by_default(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (x, q) = (fixture.name("x"), fixture.name("q"));
     raw.declare_exchange(&x, ExchangeKind::RecentHistory).await;
@@ -79,7 +79,7 @@ async fn twenty_messages_are_kept_unless_it_says_how_many(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_length_is_a_positive_integer(fixture: Fixture) {
+async fn history_length_is_a_positive_integer(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let x = fixture.name("x");
     for (length, shown) in [
@@ -182,7 +182,7 @@ async fn history_goes_with_its_exchange(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_was_published_in_a_transaction_is_kept_at_once(fixture: Fixture) {
+async fn history_keeps_a_publish_in_a_transaction_at_once(fixture: Fixture) {
     let raw = fixture.raw().await;
     let (x, q) = (fixture.name("x"), fixture.name("q"));
     raw.declare_exchange(&x, ExchangeKind::RecentHistory).await;

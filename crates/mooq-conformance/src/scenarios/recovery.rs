@@ -1,4 +1,4 @@
-//! What comes back when a connection or a channel is lost, and what does not.
+//! Recovery of lost connections and channels.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -39,25 +39,25 @@ impl Victim {
         }
     }
 
-    /// Has an administrator close the connection.
+    /// Closes the connection as an administrator.
     pub(super) async fn close_by_force(&self) {
         let control = self.fixture.control();
         control.close_connections(&self.name, "maintenance").await;
     }
 
-    /// Loses the connection, and waits until it is back. Gives what happened in between.
+    /// Loses the connection, and waits until it is back. Returns the events in between.
     pub(super) async fn lose(&mut self) -> Vec<Event> {
         self.close_by_force().await;
         self.is_back().await
     }
 
-    /// Waits until the connection is back. Gives what happened before.
+    /// Waits until the connection is back. Returns the events before.
     pub(super) async fn is_back(&mut self) -> Vec<Event> {
         let back = |event: &Event| matches!(event, Event::Reconnected { .. });
         self.events_until("the connection's return", back).await
     }
 
-    /// Waits for an event, and gives those before it.
+    /// Waits for an event, and returns those before it.
     pub(super) async fn events_until(
         &mut self,
         what: &str,
@@ -77,7 +77,7 @@ impl Victim {
         within(what, &mut until).await
     }
 
-    /// Has the broker close the channel, and waits until it is open again.
+    /// Makes the broker close the channel, and waits until it is open again.
     async fn break_channel(&mut self) {
         let missing = self.fixture.name("missing");
         self.chan.publish(&missing, "lost").await.unwrap_err();
@@ -87,12 +87,12 @@ impl Victim {
 }
 
 #[scenario]
-async fn what_was_declared_is_there_again(fixture: Fixture) {
+async fn declared_topology_is_there_again_after_a_loss(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (source, exchange) = (fixture.name("source"), fixture.name("exchange"));
     let queue = fixture.name("queue");
     let chan = &victim.chan;
-    // All of it goes with its connection, or while nothing holds it.
+    // All of these are deleted with the connection, or once they are unused.
     let transient = chan.declare_exchange(&source, "topic").auto_delete();
     transient.await.unwrap();
     let transient = chan.declare_exchange(&exchange, "fanout").auto_delete();
@@ -112,7 +112,7 @@ async fn an_empty_queue_name_stands_for_the_last_queue_after_a_loss_too(fixture:
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let chan = &victim.chan;
     chan.declare_exchange(&exchange, "direct").await.unwrap();
-    // Another channel's last queue is another one.
+    // The last queue of another channel differs.
     let other = victim.conn.create_channel().await.unwrap();
     let others = fixture.name("other queue");
     other.declare_queue(&others).exclusive().await.unwrap();
@@ -142,7 +142,7 @@ async fn an_empty_queue_name_stands_for_the_last_queue_after_a_loss_too(fixture:
 }
 
 #[scenario]
-async fn what_was_deleted_does_not_come_back(fixture: Fixture) {
+async fn deleted_topology_does_not_come_back_after_a_loss(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let chan = &victim.chan;
@@ -162,7 +162,7 @@ async fn what_was_deleted_does_not_come_back(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_someone_else_deleted_does_not_come_back_without_its_consumer(fixture: Fixture) {
+async fn queue_deleted_by_another_does_not_come_back_without_its_consumer(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let (other_queue, mut calls) = (fixture.name("other"), Vec::new());
@@ -176,7 +176,7 @@ async fn what_someone_else_deleted_does_not_come_back_without_its_consumer(fixtu
     fixture.control().delete_queue(&queue).await;
     let ended = |event: &Event| matches!(event, Event::ConsumerEnded { .. });
     victim.events_until("the consumer's end", ended).await;
-    // That is told once, and processing goes on.
+    // Processing reports that once, and goes on.
     let err = victim.conn.process_events().await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ConsumerCancelled);
     victim.lose().await;
@@ -259,7 +259,7 @@ async fn a_message_that_comes_back_after_a_loss_has_not_failed_yet(fixture: Fixt
             async move {
                 begun.send(msg.redelivered).unwrap();
                 finished.wait_for(|finished| *finished).await.unwrap();
-                // The first one runs while the connection is lost, the second one fails.
+                // The first call runs while the connection is lost, the second one fails.
                 Err::<(), _>("the database is away")
             }
         })
@@ -272,7 +272,7 @@ async fn a_message_that_comes_back_after_a_loss_has_not_failed_yet(fixture: Fixt
     victim.lose().await;
     finish.send_replace(true);
     assert_eq!(within("the second call", begins.recv()).await, Some(true));
-    // It is tried again, and is not lost.
+    // The message is tried again, and is not lost.
     assert_eq!(within("the third call", begins.recv()).await, Some(true));
     victim.conn.close().await.unwrap();
     within("the end", processing).await.unwrap().unwrap();
@@ -281,7 +281,7 @@ async fn a_message_that_comes_back_after_a_loss_has_not_failed_yet(fixture: Fixt
 }
 
 #[scenario]
-async fn what_waits_to_be_tried_again_comes_back_after_a_loss(fixture: Fixture) {
+async fn message_waiting_for_a_retry_comes_back_after_a_loss(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let (recorder, mut calls) = record::<String>();
@@ -290,7 +290,7 @@ async fn what_waits_to_be_tried_again_comes_back_after_a_loss(fixture: Fixture) 
     let register = victim.chan.register_consumer(&exchange, "fanout");
     register
         .queue(&queue)
-        // With room for one: it must not be taken up by what the broker has back.
+        // With room for one: the requeued message must not take it up.
         .concurrency(1)
         .on_error(mooq::FailurePolicy::Retry(later))
         .callback(move |msg: Delivery<String>| {
@@ -341,7 +341,7 @@ async fn a_callback_that_runs_through_a_loss_sees_its_message_again(fixture: Fix
 }
 
 #[scenario]
-async fn what_cannot_be_declared_again_is_told_and_the_rest_comes_back(fixture: Fixture) {
+async fn failed_redeclare_is_reported_and_the_rest_comes_back(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (gone, exchange) = (fixture.name("gone"), fixture.name("exchange"));
     let queue = fixture.name("queue");
@@ -351,7 +351,7 @@ async fn what_cannot_be_declared_again_is_told_and_the_rest_comes_back(fixture: 
     let register = victim.chan.register_consumer(&exchange, "fanout");
     let consumer = register.callback(recorder.callback()).await.unwrap();
     let lost = consumer.queue();
-    // Somebody else makes it another one.
+    // Another connection declares the exchange with a different type.
     let (_conn, other) = fixture.channel().await;
     other.delete_exchange(&gone).await.unwrap();
     other.declare_exchange(&gone, "direct").await.unwrap();
@@ -405,7 +405,7 @@ async fn a_call_that_fails_leaves_a_channel_that_works(fixture: Fixture) {
 async fn a_consumer_whose_queue_is_gone_after_a_loss_says_so_and_others_go_on(fixture: Fixture) {
     let mut victim = Victim::connect(&fixture).await;
     let (queue, exchange) = (fixture.name("queue"), fixture.name("exchange"));
-    // Declared by somebody else, so that it does not come back.
+    // Declared on another connection, so recovery does not declare it.
     let (_conn, owner) = fixture.channel().await;
     owner.declare_queue(&queue).await.unwrap();
     let (recorder, mut calls) = record::<String>();
@@ -419,7 +419,7 @@ async fn a_consumer_whose_queue_is_gone_after_a_loss_says_so_and_others_go_on(fi
     victim.events_until("the consumer's end", ended).await;
     let err = within("the last item", stream.next()).await;
     let kind = err.unwrap().unwrap_err().kind();
-    // The deletion came before the return, or after it.
+    // The queue was deleted before or after the connection's return.
     let gone = [ErrorKind::QueueNotFound, ErrorKind::ConsumerCancelled];
     assert!(gone.contains(&kind), "{kind:?}");
     assert!(stream.next().await.is_none());
@@ -434,9 +434,10 @@ async fn a_consumer_that_fails_to_come_back_leaves_anothers_deliveries_sound(fix
     let bodies = ["1", "2", "3", "4", "5"];
     fill(&victim.chan, &busy, &bodies).await;
     let (_conn, owner) = fixture.channel().await;
-    // It goes with its only consumer, and so with the connection.
+    // The queue is deleted with its only consumer, and so with the connection.
     owner.declare_queue(&gone).auto_delete().await.unwrap();
-    // The first is registered again with its messages, and then the second fails the channel.
+    // The first consumer is registered again and has its messages, and then the second one fails
+    // the channel.
     let mut first = victim.chan.consume::<String>(&busy).await.unwrap();
     let mut second = victim.chan.consume::<String>(&gone).await.unwrap();
     victim.lose().await;
@@ -447,7 +448,7 @@ async fn a_consumer_that_fails_to_come_back_leaves_anothers_deliveries_sound(fix
         let next = within("the next", first.next()).await.unwrap().unwrap();
         assert_eq!(next.ack().await.unwrap(), body);
     }
-    // Had one been settled twice, the broker would have closed the channel.
+    // If a delivery had been settled twice, the broker would have closed the channel.
     assert_eq!(ready_in(&victim.chan, &busy).await, 0);
     drop(second);
     victim.conn.close().await.unwrap();
@@ -475,7 +476,7 @@ async fn a_channel_that_comes_back_alone_leaves_the_queues_of_others_as_they_are
 }
 
 #[scenario]
-async fn without_recovery_a_loss_is_the_end(fixture: Fixture) {
+async fn loss_without_recovery_is_the_end(fixture: Fixture) {
     let options = fixture.options().recovery(Recovery::off());
     let victim = Victim::connect_with(&fixture, options).await;
     victim.close_by_force().await;
@@ -517,7 +518,7 @@ async fn a_wait_for_a_message_ends_with_the_loss(fixture: Fixture) {
     let get = victim.chan.get::<String>(&queue);
     let get = get.timeout(LIMIT).into_future();
     let get = tokio::spawn(get);
-    // Until it has become a consumer.
+    // Wait until the get has become a consumer.
     let (_conn, other) = fixture.channel().await;
     within("the consumer", async {
         while other

@@ -38,7 +38,7 @@ async fn a_publish_after_a_loss_waits_for_the_connection(fixture: Fixture) {
         within("the confirm", confirmation).await.unwrap();
     }
     victim.chan.wait_for_confirms().await.unwrap();
-    // In the order in which they were published.
+    // The messages are in the order of their publishes.
     assert_eq!(drain(&victim.chan, &queue).await, ["1", "2", "3", "4"]);
 }
 
@@ -81,7 +81,7 @@ async fn a_publish_can_fail_at_once_instead(fixture: Fixture) {
 }
 
 #[scenario(alone)]
-async fn what_waits_for_the_connection_is_bounded(fixture: Fixture) {
+async fn publishes_waiting_for_the_connection_are_bounded(fixture: Fixture) {
     let options = fixture.options().publish_buffer(10_000);
     let victim = Victim::connect_with(&fixture, options).await;
     let queue = fixture.name("queue");
@@ -164,10 +164,10 @@ async fn a_publish_during_an_alarm_ends_by_its_deadline_and_says_what_is_known(f
     } else {
         let known = "is not told of its alarms";
         assert!(err.to_string().contains(known), "{err}");
-        assert!(events.next().now_or_never().is_none(), "it is silence");
+        assert!(events.next().now_or_never().is_none(), "there is no event");
     }
     alarm.end().await;
-    // The broker takes what it has been sent.
+    // The broker takes the messages that it was sent.
     victim.chan.wait_for_confirms().await.unwrap();
     assert_eq!(ready_in(&victim.chan, &queue).await, 1);
 }

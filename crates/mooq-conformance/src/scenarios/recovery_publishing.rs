@@ -33,7 +33,7 @@ async fn each_publish_has_an_outcome_and_what_is_confirmed_is_there(fixture: Fix
     let mut confirmations = Vec::new();
     for number in 0..300_u32 {
         let publish = victim.chan.publish("", &number).routing_key(&queue);
-        // Every other one is to arrive in any case.
+        // Every other publish is resent after a loss.
         let choice = [OnLoss::Fail, OnLoss::Resend][number as usize % 2];
         confirmations.push((number, publish.on_loss(choice).send().await.unwrap()));
         match number % 100 {
@@ -48,7 +48,7 @@ async fn each_publish_has_an_outcome_and_what_is_confirmed_is_there(fixture: Fix
             Ok(()) => confirmed.push(number),
             Err(err) => {
                 assert_eq!(err.kind(), ErrorKind::ConnectionLost, "{number}: {err}");
-                assert_eq!(number % 2, 0, "{number} was to be sent again");
+                assert_eq!(number % 2, 0, "{number} was not sent again");
             }
         }
     }
@@ -83,7 +83,7 @@ async fn messages_with_ids_are_processed_exactly_once(fixture: Fixture) {
     let processed_on = conn.clone();
     let processing = tokio::spawn(async move { processed_on.process_events().await });
     for number in 0..60_u32 {
-        // Every tenth is under way when the connection is lost, and some arrive twice.
+        // Every tenth publish is in flight when the connection is lost, and some arrive twice.
         let publish = || victim.chan.publish(&exchange, &number);
         let publish = || publish().message_id(format!("order-{number}"));
         let sent = publish().on_loss(OnLoss::Resend).send().await.unwrap();
@@ -106,5 +106,8 @@ async fn messages_with_ids_are_processed_exactly_once(fixture: Fixture) {
     within("the end", processing).await.unwrap().unwrap();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..60).collect::<Vec<_>>());
-    assert!(effects.recv().await.is_none(), "one was processed twice");
+    assert!(
+        effects.recv().await.is_none(),
+        "a message was processed twice"
+    );
 }

@@ -1,4 +1,4 @@
-//! What queues and exchanges are called after a loss, and which have gone before it.
+//! Recovery of queues and exchanges: new names, and deletions before the loss.
 
 use mooq::{ErrorKind, Event};
 
@@ -24,12 +24,12 @@ async fn a_queue_that_the_broker_renames_keeps_its_bindings_and_consumers(fixtur
     });
     assert_eq!(renamed, Some((old.clone(), new.clone())));
     until_gone(&fixture, &old).await;
-    // Its binding, and calls that use the old name.
+    // The binding is restored, and calls may use the old name.
     victim.chan.publish(&exchange, "bound").await.unwrap();
     let call = calls.next(&victim.conn).await;
     assert_eq!((call.msg.as_str(), &call.queue), ("bound", &new));
     assert_eq!(ready_in(&victim.chan, &old).await, 0);
-    // A message goes where its publisher says: nothing has that name any more.
+    // A routing key is not translated: no queue has the old name.
     let lost = victim.chan.publish("", "named").routing_key(&*old);
     let err = lost.mandatory().await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Returned, "{err}");

@@ -1,4 +1,4 @@
-//! Registering consumers: what is declared for them, and their tags.
+//! Registering consumers: the exchanges and queues that it declares, and consumer tags.
 
 use mooq::{Delivery, ErrorKind, ErrorScope};
 
@@ -20,12 +20,12 @@ async fn a_consumers_tag_is_the_one_asked_for_and_only_once(fixture: Fixture) {
     let mine = register("mine").await.unwrap();
     assert_eq!(mine.tag(), &"mine");
     assert_eq!(register("other").await.unwrap().tag(), &"other");
-    // RabbitMQ would close the connection for this, so it is not asked.
+    // RabbitMQ would close the connection for this, so the client refuses.
     let err = register("mine").await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NotAllowed);
     assert_eq!(err.scope(), ErrorScope::Operation);
     assert!(err.to_string().contains("'mine'"), "{err}");
-    // The first goes on, and its tag is free once it is cancelled.
+    // The first consumer goes on, and its tag is free once it is cancelled.
     for body in ["to one", "to the other"] {
         chan.publish("", body).routing_key(&queue).await.unwrap();
         assert_eq!(calls.next(&conn).await.msg, body);
@@ -134,7 +134,7 @@ async fn an_unnamed_queue_is_there_before_events_are_processed(fixture: Fixture)
     let register = chan.register_consumer(&exchange, "fanout");
     register.callback(recorder.callback()).await.unwrap();
     chan.publish(&exchange, "early").await.unwrap();
-    // Nothing is processed for a time, and then it is, in two goes.
+    // Processing starts late, and in two rounds.
     assert_eq!(calls.next(&conn).await.msg, "early");
     chan.publish(&exchange, "late").await.unwrap();
     assert_eq!(calls.next(&conn).await.msg, "late");

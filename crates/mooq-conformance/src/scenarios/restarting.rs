@@ -1,4 +1,4 @@
-//! A broker that is started anew: what it keeps, and what it forgets.
+//! A broker that restarts: what it keeps, and what it forgets.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ async fn persistent_messages_of_durable_queues_survive_in_order(fixture: Fixture
     fill_persistent(&mut raw, &durable, &["1", "2"]).await;
     raw.put("", &durable, "transient").await;
     fill_persistent(&mut raw, &durable, &["3", "4", "5"]).await;
-    // The first stays without acknowledgement, the second is done with, the third comes back.
+    // The first message stays unacked, the second is acked, the third is requeued.
     let mut fetched = Vec::new();
     for _ in 0..4 {
         fetched.push(raw.fetch(&durable).await);
@@ -53,7 +53,7 @@ async fn persistent_messages_of_durable_queues_survive_in_order(fixture: Fixture
         .iter()
         .map(|(body, again)| (body.as_str(), *again))
         .collect();
-    // Since 4.3 only failed deliveries are remembered, and a nack with requeue is none.
+    // Since 4.3 a restart keeps only failed deliveries, and a nack with requeue is none.
     let third = fixture.version() < Version::V4_3;
     assert_eq!(
         left,
@@ -62,7 +62,7 @@ async fn persistent_messages_of_durable_queues_survive_in_order(fixture: Fixture
 }
 
 #[scenario(alone)]
-async fn what_is_durable_survives_and_nothing_else(fixture: Fixture) {
+async fn durable_queues_and_exchanges_survive_and_no_others(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (durable, auto) = (fixture.name("durable"), fixture.name("auto-delete"));
     let (transient, exclusive) = (fixture.name("transient"), fixture.name("exclusive"));
@@ -108,7 +108,7 @@ async fn what_is_durable_survives_and_nothing_else(fixture: Fixture) {
         .channel
         .declare_exchange(passive_exchange(&transient))
         .await;
-    // Since 4.3 exchanges are kept in a store that knows none but durable ones.
+    // Since 4.3 RabbitMQ stores every exchange as a durable one, so transient ones survive.
     let stays = fixture.version() >= Version::V4_3;
     if stays {
         outcome.unwrap();
@@ -135,7 +135,7 @@ async fn what_is_durable_survives_and_nothing_else(fixture: Fixture) {
 }
 
 #[scenario(since = V4_3, alone)]
-async fn a_ring_is_kept(fixture: Fixture) {
+async fn hash_ring_is_kept(fixture: Fixture) {
     let mut bound = Bound::queues(&fixture, "zam").await;
     let x = fixture.name("x");
     bound

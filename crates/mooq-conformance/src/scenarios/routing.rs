@@ -192,7 +192,7 @@ async fn an_unroutable_message_is_confirmed_and_gone(fixture: Fixture) {
 }
 
 #[scenario]
-async fn without_confirms_a_mandatory_message_still_comes_back(fixture: Fixture) {
+async fn mandatory_message_comes_back_without_confirms_too(fixture: Fixture) {
     let mut raw = fixture.raw().await;
     let missing = fixture.name("missing");
     raw.send(mandatory(message("", &missing, "back")));

@@ -37,7 +37,7 @@ async fn expect_matches(
 }
 
 #[scenario]
-async fn all_needs_every_argument_and_any_needs_one(fixture: Fixture) {
+async fn x_match_all_needs_every_argument_and_any_needs_one(fixture: Fixture) {
     let messages = [
         ("none", table([])),
         ("a", table([("a", 1.into())])),
@@ -70,7 +70,7 @@ async fn all_needs_every_argument_and_any_needs_one(fixture: Fixture) {
 }
 
 #[scenario]
-async fn without_arguments_all_matches_everything_and_any_nothing(fixture: Fixture) {
+async fn x_match_all_without_arguments_matches_everything_and_any_nothing(fixture: Fixture) {
     let messages = [("none", table([])), ("a", table([("a", 1.into())]))];
     let x_match = |x_match: &str| table([("x-match", x_match.into())]);
     expect_matches(
@@ -88,7 +88,7 @@ async fn without_arguments_all_matches_everything_and_any_nothing(fixture: Fixtu
 }
 
 #[scenario]
-async fn names_that_begin_with_x_count_only_where_asked(fixture: Fixture) {
+async fn header_names_that_begin_with_x_count_only_where_asked(fixture: Fixture) {
     let messages = [
         ("none", table([])),
         ("a", table([("a", 1.into())])),
@@ -135,7 +135,7 @@ async fn a_void_argument_asks_for_the_name_alone(fixture: Fixture) {
         &[
             ("all", with("all"), &["void", "number", "text"]),
             ("any", with("any"), &["void", "number", "text"]),
-            // The other way round a void header is a value like others.
+            // A void header, in contrast, is a value like others.
             ("number", table([("a", 1.into())]), &["number"]),
         ],
     )
@@ -143,7 +143,7 @@ async fn a_void_argument_asks_for_the_name_alone(fixture: Fixture) {
 }
 
 #[scenario]
-async fn values_are_compared_and_wire_widths_are_not(fixture: Fixture) {
+async fn header_values_are_compared_and_wire_widths_are_not(fixture: Fixture) {
     let one = |value: FieldValue| table([("a", value)]);
     let messages = [
         ("i8", one(1_i8.into())),
@@ -168,7 +168,7 @@ async fn values_are_compared_and_wire_widths_are_not(fixture: Fixture) {
         ["i8", "u8", "i16", "u16", "i32", "u32", "i64"],
         ["float", "double"],
     );
-    // RabbitMQ once compared numbers as numbers, whatever their type.
+    // Before 4.0 RabbitMQ compared numbers of different types by value.
     let numbers = [&integers[..], &floats[..], &["time"]].concat();
     let (integers, floats) = if fixture.version() < Version::V4_0 {
         (&numbers[..], &numbers[..])

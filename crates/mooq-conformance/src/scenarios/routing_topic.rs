@@ -8,7 +8,7 @@ use crate::Fixture;
 use crate::raw::binding;
 use crate::scenario;
 
-/// For each key all the patterns of [`PATTERNS`] that match it.
+/// Keys, each with all the patterns of [`PATTERNS`] that match it.
 const MATCHES: &[(&str, &[&str])] = &[
     ("", &["", "#", "#.#"]),
     (".", &["#", "#.#", "*.*", "*.#", "#.*", "."]),

@@ -1,4 +1,4 @@
-//! What the tests of Python's mooq covered.
+//! Scenarios from the tests of Python's mooq.
 
 use mooq::{ErrorKind, ExchangeKind};
 
@@ -33,7 +33,7 @@ async fn direct_runs_the_callback(fixture: Fixture) {
     assert_eq!(call.queue, fixture.name("consumer").as_str());
     assert!(!call.redelivered);
     conn.process_events().cycles(1).await.unwrap();
-    assert!(calls.so_far().is_empty(), "it ran once");
+    assert!(calls.so_far().is_empty(), "the callback ran once");
 }
 
 #[scenario]
@@ -189,41 +189,41 @@ async fn publishing_to_a_missing_exchange_fails(fixture: Fixture) {
 }
 
 #[scenario]
-async fn ball_red_runs_the_callback(fixture: Fixture) {
+async fn topic_ball_red_runs_the_callback(fixture: Fixture) {
     assert_eq!(ball_or_red(&fixture, "ball.red").await, ["ball.red"]);
 }
 
 #[scenario]
-async fn ball_yellow_runs_the_callback(fixture: Fixture) {
+async fn topic_ball_yellow_runs_the_callback(fixture: Fixture) {
     assert_eq!(ball_or_red(&fixture, "ball.yellow").await, ["ball.yellow"]);
 }
 
 #[scenario]
-async fn apple_red_runs_the_callback(fixture: Fixture) {
+async fn topic_apple_red_runs_the_callback(fixture: Fixture) {
     assert_eq!(ball_or_red(&fixture, "apple.red").await, ["apple.red"]);
 }
 
 #[scenario]
-async fn apple_yellow_does_not_run_the_callback(fixture: Fixture) {
+async fn topic_apple_yellow_does_not_run_the_callback(fixture: Fixture) {
     assert!(ball_or_red(&fixture, "apple.yellow").await.is_empty());
 }
 
 #[scenario]
-async fn two_wildcards_match_any_two_words(fixture: Fixture) {
+async fn topic_wildcards_match_any_two_words(fixture: Fixture) {
     let published = ["absolutely.everything", "one", "a.b.c", "two.words"];
     let keys = received(&fixture, "topic", &["*.*"], &published).await;
     assert_eq!(keys, ["absolutely.everything", "two.words"]);
 }
 
 #[scenario]
-async fn one_copy_comes_where_two_bindings_match(fixture: Fixture) {
+async fn bindings_that_both_match_bring_one_copy(fixture: Fixture) {
     let published = ["ball.red", "ball.blue"];
     let keys = received(&fixture, "topic", &["*.*", "ball.red"], &published).await;
     assert_eq!(keys, published, "no second copy between them");
 }
 
 #[scenario]
-async fn any_value_goes_as_json(fixture: Fixture) {
+async fn json_carries_any_value(fixture: Fixture) {
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     struct Order {
         id: u64,
@@ -246,9 +246,9 @@ async fn any_value_goes_as_json(fixture: Fixture) {
     assert_eq!(calls.next(&conn).await.msg, order);
 }
 
-/// The keys of those of `published` that reach a queue bound with `bound`, in order.
+/// The keys of `published` that reach a queue bound with `bound`, in order.
 ///
-/// The last of `published` must reach it: with it, all before it have come.
+/// The last of `published` must reach the queue: then all before it have arrived.
 async fn received(
     fixture: &Fixture,
     kind: &str,
@@ -283,7 +283,7 @@ async fn received(
     keys
 }
 
-/// What `key` brings to a queue for balls and red things: the key itself, or nothing.
+/// The messages with `key` in a queue for balls and red things: one or none.
 async fn ball_or_red(fixture: &Fixture, key: &str) -> Vec<String> {
     let mut keys = received(fixture, "topic", &["ball.*", "*.red"], &[key, "ball.end"]).await;
     assert_eq!(keys.pop().as_deref(), Some("ball.end"));

@@ -1,4 +1,4 @@
-//! Ending a connection in order.
+//! Graceful shutdown of a connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ async fn a_shutdown_lets_callbacks_finish_and_gives_back_the_rest(fixture: Fixtu
     assert_eq!(service.begun().await, "begun");
     let conn = service.conn.clone();
     let shutdown = tokio::spawn(async move { conn.shutdown(LIMIT).await });
-    // It has stopped consuming once what was not begun is back.
+    // The consumer is cancelled once the waiting messages are requeued.
     until_ready(&chan, &queue, 1).await;
     assert!(!shutdown.is_finished());
     service.finish.notify_one();
@@ -117,7 +117,7 @@ async fn a_shutdown_in_a_callback_is_refused_at_once_and_may_be_spawned(fixture:
         })
         .await
         .unwrap();
-    // The one that is spawned lets the callback finish.
+    // The spawned shutdown lets the callback finish.
     within("the end", conn.process_events()).await.unwrap();
     let err = tells.recv().await.unwrap().unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NotAllowed);
@@ -158,7 +158,7 @@ async fn a_shutdown_runs_the_callbacks_of_what_was_acknowledged_automatically(fi
     within("the end", processing).await.unwrap().unwrap();
     let (_conn, chan) = fixture.channel().await;
     let left = ready_in(&chan, &queue).await as usize;
-    assert_eq!(calls.so_far().len() + left, 3, "none is lost");
+    assert_eq!(calls.so_far().len() + left, 3, "no message is lost");
 }
 
 #[scenario]

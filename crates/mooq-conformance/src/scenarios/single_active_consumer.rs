@@ -1,4 +1,4 @@
-//! Queues of which one consumer gets everything, and the next only when that has gone.
+//! Single active consumer: one consumer gets everything, and the next takes over when it is gone.
 
 use mooq_core::{Consume, QueueDeclare};
 
@@ -27,7 +27,7 @@ impl Raw {
 }
 
 #[scenario]
-async fn one_consumer_gets_everything(fixture: Fixture) {
+async fn single_active_consumer_gets_everything(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (mut active, mut waiting) = (fixture.raw().await, fixture.raw().await);
     let q = fixture.name("q");
@@ -37,14 +37,14 @@ async fn one_consumer_gets_everything(fixture: Fixture) {
     waiting.consume(&q).await;
     raw.fill(&q, &["1", "2"]).await;
     assert_eq!(active.delivered(1).await, ["1"]);
-    // Though the first is full, the second gets nothing.
+    // The second consumer gets nothing, though the first is full.
     waiting.nothing_from(&q).await;
     active.ack(1);
     assert_eq!(active.delivered(1).await, ["2"]);
 }
 
 #[scenario]
-async fn the_oldest_takes_over_when_the_active_one_is_cancelled(fixture: Fixture) {
+async fn oldest_consumer_takes_over_when_the_active_one_is_cancelled(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (mut active, mut next, mut last) = (
         fixture.raw().await,
@@ -62,14 +62,14 @@ async fn the_oldest_takes_over_when_the_active_one_is_cancelled(fixture: Fixture
     raw.fill(&q, &["2"]).await;
     assert_eq!(next.delivered(1).await, ["2"]);
 
-    // What its channel had comes to the one that takes over.
+    // The next consumer gets the unacked messages of the closed channel.
     next.channel.close().await.unwrap();
     assert_eq!(last.delivered(1).await, ["2"]);
     active.nothing_more().await;
 }
 
 #[scenario]
-async fn the_highest_priority_takes_over(fixture: Fixture) {
+async fn consumer_of_highest_priority_takes_over(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let (mut active, mut low, mut high) = (
         fixture.raw().await,
@@ -81,7 +81,7 @@ async fn the_highest_priority_takes_over(fixture: Fixture) {
     active.consume_by_priority(&q, 0).await;
     low.consume_by_priority(&q, 0).await;
     high.consume_by_priority(&q, 5).await;
-    // One that is active stays so, whoever comes.
+    // The active consumer stays active, whatever the priority of a new one.
     raw.fill(&q, &["1"]).await;
     assert_eq!(active.delivered(1).await, ["1"]);
     active.channel.close().await.unwrap();

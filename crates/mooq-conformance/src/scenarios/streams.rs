@@ -120,7 +120,7 @@ async fn a_cancelled_stream_gives_back_what_it_had_not_given_out(fixture: Fixtur
     let declared = chan.declare_queue(&queue).passive().await.unwrap();
     assert_eq!(declared.consumer_count, 0);
     assert_eq!(drain(&chan, &queue).await, ["back", "back too"]);
-    // What was given out is still its holder's.
+    // Deliveries that were given out stay with their holder.
     held.ack().await.unwrap();
 }
 
@@ -143,7 +143,7 @@ async fn a_stream_dropped_while_it_opens_leaves_no_consumer(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["body"]).await;
-    // How far it came differs, and that nothing is lost must not.
+    // The opening is dropped at different points, and must never lose a message.
     for polls in 0..8 {
         let mut opening = chan.consume::<String>(&queue).into_future();
         for _ in 0..polls {
@@ -184,7 +184,7 @@ async fn a_body_that_does_not_decode_is_an_item_and_the_stream_goes_on(fixture: 
     assert_eq!(err.kind(), ErrorKind::Decode);
     let item = crate::within("the second item", stream.next()).await;
     assert_eq!(item.unwrap().unwrap().ack().await.unwrap(), 7);
-    // It is kept for as long as the stream is there.
+    // The body that does not decode stays unacked while the stream is open.
     assert_eq!(ready_in(&chan, &queue).await, 0);
     stream.cancel().await.unwrap();
     let kept = chan.get::<String>(&queue).timeout(crate::expect::LIMIT);
@@ -326,7 +326,7 @@ async fn a_stream_has_the_tag_that_it_was_given(fixture: Fixture) {
     let stream = chan.consume::<String>(&queue).tag(&tag).await.unwrap();
     assert_eq!(*stream.tag(), tag.as_str());
     let again = chan.consume::<String>(&queue).tag(&tag).await;
-    let err = again.expect_err("a tag is one consumer's");
+    let err = again.expect_err("the tag is in use");
     assert!(err.to_string().contains(&tag), "{err}");
     let long = chan.consume::<String>(&queue).tag("x".repeat(256)).await;
     assert_eq!(long.unwrap_err().kind(), ErrorKind::InvalidName);

@@ -1,4 +1,4 @@
-//! Messages that expire, and queues that do.
+//! Expiry of messages and queues.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ use crate::raw::{Raw, body, consumer, mandatory, message, passive_queue, queue, 
 use crate::scenario;
 use crate::within;
 
-/// What the messages of these scenarios live, in milliseconds, and how long it takes until they
-/// must be gone.
+/// Time to live of messages in these scenarios, in milliseconds, and a time after which they must
+/// be gone.
 const BRIEFLY: u32 = 100;
 const LONG_AFTER: u32 = 600;
 
-/// Times that are tried in turn, in milliseconds: on a busy machine a short one is over before a
-/// scenario has done what it has to do in time.
+/// Times that are tried in turn, in milliseconds: on a busy machine a short one passes before a
+/// scenario has done its steps.
 pub(super) const GROWING: [u32; 4] = [LONG_AFTER, 3_000, 15_000, 75_000];
 
 /// Longer than any scenario takes.
@@ -30,7 +30,7 @@ fn with_arguments(name: &str, arguments: FieldTable) -> QueueDeclare {
     }
 }
 
-/// A queue's arguments with which it is limited to `millis` per message, or to `millis` unused.
+/// Arguments of a queue with `x-message-ttl`, or with `x-expires`.
 fn message_ttl(millis: u32) -> FieldTable {
     table([("x-message-ttl", i64::from(millis).into())])
 }
@@ -50,7 +50,7 @@ fn expiring(queue: &str, body: &str, millis: u32) -> Publish {
 }
 
 impl Raw {
-    /// Waits until `millis` have passed for the broker: as long as a message of its own lives.
+    /// Waits until `millis` have passed for the broker, by the expiry of a message.
     pub(super) async fn outlast(&self, millis: u32) {
         let mut clock = self.sibling().await;
         let rung = clock.declare_with(QueueDeclare::server_named()).await;
@@ -69,8 +69,7 @@ impl Raw {
         clock.delivery().await;
     }
 
-    /// Waits until a queue is gone, as it is seen by who does not use it: what is published to it
-    /// comes back.
+    /// Waits until a queue is gone, without using it: mandatory messages to it are returned.
     async fn until_gone(&mut self, queue: &str) {
         let mut probe = self.sibling().await;
         probe.confirm_select().await;
@@ -78,7 +77,7 @@ impl Raw {
             loop {
                 probe.send(mandatory(message("", queue, "probe")));
                 match probe.event().await {
-                    // RabbitMQ nacks what it routes to a queue that goes in this moment.
+                    // RabbitMQ nacks messages routed to a queue that is being deleted.
                     ChannelEvent::Confirm { .. } | ChannelEvent::Nack { .. } => {
                         probe.outlast(BRIEFLY / 4).await;
                     }
@@ -90,8 +89,8 @@ impl Raw {
         within(&format!("the end of {queue}"), gone).await;
     }
 
-    /// Asserts that a queue which expires after `millis` lives on for as long from now, by what
-    /// `using` does to it. False if it was gone before.
+    /// Asserts that `using` prolongs a queue which expires after `millis` by that time. Returns
+    /// false if the queue was gone before.
     async fn is_prolonged_by(&mut self, queue: &str, millis: u32, using: Using) -> bool {
         self.declare_with(with_arguments(queue, expires(millis)))
             .await;
@@ -115,15 +114,18 @@ impl Raw {
             Err(err) => panic!("{err}"),
         }
         self.until_gone(queue).await;
-        // Two clocks need not agree to the millisecond.
+        // The clocks of scenario and broker need not agree to the millisecond.
         let least = Duration::from_millis(u64::from(millis)).mul_f64(0.95);
         let lived = began.elapsed();
-        assert!(lived >= least, "gone {lived:?} after {using:?}");
+        assert!(
+            lived >= least,
+            "the queue was gone {lived:?} after {using:?}"
+        );
         true
     }
 }
 
-/// What is done to a queue.
+/// An operation that uses a queue.
 #[derive(Debug, Clone, Copy)]
 enum Using {
     Get,
@@ -147,7 +149,7 @@ async fn messages_expire_at_the_head_of_their_queue_only(fixture: Fixture) {
 }
 
 #[scenario]
-async fn the_shorter_time_counts_the_queues_or_the_messages(fixture: Fixture) {
+async fn ttl_is_the_shorter_of_the_queues_and_the_messages(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let [brief, patient] = ["brief", "patient"].map(|name| fixture.name(name));
     raw.declare_with(with_arguments(&brief, message_ttl(BRIEFLY)))
@@ -165,7 +167,7 @@ async fn the_shorter_time_counts_the_queues_or_the_messages(fixture: Fixture) {
 }
 
 #[scenario]
-async fn what_is_unacknowledged_expires_once_it_is_back(fixture: Fixture) {
+async fn unacked_message_expires_once_it_is_back(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     for millis in GROWING {
         let [q, dead] = ["q", "dead"].map(|name| fixture.name(&format!("{name}-{millis}")));
@@ -198,7 +200,7 @@ async fn what_is_unacknowledged_expires_once_it_is_back(fixture: Fixture) {
 }
 
 #[scenario]
-async fn with_no_time_at_all_only_a_ready_consumer_gets_a_message(fixture: Fixture) {
+async fn ttl_0_lets_only_a_ready_consumer_have_a_message(fixture: Fixture) {
     let mut raw = fixture.publisher().await;
     let mut consuming = fixture.raw().await;
     let q = fixture.name("q");
@@ -247,7 +249,7 @@ async fn a_queue_that_nobody_uses_expires_and_its_messages_with_it(fixture: Fixt
         let key = "x-dead-letter-routing-key".try_into().unwrap();
         arguments.insert(key, dead.as_str());
         raw.declare_with(with_arguments(&q, arguments)).await;
-        // It stays for as long as it has a consumer, which gives its message back in the end.
+        // The queue stays while it has a consumer, which requeues its message in the end.
         let mut consuming = fixture.raw().await;
         let Ok(tag) = consuming.channel.consume(consumer(&q)).await else {
             continue;

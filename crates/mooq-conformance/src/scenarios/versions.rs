@@ -1,4 +1,4 @@
-//! What some versions of RabbitMQ refuse and others do not.
+//! Arguments and patterns that only some versions of RabbitMQ refuse.
 
 use mooq_core::{ErrorScope, ExchangeKind, QueueDeclare};
 
@@ -24,7 +24,7 @@ async fn a_transient_queue_may_be_shared(fixture: Fixture) {
     assert_eq!(fixture.raw().await.drain(&q).await, ["m"]);
 }
 
-/// Asserts that a declare of a queue costs the connection, with this text.
+/// Asserts that declaring a queue closes the connection, with this text.
 async fn costs_the_connection(
     fixture: &Fixture,
     declare: QueueDeclare,
@@ -102,7 +102,7 @@ async fn a_pattern_may_have_two_hashes_and_no_more(fixture: Fixture) {
     let text = "PRECONDITION_FAILED - Topic binding key '#.a.#.b.#' uses 3 '#' wildcards, at most \
                 2 are allowed";
     raw.refused(outcome, 406, QUEUE_BIND, text).await;
-    // Elsewhere a hash is a hash.
+    // Outside of topic exchanges a hash is an ordinary character.
     raw.bind(&q, "amq.direct", "#.a.#.b.#").await;
 }
 

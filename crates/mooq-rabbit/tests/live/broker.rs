@@ -1,4 +1,4 @@
-//! The container, and what the steps need to talk to it.
+//! The container of the broker, and helpers to connect to it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -22,24 +22,24 @@ use mooq_rig::certificates::{Authority, Issued};
 use mooq_rig::proxy::Proxy;
 use mooq_rig::rabbitmq::{self, Image};
 
-/// How long anything may take before a step fails. Reached only by what hangs: thousands of requests
-/// one after another, on a machine that is busy with others, do take their time.
+/// Time limit of an operation in a step. Only one that hangs reaches it: thousands of requests in a
+/// row take long on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 
 pub(crate) struct Broker {
     pub(crate) container: ContainerAsync<GenericImage>,
     pub(crate) endpoint: Endpoint,
-    /// Who issued the broker's certificate.
+    /// Issuer of the broker's certificate.
     pub(crate) authority: Authority,
 }
 
-/// Where the broker speaks TLS, and asks for a certificate but does without.
+/// Port for TLS, on which a client's certificate is optional.
 pub(crate) const TLS_PORT: u16 = 5671;
 
-/// Where a test can have it insist on one.
+/// Port for TLS, on which a test can make a client's certificate mandatory.
 pub(crate) const STRICT_TLS_PORT: u16 = 5670;
 
-/// So that TLS is there too. Both the official image and ours read such a file.
+/// Configuration for TLS. Both the official image and ours read such a file.
 const TLS_CONFIGURATION: &str = "
 listeners.ssl.default = 5671
 ssl_options.cacertfile = /etc/rabbitmq/tls/ca.pem
@@ -71,7 +71,7 @@ impl Broker {
         // Not "localhost": on IPv6 Docker may have given the same port to another container.
         endpoint.host = "127.0.0.1".into();
         endpoint.port = container.get_host_port_ipv4(5672).await.unwrap();
-        // A machine that is busy with others is slow to log in, and late with heartbeats.
+        // A busy machine is slow to log in, and late with heartbeats.
         endpoint.connect_timeout = DEADLINE;
         endpoint.heartbeat = Duration::from_secs(60);
         Self {
@@ -81,7 +81,7 @@ impl Broker {
         }
     }
 
-    /// Where it speaks TLS, on `port` in the container. Its authority is trusted.
+    /// Endpoint for TLS, on `port` in the container. Trusts the broker's authority.
     pub(crate) async fn tls_endpoint(&self, port: u16) -> Endpoint {
         let mut endpoint = self.endpoint.clone();
         endpoint.scheme = Scheme::Amqps;
@@ -90,7 +90,7 @@ impl Broker {
         endpoint
     }
 
-    /// A proxy before the broker, and where it is.
+    /// A proxy to the broker, and its endpoint.
     pub(crate) fn proxy(&self) -> (Proxy, Endpoint) {
         let address = self.endpoint.address().parse();
         let proxy = Proxy::to(address.expect("the endpoint's host is an address"));
@@ -114,7 +114,7 @@ impl Broker {
         String::from_utf8(log).unwrap()
     }
 
-    /// Runs `rabbitmqctl` in the container and gives what it prints.
+    /// Runs `rabbitmqctl` in the container and returns its output.
     pub(crate) async fn rabbitmqctl(&self, args: &[&str]) -> String {
         let command = ["rabbitmqctl", "--quiet"].iter().chain(args).copied();
         let command = ExecCommand::new(command.map(str::to_owned));
@@ -135,11 +135,11 @@ pub(crate) fn transport() -> &'static dyn Transport {
     &RabbitTransport
 }
 
-/// Waits for `future`, but not for ever.
+/// Waits for `future`, with a time limit.
 pub(crate) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(DEADLINE, future)
         .await
-        .expect("it takes too long")
+        .expect("the future ends in time")
 }
 
 pub(crate) struct Connection {
@@ -168,7 +168,7 @@ impl Connection {
         }
     }
 
-    /// The next event, which has to be the last.
+    /// The reason of the close, which must be the last event.
     pub(crate) async fn closed(&mut self) -> mooq_core::Error {
         match soon(self.events.next()).await {
             Some(ConnectionEvent::Closed(reason)) => reason,
@@ -176,7 +176,7 @@ impl Connection {
         }
     }
 
-    /// Shows that the connection works, and closes it.
+    /// Asserts that the connection works, and closes it.
     pub(crate) async fn check_and_close(self) {
         let channel = self.channel().await;
         channel.queue().await;
@@ -190,14 +190,16 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// A queue that the broker names and that goes with the connection.
+    /// Declares an exclusive queue that the broker names.
     pub(crate) async fn queue(&self) -> QueueName {
         let declared = soon(self.channel.declare_queue(QueueDeclare::server_named())).await;
         declared.unwrap().name
     }
 
     pub(crate) async fn event(&mut self) -> ChannelEvent {
-        soon(self.events.next()).await.expect("a last event")
+        soon(self.events.next())
+            .await
+            .expect("the channel has another event")
     }
 
     pub(crate) async fn delivery(&mut self) -> Deliver {
@@ -207,7 +209,7 @@ impl Channel {
         }
     }
 
-    /// The next event, which has to be the last.
+    /// The reason of the close, which must be the last event.
     pub(crate) async fn closed(&mut self) -> mooq_core::Error {
         let ChannelEvent::Closed(reason) = self.event().await else {
             panic!("expected Closed");
@@ -249,7 +251,7 @@ pub(crate) fn to_exchange(exchange: &str) -> Publish {
     publish
 }
 
-/// A queue's name that nothing else uses.
+/// A unique name for a queue.
 pub(crate) fn name() -> QueueName {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

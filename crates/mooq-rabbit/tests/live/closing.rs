@@ -25,7 +25,8 @@ pub(crate) async fn a_closed_channel_says_so(broker: &Broker) {
     assert_eq!(err.kind(), ErrorKind::ChannelClosed);
     soon(channel.channel.close()).await.unwrap();
 
-    // Numbers of channels closed by agreement are used again: more than there are.
+    // Numbers of channels closed in good order are used again: this opens more channels than there
+    // are numbers.
     for _ in 0..2100 {
         let channel = connection.channel().await;
         soon(channel.channel.close()).await.unwrap();
@@ -97,7 +98,7 @@ async fn connections(broker: &Broker) -> usize {
         .count()
 }
 
-/// Waits until the broker has `count` connections. It counts with some delay.
+/// Waits until the broker counts `count` connections, which it does with some delay.
 async fn until_connections(broker: &Broker, count: usize) {
     soon(async {
         while connections(broker).await != count {
@@ -122,7 +123,7 @@ async fn the_last_handle_closes(broker: &Broker, endpoint: &Endpoint) {
     let mut channel = connection.channel().await;
     let queue = channel.queue().await;
     drop(connection.connection);
-    // The channel keeps the connection.
+    // The channel keeps the connection open.
     soon(channel.channel.purge_queue(queue)).await.unwrap();
     let with_all = metrics.num_alive_tasks();
     drop(channel.channel);
@@ -134,7 +135,7 @@ async fn the_last_handle_closes(broker: &Broker, endpoint: &Endpoint) {
         "{last:?}"
     );
     until_connections(broker, 0).await;
-    // amqprs' reader, writer and dispatcher, and the pump.
+    // The tasks: amqprs' reader, writer and dispatcher, and the pump.
     soon(async {
         while metrics.num_alive_tasks() + 4 > with_all {
             tokio::task::yield_now().await;
@@ -187,7 +188,8 @@ pub(crate) async fn a_connection_outlives_the_runtime_it_was_opened_on(broker: &
     }
 }
 
-/// amqprs ends the whole connection if close-ok finds no dispatcher, as it would here.
+/// amqprs ends the whole connection if `channel.close-ok` finds no dispatcher, as would happen
+/// here.
 pub(crate) async fn closes_from_both_sides_cost_one_channel_only(broker: &Broker) {
     let connection = broker.connect().await;
     for _ in 0..100 {
@@ -226,7 +228,7 @@ pub(crate) async fn all_channels_in_use_are_the_callers_error(broker: &Broker) {
 /// Time that a close waits for confirms. A disk that other tests keep busy may take longer.
 const LATE_CONFIRMS: Duration = Duration::from_secs(5);
 
-/// Repeats what must be done within [`LATE_CONFIRMS`] until it was.
+/// Repeats an attempt until it takes less than [`LATE_CONFIRMS`].
 async fn in_time(mut attempt: impl AsyncFnMut() -> Duration) {
     for _ in 0..10 {
         let took = attempt().await;
@@ -235,10 +237,10 @@ async fn in_time(mut attempt: impl AsyncFnMut() -> Duration) {
         }
         println!("    once more: the broker took {took:?}");
     }
-    panic!("the broker is too slow for this");
+    panic!("the broker took too long in every attempt");
 }
 
-/// What RabbitMQ confirms after it has answered a close, amqprs does not read any more.
+/// amqprs does not read confirms that RabbitMQ sends after its answer to a close.
 pub(crate) async fn confirms_come_before_a_close(broker: &Broker) {
     const MESSAGES: u64 = 500;
     let connection = broker.connect().await;
@@ -272,14 +274,14 @@ pub(crate) async fn confirms_come_before_a_close(broker: &Broker) {
     connection.check_and_close().await;
 }
 
-/// amqprs never uses the number of a channel again that the broker has closed, and its reader
-/// panics when there is none left. Before that the connection ends, so that another one is opened,
-/// and whatever it took is confirmed by then.
+/// amqprs never reuses the number of a channel that the broker has closed, and its reader panics
+/// when none is left. The connection ends before that, so that another one is opened, and all its
+/// publishes are confirmed by then.
 pub(crate) async fn a_connection_is_used_up_in_good_order(broker: &Broker) {
     in_time(async || used_up_in_good_order(broker).await).await;
 }
 
-/// Returns how long the broker took to confirm what was published last.
+/// Returns the time that the broker took to confirm the last publishes.
 async fn used_up_in_good_order(broker: &Broker) -> Duration {
     let observer = broker.connect().await;
     let queue = durable_queue(&observer).await;
@@ -292,7 +294,7 @@ async fn used_up_in_good_order(broker: &Broker) -> Duration {
         let channel = connection.channel().await;
         let failing = channel.channel.purge_queue(name());
         began = Instant::now();
-        // Before the last, so many that they are not confirmed when it comes.
+        // In the last round, so many publishes that they are not confirmed when the close comes.
         for _ in 0..if round == 1500 { 3000 } else { 1 } {
             let _ = busy.channel.publish(persistent(&queue)).unwrap();
             published += 1;
@@ -321,16 +323,16 @@ async fn used_up_in_good_order(broker: &Broker) -> Duration {
     let purged = delete(&observer, queue).await;
     assert!(
         u64::from(purged) >= confirmed,
-        "what was confirmed is there"
+        "the confirmed messages are in the queue"
     );
     observer.check_and_close().await;
     took
 }
 
-/// As during an alarm, when the broker does not read that channels are closed.
+/// As during an alarm, when the broker does not read `channel.close`.
 pub(crate) async fn a_used_up_connection_ends_in_bad_order_too(broker: &Broker) {
     let (proxy, endpoint) = broker.proxy();
-    // Six of eight lost ones are enough.
+    // Six lost channels of eight are enough.
     let allow = |most: u32| format!("application:set_env(rabbit, channel_max, {most}).");
     broker.rabbitmqctl(&["eval", &allow(8)]).await;
     let mut connection = Connection::open(&endpoint).await;
@@ -346,7 +348,7 @@ pub(crate) async fn a_used_up_connection_ends_in_bad_order_too(broker: &Broker) 
     let failing = last.channel.purge_queue(missing.clone());
     let (failed, ()) = soon(async {
         tokio::join!(failing, async {
-            // The broker has closed the channel, it says in its log.
+            // The broker's log shows that it has closed the channel.
             while !broker.log().await.contains(missing.as_str()) {}
             proxy.set(Network::Unheard);
         })
@@ -378,12 +380,13 @@ pub(crate) async fn five_thousand_channels_that_the_broker_closes_cost_connectio
         };
         soon(channel.purge_queue(name())).await.unwrap_err();
     }
-    // Numbers that amqprs does not use again.
+    // amqprs does not use their numbers again.
     assert_eq!(replaced, if crate::is_native() { 0 } else { 3 });
     connection.check_and_close().await;
 }
 
-/// How many publishes the broker confirms before the channel has ended, and why it has.
+/// The number of publishes that the broker confirms before the channel ends, and the reason of the
+/// end.
 async fn confirmed_until_closed(events: &mut Receiver<ChannelEvent>) -> (u64, Error) {
     let mut singly = HashSet::new();
     let mut up_to = 0;
@@ -402,7 +405,7 @@ async fn confirmed_until_closed(events: &mut Receiver<ChannelEvent>) -> (u64, Er
     }
 }
 
-/// RabbitMQ confirms what is persistent, and in a durable queue, once it is on disk.
+/// Declares a durable queue: RabbitMQ confirms persistent messages in it once they are on disk.
 async fn durable_queue(connection: &Connection) -> QueueName {
     let channel = connection.channel().await;
     let queue = name();
@@ -420,7 +423,7 @@ fn persistent(queue: &QueueName) -> Publish {
     publish
 }
 
-/// Deletes `queue`, and says how many messages were in it.
+/// Deletes `queue`, and returns the number of messages in it.
 async fn delete(connection: &Connection, queue: QueueName) -> u32 {
     let channel = connection.channel().await;
     soon(channel.channel.delete_queue(queue, false, false))

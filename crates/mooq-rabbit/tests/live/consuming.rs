@@ -30,7 +30,7 @@ pub(crate) async fn deliveries_come_in_order_and_are_settled(broker: &Broker) {
         assert!(!delivery.redelivered);
         channel.ack(count);
     }
-    // All are settled: nothing comes back when the channel closes.
+    // All deliveries are settled: none is requeued when the channel closes.
     soon(channel.channel.close()).await.unwrap();
     let channel = connection.channel().await;
     assert_eq!(soon(channel.channel.purge_queue(queue)).await.unwrap(), 0);
@@ -40,7 +40,7 @@ pub(crate) async fn deliveries_come_in_order_and_are_settled(broker: &Broker) {
 pub(crate) async fn the_broker_names_consumers_and_queues(broker: &Broker) {
     let (connection, mut channel) = broker.channel().await;
     let queue = channel.queue().await;
-    // Both empty: the queue that was declared last, and a tag of the broker's choice.
+    // Both names are empty: the last declared queue, and a tag of the broker's choice.
     let tag = soon(channel.channel.consume(Consume::new(QueueName::default()))).await;
     let tag = tag.unwrap();
     assert!(tag.starts_with("amq.ctag-"), "{tag}");
@@ -64,8 +64,8 @@ pub(crate) async fn the_broker_names_consumers_and_queues(broker: &Broker) {
     connection.check_and_close().await;
 }
 
-/// amqprs knows the consumer only after consume-ok; deliveries follow it closely.
-pub(crate) async fn nothing_is_lost_between_consume_and_its_answer(broker: &Broker) {
+/// amqprs knows the consumer only after `basic.consume-ok`, which deliveries follow closely.
+pub(crate) async fn deliveries_before_the_answer_to_consume_are_not_lost(broker: &Broker) {
     const CONSUMERS: u64 = 200;
     let (connection, mut channel) = broker.channel().await;
     let queue = channel.queue().await;
@@ -105,7 +105,7 @@ pub(crate) async fn no_delivery_follows_a_cancel(broker: &Broker) {
     let left = soon(channel.channel.purge_queue(queue)).await.unwrap();
     assert_eq!(delivered + left, MESSAGES);
     assert!(channel.events.try_recv().is_none(), "a late delivery");
-    // What was delivered is still to be settled, and a tag that is free again can be cancelled.
+    // The deliveries can still be settled, and cancelling a free tag is no error.
     channel.ack(1);
     soon(channel.channel.cancel(tag)).await.unwrap();
     connection.check_and_close().await;
@@ -129,7 +129,7 @@ pub(crate) async fn a_deleted_queue_cancels_its_consumers(broker: &Broker) {
         matches!(&event, ChannelEvent::ConsumerCancelled(tag) if tag == "orphan"),
         "{event:?}"
     );
-    // The channel lives on, and the tag is free.
+    // The channel stays open, and the tag is free.
     let queue = channel.queue().await;
     soon(channel.channel.consume(consume(&queue, "orphan")))
         .await
@@ -137,7 +137,7 @@ pub(crate) async fn a_deleted_queue_cancels_its_consumers(broker: &Broker) {
     channel.publish(&queue, "again").await;
     assert_eq!(channel.delivery().await.message.body, "again");
 
-    // However close the deletion follows, the cancel is announced.
+    // The broker's cancel is announced even if the deletion follows at once.
     for _ in 0..50 {
         let queue = channel.queue().await;
         let tag: ConsumerTag = queue.as_str().try_into().unwrap();
@@ -146,7 +146,7 @@ pub(crate) async fn a_deleted_queue_cancels_its_consumers(broker: &Broker) {
         let (consumed, deleted) = soon(async { tokio::join!(consuming, deleting) }).await;
         deleted.unwrap();
         if consumed.is_err() {
-            // The deletion was first: the channel is closed with 404.
+            // The deletion came first: the channel is closed with 404.
             channel = connection.channel().await;
             continue;
         }

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 use crate::broker::{Broker, Channel, Connection, name, soon, to_queue};
 use mooq_rig::proxy::Network;
 
-/// A connection with something waiting on it in every way there is.
+/// A connection with every kind of waiting call on it.
 struct Waiting {
     connection: Connection,
     publisher: Channel,
@@ -29,8 +29,8 @@ impl Waiting {
         }
     }
 
-    /// Publishes more than sockets and queues hold, so that amqprs' writer is stuck and waits for
-    /// a peer that does not read. Gives the future of the queue that has room.
+    /// Publishes more than sockets and queues hold, so that amqprs' writer is stuck on a peer that
+    /// does not read. Returns the future that waits for room in the queue.
     fn fill(&self) -> impl Future<Output = ()> + use<> {
         let queue = name();
         let publish = |body| self.publisher.channel.publish(to_queue(&queue, body));
@@ -44,11 +44,11 @@ impl Waiting {
         }
         match publish("one more".into()).unwrap() {
             Handoff::Full(room) => room,
-            Handoff::Done => panic!("it takes more and more"),
+            Handoff::Done => panic!("the channel's queue never fills"),
         }
     }
 
-    /// Waits until all has ended, and gives the reason, which has to be the same for all.
+    /// Waits until all calls have ended, and returns the reason, which must be the same for all.
     async fn ended(mut self) -> Error {
         let reason = self.connection.closed().await;
         assert_eq!(reason.scope(), ErrorScope::Connection);
@@ -89,7 +89,7 @@ pub(crate) async fn a_connection_closed_by_the_broker_ends_every_wait(broker: &B
     assert!(close.text.contains("for a test"), "{close}");
 }
 
-/// amqprs' writer waits in the socket and for nothing else, and so does who waits for the writer.
+/// amqprs' writer waits in the socket alone, and so do the calls behind the writer.
 pub(crate) async fn a_frozen_peer_is_given_up_after_two_heartbeats(broker: &Broker) {
     let (proxy, mut endpoint) = broker.proxy();
     endpoint.heartbeat = Duration::from_secs(2);
@@ -100,7 +100,7 @@ pub(crate) async fn a_frozen_peer_is_given_up_after_two_heartbeats(broker: &Brok
     let request = waiting.publisher.channel.qos(1, false);
     let opening = waiting.connection.connection.open_channel();
     let (request, opening, ()) = soon(async { tokio::join!(request, opening, room) }).await;
-    // Sooner would be for something else. It takes 4 s where the machine is not busy.
+    // An earlier end would have another cause. On an idle machine it takes 4 s.
     let took = began.elapsed();
     assert!(took >= endpoint.heartbeat, "{took:?}");
     println!("    given up after {took:?}");
@@ -111,8 +111,8 @@ pub(crate) async fn a_frozen_peer_is_given_up_after_two_heartbeats(broker: &Brok
     assert!(reason.to_string().contains(&endpoint.address()), "{reason}");
 }
 
-/// Within 15 s, where the machine is not busy. With the heartbeat that RabbitMQ proposes it would be
-/// two minutes.
+/// On an idle machine it takes 15 s. With the heartbeat that RabbitMQ proposes it would take two
+/// minutes.
 pub(crate) async fn a_dead_peer_is_noticed_soon_by_default(broker: &Broker) {
     let (proxy, mut endpoint) = broker.proxy();
     endpoint.heartbeat = Endpoint::DEFAULT_HEARTBEAT;
@@ -124,14 +124,14 @@ pub(crate) async fn a_dead_peer_is_noticed_soon_by_default(broker: &Broker) {
     println!("    noticed after {:?}", began.elapsed());
 }
 
-/// The peer goes on sending heartbeats, so that it is not dead. When it says that it closes the
-/// connection, amqprs' reader wants to answer by the writer, which is stuck.
+/// The peer goes on sending heartbeats, so it counts as alive. When it closes the connection,
+/// amqprs' reader wants to answer through the writer, which is stuck.
 pub(crate) async fn a_close_by_a_broker_that_does_not_read_ends_every_wait(broker: &Broker) {
     let (proxy, endpoint) = broker.proxy();
     let waiting = Waiting::on(Connection::open(&endpoint).await).await;
     proxy.set(Network::Unheard);
     let room = waiting.fill();
-    // The opening waits in amqprs for the writer, the request in the queue behind the publishes.
+    // In amqprs the opening waits for the writer, the request in the queue behind the publishes.
     let request = waiting.publisher.channel.qos(1, false);
     let opening = waiting.connection.connection.open_channel();
     let closing = async {
@@ -146,7 +146,7 @@ pub(crate) async fn a_close_by_a_broker_that_does_not_read_ends_every_wait(broke
     assert_eq!(opening.unwrap_err().reason().unwrap().code, 320);
     let reason = waiting.ended().await;
     assert_eq!(reason.reason().unwrap().code, 320);
-    // Before RabbitMQ, which waits for the answer, hangs up by itself after 30 s.
+    // RabbitMQ waits for the answer, and hangs up by itself only after 30 s.
     let took = closed.elapsed();
     assert!(took < Duration::from_secs(25), "{took:?}");
 }
@@ -154,7 +154,7 @@ pub(crate) async fn a_close_by_a_broker_that_does_not_read_ends_every_wait(broke
 pub(crate) async fn a_killed_broker_ends_every_wait(broker: Broker) {
     let waiting = Waiting::on(broker.connect().await).await;
     let began = Instant::now();
-    // By SIGKILL. To stop it, however quickly, would let it say goodbye at times.
+    // By SIGKILL: a broker that is stopped may still close its connections.
     broker.container.rm().await.unwrap();
     let reason = waiting.ended().await;
     println!("    noticed {:?} after the order to kill", began.elapsed());

@@ -1,5 +1,5 @@
-//! The transport against a real RabbitMQ: each step shows one thing that this crate works around
-//! in amqprs, or promises to the runtime above.
+//! The transport against a real RabbitMQ: each step shows a workaround for amqprs, or a promise to
+//! the runtime above.
 //!
 //! All steps share one container, so they are one test. The last one kills it.
 
@@ -31,17 +31,17 @@ use secrets::Log;
 const OF_AMQPRS_ALONE: [&str; 4] = [
     "closing::a_connection_is_used_up_in_good_order",
     "closing::a_used_up_connection_ends_in_bad_order_too",
-    "poison::a_message_that_ends_every_connection_is_said_to",
+    "poison::message_that_ends_every_connection_is_reported",
     "poison::a_queue_that_ends_every_connection_is_left_off",
 ];
 
-/// Steps about what the native driver does and amqprs cannot.
+/// Steps about features that amqprs lacks.
 const OF_NATIVE_ALONE: [&str; 2] = [
     "poison::a_message_that_is_not_utf8_costs_its_consumer_only",
     "publishing::an_alarm_is_announced",
 ];
 
-/// Whether the steps run with the native driver, with `MOOQ_DRIVER=native` and its feature.
+/// Returns true if the steps run with the native driver: with `MOOQ_DRIVER=native` and its feature.
 fn is_native() -> bool {
     cfg!(feature = "native") && std::env::var("MOOQ_DRIVER").is_ok_and(|name| name == "native")
 }
@@ -55,7 +55,7 @@ fn is_for_this_driver(step: &str) -> bool {
     !others.contains(&step)
 }
 
-/// Steps that take long and do not mind each other.
+/// Steps that take long and do not disturb each other.
 mod together {
     use super::{Broker, closing, loss};
 
@@ -67,8 +67,8 @@ mod together {
     }
 }
 
-/// Runs steps one after another and says how long each took. With `MOOQ_LIVE_STEPS` only those
-/// whose names hold its text, for who works on one of them.
+/// Runs steps one after another and prints their times. `MOOQ_LIVE_STEPS` restricts them to names
+/// that contain its text.
 macro_rules! steps {
     ($broker:expr, $($module:ident::$step:ident,)+) => {$(
         let name = concat!(stringify!($module), "::", stringify!($step));
@@ -88,20 +88,20 @@ macro_rules! steps {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs RabbitMQ: run integration-tests/run-all"]
-async fn everything_against_rabbitmq() {
+async fn live_steps_against_rabbitmq() {
     let log = Log::begin();
     let broker = Broker::start().await;
     steps! {
         &broker,
         opening::a_connection_opens_and_closes,
-        opening::a_wrong_password_is_told_in_the_brokers_words,
+        opening::wrong_password_error_has_the_brokers_text,
         opening::a_missing_virtual_host_is_named,
         opening::credentials_and_virtual_hosts_are_percent_decoded,
         tls::the_certificate_of_the_broker_is_verified,
         tls::a_broker_that_asks_for_a_certificate_gets_ours,
-        tls::what_tls_holds_back_is_pushed_out,
+        tls::tls_pushes_out_what_it_holds_back,
         requests::every_request_is_answered,
-        requests::names_of_any_sort_are_taken,
+        requests::queue_names_of_any_sort_are_taken,
         requests::requests_of_one_method_do_not_mix_up,
         requests::requests_may_be_dropped_at_any_point,
         requests::the_reason_of_a_close_reaches_every_caller,
@@ -114,12 +114,12 @@ async fn everything_against_rabbitmq() {
         publishing::every_property_and_field_type_survives_the_way,
         publishing::a_header_that_is_set_twice_is_sent_once,
         publishing::large_and_empty_bodies_arrive,
-        publishing::what_is_taken_is_sent_before_a_close,
+        publishing::publishes_taken_are_sent_before_a_close,
         publishing::an_alarm_is_silence_that_passes,
         publishing::an_alarm_is_announced,
         consuming::deliveries_come_in_order_and_are_settled,
         consuming::the_broker_names_consumers_and_queues,
-        consuming::nothing_is_lost_between_consume_and_its_answer,
+        consuming::deliveries_before_the_answer_to_consume_are_not_lost,
         consuming::no_delivery_follows_a_cancel,
         consuming::a_deleted_queue_cancels_its_consumers,
         consuming::an_unknown_tag_closes_the_channel,
@@ -137,7 +137,7 @@ async fn everything_against_rabbitmq() {
         closing::a_used_up_connection_ends_in_bad_order_too,
         together::many_channels_closed_and_a_dead_peer,
         poison::a_header_may_nest_as_deep_as_a_frame_allows,
-        poison::a_message_that_ends_every_connection_is_said_to,
+        poison::message_that_ends_every_connection_is_reported,
         poison::a_queue_that_ends_every_connection_is_left_off,
         poison::a_message_that_is_not_utf8_costs_its_consumer_only,
         loss::a_connection_closed_by_the_broker_ends_every_wait,

@@ -25,8 +25,8 @@ pub(crate) async fn a_connection_opens_and_closes(broker: &Broker) {
     assert_eq!(err.kind(), ErrorKind::ConnectionClosed);
 }
 
-/// The error of a login. A busy machine may not answer in a short time, or not with a reason: then it
-/// is asked again.
+/// The error of a login. Tries again if a busy machine does not answer in a short time, or without
+/// a reason.
 async fn refusal(endpoint: &Endpoint) -> Error {
     let mut attempts = 0;
     loop {
@@ -39,8 +39,8 @@ async fn refusal(endpoint: &Endpoint) -> Error {
     }
 }
 
-/// Over TCP and TLS, and also where less time is left than RabbitMQ is silent for.
-pub(crate) async fn a_wrong_password_is_told_in_the_brokers_words(broker: &Broker) {
+/// Over TCP and TLS, and also with a timeout shorter than RabbitMQ's silence.
+pub(crate) async fn wrong_password_error_has_the_brokers_text(broker: &Broker) {
     let tls = broker.tls_endpoint(TLS_PORT).await;
     for endpoint in [&broker.endpoint, &tls] {
         for timeout in [10_000, 2_500] {
@@ -88,7 +88,7 @@ pub(crate) async fn credentials_and_virtual_hosts_are_percent_decoded(broker: &B
     let endpoint: Endpoint = url.parse().unwrap();
     Connection::open(&endpoint).await.check_and_close().await;
 
-    // The same user has no rights on another virtual host, which is not a missing one.
+    // The user has no rights on another virtual host, which differs from a missing one.
     let err = transport()
         .open(
             &format!("amqp://us%40er:p%3Aw%2F%40@{address}")

@@ -29,11 +29,11 @@ async fn publish(broker: &Broker, queue: &QueueName) {
     connection.close(200, "done".into()).await.unwrap();
 }
 
-/// What ends a connection that reads from `queue`, by a consumer or by hand.
+/// The error that ends a connection which reads from `queue`, by a consumer or by `basic.get`.
 async fn read(broker: &Broker, queue: &QueueName, consume: bool) -> Error {
     let (mut connection, channel) = broker.channel().await;
     let err = if consume {
-        // Whether it has begun when the message comes is open.
+        // The consumer may not have begun when the message comes.
         let _ = soon(channel.channel.consume(Consume::new(queue.clone()))).await;
         connection.closed().await
     } else {
@@ -46,9 +46,9 @@ async fn read(broker: &Broker, queue: &QueueName, consume: bool) -> Error {
     err
 }
 
-/// amqprs gives up the connection when it cannot read a header, and the message, which goes back
-/// to its queue, is the first that the next connection gets.
-pub(crate) async fn a_message_that_ends_every_connection_is_said_to(broker: &Broker) {
+/// amqprs gives up the connection when it cannot read a header. The message is requeued, and is the
+/// first that the next connection gets.
+pub(crate) async fn message_that_ends_every_connection_is_reported(broker: &Broker) {
     let (connection, channel) = broker.channel().await;
     for consume in [true, false] {
         let queue = name();
@@ -75,8 +75,8 @@ pub(crate) async fn a_message_that_ends_every_connection_is_said_to(broker: &Bro
     connection.check_and_close().await;
 }
 
-/// On a stack of the usual size, 700 levels abort a process that is built without optimizations, and
-/// 2,200 any. A frame of 128 KiB has room for 21,800 tables, or 26,100 arrays.
+/// With a default stack, 700 levels abort a process that is built without optimizations, and 2,200
+/// any process. A frame of 128 KiB has room for 21,800 tables, or 26,100 arrays.
 pub(crate) async fn a_header_may_nest_as_deep_as_a_frame_allows(broker: &Broker) {
     let (connection, mut channel) = broker.channel().await;
     let queue = channel.queue().await;
@@ -100,10 +100,10 @@ pub(crate) async fn a_header_may_nest_as_deep_as_a_frame_allows(broker: &Broker)
         assert_eq!(headers.too_deep().is_none(), headers.len() == 1);
         headers.too_deep().is_some()
     };
-    // By hand, and then by a consumer.
+    // By `basic.get`, and then by a consumer.
     for expected in &expected {
         let fetched = soon(channel.channel.get(queue.clone(), false)).await;
-        let fetched = fetched.unwrap().expect("it is there");
+        let fetched = fetched.unwrap().expect("the message is ready");
         assert_eq!(is_too_deep(&fetched.message), *expected);
     }
     soon(channel.channel.raw_methods().unwrap().recover(true))
@@ -120,7 +120,7 @@ pub(crate) async fn a_header_may_nest_as_deep_as_a_frame_allows(broker: &Broker)
     connection.check_and_close().await;
 }
 
-/// By its routing key. It costs its own consumer, and no connection any more.
+/// The routing key is not UTF-8. The message costs its own consumer, and no further connection.
 pub(crate) async fn a_queue_that_ends_every_connection_is_left_off(broker: &Broker) {
     let (connection, channel) = broker.channel().await;
     let queue = name();
@@ -138,16 +138,17 @@ pub(crate) async fn a_queue_that_ends_every_connection_is_left_off(broker: &Brok
     let mut losses = 0;
     let (reader, refusal) = loop {
         let (mut reader, channel) = broker.channel().await;
-        // Whether it has begun when the message comes is open.
+        // The consumer may not have begun when the message comes.
         let consumed = soon(channel.channel.consume(Consume::new(queue.clone()))).await;
         match consumed {
             Err(err) if err.kind() == ErrorKind::ConsumerCancelled => break (reader, err),
             _ => assert_eq!(reader.closed().await.kind(), ErrorKind::ConnectionLost),
         }
         losses += 1;
-        assert!(losses < 50, "it is still read from");
+        assert!(losses < 50, "the queue is still consumed after 50 losses");
     };
-    // More where the broker took longer than 2 s over a message: such an end proves nothing.
+    // There are more losses if the broker took longer than 2 s over a message: such an end does not
+    // count.
     assert!(losses >= 5, "{losses}: {refusal}");
     let in_a_row = format!("{losses} connections in a row");
     assert_eq!(refusal.scope(), ErrorScope::Operation);
@@ -157,7 +158,7 @@ pub(crate) async fn a_queue_that_ends_every_connection_is_left_off(broker: &Brok
     let mut reading = reader.channel().await;
     let fetched = soon(reading.channel.get(queue.clone(), false)).await;
     assert_eq!(fetched.unwrap_err().to_string(), refusal.to_string());
-    // Others are read from.
+    // Other queues are still consumed.
     let other = reading.queue().await;
     let consume = Consume::new(other.clone());
     soon(reading.channel.consume(consume)).await.unwrap();
@@ -171,7 +172,7 @@ pub(crate) async fn a_queue_that_ends_every_connection_is_left_off(broker: &Brok
     connection.check_and_close().await;
 }
 
-/// By its routing key, consumed and fetched; a header's text may be any bytes.
+/// The routing key is not UTF-8, for a consumer and a get; a header's text may be any bytes.
 pub(crate) async fn a_message_that_is_not_utf8_costs_its_consumer_only(broker: &Broker) {
     let (connection, mut channel) = broker.channel().await;
     let queue = channel.queue().await;
@@ -197,7 +198,7 @@ pub(crate) async fn a_message_that_is_not_utf8_costs_its_consumer_only(broker: &
     for said in [queue.as_str(), "routing key", "UTF-8"] {
         assert!(err.to_string().contains(said), "{err}");
     }
-    // It is still there, for a client that can read it.
+    // The message stays in the queue, for a client that can read it.
     assert_eq!(
         soon(channel.channel.purge_queue(queue.clone()))
             .await

@@ -12,7 +12,7 @@ use mooq_core::{
 
 use crate::broker::{Broker, Channel, name, soon, to_exchange, to_queue};
 
-/// Removes from `open` what `event` confirms.
+/// Removes the publishes that `event` confirms from `open`.
 fn settle(open: &mut BTreeSet<u64>, event: &ChannelEvent) {
     let ChannelEvent::Confirm { sequence, multiple } = event else {
         panic!("expected Confirm, got {event:?}");
@@ -89,16 +89,16 @@ pub(crate) async fn an_unroutable_exchange_closes_the_channel(broker: &Broker) {
     connection.check_and_close().await;
 }
 
-/// amqprs says Ok to a publish, an ack or a request on a channel that the broker has closed, and
-/// the broker ends the connection for it (504).
+/// amqprs returns `Ok` for a publish, an ack or a request on a channel that the broker has closed,
+/// and the broker then ends the connection (504).
 pub(crate) async fn publishing_into_a_closing_channel_never_costs_the_connection(broker: &Broker) {
     let connection = broker.connect().await;
     for round in 0..100 {
         let channel = connection.channel().await;
         let queue = channel.queue().await;
         let err = loop {
-            // A request in front, so that what follows goes out in one burst after its answer:
-            // in the midst of which the close comes, in some of the rounds.
+            // A request in front, so that the publishes go out in one burst after its answer. In
+            // some rounds the close comes in the middle of the burst.
             let request = pin!(channel.channel.purge_queue(queue.clone()));
             let _ = request.poll(&mut Context::from_waker(Waker::noop()));
             let published = (0..60).try_for_each(|count| {
@@ -119,8 +119,8 @@ pub(crate) async fn publishing_into_a_closing_channel_never_costs_the_connection
     connection.check_and_close().await;
 }
 
-/// The broker stops reading from a connection that publishes during an alarm. It would say so, but
-/// only to clients that announce they understand it, which amqprs does not.
+/// The broker stops reading from a connection that publishes during an alarm. It announces that
+/// only to clients with the capability `connection.blocked`, which amqprs does not have.
 pub(crate) async fn an_alarm_is_silence_that_passes(broker: &Broker) {
     let (connection, mut channel) = broker.channel().await;
     let queue = channel.queue().await;
@@ -134,7 +134,7 @@ pub(crate) async fn an_alarm_is_silence_that_passes(broker: &Broker) {
     let mut cx = Context::from_waker(Waker::noop());
     let mut opening = connection.connection.open_channel();
     assert!(opening.as_mut().poll(&mut cx).is_pending());
-    // Who waits with a deadline gives up. That costs nothing.
+    // A call that gives up at its deadline does no harm.
     let given_up = connection.connection.open_channel();
     assert!(pin!(given_up).poll(&mut cx).is_pending());
     let given_up = channel.channel.purge_queue(queue.clone());
@@ -251,7 +251,7 @@ pub(crate) async fn every_property_and_field_type_survives_the_way(broker: &Brok
     connection.check_and_close().await;
 }
 
-/// amqprs would count a key that comes twice twice, and RabbitMQ close the connection (541).
+/// amqprs would send a repeated key twice, and RabbitMQ close the connection (541).
 pub(crate) async fn a_header_that_is_set_twice_is_sent_once(broker: &Broker) {
     let (connection, channel) = broker.channel().await;
     let queue = channel.queue().await;
@@ -271,7 +271,7 @@ pub(crate) async fn a_header_that_is_set_twice_is_sent_once(broker: &Broker) {
 pub(crate) async fn large_and_empty_bodies_arrive(broker: &Broker) {
     let (connection, channel) = broker.channel().await;
     let queue = channel.queue().await;
-    // One byte to each side of what a frame holds, and many frames.
+    // One byte below and above a frame's capacity, and many frames.
     for size in [0, 1, 131_063, 131_064, 131_065, 3_000_000] {
         let body: Bytes = (0..size).map(|i| (i % 251) as u8).collect();
         channel.publish(&queue, body.clone()).await;
@@ -288,7 +288,7 @@ async fn fetch(channel: &Channel, queue: &mooq_core::QueueName) -> Arc<mooq_core
     fetched.expect("a message").message
 }
 
-pub(crate) async fn what_is_taken_is_sent_before_a_close(broker: &Broker) {
+pub(crate) async fn publishes_taken_are_sent_before_a_close(broker: &Broker) {
     const MESSAGES: u32 = 3000;
     let (observer, watching) = broker.channel().await;
     let queue = watching.queue().await;

@@ -1,10 +1,10 @@
-//! A publisher that writes its frames by hand: what no client library would encode.
+//! A publisher that writes its frames by hand, for messages that no client library would encode.
 
 use mooq_core::{Endpoint, QueueName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What a header nests.
+/// Containers that a header nests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Nested {
     Tables,
@@ -12,9 +12,9 @@ pub(crate) enum Nested {
 }
 
 impl Nested {
-    /// The headers of a message, in one of which this nests `levels` deep.
+    /// The headers of a message, one of which nests this container `levels` deep.
     fn headers(self, levels: usize) -> Vec<u8> {
-        // Each level is a letter and a length, a table's entry a name before them, which is empty.
+        // Each level is a letter and a length; a table's entry has an empty name before these.
         let (level, letter) = match self {
             Self::Tables => (6, &b"\0F"[..]),
             Self::Arrays => (5, &b"A"[..]),
@@ -62,14 +62,14 @@ pub(crate) async fn publish(endpoint: &Endpoint, exchange: &str, key: &[u8], hea
     raw.expect(85, 11).await;
     raw.method(1, 60, 40, &[&[0, 0], &short(exchange), &short(key), &[0]])
         .await;
-    // The class, the weight, the size of the body, and the flag of the headers.
+    // Class, weight, size of the body, and the flag of the headers.
     let properties = [&b"\0\x3c\0\0\0\0\0\0\0\0\0\x06\x20\0"[..], headers].concat();
     raw.frame(2, 1, &properties).await;
     raw.frame(3, 1, b"poison").await;
     raw.expect(60, 80).await;
 }
 
-/// The same with a header that nests `levels` deep.
+/// Publishes a message likewise, with a header that nests `levels` deep.
 pub(crate) async fn publish_nested(
     endpoint: &Endpoint,
     queue: &QueueName,

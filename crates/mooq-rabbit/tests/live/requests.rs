@@ -28,7 +28,7 @@ pub(crate) async fn every_request_is_answered(broker: &Broker) {
     let queue = channel.queue().await;
     assert!(queue.starts_with("amq.gen-"), "{queue}");
     for destination in [
-        // Empty: the queue declared last.
+        // An empty name: the last declared queue.
         BindingDestination::Queue(QueueName::default()),
         BindingDestination::Exchange("amq.fanout".try_into().unwrap()),
     ] {
@@ -43,7 +43,7 @@ pub(crate) async fn every_request_is_answered(broker: &Broker) {
         soon(c.unbind(binding.clone())).await.unwrap();
         soon(c.unbind(binding)).await.unwrap();
     }
-    // The broker counts only what it has confirmed.
+    // The broker counts only confirmed messages.
     soon(c.confirm_select()).await.unwrap();
     for body in ["1", "2", "3"] {
         channel.publish(&queue, body).await;
@@ -90,9 +90,9 @@ pub(crate) async fn every_request_is_answered(broker: &Broker) {
     connection.check_and_close().await;
 }
 
-/// amqprs panics on what is longer, which mooq's names refuse, and, with its feature
+/// amqprs panics on longer names, which mooq's types refuse, and, with its feature
 /// `compliance_assert`, on many of these characters.
-pub(crate) async fn names_of_any_sort_are_taken(broker: &Broker) {
+pub(crate) async fn queue_names_of_any_sort_are_taken(broker: &Broker) {
     let long = "x".repeat(255);
     let mut endpoint = broker.endpoint.clone();
     endpoint.connection_name = Some(long.as_str().try_into().unwrap());
@@ -155,14 +155,14 @@ pub(crate) async fn requests_may_be_dropped_at_any_point(broker: &Broker) {
     let queue = channel.queue().await;
     for round in 0..300_u64 {
         let request = channel.channel.purge_queue(queue.clone());
-        // Not a wait for something to happen: a random point at which to drop the future.
+        // A random point at which to drop the future, not a wait for an event.
         let point = Duration::from_micros(round * 7 % 1500);
         let _ = tokio::time::timeout(point, request).await;
         let get = channel.channel.get(queue.clone(), true);
         let mut get = pin!(get);
         let _ = get.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
-    // What was begun happens in full.
+    // Requests that were begun take effect in full.
     let dropped = name();
     {
         let declare = channel

@@ -1,19 +1,19 @@
-//! What is logged, at the finest level, while all the other steps run.
+//! Passwords in the log, at the finest level, while all other steps run.
 
 use std::io;
 use std::sync::{Arc, Mutex};
 
 use tracing_subscriber::filter::LevelFilter;
 
-/// The passwords that steps log in with, or try to.
+/// Passwords of all logins in steps, successful or not.
 pub(crate) const PASSWORDS: [&str; 2] = ["hunter2", "p:w/@"];
 
-/// Lines of mooq and of amqprs, which logs with a feature that is off.
+/// Log lines of mooq, and of amqprs, whose logging needs a feature that is off.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Log {
-    /// From here on everything is logged here.
+    /// Starts to collect all log lines.
     pub(crate) fn begin() -> Self {
         let log = Self::default();
         let lines = log.clone();
@@ -40,7 +40,7 @@ impl Log {
 impl io::Write for Log {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        // Those of the client of Docker hold what the steps have it do.
+        // Lines of the Docker client contain the steps' own commands.
         if text.contains(" mooq_") || text.contains(" amqprs") {
             self.0.lock().unwrap().push(text.into_owned());
         }

@@ -15,7 +15,7 @@ async fn refused(endpoint: &Endpoint, tls: TlsOptions) -> Error {
     err
 }
 
-/// Publishes a message that is confirmed, and fetches it.
+/// Publishes a message, waits for its confirm, fetches it, and closes the connection.
 async fn use_and_close(connection: Connection) {
     let mut channel = connection.channel().await;
     let queue = channel.queue().await;
@@ -76,9 +76,9 @@ pub(crate) async fn a_broker_that_asks_for_a_certificate_gets_ours(broker: &Brok
     refused(&endpoint, unknown).await;
 }
 
-/// amqprs does not flush: what the socket does not take of the last thing that it writes stays in
-/// the TLS session until it writes again, which here it does for nothing but a heartbeat.
-pub(crate) async fn what_tls_holds_back_is_pushed_out(broker: &Broker) {
+/// amqprs does not flush: if the socket does not take all of the last write, the rest stays in the
+/// TLS session until the next write, here a heartbeat.
+pub(crate) async fn tls_pushes_out_what_it_holds_back(broker: &Broker) {
     let mut endpoint = broker.tls_endpoint(TLS_PORT).await;
     let address = endpoint.address().parse();
     let proxy = Proxy::narrow(address.expect("the endpoint's host is an address"));
@@ -88,16 +88,18 @@ pub(crate) async fn what_tls_holds_back_is_pushed_out(broker: &Broker) {
     let connection = Connection::open(&endpoint).await;
     let mut channel = connection.channel().await;
     soon(channel.channel.confirm_select()).await.unwrap();
-    // The broker has nowhere to put them, and confirms.
+    // The messages are unroutable, so the broker just confirms them.
     let queue = name();
-    // Not every size leaves something to be held back, but several of these do.
+    // Not every size leaves a rest to be held back, but several of these do.
     for round in 0..20 {
         channel
             .publish(&queue, vec![7; 100_000 + round * 13_000])
             .await;
-        // Sooner than the next heartbeat, which is sent after 30 s.
+        // Before the next heartbeat, which is sent after 30 s.
         let confirm = tokio::time::timeout(Duration::from_secs(25), channel.event());
-        let confirm = confirm.await.expect("it is held back");
+        let confirm = confirm
+            .await
+            .expect("the confirm comes before the next heartbeat");
         assert!(
             matches!(confirm, ChannelEvent::Confirm { .. }),
             "{confirm:?}"

@@ -211,7 +211,7 @@ impl Connection {
                 heartbeat.heard = now;
             }
             if heartbeat.dead() <= now {
-                tracing::warn!("a client missed its heartbeats: closing its connection");
+                tracing::warn!("client missed its heartbeats: closing its connection");
                 return self.finish();
             }
             if heartbeat.due() <= now {
@@ -711,13 +711,13 @@ impl Connection {
         }
     }
 
-    /// Returns true if the broker has nothing more to do with the client: the connection has ended,
-    /// or never began.
+    /// Returns true if the broker is done with the client: the connection has ended, or never
+    /// began.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Closing | Phase::Silent | Phase::Finished)
     }
 
-    /// Ends the connection, of which the broker knows nothing any more.
+    /// Ends the connection, which the broker has forgotten.
     pub(crate) fn lost(&mut self) {
         if !self.is_over() {
             self.finish();

@@ -111,7 +111,7 @@ pub(super) fn of_assembly(
 fn of_header(error: &DecodeError, payload: &[u8]) -> Option<CloseReason> {
     match error {
         DecodeError::FieldType(_) => None,
-        // RabbitMQ's channel crashes, of which its reader says no more.
+        // RabbitMQ's channel crashes, and its reader reports no details.
         DecodeError::NotFinite(_) => Some(reason(541, "INTERNAL_ERROR".into(), NO_METHOD)),
         DecodeError::Truncated { .. } | DecodeError::TrailingBytes(_) => {
             Some(frame_error(unknown_frame(2, payload), NO_METHOD))
@@ -123,8 +123,8 @@ fn of_header(error: &DecodeError, payload: &[u8]) -> Option<CloseReason> {
 /// The refusal of a method that cannot be decoded.
 pub(super) fn of_method(error: &DecodeError, payload: &[u8]) -> Option<CloseReason> {
     match error {
-        // A method that no specification defines crashes RabbitMQ's reader, and so does a field of
-        // a type that RabbitMQ does not know, or a float that Erlang does not have.
+        // RabbitMQ's reader crashes on a method that no specification defines, on a field of an
+        // unknown type, and on a float that Erlang does not have.
         DecodeError::UnknownMethod { .. }
         | DecodeError::FieldType(_)
         | DecodeError::NotFinite(_) => None,
@@ -154,7 +154,7 @@ fn unknown_frame(frame_type: u8, payload: &[u8]) -> String {
     all_octets(frame_type, payload, Some(format_args!("unknown_frame")))
 }
 
-/// A frame as RabbitMQ shows it, with the problem that it has.
+/// A frame as RabbitMQ shows it, with its problem.
 fn all_octets(frame_type: u8, payload: &[u8], problem: Option<fmt::Arguments<'_>>) -> String {
     let shown = match std::str::from_utf8(payload) {
         Ok(text) if !text.is_empty() && text.chars().all(|c| matches!(c, ' '..='~')) => {

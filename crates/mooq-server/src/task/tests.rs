@@ -76,7 +76,7 @@ impl Client {
     async fn log_in(&mut self, response: &'static str) {
         self.write(&PROTOCOL_HEADER).await;
         let Read::Method(0, Method::ConnectionStart(_)) = self.read().await else {
-            panic!("no connection.start")
+            panic!("expected connection.start")
         };
         self.say(0, start_ok("PLAIN", response.as_bytes())).await;
         let tune = ConnectionTune {
@@ -121,7 +121,7 @@ impl Client {
                 };
             }
             let read = timeout(SILENCE, self.socket.read_buf(&mut self.input)).await;
-            if read.expect("the server says something").unwrap() == 0 {
+            if read.expect("the server sends data in time").unwrap() == 0 {
                 assert!(self.input.is_empty(), "{:?}", self.input);
                 return Read::End;
             }
@@ -202,7 +202,7 @@ async fn refusal(profile: Profile, bytes: &[u8]) -> Option<(u16, String, (u16, u
     client.write(bytes).await;
     match client.read().await {
         Read::Method(0, Method::ConnectionClose(close)) => {
-            // Everything up to the answer is ignored now.
+            // Everything before the answer is ignored now.
             client.write(&method(1, 90, 10, b"")).await;
             client.say(0, ConnectionCloseOk {}).await;
             assert_eq!(client.read().await, Read::End);
@@ -277,7 +277,7 @@ async fn malformed_frames_and_methods_out_of_place_end_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_longer_than_announced_is_told_as_such_from_4_3_on() {
+async fn body_longer_than_announced_has_its_own_error_from_4_3_on() {
     let bytes = [publish(), header(60, 0, 2, 0), frame(3, 1, b"xxxx")].concat();
     let text = "FRAME_ERROR - content body frame exceeds remaining content size";
     let expected = Some((501, text.to_owned(), (60, 40)));
@@ -301,7 +301,7 @@ async fn other_protocols_are_answered_with_the_one_that_is_spoken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_log_in_is_told_so_if_it_wants_to_know() {
+async fn login_refusal_is_sent_if_the_client_announces_support() {
     let broker = InMemoryBroker::start();
     let mut client = Client::connect(&broker);
     client.write(&PROTOCOL_HEADER).await;
@@ -320,7 +320,7 @@ async fn who_may_not_log_in_is_told_so_if_it_wants_to_know() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_wrong_before_the_login_is_answered_with_silence_of_three_seconds() {
+async fn error_before_the_login_is_answered_with_three_seconds_of_silence() {
     let mut ill_behaved = start_ok("PLAIN", b"\0guest\0wrong");
     ill_behaved.client_properties = FieldTable::new();
     for method in [
@@ -361,7 +361,7 @@ async fn a_client_that_says_nothing_is_given_up_after_ten_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn unknown_virtual_hosts_are_told() {
+async fn unknown_virtual_hosts_are_named() {
     let mut client = Client::connect(&InMemoryBroker::start());
     client.log_in("\0guest\0guest").await;
     client.say(0, tune_ok(131_072, 0)).await;
@@ -421,7 +421,7 @@ async fn a_message_comes_back_as_it_was_published_however_it_is_cut() {
     client.hears(1, ConfirmSelectOk {}).await;
 
     let [message] = &broker.ready_messages("q")[..] else {
-        panic!("one message")
+        panic!("expected one message")
     };
     assert_eq!(message.message.body, body);
     assert_eq!(*message.message.properties, properties);
@@ -447,7 +447,7 @@ async fn a_client_that_is_gone_gives_its_messages_back() {
         )
         .await;
     let Read::Method(1, Method::BasicGetOk(_)) = client.read().await else {
-        panic!("no message")
+        panic!("expected a message")
     };
     assert_eq!(broker.ready_messages("q").len(), 0);
     drop(client);
@@ -457,11 +457,11 @@ async fn a_client_that_is_gone_gives_its_messages_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn both_sides_may_close_at_once() {
+async fn connection_may_be_closed_by_both_sides_at_once() {
     let mut client = Client::open(&InMemoryBroker::start()).await;
     client.write(&method(0, 90, 10, b"")).await;
     let Read::Method(0, Method::ConnectionClose(_)) = client.read().await else {
-        panic!("no close")
+        panic!("expected connection.close")
     };
     let close = ConnectionClose {
         reply_code: 200,
@@ -498,7 +498,7 @@ fn encoded(channel: u16, method: impl Into<Method>) -> Bytes {
 impl Client {
     async fn hears_that_nothing_is_there(&mut self) {
         let Read::Method(1, Method::ChannelClose(close)) = self.read().await else {
-            panic!("no channel.close")
+            panic!("expected channel.close")
         };
         let text = "NOT_FOUND - no exchange 'nope' in vhost '/'";
         assert_eq!((close.reply_code, &*close.reply_text), (404, text));
@@ -528,7 +528,7 @@ async fn channel_closed_by_both_sides_at_once_is_closed_for_both() {
     client.hears_that_nothing_is_there().await;
     client.say(1, channel_close()).await;
     client.hears(1, ChannelCloseOk {}).await;
-    // The channel is still the broker's to close: everything but the answer is ignored.
+    // The close is not answered yet: everything but the answer is ignored.
     client.write(&publish_to_nowhere()).await;
     client.reopens().await;
 
@@ -561,7 +561,7 @@ async fn channel_closed_by_both_sides_is_answered_though_the_client_answers_at_o
     client.write(&both.concat()).await;
     client.hears(1, ChannelCloseOk {}).await;
     client.hears(1, ChannelOpenOk {}).await;
-    // The channel is as new.
+    // The channel is a new one.
     client.say(1, ConfirmSelect { nowait: false }).await;
     client.hears(1, ConfirmSelectOk {}).await;
     client.say(1, channel_close()).await;
@@ -577,7 +577,7 @@ async fn channel_that_the_client_has_not_given_up_cannot_be_opened_again() {
     client.hears(1, ChannelCloseOk {}).await;
     client.say(1, ChannelOpen {}).await;
     let Read::Method(0, Method::ConnectionClose(close)) = client.read().await else {
-        panic!("no connection.close")
+        panic!("expected connection.close")
     };
     assert_eq!(
         close.reply_text,
@@ -635,7 +635,7 @@ async fn greeting_and_limits_are_those_of_the_options() {
         let mut client = Client::connect(&InMemoryBroker::start_with_options(options));
         client.write(&PROTOCOL_HEADER).await;
         let Read::Method(0, Method::ConnectionStart(start)) = client.read().await else {
-            panic!("no connection.start")
+            panic!("expected connection.start")
         };
         let told = start.server_properties.get("version");
         assert_eq!(told.and_then(|value| value.as_str()), Some(version));
@@ -657,7 +657,7 @@ async fn login_refusal_names_the_mechanism() {
     let response = b"\x05LOGINS\0\0\0\x05guest\x08PASSWORDS\0\0\0\x05wrong";
     client.say(0, start_ok("AMQPLAIN", response)).await;
     let Read::Method(0, Method::ConnectionClose(close)) = client.read().await else {
-        panic!("no close")
+        panic!("expected connection.close")
     };
     assert_eq!(
         close.reply_text,
@@ -692,7 +692,7 @@ async fn channels_are_limited_to_the_number_that_the_client_chose() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn methods_on_a_channel_that_is_not_open_end_the_connection() {
+async fn unopened_channel_that_gets_a_method_ends_the_connection() {
     let text = "CHANNEL_ERROR - expected 'channel.open'";
     // A publish is refused before its content arrives.
     for (class, number, arguments) in [
@@ -783,14 +783,14 @@ async fn frozen_link_passes_nothing_until_it_thaws() {
     };
     client.say(0, secret).await;
     client.write(&frame(5, 1, b"")).await;
-    // Neither answers nor heartbeats, for five heartbeat intervals.
+    // Neither answers nor heartbeats come, for five heartbeat intervals.
     client.hears_nothing().await;
     drop(frozen);
     client.hears(1, ConfirmSelectOk {}).await;
     client.hears(1, AccessRequestOk { ticket: 1 }).await;
     client.hears(0, ConnectionUpdateSecretOk {}).await;
     let Read::Method(0, Method::ConnectionClose(close)) = client.read().await else {
-        panic!("no close")
+        panic!("expected connection.close")
     };
     assert_eq!(close.reply_code, 501);
 }
@@ -807,7 +807,7 @@ async fn slow_link_keeps_answers_in_order() {
     client.hears(1, ConfirmSelectOk {}).await;
     client.hears(1, AccessRequestOk { ticket: 1 }).await;
     let Read::Method(0, Method::ConnectionClose(_)) = client.read().await else {
-        panic!("no close")
+        panic!("expected connection.close")
     };
     assert_eq!(began.elapsed().as_secs(), 5);
 }
@@ -822,7 +822,7 @@ async fn frozen_broker_does_not_greet() {
     assert!(greeted.is_err(), "{greeted:?}");
     drop(frozen);
     let Read::Method(0, Method::ConnectionStart(_)) = client.read().await else {
-        panic!("no connection.start")
+        panic!("expected connection.start")
     };
 }
 
@@ -852,7 +852,7 @@ async fn blocked_publisher_is_not_read_from() {
     let broker = InMemoryBroker::start();
     let mut client = Client::open(&broker).await;
     let alarm = broker.raise_alarm(Alarm::Memory);
-    // What the pipe between the two holds, and the buffers.
+    // The capacity of the pipe and the buffers.
     let written = publish_until_blocked(&mut client).await;
     assert!(written < 4 << 20, "{written} bytes");
     drop(alarm);
@@ -932,7 +932,7 @@ async fn heartbeats_are_sent_to_a_client_that_never_stops_sending() {
         let heartbeats = frame(8, 0, b"").repeat(10_000);
         while writer.write_all(&heartbeats).await.is_ok() {}
     });
-    // The flood keeps the clock from moving by itself.
+    // The flood keeps the paused clock from advancing by itself.
     tokio::time::advance(Duration::from_secs(6)).await;
     let mut heartbeat = [0; 8];
     reader.read_exact(&mut heartbeat).await.unwrap();
@@ -959,7 +959,7 @@ async fn properties_come_back_octet_for_octet() {
     client.write(&[publish(), header.clone()].concat()).await;
     client.write(&method(1, 60, 70, b"\0\0\x01q\x01")).await;
     let Read::Method(1, Method::BasicGetOk(_)) = client.read().await else {
-        panic!("no message")
+        panic!("expected a message")
     };
     while client.input.len() < header.len() {
         client.socket.read_buf(&mut client.input).await.unwrap();
@@ -979,7 +979,7 @@ async fn floats_that_are_no_numbers_end_the_connection() {
     let bytes = [publish(), frame(2, 1, &header)].concat();
     let expected = Some((541, "INTERNAL_ERROR".into(), (0, 0)));
     assert_eq!(refusal(Profile::V4_0, &bytes).await, expected);
-    // RabbitMQ's reader crashes over those of a method.
+    // RabbitMQ's reader crashes on such floats in a method.
     let declare = [b"\0\0\x01q\0", &nan[..]].concat();
     assert_eq!(
         refusal(Profile::V4_0, &method(1, 50, 10, &declare)).await,
@@ -1020,11 +1020,11 @@ async fn faults_of_named_connections_spare_those_with_another_name() {
     let mut client = Client::connect(&broker);
     client.write(&PROTOCOL_HEADER).await;
     let Read::Method(0, Method::ConnectionStart(_)) = client.read().await else {
-        panic!("no connection.start")
+        panic!("expected connection.start")
     };
     client.say(0, start_ok).await;
     let Read::Method(0, Method::ConnectionTune(_)) = client.read().await else {
-        panic!("no connection.tune")
+        panic!("expected connection.tune")
     };
     assert_eq!(refusing.strikes(), 0);
     drop(frozen);

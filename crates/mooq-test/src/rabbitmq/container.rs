@@ -103,8 +103,8 @@ fn start_from(image: &str) -> std::result::Result<Container, TestcontainersError
 }
 
 /// Leaves the container to another process, which removes it when this process has ended, for any
-/// reason: the last test of many does not know that it is the last, and nothing is dropped when a
-/// process exits.
+/// reason: the last test does not know that it is the last, and a process drops nothing when it
+/// exits.
 fn remove_with_this_process(container: ContainerAsync<GenericImage>) {
     let mut remove = Command::new("sh");
     // The shell's standard input ends when this process does.

@@ -218,7 +218,7 @@ mod tests {
         );
     }
 
-    /// As RabbitMQ does with one that was idle for 5 s.
+    /// RabbitMQ does so with a connection that was idle for 5 s.
     #[test]
     fn a_connection_that_is_closed_after_its_answer_costs_no_request() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -230,7 +230,7 @@ mod tests {
                 stream
                     .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
                     .unwrap();
-                // Whatever comes next on this connection is not answered.
+                // The next request on this connection is not answered.
                 let _ = stream.read(&mut [0]);
             }
         });
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn any_other_refusal_is_told_as_it_is() {
+    fn refusal_is_reported_with_status_and_body() {
         let answer = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 4\r\n\r\noops";
         let (outcome, _) = answered(answer, |management| management.delete_vhost("audits"));
         let told = outcome.unwrap_err().to_string();
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_asked_for_in_vain_is_an_invalid_argument() {
+    fn rejected_request_is_an_invalid_argument() {
         let answer = "HTTP/1.1 400 Bad Request\r\nContent-Length: 30\r\n\r\n\
                       {\"error\":\"x\",\"reason\":\"no it\"}";
         let (outcome, request) =
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_deleted() {
+    fn delete_of_a_missing_object_succeeds() {
         let answer = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
         let (outcome, _) = answered(answer, |management| management.delete_user("nobody"));
         outcome.unwrap();
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_an_error_that_names_the_address() {
+    fn management_without_an_answer_is_an_error_with_its_address() {
         let nobody = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_management_plugin_is_next_to_it_or_where_it_is_said_to_be() {
+    fn management_plugin_is_on_the_same_host_or_at_its_variable() {
         let at = |management| {
             running("amqp://rabbit:5673", management)
                 .unwrap()

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_differ_and_fit() {
+    fn vhost_names_differ_and_fit() {
         let long = "tests::ä".repeat(100);
         let (one, other) = (name_for(&long), name_for(&long));
         assert_ne!(one, other);

@@ -1,5 +1,5 @@
 //! A chatty program below the client runtime: publishers with confirms, consumers with
-//! acknowledgements, several queues and channels, and a note of all that each channel hears.
+//! acknowledgements, several queues and channels, and a trace of each channel's events.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -19,13 +19,13 @@ use tokio::task::yield_now;
 pub(crate) const QUEUES: [&str; 3] = ["a", "b", "c"];
 pub(crate) const PUBLISHERS: u32 = 2;
 pub(crate) const CONSUMERS: u32 = 2;
-/// How many messages each publisher publishes, in turn to `a`, to `b`, to all three, to the full
-/// one, and to none.
+/// Number of messages of each publisher, in turn to `a`, to `b`, to all three, to the full queue,
+/// and to none.
 pub(crate) const MESSAGES: u32 = 15;
-/// How many deliveries are acknowledged in the end.
+/// Number of deliveries that are acknowledged in the end.
 const ACKS: u32 = PUBLISHERS * MESSAGES;
 
-/// What a channel hears.
+/// An event of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Heard {
     Delivery {
@@ -44,14 +44,14 @@ pub(crate) enum Heard {
     },
 }
 
-/// All that was heard, in order, with the channel's name.
+/// All events in order, each with the channel's name.
 pub(crate) type Trace = Vec<(String, Heard)>;
 
-/// What the tasks of the program share.
+/// State that the tasks of the program share.
 #[derive(Debug, Default)]
 struct Noted {
     trace: Mutex<Trace>,
-    /// How many deliveries are acknowledged.
+    /// Number of deliveries acknowledged so far.
     acks: watch::Sender<u32>,
 }
 
@@ -169,7 +169,7 @@ async fn consume(broker: InMemoryBroker, number: u32, noted: Arc<Noted>) {
         let ChannelEvent::Deliver(delivery) = event else {
             panic!("{event:?}");
         };
-        // Some come back once.
+        // Some deliveries are requeued once.
         let is_taken = delivery.redelivered || delivery.delivery_tag % 4 != 1;
         let settlement = if is_taken {
             Settlement::Ack

@@ -1,4 +1,4 @@
-//! Other seeds give other runs, and all of them are such as RabbitMQ may have.
+//! Other seeds give other runs, and all of them keep RabbitMQ's guarantees.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -7,7 +7,7 @@ use mooq_test::for_each_seed;
 
 use crate::chatter::{CONSUMERS, Heard, MESSAGES, PUBLISHERS, QUEUES, Trace, run};
 
-/// Of how many seeds.
+/// Number of seeds.
 const SEEDS: u64 = 100;
 
 #[test]
@@ -27,7 +27,7 @@ fn a_hundred_seeds_give_many_runs_and_each_keeps_rabbitmqs_guarantees() {
         }
     });
     let distinct = traces.borrow().len();
-    assert!(distinct > 90, "{distinct} of {SEEDS}");
+    assert!(distinct > 90, "{distinct} runs of {SEEDS} differ");
     assert!(
         batches.get() > 100,
         "{batches:?} confirms of several publishes"
@@ -35,7 +35,7 @@ fn a_hundred_seeds_give_many_runs_and_each_keeps_rabbitmqs_guarantees() {
 }
 
 #[test]
-fn without_a_seed_everything_happens_in_the_plain_order() {
+fn events_keep_the_plain_order_without_a_seed() {
     let traces: HashSet<_> = (0..10)
         .map(|_| {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -89,7 +89,8 @@ fn outcomes(trace: &Trace, publisher: u32) -> Vec<(u64, bool, bool)> {
         .collect()
 }
 
-/// Every publish has one outcome, the right one, and a message that comes back does so first.
+/// Checks that every publish has one outcome, the right one, and that a returned message comes
+/// before it.
 fn check_publisher(trace: &Trace, number: u32) {
     let mut returned = BTreeSet::new();
     let mut told = BTreeMap::new();
@@ -114,7 +115,7 @@ fn check_publisher(trace: &Trace, number: u32) {
                     vec![*sequence]
                 };
                 for n in meant {
-                    assert_eq!(told.insert(n, *taken), None, "{n} was told twice");
+                    assert_eq!(told.insert(n, *taken), None, "{n} has two outcomes");
                     if n % 5 == 0 {
                         assert!(
                             returned.contains(&n),
@@ -128,13 +129,13 @@ fn check_publisher(trace: &Trace, number: u32) {
     }
     assert!(told.keys().copied().eq(1..=MESSAGES.into()));
     for (sequence, taken) in told {
-        // What goes to the full queue is refused, but for the very first message there.
+        // The full queue refuses all messages but the very first.
         assert!(taken || sequence % 5 == 4, "{sequence}");
     }
 }
 
-/// Tags rise by one; what one publisher published comes from one queue in order, but for what came
-/// back.
+/// Checks that tags rise by one, and that the messages of a publisher come from a queue in order,
+/// except for redeliveries.
 fn check_consumer(trace: &Trace, number: u32) {
     let mut last_tag = 0;
     let mut last_seen = BTreeMap::new();
@@ -162,7 +163,7 @@ fn check_consumer(trace: &Trace, number: u32) {
     }
 }
 
-/// Every queue delivers each of its messages once, and once more if it came back.
+/// Checks that every queue delivers each of its messages once, and once more if it was requeued.
 fn check_consumers_together(trace: &Trace) {
     let mut deliveries = BTreeMap::new();
     for number in 0..CONSUMERS {

@@ -1,4 +1,4 @@
-//! The same seed gives the same run, and a failing test says how to run it again.
+//! The same seed gives the same run, and a failing test prints how to run it again.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -53,7 +53,7 @@ fn a_test_may_fail_by_an_error() {
     for_each_seed([8], |_| async { Ok::<(), &str>(()) });
 }
 
-/// Set in the process that a test starts to be run again in.
+/// Variable that marks the process in which a test runs itself again.
 const INNER: &str = "MOOQ_TEST_INNER";
 
 #[test]

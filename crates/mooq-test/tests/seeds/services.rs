@@ -1,4 +1,4 @@
-//! The same with services on mooq's runtime: callbacks, and publishes that wait for their confirms.
+//! Seeds with services on mooq's runtime: callbacks, and publishes that wait for their confirms.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -11,7 +11,7 @@ use mooq_test::for_each_seed;
 
 type Seen = Arc<Mutex<Vec<String>>>;
 
-/// A service that notes what it gets from three queues, and hands some of it on.
+/// A service that notes its messages from three queues, and forwards some of them.
 async fn start(conn: &Connection, name: &'static str, seen: &Seen) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
     for queue in ["red", "green", "blue"] {
@@ -57,7 +57,7 @@ async fn run(broker: &InMemoryBroker) -> mooq::Result<Vec<String>> {
     }
     broker.wait_idle().await;
     let seen = seen.lock().unwrap();
-    // Two to each queue alone, two to all of them, and what red hands on to blue.
+    // Two messages to each queue alone, two to all of them, and those that red forwards to blue.
     assert_eq!(seen.len(), 3 * 2 + 3 * 2 + 4);
     Ok(seen.clone())
 }
@@ -85,10 +85,10 @@ fn services_repeat_themselves_with_the_seed_and_differ_without() {
         }
     });
     let distinct: HashSet<_> = runs.borrow().values().cloned().collect();
-    assert!(distinct.len() > 20, "{} of 40", distinct.len());
+    assert!(distinct.len() > 20, "{} runs of 40 differ", distinct.len());
 }
 
-/// A consumer of a quorum queue acknowledges two of eight and is cancelled at once: what is left.
+/// The messages left when a consumer of a quorum queue acks two of eight and is cancelled at once.
 async fn left_after_cancelling(broker: &InMemoryBroker) -> mooq::Result<String> {
     let chan = mooq::connect(broker).await?.create_channel().await?;
     chan.declare_queue("numbers").quorum().await?;
@@ -109,7 +109,7 @@ async fn left_after_cancelling(broker: &InMemoryBroker) -> mooq::Result<String> 
 }
 
 #[test]
-fn some_seeds_have_a_cancellation_overtake_acknowledgements() {
+fn cancellation_overtakes_acks_with_some_seeds() {
     let orders = RefCell::new(BTreeSet::new());
     for_each_seed(0..50, |seed| {
         let orders = &orders;
@@ -125,13 +125,13 @@ fn some_seeds_have_a_cancellation_overtake_acknowledgements() {
 }
 
 #[tokio::test]
-async fn without_a_seed_a_cancellation_overtakes_nothing() -> mooq::Result<()> {
+async fn cancellation_overtakes_nothing_without_a_seed() -> mooq::Result<()> {
     let left = left_after_cancelling(&InMemoryBroker::start()).await?;
     assert_eq!(left, "3 4 5 6 7 8");
     Ok(())
 }
 
-/// Its channel acknowledges to the queue, which gives it more then: with a seed, some time later.
+/// The channel acks for the consumer, and the queue then sends more: with a seed, some time later.
 #[test]
 fn a_quorum_queues_consumer_without_acks_gets_everything() {
     for_each_seed(0..100, |seed| async move {

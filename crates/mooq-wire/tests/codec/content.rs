@@ -24,7 +24,7 @@ fn payloads(output: &Output) -> Vec<Payload> {
         .collect()
 }
 
-/// Method, header and pieces of a publish of that many bytes.
+/// Method, header and body frames of a publish of this size.
 fn published(size: usize, frame_max: u32) -> Vec<Payload> {
     let mut output = Output::new();
     let body = (0..size).map(|i| i as u8).collect::<Vec<_>>().into();
@@ -43,7 +43,10 @@ fn a_body_of_any_number_of_pieces_is_whole_with_the_last() {
     for (size, pieces) in [(0, 0), (1, 1), (4088, 1), (4089, 2), (100_000, 25)] {
         let mut assembled = push_all(published(size, 4096));
         assert_eq!(assembled.len(), 2 + pieces);
-        let last = assembled.pop().unwrap().expect("whole with the last frame");
+        let last = assembled
+            .pop()
+            .unwrap()
+            .expect("the message is complete with the last frame");
         assert!(assembled.iter().all(Option::is_none));
         let (_, body) = last.content.unwrap();
         assert_eq!(body.len(), size);
@@ -64,7 +67,7 @@ fn a_body_in_one_piece_is_not_copied() {
 #[test]
 fn frames_in_the_wrong_order_are_refused_in_rabbitmqs_words() {
     let [method, header, body] = &published(10, 4096)[..] else {
-        panic!("three frames")
+        panic!("expected three frames")
     };
     let mut output = Output::new();
     output.method(1, &TxSelect {}.into());
@@ -188,7 +191,7 @@ fn properties_of(flags: u16, properties: &[u8]) -> Result<Properties, DecodeErro
         .map(|header| header.properties)
 }
 
-/// The payload of the header that these properties are sent with.
+/// The payload of the content header of these properties.
 fn encoded(properties: &Properties) -> Bytes {
     let mut output = Output::new();
     output.content(1, &publish(), properties, &Bytes::new(), 4096);
@@ -226,7 +229,7 @@ fn properties_that_rabbitmq_passes_on_keep_their_octets() {
         assert!(properties.verbatim.is_some(), "{octets:?}");
         assert_eq!(encoded(&properties), header_of(flags, octets));
     }
-    // Whatever has another value by now is sent with it.
+    // A changed property is sent with its new value.
     let mut changed = properties_of(1 << 13 | 1 << 10, b"\0\0\0\0\x02\xff\xfe").unwrap();
     assert_eq!(changed.correlation_id.as_deref(), Some("\u{ff}\u{fe}"));
     changed.correlation_id = Some("id".try_into().unwrap());
@@ -251,7 +254,7 @@ fn properties_that_the_fields_can_hold_keep_no_octets() {
 }
 
 #[test]
-fn the_first_of_two_equal_keys_counts() {
+fn table_keeps_the_first_of_two_equal_keys() {
     let octets = b"\0\0\0\x08\x01kt\x01\x01kt\0";
     let properties = properties_of(1 << 13, octets).unwrap();
     assert_eq!(properties.headers.get("k"), Some(&true.into()));

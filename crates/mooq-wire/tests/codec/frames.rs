@@ -1,4 +1,4 @@
-//! Frames, however the bytes come, and what is wrong with them.
+//! Frames in pieces of any size, and errors in them.
 
 use bytes::{Buf, Bytes, BytesMut};
 use mooq_core::Properties;
@@ -106,9 +106,13 @@ fn a_payload_over_the_limit_is_refused_before_it_comes() {
             limit: 4096,
         }
     );
-    assert_eq!(input.capacity(), capacity, "nothing is allocated for it");
+    assert_eq!(
+        input.capacity(),
+        capacity,
+        "the refused payload allocates memory"
+    );
 
-    // One of just that size is not.
+    // A payload of just the limit is accepted.
     let mut input = BytesMut::from(&[3, 0, 1, 0, 0, 0x10, 0][..]);
     assert_eq!(decoder.decode(&mut input).unwrap(), None);
 }

@@ -8,7 +8,7 @@ use mooq_core::{
 };
 use mooq_wire::method::*;
 
-/// A type that random bytes can be made into.
+/// A type that can be made from random bytes.
 pub(crate) trait Generate: Sized {
     fn generate(u: &mut Unstructured<'_>) -> Result<Self>;
 }

@@ -1,4 +1,4 @@
-//! The codec against itself, against amq-protocol, and against bytes that nobody should send.
+//! The codec against itself, against amq-protocol, and against malformed bytes.
 
 // A failed expectation is meant to panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]

@@ -1,4 +1,4 @@
-//! Payloads that nobody should send.
+//! Malformed payloads.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use mooq_core::{FieldTable, FieldValue};
@@ -33,7 +33,7 @@ fn declare(arguments: FieldTable) -> Method {
 }
 
 #[test]
-fn methods_cut_anywhere_are_truncated() {
+fn truncated_methods_are_refused() {
     let arguments = FieldTable::new()
         .with("list", vec![FieldValue::I8(1), "two".into()])
         .unwrap();
@@ -85,21 +85,21 @@ fn text_that_is_not_utf8_is_refused_as_a_name_and_kept_as_a_header() {
     let mut bytes = payload(&declare(arguments)).to_vec();
     *bytes.last_mut().unwrap() = b'x';
     let Ok(Method::QueueDeclare(declare)) = decode(bytes.into()) else {
-        panic!("long strings hold any bytes")
+        panic!("a long string with these bytes is refused")
     };
     let note = declare.arguments.get("note");
     let kept = FieldValue::Bytes(Bytes::from_static(&[0xc3, b'x']));
     assert_eq!(note, Some(&kept));
 }
 
-/// The payload of a `connection.start-ok` whose properties are nested that deep, with arrays and
-/// tables in turn.
+/// The payload of a `connection.start-ok` whose properties have this depth, with arrays and tables
+/// in turn.
 fn nested(depth: usize) -> Bytes {
     let mut inner = Vec::new();
     for level in 1..depth {
         let mut outer = Vec::new();
         let array = level % 2 == 1;
-        // What is in a table has a key.
+        // Entries of a table have keys.
         if !array {
             outer.put_u8(1);
             outer.put_u8(b'k');
@@ -112,7 +112,7 @@ fn nested(depth: usize) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u16(10);
     bytes.put_u16(11);
-    // The outermost is a table: an array as the last level is put into one.
+    // The outermost level is a table: an array as the last level is put into one.
     if depth > 1 && (depth - 1) % 2 == 1 {
         bytes.put_u32(inner.len() as u32 + 2);
         bytes.put_u8(1);
@@ -189,7 +189,7 @@ proptest! {
         method.put_u16(id.1);
         method.put_slice(&bytes);
         if let Ok(method) = decode(method.freeze()) {
-            // What can be decoded can be encoded, and is the same then.
+            // A decoded method can be encoded, and decodes to the same.
             let again = decode(payload(&method)).unwrap();
             prop_assert_eq!(format!("{again:?}"), format!("{method:?}"));
         }

@@ -1,4 +1,4 @@
-//! What this codec writes, amq-protocol reads, and what amq-protocol writes of it is the same.
+//! amq-protocol reads the output of this codec, and writes the same bytes.
 
 use amq_protocol::frame::{AMQPFrame, WriteContext, gen_frame, parse_frame};
 use arbitrary::Unstructured;
@@ -14,7 +14,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
 use super::generate::Generate;
 
-/// Runs `test` with things made of random bytes.
+/// Runs `test` with values made from random bytes.
 fn for_random<T: Generate + std::fmt::Debug>(cases: u32, test: impl Fn(T)) {
     let config = Config {
         cases,
@@ -38,14 +38,15 @@ fn read_and_written_by_oracle(mut bytes: &[u8]) -> Vec<u8> {
         let (rest, frame): (&[u8], AMQPFrame) =
             parse_frame(bytes).unwrap_or_else(|err| panic!("amq-protocol: {err:?} of {bytes:?}"));
         let context = WriteContext::from(Vec::new());
-        let context = gen_frame(&frame)(context).expect("a vector takes all");
+        let context = gen_frame(&frame)(context).expect("writing to a vector succeeds");
         written.extend(context.into_inner().0);
         bytes = rest;
     }
     written
 }
 
-/// Whether amq-protocol keeps all fields. It leaves out two for which RabbitMQ knows one value.
+/// Returns true if amq-protocol keeps all fields. It drops two for which RabbitMQ accepts a single
+/// value.
 fn oracle_keeps(method: &Method) -> bool {
     match method {
         Method::BasicQos(qos) => qos.prefetch_size == 0,
@@ -69,7 +70,7 @@ fn methods_are_those_of_amq_protocol() {
         let frame = decoder.decode(&mut input).unwrap().expect("a whole frame");
         assert!(input.is_empty());
         let Payload::Method(payload) = frame.payload else {
-            panic!("no method frame: {frame:?}")
+            panic!("expected a method frame, not {frame:?}")
         };
         assert_eq!(Method::decode(payload, decoder.limits()).unwrap(), method);
     });

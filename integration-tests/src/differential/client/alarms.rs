@@ -1,4 +1,4 @@
-//! A client during alarms: it asks nothing on connections that the broker does not read from.
+//! A client during alarms: it makes no calls on connections that the broker does not read from.
 
 use std::sync::Arc;
 
@@ -9,36 +9,36 @@ use super::{Client, OpenConnection};
 use crate::differential::operation::connection_of;
 use mooq_conformance::Condition;
 
-/// The alarms of a sequence, and what has come of them.
+/// The alarms of a sequence, and their effects.
 #[derive(Debug, Default)]
 pub(super) struct Alarms {
-    /// Those that are on.
+    /// Alarms that are on.
     raised: Vec<(Alarm, Box<dyn Condition>)>,
-    /// The connections that have published since.
+    /// Connections that have published during an alarm.
     blocked: Vec<usize>,
-    /// Channels that the broker has closed and that can only be opened again when it reads.
+    /// Channels that the broker has closed and that can be opened again only after the alarm.
     closed: Vec<usize>,
     /// A connection of `guest` that never publishes.
     observer: Option<OpenConnection>,
 }
 
 impl Client {
-    /// Whether this alarm is on.
+    /// Returns true if this alarm is on.
     pub(in super::super) fn has_alarm(&self, alarm: Alarm) -> bool {
         self.alarms.raised.iter().any(|(on, _)| *on == alarm)
     }
 
-    /// Whether any alarm is on.
+    /// Returns true if any alarm is on.
     pub(in super::super) fn has_alarms(&self) -> bool {
         !self.alarms.raised.is_empty()
     }
 
-    /// Whether the broker does not read from a connection.
+    /// Returns true if the broker does not read from a connection.
     pub(in super::super) fn is_blocked(&self, connection: usize) -> bool {
         self.alarms.blocked.contains(&connection)
     }
 
-    /// Whether a channel is to be opened again when the broker reads from its connection.
+    /// Returns true if a channel is to be opened again when the broker reads from its connection.
     pub(in super::super) fn is_closed(&self, channel: usize) -> bool {
         self.alarms.closed.contains(&channel)
     }
@@ -73,20 +73,19 @@ impl Client {
         }
     }
 
-    /// Notes that a message was published on a connection, from which the broker stops reading if
-    /// there is an alarm.
+    /// Notes a publish on a connection: during an alarm the broker stops reading from it.
     pub(super) fn has_published(&mut self, connection: usize) {
         if self.has_alarms() && !self.is_blocked(connection) {
             self.alarms.blocked.push(connection);
         }
     }
 
-    /// Notes that another connection has taken the place of one that was closed.
+    /// Notes that a new connection has replaced a closed one.
     pub(super) fn has_reconnected(&mut self, connection: usize) {
         self.alarms.blocked.retain(|blocked| *blocked != connection);
     }
 
-    /// Notes a channel that was closed and cannot be opened again before the alarm ends, if so.
+    /// Returns true for a closed channel that cannot be opened before the alarm ends, and notes it.
     pub(super) fn stays_closed(&mut self, channel: usize) -> bool {
         let stays = self.is_blocked(connection_of(channel));
         if stays && !self.is_closed(channel) {
@@ -95,14 +94,14 @@ impl Client {
         stays
     }
 
-    /// Waits until the broker has stopped reading from the connections that have published, and
-    /// has done what it had read.
+    /// Waits until the broker has stopped reading from the connections that have published, and has
+    /// handled everything read before.
     pub(in super::super) async fn until_blocked(&self) {
         let connections = self.alarms.blocked.len();
         self.broker.control().until_blocked(connections).await;
     }
 
-    /// The connection to ask on instead of this one.
+    /// The connection to make calls on instead of this one.
     pub(super) fn asking(&self, connection: usize) -> &OpenConnection {
         match &self.alarms.observer {
             Some(observer) if self.is_blocked(connection) => observer,
@@ -110,7 +109,7 @@ impl Client {
         }
     }
 
-    /// The same, to open its probes again.
+    /// The same connection, to open its probes again.
     pub(super) fn asking_mut(&mut self, connection: usize) -> &mut OpenConnection {
         let is_blocked = self.is_blocked(connection);
         match &mut self.alarms.observer {
@@ -119,8 +118,9 @@ impl Client {
         }
     }
 
-    /// A channel whose answer says that all before has been handled: this one, or if nothing is
-    /// read from it one of the observer's, which lets what is sent to the other come meanwhile.
+    /// A channel whose answer proves that everything before is handled: this one, or one of the
+    /// observer's if the broker does not read from this one. In the latter case the answer only
+    /// gives events for this channel time to come.
     pub(super) fn answering(&self, channel: usize) -> Option<Arc<dyn TransportChannel>> {
         let connection = connection_of(channel);
         if self.is_blocked(connection) {

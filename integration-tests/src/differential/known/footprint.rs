@@ -1,5 +1,5 @@
-//! The queues that an operation touches, to know which operations can wait for the end of an alarm
-//! together: what waits is done at once then, by RabbitMQ's processes side by side.
+//! The queues that an operation touches. They decide which operations can wait for the end of an
+//! alarm together: RabbitMQ's processes then handle all of these concurrently.
 
 use std::collections::BTreeSet;
 
@@ -13,9 +13,9 @@ use crate::differential::operation::{Action, QUEUES, REPLY_TO, SERVER_NAMED};
 pub(in super::super) struct Footprint {
     channel: usize,
     sort: Sort,
-    /// Those that it goes to.
+    /// Queues that the operation goes to.
     direct: BTreeSet<String>,
-    /// Those that get dead letters of these.
+    /// Queues that get dead letters of these.
     indirect: BTreeSet<String>,
 }
 
@@ -23,12 +23,12 @@ pub(in super::super) struct Footprint {
 enum Sort {
     Publish,
     Ack,
-    /// Any other, and whatever may close the channel.
+    /// Any other operation, and any that may close the channel.
     Other,
 }
 
 impl Footprint {
-    /// Whether RabbitMQ does the two in one way only if it reads them at once, this one first if
+    /// Returns true if the two have one outcome when RabbitMQ reads them at once, this one first if
     /// they are on one channel.
     pub(in super::super) fn goes_with(&self, other: &Self) -> bool {
         let indirect: BTreeSet<_> = self.indirect.union(&other.indirect).collect();
@@ -43,13 +43,13 @@ impl Footprint {
             return false;
         }
         match self.sort {
-            // Messages come to a queue in their order, and their dead letters from that queue. What
-            // comes to a queue in two ways comes in any order.
+            // Messages reach a queue in order, and so do their dead letters from that queue.
+            // Messages that reach a queue in two ways come in any order.
             Sort::Publish => {
                 direct.len() == 1
                     || indirect.is_disjoint(&direct) && self.indirect.is_disjoint(&other.indirect)
             }
-            // A classic queue does an ack before what else it has yet to do.
+            // A classic queue handles acks before anything else in its mailbox.
             Sort::Ack => true,
             Sort::Other => false,
         }
@@ -62,7 +62,7 @@ impl Known {
         let operation = &call.operation;
         let channel = operation.channel;
         let (sort, direct) = match &operation.action {
-            // It may close the channel, which gives everything back that the channel has.
+            // The operation may close the channel, which requeues all of its deliveries.
             _ if operation.daring => (Sort::Other, everything()),
             Action::Publish(publish) => self.reached(publish),
             Action::Settle {
@@ -92,7 +92,7 @@ impl Known {
         }
     }
 
-    /// The queues that a message may come to at first. It may be any that its exchange is bound to.
+    /// The queues that a message may be routed to: any that its exchange is bound to.
     fn reached(&self, publish: &Publish) -> (Sort, BTreeSet<String>) {
         let message = &publish.message;
         let headers = &message.properties.headers;
@@ -105,7 +105,7 @@ impl Known {
         } else {
             everything()
         };
-        // A quorum queue tells the channels that it is full, and takes what comes until they know.
+        // A full quorum queue takes messages until the channels know that it is full.
         let refuses_late = queues.iter().any(|queue| {
             let declare = self.declares.get(queue);
             declare.is_some_and(is_quorum) && self.settings(queue, "overflow").next().is_some()
@@ -118,7 +118,7 @@ impl Known {
         (sort, queues)
     }
 
-    /// All queues that dead letters of these may come to.
+    /// All queues that dead letters of these queues may reach.
     fn dead_letter_queues(&self, direct: &BTreeSet<String>) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         let mut from: Vec<String> = direct.iter().cloned().collect();
@@ -160,9 +160,9 @@ impl Known {
     }
 }
 
-/// Whether something is wrong with the message itself, which closes the channel. Messages before it
-/// that wait too are taken then, and RabbitMQ does not say so: it refuses the one before it hears of
-/// the others from their queues.
+/// Returns true if something is wrong with the message itself, which closes the channel. RabbitMQ
+/// then takes the messages before it without a confirm: it refuses this message before the queues
+/// of the others answer.
 fn may_be_refused(publish: &Publish) -> bool {
     let properties = &publish.message.properties;
     let is_wrong = |expiration: &str| {
@@ -175,7 +175,7 @@ fn may_be_refused(publish: &Publish) -> bool {
         || copies.any(|copies| !matches!(copies, FieldValue::Array(_)))
 }
 
-/// Every queue that there can be.
+/// Every queue of a sequence.
 fn everything() -> BTreeSet<String> {
     let queues = QUEUES.iter().chain(&SERVER_NAMED).chain([&REPLY_TO]);
     queues.map(|queue| (*queue).to_owned()).collect()

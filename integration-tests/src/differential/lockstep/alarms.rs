@@ -1,5 +1,5 @@
-//! Sequences with alarms: what is done on a connection that RabbitMQ does not read from, and what
-//! is left out while something waits for the end of the alarm.
+//! Sequences with alarms: operations on a connection that RabbitMQ does not read from, and those
+//! that are left out while others wait for the end of the alarm.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::differential::operation::{
 };
 
 impl Lockstep<'_> {
-    /// An alarm as it is to be raised or cleared. It is one alarm however often it is raised.
+    /// The alarm to raise or clear, or none if it is raised or cleared already.
     pub(super) fn resolve_alarm(&self, operation: &Operation) -> Option<Call> {
         let is_new = match operation.action {
             Action::RaiseAlarm(alarm) => !self.memory.has_alarm(alarm),
@@ -24,7 +24,7 @@ impl Lockstep<'_> {
         })
     }
 
-    /// Whether an operation can be performed as far as alarms are concerned, and compared.
+    /// Returns true if the alarms permit to perform and compare an operation.
     pub(super) fn can_be_done_now(&self, call: &Call) -> bool {
         if !self.memory.has_alarms() {
             return true;
@@ -33,13 +33,13 @@ impl Lockstep<'_> {
         let [first, beyond] = &self.waiting;
         let nothing_waits = first.is_empty() && beyond.is_empty();
         match &operation.action {
-            // The user's probes are opened again.
+            // Changing permissions opens the user's probes again.
             Action::SetPermissions(_) | Action::ClearPermissions => {
                 nothing_waits && !self.memory.is_blocked(USERS_CONNECTION)
             }
-            // What waits would do something else than was thought, or fail.
+            // Waiting operations would have another effect, or fail.
             Action::SetPolicy(_) | Action::ClearPolicy(_) => nothing_waits,
-            // A channel that is closed already does not hear that its connection is.
+            // A closed channel has no event for the end of its connection.
             Action::DeleteVhost => !self.memory.is_closed(BEYOND_CHANNEL),
             action if action.is_by_administrator() => true,
             _ if self.memory.is_closed(operation.channel) => false,
@@ -55,7 +55,7 @@ impl Lockstep<'_> {
 
     fn can_wait(&self, call: &Call) -> bool {
         let operation = &call.operation;
-        // Until the alarm ends RabbitMQ may forget permissions that the user has lost.
+        // RabbitMQ may drop cached permissions before the alarm ends.
         if operation.defiant && operation.connection() == USERS_CONNECTION {
             return false;
         }
@@ -85,7 +85,7 @@ impl Lockstep<'_> {
         }
     }
 
-    /// Whether a queue cannot be asked for, since only a connection sees it that is blocked.
+    /// Returns true if a queue cannot be observed, because its only connection is blocked.
     pub(super) fn is_out_of_sight(&self, queue: &str, connection: usize) -> bool {
         let [first, _] = &self.known;
         self.memory.is_blocked(connection)
@@ -93,8 +93,8 @@ impl Lockstep<'_> {
     }
 }
 
-/// The events with the confirms of each channel after its others, in the order of their numbers:
-/// RabbitMQ leaves their order open if several messages are on their way.
+/// Moves the confirms of each channel behind its other events, in the order of their numbers:
+/// RabbitMQ leaves the order open if several messages are in flight.
 pub(super) fn confirms_last(events: &mut BTreeMap<Source, Vec<Event>>) {
     for events in events.values_mut() {
         events.sort_by_key(|event| match event {
@@ -104,7 +104,7 @@ pub(super) fn confirms_last(events: &mut BTreeMap<Source, Vec<Event>>) {
     }
 }
 
-/// Whether what has been seen of a source can still become what is expected.
+/// Returns true if the events of a source can still become the expected ones.
 pub(super) fn is_begun(seen: &[Event], expected: &[Event]) -> bool {
     let is_confirm = |event: &&Event| matches!(event, Event::Confirm(_) | Event::Nack(_));
     let others = |events: &[Event]| -> Vec<Event> {

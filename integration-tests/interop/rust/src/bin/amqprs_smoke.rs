@@ -1,9 +1,10 @@
-//! A transcript of how amqprs, a Rust client, sees a broker: the same for every broker.
+//! A transcript of a broker as seen by amqprs, a Rust client: the same for every broker.
 //!
 //! Usage: amqprs_smoke AMQP_URL
 //!
 //! The broker must be fresh: the names of queues are fixed. When the program is ready for a restart
-//! of the broker, it waits for a line of standard input: an empty line means that there was none.
+//! of the broker, it waits for a line on standard input: an empty line means that the broker was
+//! not restarted.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
@@ -32,7 +33,7 @@ fn say(what: &str, value: impl Debug) {
 fn url() -> String {
     std::env::args()
         .nth(1)
-        .expect("there is an argument, a URL")
+        .expect("usage: amqprs_smoke AMQP_URL")
 }
 
 async fn open(password: &str, vhost: &str) -> Result<Connection> {
@@ -55,12 +56,12 @@ async fn connect() -> Result<Connection> {
     open("guest", "/").await
 }
 
-/// Sends on what the broker says of its own accord.
+/// Forwards events that the broker sends on its own.
 struct Events(UnboundedSender<String>);
 
 impl Events {
     fn send(&self, event: impl Display) {
-        // A program that has seen enough does not listen.
+        // The receiver may be gone by the end of the program.
         let _ = self.0.send(event.to_string());
     }
 }
@@ -155,7 +156,7 @@ async fn publish(
         .await
 }
 
-/// Gets a message that is there.
+/// Gets a message, which must be ready.
 async fn get(
     channel: &Channel,
     queue: &str,
@@ -242,7 +243,7 @@ async fn next(what: &str, events: &mut UnboundedReceiver<String>) {
 }
 
 async fn logins() {
-    // The client has no words of the broker's.
+    // The client does not pass on the broker's reply text.
     say("wrong password", open("wrong", "/").await.err());
     say("unknown virtual host", open("guest", "nowhere").await.err());
 }
@@ -438,7 +439,7 @@ async fn channel_errors(connection: &Connection) -> Result<()> {
     let (declaring, _events) = channel(connection).await?;
     declare(&declaring, queue, FieldTable::new()).await?;
 
-    // The reason of a close is told to the callback, whatever the call ends with.
+    // The callback gets the reason of a close, whatever the result of the call.
     let (failing, mut events) = channel(connection).await?;
     let passive = QueueDeclareArguments::new(missing).passive(true).finish();
     let _ = failing.queue_declare(passive).await;

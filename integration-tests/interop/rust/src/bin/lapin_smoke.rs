@@ -1,9 +1,10 @@
-//! A transcript of how lapin, a Rust client, sees a broker: the same for every broker.
+//! A transcript of a broker as seen by lapin, a Rust client: the same for every broker.
 //!
 //! Usage: lapin_smoke AMQP_URL
 //!
 //! The broker must be fresh: the names of queues are fixed. When the program is ready for a restart
-//! of the broker, it waits for a line of standard input: an empty line means that there was none.
+//! of the broker, it waits for a line on standard input: an empty line means that the broker was
+//! not restarted.
 
 use std::fmt::Debug;
 
@@ -38,7 +39,7 @@ fn refused<T>(what: &str, result: Result<T>) {
 fn url() -> String {
     std::env::args()
         .nth(1)
-        .expect("there is an argument, a URL")
+        .expect("usage: lapin_smoke AMQP_URL")
 }
 
 async fn connect() -> Result<Connection> {
@@ -439,7 +440,7 @@ async fn channel_errors(connection: &Connection) -> Result<()> {
         Default::default(),
     );
     refused("unknown exchange", sent.await?.await);
-    // And consumers.
+    // Consumers end with it too.
     let channel = open().await?;
     let mut consumer = consume(&channel, queue, false).await?;
     channel.basic_ack(7, Default::default()).await?;
@@ -448,7 +449,7 @@ async fn channel_errors(connection: &Connection) -> Result<()> {
         consumer
             .next()
             .await
-            .expect("the consumer is told why it ends"),
+            .expect("the consumer ends with an error"),
     );
 
     say("open", connection.status().connected());
@@ -491,7 +492,7 @@ async fn restart(connection: Connection) -> Result<()> {
     if line.is_empty() {
         return Ok(());
     }
-    // The error is that of the broker or that of the socket, whichever lapin handles first.
+    // The error comes from the broker or from the socket, whichever lapin handles first.
     lost(events).await;
     say("restarted", "connection lost");
     let connection = connect().await?;
