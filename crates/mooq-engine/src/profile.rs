@@ -489,7 +489,7 @@ impl Profile {
 
     /// True if a quorum queue that has lost its last limit accepts publishes again from the
     /// publishers that it refused.
-    pub(crate) fn opens_where_no_limit_is_left(self) -> bool {
+    pub(crate) fn resumes_publishers_without_limits(self) -> bool {
         self >= Self::V4_0
     }
 
@@ -558,7 +558,7 @@ impl Profile {
 
     /// True if the messages that one command pushes out of a queue are dead-lettered newest first;
     /// otherwise in the order in which they leave.
-    pub(crate) fn buries_dropped_newest_first(self) -> bool {
+    pub(crate) fn dead_letters_dropped_newest_first(self) -> bool {
         self < Self::V4_3
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mooq_core::{FieldTable, FieldValue, Message};
 
 use super::delayed::DelayedMessages;
-use super::gate::Gate;
+use super::reject_publish::RejectPublish;
 use crate::ids::ConsumerId;
 use crate::message::Returns;
 use crate::profile::Profile;
@@ -20,10 +20,10 @@ pub(crate) const UNLIMITED_PREFETCH: u32 = 2000;
 /// State that only a quorum queue has.
 #[derive(Debug, Default)]
 pub(crate) struct Quorum {
-    /// Publisher gate for `reject-publish`, set by an argument or a policy.
-    pub(crate) gate: Gate,
+    /// Publishers that `reject-publish`, set by an argument or a policy, has stopped.
+    pub(crate) reject_publish: RejectPublish,
     /// Cancelled consumers that still have unacked deliveries.
-    pub(crate) lingering: Vec<ConsumerId>,
+    pub(crate) cancelled: Vec<ConsumerId>,
     /// Number of messages that were fetched and are unacked.
     pub(crate) fetched: u32,
     /// Time of the next check for overdue deliveries.
