@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_expression_is_named() {
+    fn invalid_regular_expression_is_named() {
         let err = Permissions::new(".*", "[", ".*").unwrap_err();
         assert_eq!(err.kind(), ErrorKind::InvalidArgument);
         assert_eq!(err.to_string(), "'[' is not a regular expression");

@@ -444,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rabbitmq_would_not_take_is_named_in_its_words() {
+    fn invalid_policy_is_named_in_rabbitmqs_words() {
         for (key, value, expected) in [
             ("message-ttl", (-1).into(), "-1 is not a valid message TTL"),
             ("expires", 0.into(), "0 is not a valid queue expiry"),

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_restored_stands_in_order_again() {
+    fn restored_deliveries_are_in_order_again() {
         let mut deliveries = unacked(1..=4);
         let (second, first) = (deliveries.take(2).unwrap(), deliveries.take(1).unwrap());
         deliveries.restore(vec![second, first]);

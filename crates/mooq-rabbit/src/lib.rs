@@ -49,7 +49,7 @@
 //! | a duplicate header costs the connection | tables are maps | `publishing::a_header_that_is_set_twice_is_sent_once` |
 //! | it reads nested tables by recursive calls | `driver` has the stack for it, `convert` stops at 100 levels | `poison::a_header_may_nest_as_deep_as_a_frame_allows`, `tests/fake_broker.rs`: `a_broker_whose_properties_nest_deep_is_read` |
 //! | a header that it cannot read costs every connection | `poison` reports it, and stops reading from its queue | `poison::a_message_that_ends_every_connection_is_said_to`, `poison::a_queue_that_ends_every_connection_is_left_off` |
-//! | TLS is not flushed | `flush` | `tls::what_tls_holds_back_is_pushed_out` |
+//! | TLS is not flushed | `flush` | `tls::data_that_tls_holds_back_is_pushed_out` |
 //! | it panics when it is dropped outside of tokio, and the last drop closes live channels | `connection`, `open` | `closing::handles_may_be_dropped_outside_of_a_runtime`, `tests/fake_broker.rs`: `an_attempt_may_be_dropped_outside_of_a_runtime`, `closing::the_last_handle_closes_the_connection` |
 //! | its reader panics, its writer lives on, and a close then sends nothing | `connection` drops it | `tests/fake_broker.rs`: `a_connection_is_closed_though_amqprs_reader_has_panicked` |
 //! | it does not ask for the reason of a refused login | `verdict` asks, while a login gets no answer | `opening::a_wrong_password_is_told_in_the_brokers_words`, `tests/open.rs`: `a_broker_that_is_silent_about_a_login_is_asked_again` |

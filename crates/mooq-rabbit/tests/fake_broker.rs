@@ -40,7 +40,7 @@ const CHANNEL_OPEN: Method = (20, 10);
 const CHANNEL_OPEN_OK: Method = (20, 11);
 const QOS_OK: Method = (60, 11);
 
-/// How large a frame may be, as RabbitMQ has it.
+/// RabbitMQ's limit for the size of a frame, in bytes.
 const FRAME_MAX: u32 = 131_072;
 
 /// Waits for `future`, but not for ever.
@@ -88,7 +88,7 @@ impl Listener {
         .await
     }
 
-    /// What comes of opening a connection with a broker that wants `frame_max`, and the broker.
+    /// Outcome of opening a connection with a broker that wants `frame_max`, and the broker.
     async fn open(&self, frame_max: u32) -> (Result<OpenedConnection>, Broker) {
         let broker = async {
             let mut broker = self.accept().await;

@@ -306,7 +306,7 @@ async fn requests_may_be_dropped_at_any_point() {
             let mut opening = pin!(opened.connection.open_channel());
             assert!(opening.as_mut().poll(&mut cx).is_pending());
         }
-        // What was begun happens in full, and its answer is nobody else's.
+        // Requests that were begun happen in full, and no other call takes their answers.
         assert_eq!(counts(&channel, &queue).await, (0, 0));
     }
     // Dropped openings have left no channel behind.

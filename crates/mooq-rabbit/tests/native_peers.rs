@@ -28,7 +28,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
-/// How large a frame may be, as RabbitMQ has it.
+/// RabbitMQ's limit for the size of a frame, in bytes.
 const FRAME_MAX: u32 = 131_072;
 
 /// Waits for `future`, but not for ever.
@@ -233,7 +233,7 @@ async fn lost(events: &mut Receiver<ConnectionEvent>) -> Error {
     }
 }
 
-/// What a peer that answers the protocol header with `answer` and hangs up gets said about it.
+/// Returns the error about a peer that answers the protocol header with `answer` and hangs up.
 async fn answer(answer: &[u8]) -> Error {
     let (listener, endpoint) = listen().await;
     let peer = async {

@@ -1,4 +1,4 @@
-//! What opening a connection says about peers that are no RabbitMQ. No broker is needed.
+//! Errors of opening a connection to peers that are not RabbitMQ. No broker is needed.
 
 #![allow(
     clippy::unwrap_used,
@@ -26,7 +26,7 @@ async fn peer() -> (TcpListener, Endpoint) {
     (listener, with_secret(endpoint))
 }
 
-/// What no error may tell is in it.
+/// Returns the endpoint with a password that no error may show.
 fn with_secret(mut endpoint: Endpoint) -> Endpoint {
     endpoint.credentials.password = "hunter2".into();
     endpoint
@@ -40,7 +40,7 @@ fn check(err: &Error, endpoint: &Endpoint) {
     assert!(!format!("{err:?}").contains("hunter2"), "{err:?}");
 }
 
-/// What a peer that answers the protocol header with `answer` and hangs up gets said about it.
+/// Returns the error about a peer that answers the protocol header with `answer` and hangs up.
 async fn answer(answer: &'static [u8]) -> Error {
     let (listener, endpoint) = peer().await;
     let peer = tokio::spawn(async move {
@@ -124,7 +124,7 @@ async fn a_dropped_attempt_hangs_up() {
 }
 
 #[tokio::test]
-async fn what_amqprs_would_stumble_over_is_refused_before_anything_is_sent() {
+async fn options_that_amqprs_cannot_handle_are_refused_before_anything_is_sent() {
     let refused = |change: fn(&mut Endpoint)| async move {
         let mut endpoint = Endpoint::default();
         change(&mut endpoint);

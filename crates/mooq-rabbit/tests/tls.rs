@@ -1,5 +1,5 @@
-//! What TLS makes of certificates, files and peers. No broker is needed: the peer here speaks TLS
-//! and hangs up when it has read what a client of AMQP says first.
+//! TLS with good and bad certificates, files and peers. No broker is needed: the peer here speaks
+//! TLS and hangs up when it has read the protocol header.
 
 #![cfg(feature = "tls")]
 #![allow(
@@ -27,7 +27,7 @@ use tokio_rustls::rustls::{self, RootCertStore, ServerConfig, SupportedProtocolV
 
 const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 
-/// What the peer heard from a client that came through TLS.
+/// Observations of the peer about a client that came through TLS.
 #[derive(Debug, PartialEq, Eq)]
 struct Heard {
     server_name: Option<String>,
@@ -79,7 +79,7 @@ impl Peer {
         open(&endpoint).await
     }
 
-    /// That TLS came through, and what the peer heard.
+    /// Asserts that TLS came through, and returns the peer's observations.
     async fn agrees(&mut self, tls: TlsOptions) -> Heard {
         let mut all_heard = Vec::new();
         for err in self.open(tls).await {
@@ -94,7 +94,7 @@ impl Peer {
         heard
     }
 
-    /// That TLS failed, and why.
+    /// Asserts that TLS failed, and returns the cause.
     async fn refuses(&mut self, tls: TlsOptions) -> rustls::Error {
         let mut causes = Vec::new();
         for err in self.open(tls).await {
@@ -111,7 +111,7 @@ impl Peer {
     }
 }
 
-/// What each driver says.
+/// Returns the error of each driver.
 async fn open(endpoint: &Endpoint) -> Vec<Error> {
     let mut transports: Vec<Box<dyn Transport>> = vec![Box::new(RabbitTransport)];
     #[cfg(feature = "native")]
@@ -282,7 +282,7 @@ async fn a_peer_that_does_not_speak_tls_is_told_from_others() {
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = listener.accept().await.unwrap();
-            // What RabbitMQ says to what is not AMQP.
+            // RabbitMQ's answer to anything that is not AMQP.
             let _ = stream.write_all(b"AMQP\x00\x00\x09\x01").await;
         }
     });

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_number_limits_nothing_and_a_negative_one_is_none() {
+    fn delivery_limit_that_is_no_number_or_negative_limits_nothing() {
         let limit = |value: FieldValue| DeliveryLimit::of(Some(&value), Profile::V4_0);
         assert_eq!(limit(5.into()), DeliveryLimit::AtMost(5));
         assert_eq!(limit((-1).into()), DeliveryLimit::None);

@@ -22,21 +22,21 @@ use mooq_rig::certificates::{Authority, Issued};
 use mooq_rig::proxy::Proxy;
 use mooq_rig::rabbitmq::{self, Image};
 
-/// How long anything may take before a step fails. Reached only by what hangs: thousands of requests
-/// one after another, on a machine that is busy with others, do take their time.
+/// Time limit of anything in a step. Only a call that hangs reaches it: thousands of requests one
+/// after another, on a machine that is busy with others, do take their time.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(240);
 
 pub(crate) struct Broker {
     pub(crate) container: ContainerAsync<GenericImage>,
     pub(crate) endpoint: Endpoint,
-    /// Who issued the broker's certificate.
+    /// Issuer of the broker's certificate.
     pub(crate) authority: Authority,
 }
 
-/// Where the broker speaks TLS, and asks for a certificate but does without.
+/// Port on which the broker speaks TLS, and asks for a certificate but does without.
 pub(crate) const TLS_PORT: u16 = 5671;
 
-/// Where a test can have it insist on one.
+/// Port on which a test can have the broker insist on a certificate.
 pub(crate) const STRICT_TLS_PORT: u16 = 5670;
 
 /// So that TLS is there too. Both the official image and ours read such a file.
@@ -81,7 +81,8 @@ impl Broker {
         }
     }
 
-    /// Where it speaks TLS, on `port` in the container. Its authority is trusted.
+    /// Endpoint at which the broker speaks TLS, on `port` in the container. Its authority is
+    /// trusted.
     pub(crate) async fn tls_endpoint(&self, port: u16) -> Endpoint {
         let mut endpoint = self.endpoint.clone();
         endpoint.scheme = Scheme::Amqps;

@@ -134,7 +134,7 @@ async fn the_last_handle_closes(broker: &Broker, endpoint: &Endpoint) {
         "{last:?}"
     );
     until_connections(broker, 0).await;
-    // amqprs' reader, writer and dispatcher, and the pump.
+    // amqprs' reader, writer and dispatcher, and the worker.
     soon(async {
         while metrics.num_alive_tasks() + 4 > with_all {
             tokio::task::yield_now().await;
@@ -238,7 +238,7 @@ async fn in_time(mut attempt: impl AsyncFnMut() -> Duration) {
     panic!("the broker is too slow for this");
 }
 
-/// What RabbitMQ confirms after it has answered a close, amqprs does not read any more.
+/// Confirms that RabbitMQ sends after it has answered a close are no longer read by amqprs.
 pub(crate) async fn confirms_come_before_a_close(broker: &Broker) {
     const MESSAGES: u64 = 500;
     let connection = broker.connect().await;
@@ -319,7 +319,10 @@ async fn used_up_in_good_order(broker: &Broker) -> Duration {
     soon(connection.connection.close()).await.unwrap();
 
     let purged = delete(&observer, queue).await;
-    assert!(u64::from(purged) >= confirmed, "what was confirmed is there");
+    assert!(
+        u64::from(purged) >= confirmed,
+        "what was confirmed is there"
+    );
     observer.check_and_close().await;
     took
 }
@@ -380,7 +383,8 @@ pub(crate) async fn five_thousand_channels_that_the_broker_closes_cost_connectio
     connection.check_and_close().await;
 }
 
-/// How many publishes the broker confirms before the channel has ended, and why it has.
+/// Number of publishes that the broker confirms before the channel has ended, and the reason of its
+/// end.
 async fn confirmed_until_closed(events: &mut Receiver<ChannelEvent>) -> (u64, Error) {
     let mut singly = HashSet::new();
     let mut up_to = 0;

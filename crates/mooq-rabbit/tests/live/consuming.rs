@@ -105,7 +105,7 @@ pub(crate) async fn no_delivery_follows_a_cancel(broker: &Broker) {
     let left = soon(channel.channel.purge_queue(queue)).await.unwrap();
     assert_eq!(delivered + left, MESSAGES);
     assert!(channel.events.try_recv().is_none(), "a late delivery");
-    // What was delivered is still to be settled, and a tag that is free again can be cancelled.
+    // Earlier deliveries can still be settled, and a tag that is free again can be cancelled.
     channel.ack(1);
     soon(channel.channel.cancel(tag)).await.unwrap();
     connection.check_and_close().await;

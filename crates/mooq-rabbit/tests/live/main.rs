@@ -41,7 +41,7 @@ const OF_NATIVE_ALONE: [&str; 2] = [
     "publishing::an_alarm_is_announced",
 ];
 
-/// Whether the steps run with the native driver, with `MOOQ_DRIVER=native` and its feature.
+/// Returns true if the steps run with the native driver, with `MOOQ_DRIVER=native` and its feature.
 fn is_native() -> bool {
     cfg!(feature = "native") && std::env::var("MOOQ_DRIVER").is_ok_and(|name| name == "native")
 }
@@ -103,7 +103,7 @@ async fn everything_against_rabbitmq() {
         opening::credentials_and_virtual_hosts_are_percent_decoded,
         tls::the_certificate_of_the_broker_is_verified,
         tls::a_broker_that_asks_for_a_certificate_gets_ours,
-        tls::what_tls_holds_back_is_pushed_out,
+        tls::data_that_tls_holds_back_is_pushed_out,
         requests::every_request_is_answered,
         requests::names_of_any_sort_are_taken,
         requests::requests_of_one_method_do_not_mix_up,
@@ -118,7 +118,7 @@ async fn everything_against_rabbitmq() {
         publishing::every_property_and_field_type_survives_the_way,
         publishing::a_header_that_is_set_twice_is_sent_once,
         publishing::large_and_empty_bodies_arrive,
-        publishing::what_is_taken_is_sent_before_a_close,
+        publishing::commands_taken_before_a_close_are_sent,
         publishing::an_alarm_is_silence_that_passes,
         publishing::an_alarm_is_announced,
         consuming::deliveries_come_in_order_and_are_settled,

@@ -29,11 +29,11 @@ async fn publish(broker: &Broker, queue: &QueueName) {
     connection.close(200, "done".into()).await.unwrap();
 }
 
-/// What ends a connection that reads from `queue`, by a consumer or by hand.
+/// Returns the error that ends a connection that reads from `queue`, by a consumer or by a fetch.
 async fn read(broker: &Broker, queue: &QueueName, consume: bool) -> Error {
     let (mut connection, channel) = broker.channel().await;
     let err = if consume {
-        // Whether it has begun when the message comes is open.
+        // The consumer may or may not have begun when the message arrives.
         let _ = soon(channel.channel.consume(Consume::new(queue.clone()))).await;
         connection.closed().await
     } else {
@@ -138,7 +138,7 @@ pub(crate) async fn a_queue_that_ends_every_connection_is_left_off(broker: &Brok
     let mut losses = 0;
     let (reader, refusal) = loop {
         let (mut reader, channel) = broker.channel().await;
-        // Whether it has begun when the message comes is open.
+        // The consumer may or may not have begun when the message arrives.
         let consumed = soon(channel.channel.consume(Consume::new(queue.clone()))).await;
         match consumed {
             Err(err) if err.kind() == ErrorKind::ConsumerCancelled => break (reader, err),

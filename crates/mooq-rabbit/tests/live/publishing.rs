@@ -134,7 +134,7 @@ pub(crate) async fn an_alarm_is_silence_that_passes(broker: &Broker) {
     let mut cx = Context::from_waker(Waker::noop());
     let mut opening = connection.connection.open_channel();
     assert!(opening.as_mut().poll(&mut cx).is_pending());
-    // Who waits with a deadline gives up. That costs nothing.
+    // A wait with a deadline is given up. That costs nothing.
     let given_up = connection.connection.open_channel();
     assert!(pin!(given_up).poll(&mut cx).is_pending());
     let given_up = channel.channel.purge_queue(queue.clone());
@@ -288,7 +288,7 @@ async fn fetch(channel: &Channel, queue: &mooq_core::QueueName) -> Arc<mooq_core
     fetched.expect("a message").message
 }
 
-pub(crate) async fn what_is_taken_is_sent_before_a_close(broker: &Broker) {
+pub(crate) async fn commands_taken_before_a_close_are_sent(broker: &Broker) {
     const MESSAGES: u32 = 3000;
     let (observer, watching) = broker.channel().await;
     let queue = watching.queue().await;

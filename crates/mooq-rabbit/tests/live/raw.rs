@@ -4,7 +4,7 @@ use mooq_core::{Endpoint, QueueName};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What a header nests.
+/// Kinds of values that a header nests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Nested {
     Tables,

@@ -162,7 +162,7 @@ pub(crate) async fn requests_may_be_dropped_at_any_point(broker: &Broker) {
         let mut get = pin!(get);
         let _ = get.as_mut().poll(&mut Context::from_waker(Waker::noop()));
     }
-    // What was begun happens in full.
+    // Requests that were begun happen in full.
     let dropped = name();
     {
         let declare = channel

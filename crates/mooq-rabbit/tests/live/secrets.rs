@@ -1,4 +1,4 @@
-//! What is logged, at the finest level, while all the other steps run.
+//! Log lines, at the finest level, while all the other steps run.
 
 use std::io;
 use std::sync::{Arc, Mutex};

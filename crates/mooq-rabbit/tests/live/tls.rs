@@ -81,7 +81,7 @@ pub(crate) async fn a_broker_that_asks_for_a_certificate_gets_ours(broker: &Brok
 
 /// amqprs does not flush: what the socket does not take of the last thing that it writes stays in
 /// the TLS session until it writes again, which here it does for nothing but a heartbeat.
-pub(crate) async fn what_tls_holds_back_is_pushed_out(broker: &Broker) {
+pub(crate) async fn data_that_tls_holds_back_is_pushed_out(broker: &Broker) {
     let mut endpoint = broker.tls_endpoint(TLS_PORT).await;
     let address = endpoint.address().parse();
     let proxy = Proxy::narrow(address.expect("the endpoint's host is an address"));
