@@ -1,5 +1,6 @@
 //! A queue: messages in, messages out in order.
 
+pub(crate) mod argument_table;
 pub(crate) mod arguments;
 pub(crate) mod consumers;
 pub(crate) mod delayed;
