@@ -1,6 +1,6 @@
 //! Differences between the versions of RabbitMQ: one method for each rule. Versions are compared
-//! nowhere else. The table of queue arguments (`queue/argument_table.rs`) names the versions of each
-//! argument.
+//! nowhere else. The table of queue arguments (`queue/argument_table.rs`) names the versions of
+//! each argument.
 
 use std::fmt;
 use std::str::FromStr;
@@ -78,8 +78,8 @@ const MIB: usize = 1024 * 1024;
 
 /// Declaring and binding.
 impl Profile {
-    /// True if this is the version `since` or a later one. For rules whose versions stand in a table,
-    /// as those of queue arguments.
+    /// True if this is the version `since` or a later one. For rules whose versions stand in a
+    /// table, as those of queue arguments.
     pub(crate) fn is_since(self, since: Self) -> bool {
         self >= since
     }
