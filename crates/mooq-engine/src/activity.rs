@@ -67,7 +67,7 @@ impl Engine {
                 + self.unread.len()
                 + self.effects.len()
                 + self.links.held_up()
-                + self.transit.len(),
+                + self.in_transit.len(),
             at_clients: 0,
         }
     }

@@ -244,7 +244,7 @@ impl Engine {
         self.renew_lease(key);
         self.drop_over_limit(key);
         if let Some(queue) = self.queues.get_mut(key) {
-            queue.settle_gate(before.has_limits(), was_low, profile);
+            queue.update_reject_publish(before.has_limits(), was_low, profile);
         }
         self.drop_expired(key);
     }

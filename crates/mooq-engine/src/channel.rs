@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::direct_reply::ReplyConsumer;
-use super::granted::Granted;
 use super::ids::{ConnectionId, ConsumerId};
-use super::ledger::Ledger;
 use super::limiter::Limiter;
 use super::message::Unacked;
+use super::permission_cache::PermissionCache;
 use super::routed::Routed;
+use super::unacked::UnackedDeliveries;
 use mooq_core::{ConsumerTag, QueueName};
 
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(crate) struct Channel {
     pub(crate) ended: Option<Ended>,
     next_delivery_tag: u64,
     /// Unacked deliveries of the channel.
-    pub(crate) ledger: Ledger,
+    pub(crate) unacked: UnackedDeliveries,
     pub(crate) consumers: BTreeMap<ConsumerTag, ConsumerId>,
     /// The channel's consumer of direct replies, which is on no queue.
     pub(crate) reply_consumer: Option<ReplyConsumer>,
@@ -32,7 +32,7 @@ pub(crate) struct Channel {
     pub(crate) last_queue: QueueName,
     pub(crate) publishing: PublishingMode,
     /// Permissions that the channel was granted since it last hibernated.
-    pub(crate) granted: Granted,
+    pub(crate) permission_cache: PermissionCache,
     /// True if the channel is checked once a minute for overdue deliveries.
     pub(crate) ticks: bool,
 }
@@ -64,12 +64,12 @@ pub(crate) enum PublishingMode {
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
     pub(crate) publishes: Vec<Routed>,
-    pub(crate) settlements: Vec<(Fate, Vec<Unacked>)>,
+    pub(crate) settlements: Vec<(Disposition, Vec<Unacked>)>,
 }
 
 /// Outcome of settled deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum Disposition {
     /// The message is acked and done with.
     Acked,
     /// The message is requeued.
@@ -97,14 +97,14 @@ impl Channel {
             number,
             ended: None,
             next_delivery_tag: 1,
-            ledger: Ledger::default(),
+            unacked: UnackedDeliveries::default(),
             consumers: BTreeMap::new(),
             reply_consumer: None,
             prefetch: 0,
             limiter: Limiter::default(),
             last_queue: QueueName::default(),
             publishing: PublishingMode::Plain,
-            granted: Granted::default(),
+            permission_cache: PermissionCache::default(),
             ticks: false,
         }
     }
@@ -116,7 +116,7 @@ impl Channel {
             _ => &mut [],
         };
         let held_back = held_back.iter_mut().flat_map(|(_, unacked)| unacked);
-        self.ledger.iter_mut().chain(held_back)
+        self.unacked.iter_mut().chain(held_back)
     }
 
     /// Returns the next delivery tag without advancing it.

@@ -17,7 +17,7 @@ pub(crate) struct Consumer {
     pub(crate) credit: Option<u32>,
     /// Set while the consumer waits for credit, outside its queue's rotation. The number orders
     /// consumers by the time at which they began to wait.
-    pub(crate) parked: Option<u64>,
+    pub(crate) blocked: Option<u64>,
     /// Number of consumers that there were before this one.
     pub(crate) number: u64,
     /// Number of deliveries that the consumer has to settle.

@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use super::channel::Fate;
+use super::channel::Disposition;
 use super::command::{Effect, Method};
 use super::consumer::Status;
 use super::ids::{ChannelId, ConsumerId, MethodId, QueueId};
@@ -141,7 +141,7 @@ impl Engine {
             return;
         };
         // Only the oldest delivery is checked, regardless of the timeouts of other queues.
-        let oldest = channel.ledger.iter().next();
+        let oldest = channel.unacked.iter().next();
         let Some(oldest) = oldest.filter(|_| !channel.has_ended()) else {
             channel.ticks = false;
             return;
@@ -221,7 +221,7 @@ impl Engine {
             if let Some(consumer) = *consumer {
                 self.let_another_be_active(key, consumer);
             }
-            self.tell_overdue(*channel, *consumer);
+            self.notify_overdue(*channel, *consumer);
         }
         self.deliver_returned(key);
     }
@@ -253,16 +253,16 @@ impl Engine {
     }
 
     fn take_back(&mut self, queue: QueueId, channel: ChannelId, unacked: Unacked) {
-        let fate = Fate::Requeued { failed: false };
+        let disposition = Disposition::Requeued { failed: false };
         self.recordings
-            .settled(channel, std::slice::from_ref(&unacked), fate);
+            .settled(channel, std::slice::from_ref(&unacked), disposition);
         let fetched = usize::from(unacked.consumer.is_none());
-        self.count_settled(queue, 1, fetched, fate);
+        self.count_settled(queue, 1, fetched, disposition);
         if let Some(consumer) = unacked.consumer {
-            self.give_credit(Some(consumer), 1, fate);
+            self.give_credit(Some(consumer), 1, disposition);
             let status = self.consumers.get(consumer).map(|consumer| consumer.status);
             if status == Some(Status::Cancelled) {
-                self.settled_by_quorum_consumer(queue, Some(consumer), fate);
+                self.settled_by_quorum_consumer(queue, Some(consumer), disposition);
             } else {
                 self.pass_over(queue, consumer);
             }
@@ -279,10 +279,10 @@ impl Engine {
             return;
         };
         consumer.overdue += 1;
-        if consumer.parked.is_none() {
-            self.parkings += 1;
-            consumer.parked = Some(self.parkings);
-            queue.consumers.park(key, consumer.priority);
+        if consumer.blocked.is_none() {
+            self.times_blocked += 1;
+            consumer.blocked = Some(self.times_blocked);
+            queue.consumers.block(key, consumer.priority);
         }
     }
 
@@ -292,18 +292,18 @@ impl Engine {
         let has_more = self.consumers.get(key).is_some_and(|c| c.unacked > 0);
         if let Some(queue) = self.queues.get_mut(queue_key)
             && queue.options.single_active_consumer
-            && queue.consumers.sole == Some(key)
+            && queue.consumers.active == Some(key)
             && !has_more
         {
-            queue.consumers.sole = None;
+            queue.consumers.active = None;
             self.activate_consumer(queue_key);
         }
     }
 
     /// Notifies a client that a delivery was overdue: the client gets a consumer cancellation,
     /// though the consumer stays. If no cancellation can be sent, the channel closes.
-    fn tell_overdue(&mut self, key: ChannelId, consumer: Option<ConsumerId>) {
-        self.rouse(key);
+    fn notify_overdue(&mut self, key: ChannelId, consumer: Option<ConsumerId>) {
+        self.touch_channel(key);
         let Some(channel) = self
             .channels
             .get(key)
@@ -344,10 +344,10 @@ impl Engine {
                 continue;
             }
             if consumer.credit != Some(0) {
-                self.unpark(key);
+                self.unblock(key);
             }
             self.activate_consumer(unacked.queue);
-            self.pump(unacked.queue);
+            self.deliver_ready(unacked.queue);
         }
     }
 }

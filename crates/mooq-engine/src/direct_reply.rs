@@ -241,7 +241,7 @@ impl Engine {
             if !self.recordings.is_empty() {
                 self.record_reply(key, reply);
             }
-            self.rouse(key);
+            self.touch_channel(key);
             let Some(channel) = self.channels.get_mut(key) else {
                 continue;
             };

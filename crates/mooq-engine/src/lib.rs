@@ -46,67 +46,71 @@
 //! Actions of an administrator have methods of their own: [`Engine::set_permissions`] and others.
 //! So do faults: [`Engine::begin_fault`] and others.
 //!
-//! Layout: a file per noun (`exchange`, `queue`, `consumer`, `channel`, `connection`, `ledger`, …)
+//! Layout: a file per noun (`exchange`, `queue`, `consumer`, `channel`, `connection`, `unacked`, …)
 //! holds the noun's state and checks. `bindings` holds the matching of each exchange kind, `router`
 //! a message's way to its queues, and `direct_reply` its way to a channel instead of a queue.
-//! `acceptance`, `publishing` and `delivery` cover a message's way in and out, `consumer_timeouts`
-//! the time that a message may stay out, and `transit` the items on their way meanwhile. `faults`
-//! covers injected failures; `unconsumed` and `at_least_once` cover dead letters, and `endings` the
-//! teardown of channels, connections and queues. `methods` holds the handling of each AMQP method,
+//! `validate_publish`, `publishing` and `delivery` cover a message's way in and out,
+//! `classic_consumers`, `quorum_consumers` and `consumer_credit` the consumer that gets it,
+//! `settling` and `requeue` its settlement, `consumer_timeouts` the time that it may stay unacked,
+//! and `in_transit` the items on their way meanwhile. `faults` covers injected failures,
+//! `dead_letters` dead-lettering, `queue_timer` the timers of queues, and `teardown` the end of
+//! channels, connections, queues and exchanges. `methods` holds the handling of each AMQP method,
 //! which uses all of these. `inspect`, `recording` and `activity` let tests look inside.
 
-mod acceptance;
 mod activity;
 mod administration;
 mod alarms;
 mod arguments;
-mod at_least_once;
 mod bindings;
 mod channel;
+mod classic_consumers;
 mod command;
 mod connection;
 mod consumer;
+mod consumer_credit;
 mod consumer_timeouts;
-mod dead_letter;
-mod death_header;
+mod dead_letters;
 mod delayed;
 mod delivery;
 mod deprecated;
 mod direct_reply;
-mod endings;
 mod erlang;
 mod exchange;
 mod faults;
-mod granted;
 mod history;
 mod ids;
 mod import;
+mod in_transit;
 mod inspect;
-mod ledger;
 mod limiter;
 mod lookup;
 mod message;
 mod methods;
 mod names;
 mod options;
+mod permission_cache;
 mod permissions;
 mod plugins;
 mod policy;
 mod profile;
 mod publishing;
 mod queue;
+mod queue_timer;
 mod quorum_consumers;
 mod random;
 mod recording;
 mod reply_code;
 mod reply_error;
+mod requeue;
 mod routed;
 mod router;
+mod settling;
+mod teardown;
 mod time;
 mod timers;
-mod transit;
-mod unconsumed;
+mod unacked;
 mod users;
+mod validate_publish;
 mod vhost;
 
 use std::collections::{HashMap, VecDeque};
@@ -143,19 +147,19 @@ use channel::{Channel, Ended};
 use connection::Connection;
 use consumer::Consumer;
 use consumer_timeouts::Stamps;
+use dead_letters::PendingDeadLetter;
 use direct_reply::ReplyConsumers;
 use exchange::Exchange;
 use faults::Faults;
 use faults::link::Links;
 use ids::{ChannelId, ConsumerId, ExchangeId, MethodId, QueueId, VhostId};
+use in_transit::InTransit;
 use names::NameGenerator;
 use queue::Queue;
 use recording::Recordings;
 use reply_error::ReplyError;
 use router::Router;
 use timers::{Due, Timers};
-use transit::Transit;
-use unconsumed::PendingDeadLetter;
 use users::Users;
 use vhost::VirtualHost;
 
@@ -170,7 +174,7 @@ pub struct Engine {
     stamps: Stamps,
     names: NameGenerator,
     /// Items in transit from queues to channels.
-    transit: Transit,
+    in_transit: InTransit,
     users: Users,
     vhosts: SlotMap<VhostId, VirtualHost>,
     vhosts_by_name: HashMap<mooq_core::VirtualHost, VhostId, RandomState>,
@@ -188,8 +192,8 @@ pub struct Engine {
     timers: Timers,
     /// Dead letters on their way. Each is published after the operation that killed it is done.
     dead_letters: VecDeque<PendingDeadLetter>,
-    /// Number of times that a consumer was parked, which orders the parked consumers.
-    parkings: u64,
+    /// Number of times that a consumer was blocked, which orders the blocked consumers.
+    times_blocked: u64,
     /// Consumers without acknowledgements whose deliveries their channels have acknowledged to
     /// quorum queues, which do not know that yet; one entry for each delivery.
     automatic_acks: Vec<ConsumerId>,
@@ -224,7 +228,7 @@ impl Engine {
             keeps_time: false,
             stamps: Stamps::default(),
             names: NameGenerator::new(options.seed.unwrap_or_default()),
-            transit: Transit::new(options.seed),
+            in_transit: InTransit::new(options.seed),
             options,
             users: Users::default(),
             vhosts: SlotMap::with_key(),
@@ -240,7 +244,7 @@ impl Engine {
             router: Router::new(router_seed),
             timers: Timers::default(),
             dead_letters: VecDeque::new(),
-            parkings: 0,
+            times_blocked: 0,
             automatic_acks: Vec::new(),
             subscriptions: 0,
             alarms: Alarms::default(),
@@ -409,7 +413,7 @@ impl Engine {
             }
             self.await_channel(caller.channel);
         }
-        let is_closing = caller.is_some_and(|caller| self.rouse(caller.channel));
+        let is_closing = caller.is_some_and(|caller| self.touch_channel(caller.channel));
         let outcome = match caller {
             None => self.open_channel(connection, number, &method),
             Some(caller) if is_closing => self.handle_while_closing(caller, &method),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mooq_core::{Message, RoutingKey};
 
-use super::dead_letter::Annotations;
+use super::dead_letters::dead_letter::Annotations;
 use super::ids::{ChannelId, ConsumerId, QueueId};
 use super::queue::measure::Measure;
 use super::time::Time;

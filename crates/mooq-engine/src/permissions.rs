@@ -8,8 +8,8 @@ use foldhash::fast::RandomState;
 use mooq_core::{Error, ErrorKind, ExchangeName};
 use regex_lite::Regex;
 
-use super::granted::Grant;
 use super::ids::ExchangeId;
+use super::permission_cache::Grant;
 use super::reply_error::ReplyError;
 use super::{Caller, Engine};
 
@@ -188,7 +188,7 @@ impl Engine {
         // Any access will do. The channel remembers the first that it finds, and the refusal is
         // about the last.
         let accesses = [Access::Read, Access::Write, Access::Configure];
-        let granted = &self.channel_mut(caller)?.granted.resources;
+        let granted = &self.channel_mut(caller)?.permission_cache.resources;
         if accesses
             .into_iter()
             .any(|access| granted.has(Grant::resource(access, kind, name)))
@@ -220,12 +220,20 @@ impl Engine {
         name: &str,
     ) -> Result<(), ReplyError> {
         let grant = Grant::resource(access, kind, name);
-        if self.channel_mut(caller)?.granted.resources.has(grant) {
+        if self
+            .channel_mut(caller)?
+            .permission_cache
+            .resources
+            .has(grant)
+        {
             return Ok(());
         }
         let connection = self.connection(caller.connection)?;
         if connection.permissions.allow(access, name) {
-            self.channel_mut(caller)?.granted.resources.enter(grant);
+            self.channel_mut(caller)?
+                .permission_cache
+                .resources
+                .enter(grant);
             return Ok(());
         }
         let vhost = self.vhost(caller.vhost)?;
@@ -255,7 +263,7 @@ impl Engine {
         if exchange.kind != super::bindings::Routing::Topic {
             return Ok(());
         }
-        let (granted, name) = (&mut channel.granted.topics, &exchange.name);
+        let (granted, name) = (&mut channel.permission_cache.topics, &exchange.name);
         let refused = keys.find(|key| {
             let grant = Grant::topic(access, name, key);
             if granted.has(grant) {
@@ -298,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_expression_is_named() {
+    fn invalid_regular_expression_is_named() {
         let err = Permissions::new(".*", "[", ".*").unwrap_err();
         assert_eq!(err.kind(), ErrorKind::InvalidArgument);
         assert_eq!(err.to_string(), "'[' is not a regular expression");

@@ -8,6 +8,7 @@ use regex_lite::Regex;
 
 use super::erlang::term::text_or_value_after;
 use super::profile::Profile;
+use super::queue::argument_table::QueueArgument;
 use super::queue::arguments::{DeadLetterStrategy, Overflow, QueueArguments};
 use super::queue::delayed::{Delayed, RetrySettings};
 use super::queue::delivery_limit::DeliveryLimit;
@@ -137,14 +138,19 @@ impl Policy {
 
     /// Checks that a version of RabbitMQ knows all of the policy's settings.
     pub(crate) fn check(&self, profile: Profile) -> Result<(), Error> {
-        self.check_settings(|key| profile.knows_policy_setting(key))
+        // Exchanges have a setting too, which every version knows.
+        self.check_settings(|key| {
+            QueueArgument::of_setting(key).is_none_or(|of| of.is_for_policies(profile))
+        })
     }
 
     /// Checks that a version of RabbitMQ knows all of an operator policy's settings. An operator
     /// policy may set less.
     pub(crate) fn check_for_operators(&self, profile: Profile) -> Result<(), Error> {
         self.check(profile)?;
-        self.check_settings(|key| profile.knows_operators_setting(key))
+        self.check_settings(|key| {
+            QueueArgument::of_setting(key).is_some_and(|of| of.is_for_operator_policies(profile))
+        })
     }
 
     fn check_settings(&self, is_known: impl Fn(&str) -> bool) -> Result<(), Error> {
@@ -214,6 +220,11 @@ impl Definition {
                 number.map(Some).ok_or_else(|| unfit(what))
             };
             let text = |what: &str| value.as_str().ok_or_else(|| unfit(what));
+            let argument = QueueArgument::of_setting(key.as_str());
+            if let Some(argument) = argument {
+                definition.is_foreign_to_classic_queues |= argument.excludes_classic;
+                definition.is_foreign_to_quorum_queues |= argument.excludes_quorum;
+            }
             match key.as_str() {
                 "expires" => definition.expires = number(1, "queue expiry")?,
                 "message-ttl" => definition.message_ttl = number(0, "message TTL")?,
@@ -237,8 +248,6 @@ impl Definition {
                     let overflow = value.as_str().and_then(Overflow::parse);
                     definition.overflow = Some(overflow.ok_or_else(|| unfit("overflow value"))?);
                 }
-                // Clients cannot see these.
-                "queue-version" | "queue-leader-locator" => {}
                 "consumer-timeout" => {
                     definition.consumer_timeout = number(0, "consumer timeout")?;
                 }
@@ -262,25 +271,17 @@ impl Definition {
                     number(1, what)?;
                     definition.retries.max = value.as_i64();
                 }
-                "queue-mode" => definition.is_foreign_to_quorum_queues = true,
                 "delivery-limit" => {
                     let limit = value.as_i64().ok_or_else(|| unfit("delivery limit"))?;
                     definition.delivery_limit = Some(limit);
-                    definition.is_foreign_to_classic_queues = true;
                 }
                 "dead-letter-strategy" => {
                     let strategy = value.as_str().and_then(DeadLetterStrategy::parse);
                     let strategy = strategy.ok_or_else(|| unfit("dead letter strategy"))?;
                     definition.dead_letter_strategy = Some(strategy);
-                    definition.is_foreign_to_classic_queues = true;
                 }
-                "max-in-memory-bytes" | "max-in-memory-length" | "target-group-size" => {
-                    definition.is_foreign_to_classic_queues = true;
-                }
-                "initial-cluster-size" | "max-age" | "stream-max-segment-size-bytes" => {
-                    definition.is_foreign_to_classic_queues = true;
-                    definition.is_foreign_to_quorum_queues = true;
-                }
+                // Clients cannot see the other settings.
+                _ if argument.is_some() => {}
                 other => return Err(unrecognised(other)),
             }
             definition.settings.push(key.as_str().to_owned());
@@ -444,7 +445,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rabbitmq_would_not_take_is_named_in_its_words() {
+    fn invalid_policy_is_named_in_rabbitmqs_words() {
         for (key, value, expected) in [
             ("message-ttl", (-1).into(), "-1 is not a valid message TTL"),
             ("expires", 0.into(), "0 is not a valid queue expiry"),

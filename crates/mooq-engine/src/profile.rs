@@ -1,5 +1,6 @@
 //! Differences between the versions of RabbitMQ: one method for each rule. Versions are compared
-//! nowhere else.
+//! nowhere else. The table of queue arguments (`queue/argument_table.rs`) names the versions of
+//! each argument.
 
 use std::fmt;
 use std::str::FromStr;
@@ -77,6 +78,12 @@ const MIB: usize = 1024 * 1024;
 
 /// Declaring and binding.
 impl Profile {
+    /// True if this is the version `since` or a later one. For rules whose versions stand in a
+    /// table, as those of queue arguments.
+    pub(crate) fn is_since(self, since: Self) -> bool {
+        self >= since
+    }
+
     /// Returns the reply code for a declare of an unknown exchange type. Since 4.0 this code closes
     /// the channel alone.
     pub(crate) fn unknown_exchange_type(self) -> ReplyCode {
@@ -156,41 +163,6 @@ impl Profile {
         self >= Self::V4_0
     }
 
-    /// True if an argument is only for queues of types other than classic. Such an argument is an
-    /// error on a classic queue, while one that no type knows is ignored.
-    pub(crate) fn leaves_queue_argument_to_others(self, key: &str) -> bool {
-        match key {
-            "x-dead-letter-strategy"
-            | "x-delivery-limit"
-            | "x-initial-cluster-size"
-            | "x-max-age"
-            | "x-max-in-memory-bytes"
-            | "x-max-in-memory-length"
-            | "x-quorum-initial-group-size"
-            | "x-stream-max-segment-size-bytes" => true,
-            "x-queue-leader-locator" => !self.classic_queues_have_leader_locator(),
-            "x-stream-filter-size-bytes" => self >= Self::V4_2,
-            "x-consumer-disconnected-timeout"
-            | "x-consumer-timeout"
-            | "x-delayed-retry-max"
-            | "x-delayed-retry-min"
-            | "x-delayed-retry-type" => self >= Self::V4_3,
-            _ => false,
-        }
-    }
-
-    /// True if any queue type knows the argument. Unknown arguments are ignored.
-    pub(crate) fn knows_queue_argument(self, key: &str) -> bool {
-        match key {
-            "x-consumer-disconnected-timeout"
-            | "x-consumer-timeout"
-            | "x-delayed-retry-max"
-            | "x-delayed-retry-min"
-            | "x-delayed-retry-type" => self >= Self::V4_3,
-            _ => true,
-        }
-    }
-
     /// True if the queue type "" stands for the type of a queue that names none (4.2.8, 4.3.1).
     pub(crate) fn takes_empty_queue_type(self) -> bool {
         self >= Self::V4_2
@@ -245,12 +217,6 @@ impl Profile {
         }
     }
 
-    /// True if a classic queue knows `x-queue-leader-locator`; otherwise it leaves the argument to
-    /// other types.
-    pub(crate) fn classic_queues_have_leader_locator(self) -> bool {
-        self >= Self::V4_0
-    }
-
     /// True if `x-queue-mode`, which has had no effect since 3.12, is checked.
     pub(crate) fn checks_queue_mode(self) -> bool {
         self < Self::V4_3
@@ -264,37 +230,6 @@ impl Profile {
     /// Largest number of `#` wildcards in the key of a topic binding (4.3.5).
     pub(crate) fn max_hash_wildcards(self) -> Option<usize> {
         (self >= Self::V4_3).then_some(2)
-    }
-}
-
-/// Policies.
-impl Profile {
-    /// True if a policy may have this setting.
-    pub(crate) fn knows_policy_setting(self, key: &str) -> bool {
-        match key {
-            "consumer-timeout" => self >= Self::V4_0,
-            "consumer-disconnected-timeout"
-            | "delayed-retry-max"
-            | "delayed-retry-min"
-            | "delayed-retry-type" => self >= Self::V4_3,
-            _ => true,
-        }
-    }
-
-    /// True if an operator policy may have this setting.
-    pub(crate) fn knows_operators_setting(self, key: &str) -> bool {
-        match key {
-            "delivery-limit"
-            | "expires"
-            | "max-in-memory-bytes"
-            | "max-in-memory-length"
-            | "max-length"
-            | "max-length-bytes"
-            | "message-ttl" => true,
-            "overflow" | "queue-version" | "target-group-size" => self >= Self::V4_0,
-            "delayed-retry-max" | "delayed-retry-min" | "delayed-retry-type" => self >= Self::V4_3,
-            _ => false,
-        }
     }
 }
 
@@ -438,21 +373,6 @@ pub(crate) enum QuorumPriorities {
 
 /// Quorum queues.
 impl Profile {
-    /// True if an argument is only for queues of types other than quorum.
-    pub(crate) fn quorum_queues_leave_argument_to_others(self, key: &str) -> bool {
-        match key {
-            "x-initial-cluster-size"
-            | "x-max-age"
-            | "x-max-priority"
-            | "x-queue-master-locator"
-            | "x-queue-mode"
-            | "x-queue-version"
-            | "x-stream-max-segment-size-bytes" => true,
-            "x-stream-filter-size-bytes" => self >= Self::V4_2,
-            _ => false,
-        }
-    }
-
     /// The delivery limit of a queue that sets none.
     pub(crate) fn default_delivery_limit(self) -> DeliveryLimit {
         if self >= Self::V4_0 {
@@ -489,7 +409,7 @@ impl Profile {
 
     /// True if a quorum queue that has lost its last limit accepts publishes again from the
     /// publishers that it refused.
-    pub(crate) fn opens_where_no_limit_is_left(self) -> bool {
+    pub(crate) fn resumes_publishers_without_limits(self) -> bool {
         self >= Self::V4_0
     }
 
@@ -558,7 +478,7 @@ impl Profile {
 
     /// True if the messages that one command pushes out of a queue are dead-lettered newest first;
     /// otherwise in the order in which they leave.
-    pub(crate) fn buries_dropped_newest_first(self) -> bool {
+    pub(crate) fn dead_letters_dropped_newest_first(self) -> bool {
         self < Self::V4_3
     }
 

@@ -6,8 +6,8 @@ use mooq_core::{ChannelEvent, Publish, Returned};
 
 use super::channel::PublishingMode;
 use super::command::Effect;
-use super::dead_letter::Reason;
-use super::faults::publishes::Mishap;
+use super::dead_letters::dead_letter::Reason;
+use super::faults::publishes::PublishFault;
 use super::ids::{ChannelId, ExchangeId, QueueId, VhostId};
 use super::message::{Accepted, Publisher};
 use super::queue::Queue;
@@ -20,7 +20,8 @@ use super::{Caller, Engine};
 impl Engine {
     /// Handles `basic.publish`.
     pub(super) fn publish(&mut self, caller: Caller, publish: Publish) -> Result<(), ReplyError> {
-        let (exchange, accepted) = self.accept(caller, publish.message, publish.immediate)?;
+        let (exchange, accepted) =
+            self.validate_publish(caller, publish.message, publish.immediate)?;
         self.check_addresses(&accepted)?;
         let mandatory = publish.mandatory && !self.is_routed_to_address(&accepted);
         if self.options.profile.addresses_are_queues() {
@@ -57,16 +58,16 @@ impl Engine {
             }
             PublishingMode::Plain | PublishingMode::Transaction(_) => None,
         };
-        let mishap = self.mishap(caller, &accepted, &queues, sequence.is_some());
-        let taken = match mishap {
-            None | Some(Mishap::Unconfirmed) => {
+        let fault = self.publish_fault(caller, &accepted, &queues, sequence.is_some());
+        let taken = match fault {
+            None | Some(PublishFault::Unconfirmed) => {
                 self.deliver_routed(caller, accepted, mandatory, &queues)
             }
-            Some(Mishap::Nacked) => self.refuse_routed(caller, &accepted, mandatory, &queues),
-            Some(Mishap::Lost) => false,
+            Some(PublishFault::Nacked) => self.refuse_routed(caller, &accepted, mandatory, &queues),
+            Some(PublishFault::Lost) => false,
         };
         self.router.put_back(queues);
-        if matches!(mishap, Some(Mishap::Lost | Mishap::Unconfirmed)) {
+        if matches!(fault, Some(PublishFault::Lost | PublishFault::Unconfirmed)) {
             self.lose_connection(caller.connection);
             return Ok(());
         }
@@ -252,7 +253,7 @@ impl Engine {
         let is_quorum = queue.is_quorum();
         if is_filled || queue.refuses(queue.measure().of(&message), publisher, &self.channels) {
             if queue.options.overflow == Overflow::RejectPublishDlx {
-                self.bury(key, &message, annotations.as_deref(), Reason::MaxLen);
+                self.dead_letter(key, &message, annotations.as_deref(), Reason::MaxLen);
             }
             // By the time RabbitMQ answers the commit, it has forgotten that a quorum queue
             // refused.

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use mooq_core::ConsumerTag;
 
 use super::Engine;
-use super::channel::Fate;
+use super::channel::Disposition;
 use super::consumer::{Consumer, Status};
 use super::ids::{ChannelId, ConsumerId, QueueId};
 use super::message::Unacked;
@@ -13,30 +13,31 @@ use super::queue::quorum::UNLIMITED_PREFETCH;
 
 impl Engine {
     /// Returns the consumer for the queue's next message. The consumer's credit falls by one. The
-    /// consumer also moves to the end of the row, or is parked if it has no credit left: unlike a
-    /// classic queue, a quorum queue does not wait for the consumer's turn to notice this.
+    /// consumer also moves to the end of the rotation, or is blocked if it has no credit left:
+    /// unlike a classic queue, a quorum queue does not wait for the consumer's turn to notice this.
     pub(super) fn next_quorum_consumer(&mut self, key: QueueId) -> Option<ConsumerId> {
         let queue = self.queues.get_mut(key)?;
         let single_active = queue.options.single_active_consumer;
         let candidate = if single_active {
-            queue.consumers.sole?
+            queue.consumers.active?
         } else {
             queue.consumers.next()?
         };
         let consumer = self.consumers.get_mut(candidate)?;
-        if consumer.parked.is_some() || consumer.status != Status::Up {
-            return None; // Only the single active consumer is asked without being in the row.
+        if consumer.blocked.is_some() || consumer.status != Status::Up {
+            // Only the single active consumer is asked without being in the rotation.
+            return None;
         }
         if let Some(credit) = &mut consumer.credit {
             *credit = credit.saturating_sub(1);
         }
         let priority = consumer.priority;
         if consumer.credit == Some(0) {
-            self.parkings += 1;
-            consumer.parked = Some(self.parkings);
-            queue.consumers.park(candidate, priority);
+            self.times_blocked += 1;
+            consumer.blocked = Some(self.times_blocked);
+            queue.consumers.block(candidate, priority);
         } else if !single_active {
-            queue.consumers.unpark(candidate, priority);
+            queue.consumers.unblock(candidate, priority);
         }
         Some(candidate)
     }
@@ -47,7 +48,7 @@ impl Engine {
         let queue = new.queue;
         new.credit = Some(new.credit.unwrap_or(UNLIMITED_PREFETCH));
         let priority = new.priority;
-        let cancelled = self.take_lingering(queue, |consumer| {
+        let cancelled = self.take_cancelled(queue, |consumer| {
             consumer.channel == new.channel && consumer.tag == new.tag
         });
         let key = match cancelled {
@@ -64,13 +65,13 @@ impl Engine {
         };
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.consumers.add(key, priority);
-            self.transit.place_newest(queue, priority);
+            self.in_transit.place_newest(queue, priority);
             if let Some(consumer) = self.consumers.get_mut(key)
                 && consumer.credit == Some(0)
             {
-                self.parkings += 1;
-                consumer.parked = Some(self.parkings);
-                queue.consumers.park(key, priority);
+                self.times_blocked += 1;
+                consumer.blocked = Some(self.times_blocked);
+                queue.consumers.block(key, priority);
             }
         }
         self.activate_consumer(queue);
@@ -87,7 +88,7 @@ impl Engine {
                 && self.add_credit(key, 1)
                 && let Some(queue) = queue
             {
-                self.pump(queue);
+                self.deliver_ready(queue);
             }
         }
     }
@@ -109,14 +110,14 @@ impl Engine {
         if consumer.unacked > 0 {
             consumer.status = Status::Cancelled;
             consumer.credit = None;
-            consumer.parked = None;
-            quorum.lingering.push(key);
+            consumer.blocked = None;
+            quorum.cancelled.push(key);
         } else {
             self.consumers.remove(key);
             self.renew_lease(queue_key);
         }
         self.activate_consumer(queue_key);
-        self.pump(queue_key);
+        self.deliver_ready(queue_key);
         true
     }
 
@@ -126,7 +127,7 @@ impl Engine {
         &mut self,
         queue_key: QueueId,
         key: Option<ConsumerId>,
-        fate: Fate,
+        disposition: Disposition,
     ) -> bool {
         let Some(queue) = self.queues.get_mut(queue_key) else {
             return false;
@@ -138,18 +139,18 @@ impl Engine {
         match consumer {
             Some((_, consumer)) if consumer.unacked > 0 => {}
             Some((key, consumer)) if consumer.status == Status::Cancelled => {
-                quorum.lingering.retain(|other| *other != key);
+                quorum.cancelled.retain(|other| *other != key);
                 self.consumers.remove(key);
                 self.renew_lease(queue_key);
             }
             Some((_, consumer)) if consumer.status == Status::Quiescing => {
                 consumer.status = Status::Up;
-                queue.consumers.sole = None;
+                queue.consumers.active = None;
             }
             Some(_) => {}
             None => self.renew_lease(queue_key),
         }
-        let requeued = matches!(fate, Fate::Requeued { .. });
+        let requeued = matches!(disposition, Disposition::Requeued { .. });
         if !requeued || self.options.profile.replaces_consumer_that_requeues() {
             self.activate_consumer(queue_key)
         } else {
@@ -160,7 +161,7 @@ impl Engine {
     /// Drops the cancelled consumers of an ending channel from a queue, and elects a new single
     /// active consumer.
     pub(super) fn end_quorum_consumers(&mut self, queue: QueueId, channel: ChannelId) {
-        while let Some(cancelled) = self.take_lingering(queue, |other| other.channel == channel) {
+        while let Some(cancelled) = self.take_cancelled(queue, |other| other.channel == channel) {
             self.consumers.remove(cancelled);
         }
         self.activate_consumer(queue);
@@ -187,16 +188,16 @@ impl Engine {
 
     /// Finds a cancelled consumer of a queue that still has unacked deliveries, and removes it from
     /// the queue's list.
-    fn take_lingering(
+    fn take_cancelled(
         &mut self,
         queue: QueueId,
         is_it: impl Fn(&Consumer) -> bool,
     ) -> Option<ConsumerId> {
-        let lingering = &mut self.queues.get_mut(queue)?.quorum.as_mut()?.lingering;
-        let at = lingering
+        let cancelled = &mut self.queues.get_mut(queue)?.quorum.as_mut()?.cancelled;
+        let at = cancelled
             .iter()
             .position(|key| self.consumers.get(*key).is_some_and(&is_it))?;
-        Some(lingering.remove(at))
+        Some(cancelled.remove(at))
     }
 
     /// Makes the best of a quorum queue's consumers the single active one, if the queue is to have
@@ -212,7 +213,7 @@ impl Engine {
         if !queue.is_quorum() || !queue.options.single_active_consumer {
             return false;
         }
-        let active = queue.consumers.sole;
+        let active = queue.consumers.active;
         let waiting = queue.consumers.iter().filter(|key| Some(*key) != active);
         let ranked = waiting.filter_map(|key| Some((self.consumers.get(key)?, key)));
         let ranked = ranked.filter(|(consumer, _)| consumer.overdue == 0);
@@ -233,7 +234,7 @@ impl Engine {
             }
             Some(active) => active.status = Status::Up,
         }
-        queue.consumers.sole = Some(best_key);
+        queue.consumers.active = Some(best_key);
         true
     }
 }

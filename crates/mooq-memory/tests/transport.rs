@@ -53,7 +53,7 @@ fn ack(delivery_tag: u64) -> Settle {
     }
 }
 
-/// What is in the mailbox: everything in memory has happened when a call returns.
+/// Returns the next event in the mailbox: in memory everything has happened when a call returns.
 fn next<T>(events: &mut Receiver<T>) -> T {
     events
         .next()

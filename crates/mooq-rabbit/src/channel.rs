@@ -28,8 +28,8 @@ impl RabbitChannel {
         Self { state }
     }
 
-    /// Passes `request` to the pump and waits for the answer. The pump performs the request even if
-    /// this future is dropped.
+    /// Passes `request` to the worker and waits for the answer. The worker performs the request
+    /// even if this future is dropped.
     async fn call<T, F>(&self, request: impl FnOnce(Channel) -> F + Send + 'static) -> Result<T>
     where
         T: Send + 'static,
@@ -60,7 +60,7 @@ impl RabbitChannel {
 
     /// Begins to close the channel, once all earlier commands are performed.
     fn begin_close(&self) {
-        self.state.queue.push_close(Error::channel(
+        self.state.commands.push_close(Error::channel(
             ErrorKind::ChannelClosed,
             "the channel was closed from this side",
         ));
@@ -207,7 +207,7 @@ impl TransportChannel for RabbitChannel {
         }
         let state = Arc::clone(&self.state);
         Ok(Handoff::Full(Box::pin(async move {
-            state.queue.room().await;
+            state.commands.room().await;
         })))
     }
 

@@ -8,7 +8,7 @@ use mooq_core::{Publish, Settle, Settlement};
 
 use crate::convert;
 
-/// A command for a pump to perform.
+/// A command for a worker to perform.
 pub(crate) enum Command {
     Publish(Publish),
     Settle(Settle),

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_taken_is_not_waited_for() {
+    fn publish_that_was_not_taken_is_not_waited_for() {
         let confirms = published(1);
         confirms.take_back();
         assert!(confirms.all().now_or_never().is_some());

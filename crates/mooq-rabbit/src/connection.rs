@@ -13,14 +13,17 @@ use tokio::sync::{oneshot, watch};
 
 use crate::callbacks::ChannelHooks;
 use crate::channel::RabbitChannel;
+use crate::command_queue::CommandQueue;
 use crate::flush::flush;
-use crate::pump::Pump;
-use crate::queue::Queue;
 use crate::session::Session;
 use crate::state::ChannelState;
+use crate::worker::CommandWorker;
 
 /// Time that an error of amqprs waits for the reason, which is there already or arrives at once.
-const GRACE: Duration = Duration::from_secs(1);
+const REASON_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Time that amqprs' channels have for ending by themselves, once their connection is dead.
+const CHANNELS_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time limit for a used-up connection to close in good order.
 const GOOD_ORDER: Duration = Duration::from_secs(10);
@@ -28,14 +31,14 @@ const GOOD_ORDER: Duration = Duration::from_secs(10);
 /// A connection for the runtime above.
 #[derive(Debug)]
 pub(crate) struct RabbitConnection {
-    link: Arc<Link>,
+    handle: Arc<AmqprsHandle>,
     frame_max: u32,
 }
 
 impl RabbitConnection {
     pub(crate) fn new(connection: Connection, session: Arc<Session>) -> Self {
         let frame_max = connection.frame_max();
-        let link = Arc::new(Link {
+        let handle = Arc::new(AmqprsHandle {
             connection: Some(connection.clone()),
             session: Arc::clone(&session),
             runtime: Handle::current(),
@@ -46,15 +49,15 @@ impl RabbitConnection {
         if session.unflushed.is_some() {
             tokio::spawn(flush(connection, Arc::clone(&session)));
         }
-        tokio::spawn(end_channels(session, Arc::downgrade(&link)));
-        Self { link, frame_max }
+        tokio::spawn(end_channels(session, Arc::downgrade(&handle)));
+        Self { handle, frame_max }
     }
 }
 
 #[async_trait]
 impl TransportConnection for RabbitConnection {
     fn closed(&self) -> Option<Error> {
-        self.link.session.reason()
+        self.handle.session.reason()
     }
 
     fn frame_max(&self) -> u32 {
@@ -67,30 +70,30 @@ impl TransportConnection for RabbitConnection {
     }
 
     async fn open_channel(&self) -> Result<OpenedChannel> {
-        let session = &self.link.session;
+        let session = &self.handle.session;
         if let Some(reason) = session.reason() {
             return Err(reason);
         }
-        if let Some(reason) = self.link.closing.get() {
+        if let Some(reason) = self.handle.closing.get() {
             return Err(reason.clone());
         }
-        if let Err(error) = session.take_number() {
+        if let Err(error) = session.take_channel_id() {
             if error.scope() == ErrorScope::Connection {
-                self.link.begin_close(error.clone());
+                self.handle.begin_close(error.clone());
             }
             return Err(error);
         }
         // In a task of its own, because dropping amqprs' future can kill its reader and leave a
         // connection that claims to be open (amqprs issue 198).
         let (reply, answer) = oneshot::channel();
-        let link = Arc::clone(&self.link);
-        self.link.runtime.spawn(async move {
+        let handle = Arc::clone(&self.handle);
+        self.handle.runtime.spawn(async move {
             let opened = tokio::select! {
                 biased;
-                opened = link.open_channel() => opened,
+                opened = handle.open_channel() => opened,
                 // A writer that is stuck in the socket can delay the answer for ever, and this task
                 // would keep the connection. By now everything that the drop kills is dead.
-                reason = link.session.dead() => Err(reason),
+                reason = handle.session.dead() => Err(reason),
             };
             // If the caller is gone, the channel closes as it is dropped.
             let _ = reply.send(opened);
@@ -103,8 +106,8 @@ impl TransportConnection for RabbitConnection {
     }
 
     async fn close(&self) -> Result<()> {
-        let mut closed = self.link.closed.subscribe();
-        self.link.begin_close(self.link.session.closed_here());
+        let mut closed = self.handle.closed.subscribe();
+        self.handle.begin_close(self.handle.session.closed_here());
         match closed.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(Some(lost))) => Err(lost.clone()),
             _ => Ok(()),
@@ -112,9 +115,9 @@ impl TransportConnection for RabbitConnection {
     }
 }
 
-/// A connection that its handle and its pumps share. The connection closes when the last of them is
-/// dropped.
-pub(crate) struct Link {
+/// The handle of amqprs' connection, which [`RabbitConnection`] and the workers share. The
+/// connection closes when the last of them is dropped.
+pub(crate) struct AmqprsHandle {
     /// Taken only by the drop.
     connection: Option<Connection>,
     session: Arc<Session>,
@@ -127,7 +130,7 @@ pub(crate) struct Link {
     closed: watch::Sender<Option<Option<Error>>>,
 }
 
-impl Link {
+impl AmqprsHandle {
     async fn open_channel(self: &Arc<Self>) -> Result<OpenedChannel> {
         let Some(connection) = &self.connection else {
             return Err(self.session.closed_here());
@@ -139,8 +142,8 @@ impl Link {
         };
         let (sender, events) = mailbox();
         let session = Arc::clone(&self.session);
-        let queue = Queue::new(channel.clone());
-        let state = Arc::new(ChannelState::new(queue, session, sender));
+        let commands = CommandQueue::new(channel.clone());
+        let state = Arc::new(ChannelState::new(commands, session, sender));
         // The callback is only queued here, but before any event for the channel can arrive.
         if let Err(error) = channel
             .register_callback(ChannelHooks(Arc::clone(&state)))
@@ -152,10 +155,10 @@ impl Link {
         if let Some(reason) = self.closing.get() {
             // The close may have missed this channel, which must not take commands that would never
             // be sent.
-            state.queue.push_close(reason.clone());
+            state.commands.push_close(reason.clone());
         }
-        let pump = Pump::new(channel, Arc::clone(&state), Arc::clone(self));
-        self.runtime.spawn(pump.run());
+        let worker = CommandWorker::new(channel, Arc::clone(&state), Arc::clone(self));
+        self.runtime.spawn(worker.run());
         Ok(OpenedChannel {
             channel: Arc::new(RabbitChannel::new(state)),
             events,
@@ -179,7 +182,7 @@ impl Link {
     /// Returns the reason of the connection's death, which is the only cause of an error of amqprs
     /// here.
     async fn failed(&self, error: amqprs::error::Error) -> Error {
-        match tokio::time::timeout(GRACE, self.session.dead()).await {
+        match tokio::time::timeout(REASON_TIMEOUT, self.session.dead()).await {
             Ok(reason) => reason,
             Err(_) => Error::connection(
                 ErrorKind::ConnectionLost,
@@ -200,11 +203,11 @@ impl Link {
         }
         let channels = self.channels();
         for channel in &channels {
-            channel.queue.push_close(reason.clone());
+            channel.commands.push_close(reason.clone());
         }
-        let link = Arc::clone(self);
+        let handle = Arc::clone(self);
         let closing = Closing {
-            link,
+            handle,
             channels,
             reason,
         };
@@ -213,7 +216,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for AmqprsHandle {
     fn drop(&mut self) {
         self.session.set_closing(self.session.closed_here());
         // amqprs spawns a task when its connection is dropped, and panics outside of a runtime;
@@ -226,9 +229,9 @@ impl Drop for Link {
     }
 }
 
-impl std::fmt::Debug for Link {
+impl std::fmt::Debug for AmqprsHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link")
+        f.debug_struct("AmqprsHandle")
             .field("session", &self.session)
             .finish_non_exhaustive()
     }
@@ -237,7 +240,7 @@ impl std::fmt::Debug for Link {
 /// The task that closes a connection. Tasks that wait for the close are released even if this task
 /// panics.
 struct Closing {
-    link: Arc<Link>,
+    handle: Arc<AmqprsHandle>,
     channels: Vec<Arc<ChannelState>>,
     reason: Error,
 }
@@ -251,17 +254,17 @@ impl Closing {
             // the broker does not read that channels are closed.
             let closed = tokio::time::timeout(GOOD_ORDER, self.close()).await;
             closed.unwrap_or_else(|_| {
-                self.link.session.die(self.reason.clone());
+                self.handle.session.die(self.reason.clone());
                 None
             })
         };
-        self.link.closed.send_replace(Some(lost));
+        self.handle.closed.send_replace(Some(lost));
     }
 
     /// Closes the connection once its channels are closed. Returns the reason if the broker was
     /// lost meanwhile.
     async fn close(&self) -> Option<Error> {
-        let session = &self.link.session;
+        let session = &self.handle.session;
         if session.reason().is_some() {
             return None;
         }
@@ -278,7 +281,7 @@ impl Closing {
             return Some(reason);
         }
         session.set_closing(self.reason.clone());
-        if let Some(connection) = self.link.connection.clone() {
+        if let Some(connection) = self.handle.connection.clone() {
             tokio::select! {
                 // The error of the close carries no information: a heartbeat that crosses the close
                 // is enough for one.
@@ -294,7 +297,7 @@ impl Closing {
 
 impl Drop for Closing {
     fn drop(&mut self) {
-        self.link.closed.send_if_modified(|closed| {
+        self.handle.closed.send_if_modified(|closed| {
             let unfinished = closed.is_none();
             closed.get_or_insert(None);
             unfinished
@@ -307,10 +310,10 @@ impl Drop for Closing {
 /// Usually amqprs' reader ends, and with it the channels, each once it has sent on all its events.
 /// But if a broker reads nothing more and then closes the connection, the reader waits for the
 /// writer, which is stuck in the socket.
-async fn end_channels(session: Arc<Session>, link: Weak<Link>) {
+async fn end_channels(session: Arc<Session>, handle: Weak<AmqprsHandle>) {
     session.dead().await;
-    let channels = match link.upgrade() {
-        Some(link) => link.channels(),
+    let channels = match handle.upgrade() {
+        Some(handle) => handle.channels(),
         None => return,
     };
     let ended = async {
@@ -318,7 +321,10 @@ async fn end_channels(session: Arc<Session>, link: Weak<Link>) {
             channel.ended().await;
         }
     };
-    if tokio::time::timeout(GRACE, ended).await.is_err() {
+    if tokio::time::timeout(CHANNELS_END_TIMEOUT, ended)
+        .await
+        .is_err()
+    {
         for channel in &channels {
             channel.dispatcher_ended();
         }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::convert::DeliverReader;
-use crate::reading::Read;
+use crate::poison::ReadGuard;
 use crate::state::ChannelState;
 
 /// Maximum number of deliveries that are moved at a time.
@@ -47,7 +47,7 @@ impl Consumers {
         channel: &Arc<ChannelState>,
         tag: ConsumerTag,
         deliveries: UnboundedReceiver<ConsumerMessage>,
-        read: Read,
+        read: ReadGuard,
     ) {
         let consumers = &channel.consumers;
         let forwarder = Forwarder {
@@ -97,7 +97,7 @@ struct Forwarder {
     reader: DeliverReader,
     ends: watch::Receiver<Ends>,
     /// The queue counts as read from until this is dropped.
-    read: Read,
+    read: ReadGuard,
 }
 
 impl Forwarder {
@@ -159,14 +159,14 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
     use super::*;
-    use crate::queue::Queue;
+    use crate::command_queue::CommandQueue;
     use crate::session::Session;
 
     fn channel() -> (Arc<ChannelState>, Receiver<ChannelEvent>) {
         let endpoint = "amqp://rabbit".parse().unwrap();
         let session = Session::new(&endpoint, mailbox().0, 0);
         let (sender, events) = mailbox();
-        let state = ChannelState::new(Queue::default(), Arc::new(session), sender);
+        let state = ChannelState::new(CommandQueue::default(), Arc::new(session), sender);
         (Arc::new(state), events)
     }
 

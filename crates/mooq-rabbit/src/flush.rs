@@ -53,7 +53,7 @@ pub(crate) async fn flush(connection: Connection, session: Arc<Session>) {
     };
     let flushing = async {
         // Before any other data is sent, so that the opening of this channel is not held back.
-        if session.take_number().is_err() {
+        if session.take_channel_id().is_err() {
             return;
         }
         let opened = connection.open_channel(None).await;

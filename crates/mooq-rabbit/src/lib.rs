@@ -10,17 +10,17 @@
 //!
 //! | Module | Responsibility |
 //! |---|---|
-//! | `transport`, `open`, `unusable`, `verdict` | connect and log in, and report the step that failed |
+//! | `transport`, `open`, `invalid_endpoint`, `verdict` | connect and log in, and report the step that failed |
 //! | `driver` | the threads that run everything |
 //! | `tls`, `flush` | TLS around the connection, and flushing it |
 //! | `connection` | open channels, close, keep the connection while it is used |
 //! | `channel` | AMQP's methods, each as a command in the channel's queue |
-//! | `command`, `queue`, `pump` | take the commands in order and perform them, one at a time |
-//! | `gate` | keep frames off a channel that the broker has closed |
+//! | `command`, `command_queue`, `worker` | take the commands in order and perform them, one at a time |
+//! | `send_barrier` | keep frames off a channel that the broker has closed |
 //! | `callbacks`, `consumer`, `events` | the broker's unsolicited events, in its order |
 //! | `state`, `session` | a channel's and a connection's end, and the reason of it |
 //! | `confirms` | the publishes that a close has to wait for |
-//! | `numbers`, `reading` | limits of a connection's channel numbers, and messages that end it again and again |
+//! | `channel_ids`, `poison` | limits of a connection's channel numbers, and messages that end it again and again |
 //! | `convert` | conversion between mooq's types and amqprs' types |
 //! | `native` | the driver without amqprs |
 //!
@@ -29,14 +29,14 @@
 //!
 //! | amqprs 2.1.5 | Here | Tests |
 //! |---|---|---|
-//! | a dropped future panics a task or kills the reader | `pump`, and a task for each opening, close and login | `requests::requests_may_be_dropped_at_any_point`, `requests::opening_channels_may_be_dropped` |
-//! | two requests of one method at once take each other's answer | `pump` | `requests::requests_of_one_method_do_not_mix_up` |
-//! | a frame sent on a channel that the broker has closed costs the connection | `gate` | `publishing::publishing_into_a_closing_channel_never_costs_the_connection`, `gate.rs` |
-//! | the number of a channel that the broker closed is lost | `numbers`, `connection` | `closing::a_connection_is_used_up_in_good_order`, `closing::five_thousand_channels_that_the_broker_closes_cost_connections` |
+//! | a dropped future panics a task or kills the reader | `worker`, and a task for each opening, close and login | `requests::requests_may_be_dropped_at_any_point`, `requests::opening_channels_may_be_dropped` |
+//! | two requests of one method at once take each other's answer | `worker` | `requests::requests_of_one_method_do_not_mix_up` |
+//! | a frame sent on a channel that the broker has closed costs the connection | `send_barrier` | `publishing::publishing_into_a_closing_channel_never_costs_the_connection`, `send_barrier.rs` |
+//! | the number of a channel that the broker closed is lost | `channel_ids`, `connection` | `closing::a_connection_is_used_up_in_good_order`, `closing::five_thousand_channels_that_the_broker_closes_cost_connections` |
 //! | the writer waits in the socket for ever, and so do tasks that wait for it | every wait ends with `session`; `connection` ends channels behind a stuck reader | `loss::a_frozen_peer_is_given_up_after_two_heartbeats`, `loss::a_close_by_a_broker_that_does_not_read_ends_every_wait`, `tests/fake_broker.rs`: `an_opening_that_waits_for_a_stuck_writer_does_not_keep_the_connection` |
 //! | an alarm is silence | waits may be given up | `publishing::an_alarm_is_silence_that_passes` |
 //! | the end of a connection is not reported reliably | the drop of `callbacks` reports it | `loss::a_killed_broker_ends_every_wait` |
-//! | a close fails under traffic, and late confirms are lost | `pump` waits for `confirms`, `connection` for its channels | `closing::confirms_come_before_a_close`, `closing::a_connection_closes_under_traffic` |
+//! | a close fails under traffic, and late confirms are lost | `worker` waits for `confirms`, `connection` for its channels | `closing::confirms_come_before_a_close`, `closing::a_connection_closes_under_traffic` |
 //! | a channel that both sides close costs the connection | `callbacks` keeps the dispatcher | `closing::closes_from_both_sides_cost_one_channel_only` |
 //! | a consumer ends in silence, or panics alone | `consumer`, no `AsyncConsumer` | `loss::a_connection_closed_by_the_broker_ends_every_wait` |
 //! | deliveries after a cancel are kept and then dropped | `channel` waits for the consumer's end | `consuming::no_delivery_follows_a_cancel`, `consuming::a_deleted_queue_cancels_its_consumers` |
@@ -48,7 +48,7 @@
 //! | it panics on long names, bad files, and without a cryptography provider | checked names, `open`, `tls` | `requests::queue_names_of_any_sort_are_taken`, `tests/tls.rs`: `certificate_files_that_cannot_be_used_are_named` |
 //! | a duplicate header costs the connection | tables are maps | `publishing::a_header_that_is_set_twice_is_sent_once` |
 //! | it reads nested tables by recursive calls | `driver` has the stack for it, `convert` stops at 100 levels | `poison::a_header_may_nest_as_deep_as_a_frame_allows`, `tests/fake_broker.rs`: `a_broker_whose_properties_nest_deep_is_read` |
-//! | a header that it cannot read costs every connection | `reading` reports it, and stops reading from its queue | `poison::message_that_ends_every_connection_is_reported`, `poison::a_queue_that_ends_every_connection_is_left_off` |
+//! | a header that it cannot read costs every connection | `poison` reports it, and stops reading from its queue | `poison::message_that_ends_every_connection_is_reported`, `poison::a_queue_that_ends_every_connection_is_left_off` |
 //! | TLS is not flushed | `flush` | `tls::tls_pushes_out_what_it_holds_back` |
 //! | it panics when it is dropped outside of tokio, and the last drop closes live channels | `connection`, `open` | `closing::handles_may_be_dropped_outside_of_a_runtime`, `tests/fake_broker.rs`: `an_attempt_may_be_dropped_outside_of_a_runtime`, `closing::the_last_handle_closes_the_connection` |
 //! | its reader panics, its writer lives on, and a close then sends nothing | `connection` drops it | `tests/fake_broker.rs`: `a_connection_is_closed_though_amqprs_reader_has_panicked` |
@@ -143,7 +143,9 @@
 
 mod callbacks;
 mod channel;
+mod channel_ids;
 mod command;
+mod command_queue;
 mod confirms;
 mod connection;
 mod consumer;
@@ -151,14 +153,12 @@ mod convert;
 mod driver;
 mod events;
 mod flush;
-mod gate;
+mod invalid_endpoint;
 #[cfg(feature = "native")]
 mod native;
-mod numbers;
 mod open;
-mod pump;
-mod queue;
-mod reading;
+mod poison;
+mod send_barrier;
 mod session;
 mod state;
 #[cfg(feature = "tls")]
@@ -167,8 +167,8 @@ mod tls;
 #[path = "no_tls.rs"]
 mod tls;
 mod transport;
-mod unusable;
 mod verdict;
+mod worker;
 
 #[cfg(feature = "native")]
 #[doc(hidden)]

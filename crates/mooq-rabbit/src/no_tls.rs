@@ -8,14 +8,14 @@ use mooq_core::{Endpoint, ErrorKind};
 
 use tokio::net::TcpStream;
 
-use crate::unusable::Unusable;
+use crate::invalid_endpoint::InvalidEndpoint;
 
 /// TLS settings, which cannot exist without the feature.
 pub(crate) enum Tls {}
 
 impl Tls {
-    pub(crate) async fn of(_: &Endpoint) -> Result<Self, Unusable> {
-        Err(Unusable::only(
+    pub(crate) async fn of(_: &Endpoint) -> Result<Self, InvalidEndpoint> {
+        Err(InvalidEndpoint::only(
             ErrorKind::UnsupportedScheme,
             "TLS needs the feature 'tls', which is not compiled in",
         ))

@@ -21,9 +21,9 @@ use tokio::time::{Instant, timeout_at};
 use crate::callbacks::ConnectionHooks;
 use crate::connection::RabbitConnection;
 use crate::driver;
+use crate::invalid_endpoint::InvalidEndpoint;
 use crate::session::Session;
 use crate::tls::Tls;
-use crate::unusable::Unusable;
 use crate::verdict;
 
 /// The shortest heartbeat that amqprs can keep. amqprs sends at half the interval in whole seconds,
@@ -69,7 +69,7 @@ pub(crate) async fn open_on(driver: &Handle, endpoint: &Endpoint) -> Result<Open
 
 async fn open_here(endpoint: &Endpoint) -> Result<OpenedConnection> {
     let deadline = deadline(endpoint);
-    let heartbeat = check(endpoint).map_err(|unusable| unusable.error(endpoint))?;
+    let heartbeat = check(endpoint).map_err(|invalid| invalid.error(endpoint))?;
     let mut attempt = Attempt {
         endpoint,
         address: endpoint.address(),
@@ -113,12 +113,12 @@ fn is_silent_refusal(error: &AmqprsError, after: Duration) -> bool {
 }
 
 /// Rejects endpoints that amqprs cannot handle, and returns the heartbeat in seconds.
-pub(crate) fn check(endpoint: &Endpoint) -> std::result::Result<u16, Unusable> {
+pub(crate) fn check(endpoint: &Endpoint) -> std::result::Result<u16, InvalidEndpoint> {
     if !matches!(endpoint.scheme, Scheme::Amqp | Scheme::Amqps) {
         let what = "the RabbitMQ transport speaks amqp and amqps";
-        return Err(Unusable::only(ErrorKind::UnsupportedScheme, what));
+        return Err(InvalidEndpoint::only(ErrorKind::UnsupportedScheme, what));
     }
-    let invalid = |what: &str| Err(Unusable::only(ErrorKind::InvalidArgument, what));
+    let invalid = |what: &str| Err(InvalidEndpoint::only(ErrorKind::InvalidArgument, what));
     // SASL PLAIN separates name and password by this byte.
     let credentials = &endpoint.credentials;
     if credentials.username.contains('\0') || credentials.password.contains('\0') {
@@ -145,11 +145,11 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn prepare_tls(&self) -> Result<Tls> {
         match timeout_at(self.deadline, Tls::of(self.endpoint)).await {
-            Ok(tls) => tls.map_err(|unusable| unusable.error(self.endpoint)),
+            Ok(tls) => tls.map_err(|invalid| invalid.error(self.endpoint)),
             Err(elapsed) => {
                 let time = self.endpoint.connect_timeout;
                 let what = format!("the certificates were not read within {time:?}");
-                Err(Unusable::new(what, elapsed).error(self.endpoint))
+                Err(InvalidEndpoint::new(what, elapsed).error(self.endpoint))
             }
         }
     }

@@ -7,10 +7,10 @@ use mooq_core::mailbox::Sender;
 use mooq_core::{ConnectionEvent, Endpoint, Error, ErrorKind, QueueName, Result, Scheme};
 use tokio::sync::watch;
 
+use crate::channel_ids::{ChannelIds, Count, NoChannelId};
 use crate::events::Events;
 use crate::flush::Unflushed;
-use crate::numbers::{Count, NoNumber, Numbers};
-use crate::reading::{Read, Reading};
+use crate::poison::{PoisonWatch, ReadGuard};
 
 /// One connection.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub(crate) struct Session {
     reason: watch::Sender<Option<Error>>,
     /// The reason why this side is closing the connection, if it is.
     closing: OnceLock<Error>,
-    pub(crate) numbers: Numbers,
-    reading: Arc<Reading>,
+    pub(crate) channel_ids: ChannelIds,
+    poison: Arc<PoisonWatch>,
     /// Present if TLS may hold back data.
     pub(crate) unflushed: Option<Unflushed>,
 }
@@ -35,12 +35,12 @@ impl Session {
     ) -> Self {
         let address = endpoint.address();
         Self {
-            reading: Arc::new(Reading::new(format!("{address}/{}", endpoint.vhost))),
+            poison: Arc::new(PoisonWatch::new(format!("{address}/{}", endpoint.vhost))),
             address,
             events: Events::new(events),
             reason: watch::Sender::new(None),
             closing: OnceLock::new(),
-            numbers: Numbers::new(channel_max),
+            channel_ids: ChannelIds::new(channel_max),
             unflushed: (endpoint.scheme == Scheme::Amqps).then(Unflushed::default),
         }
     }
@@ -105,7 +105,7 @@ impl Session {
     /// The reason if no other has been stored.
     fn lost(&self) -> Error {
         let mut message = format!("the connection to {} is lost", self.address);
-        if let Some(suspicion) = self.reading.connection_lost(Instant::now()) {
+        if let Some(suspicion) = self.poison.connection_lost(Instant::now()) {
             tracing::warn!(broker = self.address, "{suspicion}");
             message = format!("{message}; {suspicion}");
         }
@@ -136,10 +136,10 @@ impl Session {
 
     /// Reserves a number for a channel. The error is `ConnectionLost` if the connection is used up;
     /// otherwise it concerns only the caller.
-    pub(crate) fn take_number(&self) -> Result<()> {
-        self.numbers.take().map_err(|none| match none {
-            NoNumber::UsedUp(count) => self.used_up(count),
-            NoNumber::InUse(Count { limit, .. }) => Error::new(
+    pub(crate) fn take_channel_id(&self) -> Result<()> {
+        self.channel_ids.take().map_err(|none| match none {
+            NoChannelId::UsedUp(count) => self.used_up(count),
+            NoChannelId::InUse(Count { limit, .. }) => Error::new(
                 ErrorKind::NotAllowed,
                 format!(
                     "all {limit} channels that the broker {} allows on a connection are in use",
@@ -149,16 +149,16 @@ impl Session {
         })
     }
 
-    /// Begins a read: from here on the broker may send from `queue`, until the returned [`Read`] is
-    /// dropped.
+    /// Begins a read: from here on the broker may send from `queue`, until the returned
+    /// [`ReadGuard`] is dropped.
     ///
     /// # Errors
     /// `ConsumerCancelled` if the queue has ended connections too often; the reason of the
     /// connection's death, if it is dead.
-    pub(crate) async fn read(&self, queue: QueueName) -> Result<Read> {
+    pub(crate) async fn read(&self, queue: QueueName) -> Result<ReadGuard> {
         tokio::select! {
             biased;
-            begun = self.reading.begin(queue) => begun,
+            begun = self.poison.begin(queue) => begun,
             // The read may have to wait for its turn.
             reason = self.dead() => Err(reason),
         }
@@ -213,12 +213,12 @@ mod tests {
     #[test]
     fn too_many_channels_are_the_callers_error_and_lost_ones_the_connections() {
         let session = session(1);
-        session.take_number().unwrap();
-        let err = session.take_number().unwrap_err();
+        session.take_channel_id().unwrap();
+        let err = session.take_channel_id().unwrap_err();
         assert_eq!(err.kind(), ErrorKind::NotAllowed);
         assert_eq!(err.scope(), ErrorScope::Operation);
-        session.numbers.lose();
-        let err = session.take_number().unwrap_err();
+        session.channel_ids.lose();
+        let err = session.take_channel_id().unwrap_err();
         assert_eq!(err.kind(), ErrorKind::ConnectionLost);
         assert_eq!(err.scope(), ErrorScope::Connection);
     }

@@ -1,4 +1,4 @@
-//! The state that the handle, the pump, the callbacks and the consumers of a channel share.
+//! The state that the handle, the worker, the callbacks and the consumers of a channel share.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,22 +11,22 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::command::Command;
+use crate::command_queue::CommandQueue;
 use crate::confirms::Confirms;
 use crate::consumer::Consumers;
 use crate::events::Events;
-use crate::gate::Gate;
-use crate::queue::Queue;
+use crate::send_barrier::SendBarrier;
 use crate::session::Session;
 
 /// Time that an answer may still take after its caller has gone.
-const GRACE: Duration = Duration::from_secs(1);
+const FORSAKEN_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// One channel.
 #[derive(Debug)]
 pub(crate) struct ChannelState {
     pub(crate) session: Arc<Session>,
-    pub(crate) gate: Gate,
-    pub(crate) queue: Queue,
+    pub(crate) send_barrier: SendBarrier,
+    pub(crate) commands: CommandQueue,
     pub(crate) events: Events<ChannelEvent>,
     pub(crate) consumers: Consumers,
     pub(crate) confirms: Confirms,
@@ -41,11 +41,15 @@ pub(crate) struct ChannelState {
 }
 
 impl ChannelState {
-    pub(crate) fn new(queue: Queue, session: Arc<Session>, events: Sender<ChannelEvent>) -> Self {
+    pub(crate) fn new(
+        commands: CommandQueue,
+        session: Arc<Session>,
+        events: Sender<ChannelEvent>,
+    ) -> Self {
         Self {
             session,
-            gate: Gate::default(),
-            queue,
+            send_barrier: SendBarrier::default(),
+            commands,
             events: Events::new(events),
             consumers: Consumers::default(),
             confirms: Confirms::default(),
@@ -58,12 +62,12 @@ impl ChannelState {
 
     /// The reason why nothing more can be sent on the channel, as soon as it is known.
     pub(crate) fn closed(&self) -> Option<Error> {
-        self.queue.refusal().or_else(|| self.session.reason())
+        self.commands.refusal().or_else(|| self.session.reason())
     }
 
     /// Takes `command`, and returns true if the queue is full now.
     pub(crate) fn push(&self, command: Command) -> Result<bool> {
-        let full = self.queue.push(command, &self.gate)?;
+        let full = self.commands.push(command, &self.send_barrier)?;
         self.session.sent();
         Ok(full)
     }
@@ -79,30 +83,30 @@ impl ChannelState {
         pushed
     }
 
-    /// Records that the pump is about to send `channel.close`.
+    /// Records that the worker is about to send `channel.close`.
     pub(crate) fn set_closing(&self) {
         self.closing.store(true, Ordering::Release);
     }
 
     /// Records that the broker has closed the channel. Returns true if both sides are closing it.
     pub(crate) fn closed_by_broker(&self, reason: Error) -> bool {
-        // The gate is shut first: the failing queue wakes the pump, which checks the gate.
-        self.gate.shut();
-        self.queue.fail(reason);
-        self.session.numbers.lose();
+        // The barrier is shut first: the failing queue wakes the worker, which checks the barrier.
+        self.send_barrier.shut();
+        self.commands.fail(reason);
+        self.session.channel_ids.lose();
         self.closing.load(Ordering::Acquire)
     }
 
     /// Records that amqprs has finished with the channel: no more events follow from amqprs.
     pub(crate) fn dispatcher_ended(&self) {
-        let reason = self.session.reason().or_else(|| self.queue.refusal());
-        self.queue.fail(reason.unwrap_or_else(broke_down));
+        let reason = self.session.reason().or_else(|| self.commands.refusal());
+        self.commands.fail(reason.unwrap_or_else(broke_down));
     }
 
     /// Ends the channel: all its events have been sent.
     pub(crate) fn end(&self) {
-        let reason = self.queue.refusal().unwrap_or_else(broke_down);
-        self.queue.fail(reason.clone());
+        let reason = self.commands.refusal().unwrap_or_else(broke_down);
+        self.commands.fail(reason.clone());
         self.events.send_last(ChannelEvent::Closed(reason.clone()));
         self.ended.send_if_modified(|ended| {
             let first = ended.is_none();
@@ -130,7 +134,7 @@ impl ChannelState {
                 // Each call has its own time: the next one may begin before the answer to this one
                 // is noticed.
                 let answered = forsaken.wait_for(|now| *now != call);
-                if timeout(GRACE, answered).await.is_err() {
+                if timeout(FORSAKEN_ANSWER_TIMEOUT, answered).await.is_err() {
                     break;
                 }
             }
@@ -175,7 +179,7 @@ mod tests {
     fn state() -> ChannelState {
         let endpoint = "amqp://rabbit".parse().unwrap();
         let session = Session::new(&endpoint, mailbox().0, 0);
-        ChannelState::new(Queue::default(), Arc::new(session), mailbox().0)
+        ChannelState::new(CommandQueue::default(), Arc::new(session), mailbox().0)
     }
 
     #[tokio::test(start_paused = true)]
@@ -191,14 +195,14 @@ mod tests {
         assert!(calls.as_mut().now_or_never().is_none());
         assert!(close.as_mut().now_or_never().is_none());
 
-        advance(GRACE * 3 / 4).await;
+        advance(FORSAKEN_ANSWER_TIMEOUT * 3 / 4).await;
         first.send(()).unwrap();
         // Within one poll the first call is answered and the second begun.
         assert!(calls.as_mut().now_or_never().is_none());
         assert!(close.as_mut().now_or_never().is_none());
-        advance(GRACE * 3 / 4).await;
+        advance(FORSAKEN_ANSWER_TIMEOUT * 3 / 4).await;
         assert!(close.as_mut().now_or_never().is_none(), "the second's time");
-        advance(GRACE / 2).await;
+        advance(FORSAKEN_ANSWER_TIMEOUT / 2).await;
         assert!(close.now_or_never().is_some(), "it is up");
     }
 }

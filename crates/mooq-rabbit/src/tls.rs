@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::unusable::Unusable;
+use crate::invalid_endpoint::InvalidEndpoint;
 
 /// Time that a broker may take to refuse a client certificate after the handshake. A broker that
 /// accepts it stays silent until it receives data.
@@ -31,16 +31,17 @@ pub(crate) struct Tls {
 impl Tls {
     /// Reads the files that `endpoint` names. amqprs would panic on some invalid files, and if no
     /// cryptography provider is installed for the process.
-    pub(crate) async fn of(endpoint: &Endpoint) -> Result<Self, Unusable> {
+    pub(crate) async fn of(endpoint: &Endpoint) -> Result<Self, InvalidEndpoint> {
         let name = endpoint.tls.server_name.as_ref().unwrap_or(&endpoint.host);
-        let name = ServerName::try_from(name.clone())
-            .map_err(|error| Unusable::new(format!("no certificate can be for '{name}'"), error))?;
+        let name = ServerName::try_from(name.clone()).map_err(|error| {
+            InvalidEndpoint::new(format!("no certificate can be for '{name}'"), error)
+        })?;
         let options = endpoint.tls.clone();
         // Reading files can take a while.
         let config = tokio::task::spawn_blocking(move || config::client_config(&options));
         let config = config
             .await
-            .map_err(|error| Unusable::new("its certificates were not read", error))??;
+            .map_err(|error| InvalidEndpoint::new("its certificates were not read", error))??;
         Ok(Self {
             connector: Arc::new(config).into(),
             name,

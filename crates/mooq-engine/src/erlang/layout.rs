@@ -457,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_printed_makes_a_list_of_a_string() {
+    fn unprintable_characters_make_a_list_of_a_string() {
         let string = |text, is_text| Layout::string(text, is_text).after("", Profile::V4_3);
         assert_eq!(string("x\t\"\\", true), r#""x\t\"\\""#);
         assert_eq!(string("\u{1}a", true), "[1,97]");

@@ -8,7 +8,7 @@ use crate::{Caller, Engine};
 
 /// Effect of a fault on an acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AckMishap {
+pub(crate) enum AckFault {
     /// The acknowledgement is lost, and so is the connection.
     Lost,
     /// The acknowledged deliveries are requeued.
@@ -17,7 +17,7 @@ pub(crate) enum AckMishap {
 
 impl Engine {
     /// Returns a fault's effect on a settlement, if that acknowledges something outstanding.
-    pub(crate) fn ack_mishap(&mut self, caller: Caller, settle: Settle) -> Option<AckMishap> {
+    pub(crate) fn ack_fault(&mut self, caller: Caller, settle: Settle) -> Option<AckFault> {
         if self.faults.is_empty() || settle.settlement != Settlement::Ack {
             return None;
         }
@@ -28,14 +28,14 @@ impl Engine {
             ..
         } = settle;
         // The broker refuses it, whether it means others as well or not.
-        if delivery_tag != 0 && !channel.ledger.contains(delivery_tag) {
+        if delivery_tag != 0 && !channel.unacked.contains(delivery_tag) {
             return None;
         }
         let is_meant = |tag: u64| {
             tag == delivery_tag || (multiple && (tag < delivery_tag || delivery_tag == 0))
         };
         let meant = channel
-            .ledger
+            .unacked
             .iter()
             .filter(|unacked| is_meant(unacked.delivery_tag));
         let queues = meant.filter_map(|unacked| self.queues.get(unacked.queue));
@@ -43,9 +43,9 @@ impl Engine {
         if queues.is_empty() {
             return None;
         }
-        let mishap = |fault: &Fault| match fault {
-            Fault::LoseAcks(_) => Some(AckMishap::Lost),
-            Fault::Redeliver(_) => Some(AckMishap::Undone),
+        let effect = |fault: &Fault| match fault {
+            Fault::LoseAcks(_) => Some(AckFault::Lost),
+            Fault::Redeliver(_) => Some(AckFault::Undone),
             _ => None,
         };
         let connection = self.connections.get(caller.connection);
@@ -53,6 +53,6 @@ impl Engine {
             queues: &queues,
             ..Involved::connection(connection.and_then(|open| open.name.as_deref()))
         };
-        self.faults.strike(what, mishap)
+        self.faults.strike(what, effect)
     }
 }

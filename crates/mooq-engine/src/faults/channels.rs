@@ -76,7 +76,7 @@ impl Engine {
             // consumers with it.
             if self.consumers.get(key).is_some() {
                 self.await_channel(channel);
-                self.tell_cancelled(channel, tag);
+                self.notify_cancelled(channel, tag);
                 self.end_consumer(key);
             }
         }

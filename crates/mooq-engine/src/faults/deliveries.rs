@@ -67,18 +67,18 @@ impl Engine {
             .map(|(key, _)| key)
             .collect();
         for queue in waiting {
-            self.pump(queue);
+            self.deliver_ready(queue);
         }
     }
 
     /// Brings the order of the items in transit in line with the current faults.
-    pub(super) fn adapt_transit(&mut self) {
+    pub(super) fn adapt_order_in_transit(&mut self) {
         let mut active = self.faults.active.iter();
         let is_reordered = active.any(|active| active.fault == Fault::ReorderQueues);
-        if self.transit.latest_first && !is_reordered && !self.is_seeded() {
+        if self.in_transit.latest_first && !is_reordered && !self.is_seeded() {
             self.await_all();
         }
-        self.transit.latest_first = is_reordered;
+        self.in_transit.latest_first = is_reordered;
     }
 
     fn strike_delivery<T>(

@@ -141,7 +141,7 @@ impl Engine {
             strikes: 0,
         });
         self.adapt_links();
-        self.adapt_transit();
+        self.adapt_order_in_transit();
         id
     }
 
@@ -153,7 +153,7 @@ impl Engine {
         };
         let ended = self.faults.active.remove(at).fault;
         self.adapt_links();
-        self.adapt_transit();
+        self.adapt_order_in_transit();
         if ended == Fault::HoldQueues {
             self.resume_queues();
         }

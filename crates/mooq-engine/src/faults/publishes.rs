@@ -8,7 +8,7 @@ use crate::{Caller, Engine};
 
 /// Effect of a fault on a publish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mishap {
+pub(crate) enum PublishFault {
     /// The publish is not accepted, and is nacked.
     Nacked,
     /// The publish is not accepted, and the connection is lost.
@@ -19,20 +19,20 @@ pub(crate) enum Mishap {
 
 impl Engine {
     /// Returns a fault's effect on a publish that would go to these queues, if there is one.
-    pub(crate) fn mishap(
+    pub(crate) fn publish_fault(
         &mut self,
         caller: Caller,
         accepted: &Accepted,
         queues: &[QueueId],
         confirms: bool,
-    ) -> Option<Mishap> {
+    ) -> Option<PublishFault> {
         if self.faults.is_empty() {
             return None;
         }
-        let mishap = |fault: &Fault| match fault {
-            Fault::NackPublishes(_) if confirms => Some(Mishap::Nacked),
-            Fault::LosePublishes(_) => Some(Mishap::Lost),
-            Fault::LoseConfirms(_) if confirms => Some(Mishap::Unconfirmed),
+        let effect = |fault: &Fault| match fault {
+            Fault::NackPublishes(_) if confirms => Some(PublishFault::Nacked),
+            Fault::LosePublishes(_) => Some(PublishFault::Lost),
+            Fault::LoseConfirms(_) if confirms => Some(PublishFault::Unconfirmed),
             _ => None,
         };
         let queues = queues.iter().filter_map(|key| self.queues.get(*key));
@@ -43,7 +43,7 @@ impl Engine {
             queues: &queues,
             ..Involved::connection(connection.and_then(|open| open.name.as_deref()))
         };
-        self.faults.strike(what, mishap)
+        self.faults.strike(what, effect)
     }
 
     /// Returns true if a fault makes a queue accept nothing, as if it were full. That counts as a

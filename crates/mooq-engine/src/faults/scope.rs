@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_involves_no_such_thing_is_outside_a_limit_on_it() {
+    fn scope_excludes_events_without_the_thing_that_it_names() {
         let limited = Scope {
             queue: Some("orders-*".into()),
             ..Scope::default()

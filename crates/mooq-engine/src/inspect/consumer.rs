@@ -48,7 +48,7 @@ impl Engine {
     fn consumer_info(&self, queue: &Queue, key: ConsumerId) -> Option<ConsumerInfo> {
         let consumer = self.consumers.get(key)?;
         let channel = self.channels.get(consumer.channel)?;
-        let waits = queue.options.single_active_consumer && queue.consumers.sole != Some(key);
+        let waits = queue.options.single_active_consumer && queue.consumers.active != Some(key);
         Some(ConsumerInfo {
             tag: consumer.tag.clone(),
             queue: queue.name.clone(),

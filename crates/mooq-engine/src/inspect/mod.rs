@@ -71,6 +71,6 @@ pub(super) fn unsettled(channel: &Channel) -> impl Iterator<Item = &Unacked> {
         _ => &[],
     };
     let held_back = held_back.iter().flat_map(|(_, unacked)| unacked);
-    let all = channel.ledger.iter().chain(held_back);
+    let all = channel.unacked.iter().chain(held_back);
     all.filter(|unacked| unacked.timed != Timed::Out)
 }

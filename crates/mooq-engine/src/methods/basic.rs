@@ -33,7 +33,7 @@ impl Engine {
         let global = global && self.options.permit(Deprecated::GlobalQos);
         let channel = self.channel_mut(caller)?;
         let resumed = if global && prefetch_count != 0 {
-            channel.limiter.limit(prefetch_count, channel.ledger.len())
+            channel.limiter.limit(prefetch_count, channel.unacked.len())
         } else {
             // A prefetch per consumer removes the channel's limit.
             if !global {
@@ -92,7 +92,7 @@ impl Engine {
             priority: asked.priority,
             credit: (prefetch > 0 && !(consume.no_ack && kind == QueueType::Classic))
                 .then_some(prefetch.into()),
-            parked: None,
+            blocked: None,
             number: self.subscriptions,
             unacked: 0,
             timeout: self.timeout_of_consumer(key, asked.timeout),
@@ -107,7 +107,7 @@ impl Engine {
             .consumers
             .insert(tag.clone(), consumer);
         self.reply(caller.connection, caller.number, Reply::Consuming(tag));
-        self.pump(key);
+        self.deliver_ready(key);
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl Engine {
             self.delete_queue(queue);
         } else {
             self.renew_lease(queue);
-            self.pump(queue);
+            self.deliver_ready(queue);
         }
     }
 
@@ -205,7 +205,7 @@ impl Engine {
         };
         if !no_ack {
             let timed = self.time_delivery(caller.channel, key, None);
-            self.channel_mut(caller)?.ledger.enter(Unacked {
+            self.channel_mut(caller)?.unacked.insert(Unacked {
                 delivery_tag,
                 queue: key,
                 consumer: None,
@@ -222,10 +222,10 @@ impl Engine {
         let key = self.consumers.insert(consumer);
         if let Some(queue) = self.queues.get_mut(queue) {
             queue.consumers.add(key, priority);
-            self.transit.place_newest(queue, priority);
+            self.in_transit.place_newest(queue, priority);
             let wants_it = exclusive || queue.options.single_active_consumer;
-            if wants_it && queue.consumers.sole.is_none() {
-                queue.consumers.sole = Some(key);
+            if wants_it && queue.consumers.active.is_none() {
+                queue.consumers.active = Some(key);
             }
         }
         key
@@ -251,7 +251,7 @@ fn check_exclusive_consume(
     let refused = if queue.options.single_active_consumer {
         exclusive
     } else {
-        queue.consumers.sole.is_some() || (exclusive && queue.consumers.count() > 0)
+        queue.consumers.active.is_some() || (exclusive && queue.consumers.count() > 0)
     };
     if refused {
         return Err(ReplyError::access_refused(format!(

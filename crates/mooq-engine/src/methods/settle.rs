@@ -2,8 +2,8 @@
 
 use mooq_core::{Settle, Settlement};
 
-use crate::channel::{Fate, PublishingMode};
-use crate::faults::acks::AckMishap;
+use crate::channel::{Disposition, PublishingMode};
+use crate::faults::acks::AckFault;
 use crate::message::Unacked;
 use crate::reply_error::ReplyError;
 use crate::{Caller, Engine};
@@ -20,48 +20,50 @@ impl Engine {
             settlement,
         } = settle;
         let failed = self.options.profile.takes_for_failed(settlement);
-        let mishap = self.ack_mishap(caller, settle);
-        if mishap == Some(AckMishap::Lost) {
+        let fault = self.ack_fault(caller, settle);
+        if fault == Some(AckFault::Lost) {
             self.lose_connection(caller.connection);
             return Ok(());
         }
-        let (fate, multiple) = match settlement {
-            Settlement::Ack if mishap == Some(AckMishap::Undone) => {
-                (Fate::Requeued { failed: false }, multiple)
+        let (disposition, multiple) = match settlement {
+            Settlement::Ack if fault == Some(AckFault::Undone) => {
+                (Disposition::Requeued { failed: false }, multiple)
             }
-            Settlement::Ack => (Fate::Acked, multiple),
-            Settlement::Nack { requeue } => (fate(requeue, failed), multiple),
-            Settlement::Reject { requeue } => (fate(requeue, failed), false),
+            Settlement::Ack => (Disposition::Acked, multiple),
+            Settlement::Nack { requeue } => (disposition(requeue, failed), multiple),
+            Settlement::Reject { requeue } => (disposition(requeue, failed), false),
         };
         let channel = self.channel_mut(caller)?;
         let unknown = || ReplyError::unknown_delivery_tag(delivery_tag);
         let taken = if !multiple {
-            let unacked = channel.ledger.take(delivery_tag).ok_or_else(unknown)?;
+            let unacked = channel.unacked.take(delivery_tag).ok_or_else(unknown)?;
             if !matches!(channel.publishing, PublishingMode::Transaction(_)) {
-                self.settle_one(caller.channel, unacked, fate);
+                self.settle_one(caller.channel, unacked, disposition);
                 return Ok(());
             }
             vec![unacked]
         } else if delivery_tag == 0 {
-            channel.ledger.take_all()
+            channel.unacked.take_all()
         } else {
             channel
-                .ledger
+                .unacked
                 .take_up_to(delivery_tag)
                 .ok_or_else(unknown)?
         };
-        self.settle_or_hold_back(caller, taken, fate)
+        self.settle_or_hold_back(caller, taken, disposition)
     }
 
     fn settle_or_hold_back(
         &mut self,
         caller: Caller,
         taken: Vec<Unacked>,
-        fate: Fate,
+        disposition: Disposition,
     ) -> Result<(), ReplyError> {
         match &mut self.channel_mut(caller)?.publishing {
-            PublishingMode::Transaction(transaction) => transaction.settlements.push((fate, taken)),
-            _ => self.settle(caller.channel, taken, fate),
+            PublishingMode::Transaction(transaction) => {
+                transaction.settlements.push((disposition, taken))
+            }
+            _ => self.settle(caller.channel, taken, disposition),
         }
         Ok(())
     }
@@ -75,16 +77,20 @@ impl Engine {
         if !requeue {
             return Err(ReplyError::not_implemented("requeue=false"));
         }
-        let taken = self.channel_mut(caller)?.ledger.take_all();
-        self.settle(caller.channel, taken, Fate::Requeued { failed: false });
+        let taken = self.channel_mut(caller)?.unacked.take_all();
+        self.settle(
+            caller.channel,
+            taken,
+            Disposition::Requeued { failed: false },
+        );
         Ok(())
     }
 }
 
-fn fate(requeue: bool, failed: bool) -> Fate {
+fn disposition(requeue: bool, failed: bool) -> Disposition {
     if requeue {
-        Fate::Requeued { failed }
+        Disposition::Requeued { failed }
     } else {
-        Fate::Rejected { failed }
+        Disposition::Rejected { failed }
     }
 }

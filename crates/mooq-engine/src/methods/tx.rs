@@ -27,8 +27,8 @@ impl Engine {
         for routed in transaction.publishes {
             taken &= self.publish_routed(caller, routed)?;
         }
-        for (fate, unacked) in transaction.settlements {
-            self.settle(caller.channel, unacked, fate);
+        for (disposition, unacked) in transaction.settlements {
+            self.settle(caller.channel, unacked, disposition);
         }
         if !taken {
             return Err(ReplyError::precondition_failed("partial tx completion"));
@@ -42,7 +42,7 @@ impl Engine {
         let transaction = self.take_transaction(caller)?;
         let settlements = transaction.settlements.into_iter();
         let outstanding = settlements.flat_map(|(_, unacked)| unacked).collect();
-        self.channel_mut(caller)?.ledger.restore(outstanding);
+        self.channel_mut(caller)?.unacked.restore(outstanding);
         Ok(())
     }
 

@@ -5,8 +5,9 @@ use std::fmt;
 
 use mooq_core::{ExchangeName, FieldTable, FieldValue, RoutingKey};
 
+use super::argument_table::QueueArgument;
 use super::delayed::DelayedRetry;
-use super::kind::{HA_FAILOVER, LEADER_LOCATOR, QUEUE_TYPE, QueueType};
+use super::kind::{HA_FAILOVER, QUEUE_TYPE, QueueType};
 use crate::arguments::{assert_args_equivalence, name_arg};
 use crate::erlang::text::string_text;
 use crate::profile::Profile;
@@ -224,7 +225,7 @@ impl QueueArguments {
                 _ => Ok(()),
             }
         })?;
-        arg.check(LEADER_LOCATOR, |value| match text(value)? {
+        arg.check("x-queue-leader-locator", |value| match text(value)? {
             "client-local" | "balanced" => Ok(()),
             "random" | "least-leaders" | "min-masters" => Ok(()),
             _ => Err("invalid_queue_locator_arg".into()),
@@ -278,7 +279,7 @@ pub(crate) fn consumer_arguments(
     let priority = arg.parse("x-priority", int)?;
     arg.refuse(|key| kind.leaves_consumer_argument_to_others(key, profile))?;
     let mut timeout = None;
-    if profile.knows_queue_argument(CONSUMER_TIMEOUT) {
+    if QueueArgument::find(CONSUMER_TIMEOUT).is_some_and(|of| of.exists(profile)) {
         timeout = arg.parse(CONSUMER_TIMEOUT, non_negative)?;
     }
     if profile.has_mirrors() {
@@ -305,7 +306,7 @@ impl Args<'_> {
         key: &str,
         parse: impl FnOnce(&'v FieldValue) -> Result<T, String>,
     ) -> Result<Option<T>, ReplyError> {
-        if self.kind.arguments(self.profile).any(|known| known == key) {
+        if self.kind.knows_argument(key, self.profile) {
             self.parse(key, parse)
         } else {
             Ok(None)

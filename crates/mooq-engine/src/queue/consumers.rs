@@ -1,7 +1,7 @@
 //! The consumers of a queue, and their turns.
 //!
 //! As in RabbitMQ, a consumer that can take no more is noticed only when its turn comes: it is then
-//! parked, and takes no part until it is ready again. So the cost of a delivery does not depend on
+//! blocked, and takes no part until it is ready again. So the cost of a delivery does not depend on
 //! the number of consumers that wait for acknowledgements.
 
 use crate::ids::ConsumerId;
@@ -9,15 +9,15 @@ use std::collections::VecDeque;
 
 #[derive(Debug, Default)]
 pub(crate) struct QueueConsumers {
-    /// Consumers that are not parked, by priority, the highest first. A priority stays here once it
-    /// has been used: there are few.
+    /// Consumers that are not blocked, by priority, the highest first. A priority stays here once
+    /// it has been used: there are few.
     ready: Vec<Level>,
-    /// All consumers, parked ones included, in the order in which they subscribed.
+    /// All consumers, blocked ones included, in the order in which they subscribed.
     all: Vec<ConsumerId>,
     /// True if the queue ever had a consumer.
     pub(crate) had_one: bool,
     /// The consumer that has exclusive use of the queue, or the single active consumer.
-    pub(crate) sole: Option<ConsumerId>,
+    pub(crate) active: Option<ConsumerId>,
 }
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl QueueConsumers {
     pub(crate) fn add(&mut self, consumer: ConsumerId, priority: i64) {
         self.all.push(consumer);
         self.had_one = true;
-        self.unpark(consumer, priority);
+        self.unblock(consumer, priority);
     }
 
     /// Moves the newest consumer within its priority to the position that `choose` returns. The
@@ -63,17 +63,17 @@ impl QueueConsumers {
         }
     }
 
-    /// Removes a consumer, parked or not.
+    /// Removes a consumer, blocked or not.
     pub(crate) fn remove(&mut self, consumer: ConsumerId, priority: i64) {
         self.all.retain(|other| *other != consumer);
-        if self.sole == Some(consumer) {
-            self.sole = None;
+        if self.active == Some(consumer) {
+            self.active = None;
         }
-        self.park(consumer, priority);
+        self.block(consumer, priority);
     }
 
-    /// Removes a consumer from the row.
-    pub(crate) fn park(&mut self, consumer: ConsumerId, priority: i64) {
+    /// Removes a consumer from the rotation.
+    pub(crate) fn block(&mut self, consumer: ConsumerId, priority: i64) {
         if let Some(level) = self
             .ready
             .iter_mut()
@@ -83,7 +83,7 @@ impl QueueConsumers {
         }
     }
 
-    /// Removes the next consumer from the row; [`Self::unpark`] puts it back.
+    /// Removes the next consumer from the rotation; [`Self::unblock`] puts it back.
     pub(crate) fn next(&mut self) -> Option<ConsumerId> {
         self.ready
             .iter_mut()
@@ -98,7 +98,7 @@ impl QueueConsumers {
     }
 
     /// Puts a consumer at the end of its priority.
-    pub(crate) fn unpark(&mut self, consumer: ConsumerId, priority: i64) {
+    pub(crate) fn unblock(&mut self, consumer: ConsumerId, priority: i64) {
         if let Some(level) = self
             .ready
             .iter_mut()

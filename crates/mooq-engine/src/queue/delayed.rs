@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_delays_nothing() {
+    fn delayed_retry_settings_that_do_not_fit_delay_nothing() {
         let effective = |name: &str, min: Option<i64>, max: Option<i64>| {
             RetrySettings {
                 which: Delayed::parse(name),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mooq_core::QueueName;
 
-use crate::dead_letter::Reason;
+use crate::dead_letters::dead_letter::Reason;
 use crate::message::QueuedMessage;
 use crate::queue::measure::Measure;
 use crate::time::Time;

@@ -2,6 +2,7 @@
 
 use mooq_core::{FieldTable, FieldValue, QueueDeclare};
 
+use super::argument_table::{ARGUMENTS, QueueArgument, Support};
 use super::delayed::RetrySettings;
 use crate::erlang::text::string_text;
 use crate::profile::Profile;
@@ -20,51 +21,6 @@ pub(crate) enum QueueType {
     /// [Quorum](https://www.rabbitmq.com/docs/quorum-queues).
     Quorum,
 }
-
-/// The arguments that a classic queue knows, in the order in which a redeclare compares them.
-const CLASSIC: [&str; 14] = [
-    "x-expires",
-    "x-message-ttl",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-priority",
-    "x-overflow",
-    "x-queue-mode",
-    "x-queue-version",
-    "x-single-active-consumer",
-    QUEUE_TYPE,
-    "x-queue-master-locator",
-    LEADER_LOCATOR,
-];
-
-/// The arguments that a quorum queue knows, in the order in which a redeclare compares them.
-const QUORUM: [&str; 20] = [
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-dead-letter-strategy",
-    "x-expires",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-max-in-memory-length",
-    "x-max-in-memory-bytes",
-    "x-overflow",
-    "x-single-active-consumer",
-    QUEUE_TYPE,
-    "x-quorum-initial-group-size",
-    "x-delivery-limit",
-    "x-message-ttl",
-    LEADER_LOCATOR,
-    "x-consumer-disconnected-timeout",
-    "x-consumer-timeout",
-    "x-delayed-retry-type",
-    "x-delayed-retry-min",
-    "x-delayed-retry-max",
-];
-
-/// An argument that a classic queue knows or leaves to other types, depending on the version.
-pub(super) const LEADER_LOCATOR: &str = "x-queue-leader-locator";
 
 /// Name of the argument that asks for a consumer to be cancelled when its queue's mirror takes
 /// over. Without mirrors the argument has no effect.
@@ -138,14 +94,29 @@ impl QueueType {
 
     /// Returns the arguments that the type knows, in the order in which a redeclare compares them.
     pub(super) fn arguments(self, profile: Profile) -> impl Iterator<Item = &'static str> {
-        let known: &'static [&'static str] = match self {
-            Self::Classic => &CLASSIC,
-            Self::Quorum => &QUORUM,
+        let known = ARGUMENTS.iter().filter_map(|argument| {
+            let Support::Known(place) = self.support(argument, profile) else {
+                return None;
+            };
+            Some((place, argument.name))
+        });
+        let mut known: Vec<_> = known.collect();
+        known.sort_unstable();
+        known.into_iter().map(|(_, name)| name)
+    }
+
+    /// True if the type knows an argument.
+    pub(super) fn knows_argument(self, key: &str, profile: Profile) -> bool {
+        let argument = QueueArgument::find(key);
+        argument.is_some_and(|of| matches!(self.support(of, profile), Support::Known(_)))
+    }
+
+    fn support(self, argument: &QueueArgument, profile: Profile) -> Support {
+        let column = match self {
+            Self::Classic => argument.classic,
+            Self::Quorum => argument.quorum,
         };
-        let known = known.iter().copied();
-        known.filter(move |key| {
-            !self.leaves_argument_to_others(key, profile) && profile.knows_queue_argument(key)
-        })
+        argument.support(column, profile)
     }
 
     /// Returns the delayed-retry settings in a queue's arguments.
@@ -160,10 +131,8 @@ impl QueueType {
     /// True if an argument is only for queues of other types. Such an argument is an error, while
     /// one that no type knows is ignored.
     pub(super) fn leaves_argument_to_others(self, key: &str, profile: Profile) -> bool {
-        match self {
-            Self::Classic => profile.leaves_queue_argument_to_others(key),
-            Self::Quorum => profile.quorum_queues_leave_argument_to_others(key),
-        }
+        let argument = QueueArgument::find(key);
+        argument.is_some_and(|of| self.support(of, profile) == Support::Foreign)
     }
 
     /// True if a consumer argument is only for queues of other types. Such an argument is an error,

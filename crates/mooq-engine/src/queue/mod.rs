@@ -1,22 +1,23 @@
 //! A queue: messages in, messages out in order.
 
+pub(crate) mod argument_table;
 pub(crate) mod arguments;
 pub(crate) mod consumers;
 pub(crate) mod delayed;
 pub(crate) mod delivery_limit;
-mod gate;
 pub(crate) mod kept_dead_letters;
 pub(crate) mod kind;
 pub(crate) mod measure;
 pub(crate) mod quorum;
 pub(crate) mod ready;
+mod reject_publish;
 pub(crate) mod tally;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::channel::Channel;
-use super::dead_letter::Annotations;
+use super::dead_letters::dead_letter::Annotations;
 use super::profile::Profile;
 use super::reply_error::{ReplyError, Resource};
 use super::time::Time;
@@ -27,11 +28,11 @@ use crate::queue::measure::Measure;
 use arguments::{Overflow, QueueArguments};
 use consumers::QueueConsumers;
 use foldhash::fast::RandomState;
-use gate::{Gate, low_mark};
 use kind::QueueType;
 use mooq_core::{FieldTable, Message, QueueDeclare, QueueName, RoutingKey};
 use quorum::Quorum;
 use ready::ReadyMessages;
+use reject_publish::{RejectPublish, low_mark};
 use slotmap::SlotMap;
 use tally::QueueTally;
 
@@ -157,7 +158,7 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<QueuedMessage> {
         let queued = self.ready.pop()?;
         if self.quorum.is_some() {
-            self.open_gate_if_low();
+            self.resume_publishers_if_low();
         }
         Some(queued)
     }
@@ -166,7 +167,7 @@ impl Queue {
     pub(crate) fn pop_expired(&mut self, now: Time) -> Option<QueuedMessage> {
         let queued = self.ready.pop_expired(now)?;
         if self.quorum.is_some() {
-            self.open_gate_if_low();
+            self.resume_publishers_if_low();
         }
         Some(queued)
     }
@@ -181,7 +182,7 @@ impl Queue {
         {
             purged += quorum.dead_letters.purge();
         }
-        self.open_gate_if_low();
+        self.resume_publishers_if_low();
         purged
     }
 
@@ -296,21 +297,21 @@ impl Queue {
             || over(self.options.max_length_bytes, waiting_bytes + bytes)
     }
 
-    /// Closes the gate of a quorum queue that exceeds its limits.
-    pub(crate) fn close_gate(&mut self) {
-        if let Some(gate) = self.gate() {
-            gate.close();
+    /// Makes a quorum queue that exceeds its limits reject publishes.
+    pub(crate) fn stop_publishers(&mut self) {
+        if let Some(overflow) = self.reject_publish() {
+            overflow.stop_publishers();
         }
     }
 
-    /// Opens the gate of a queue that refused messages and has room again.
-    pub(crate) fn open_gate_if_low(&mut self) {
+    /// Lets the publishers resume of a queue that rejected publishes and has room again.
+    pub(crate) fn resume_publishers_if_low(&mut self) {
         if self.options.overflow == Overflow::DropHead {
             return;
         }
         let is_low = self.is_low();
-        if let Some(gate) = self.gate() {
-            gate.settle(is_low);
+        if let Some(overflow) = self.reject_publish() {
+            overflow.update(is_low);
         }
     }
 
@@ -322,15 +323,15 @@ impl Queue {
         low(self.options.max_length, waiting) && low(self.options.max_length_bytes, waiting_bytes)
     }
 
-    /// Tells the gate that a message has arrived, if this message takes the queue above four fifths
-    /// of its limits.
+    /// Records the arrival of a message, if it takes a queue that rejects publishes above four
+    /// fifths of its limits.
     fn note_rise(&mut self) {
-        let awaits_rise = |quorum: &Quorum| quorum.gate.awaits_rise();
+        let awaits_rise = |quorum: &Quorum| quorum.reject_publish.awaits_rise();
         if self.quorum.as_deref().is_some_and(awaits_rise)
             && !self.is_low()
-            && let Some(gate) = self.gate()
+            && let Some(overflow) = self.reject_publish()
         {
-            gate.settle(false);
+            overflow.update(false);
         }
     }
 
@@ -341,25 +342,30 @@ impl Queue {
 
     /// Lets publishers resume if newly set options give the queue room. `was_low` is true if the
     /// queue was low within its limits before.
-    pub(crate) fn settle_gate(&mut self, had_limits: bool, was_low: bool, profile: Profile) {
+    pub(crate) fn update_reject_publish(
+        &mut self,
+        had_limits: bool,
+        was_low: bool,
+        profile: Profile,
+    ) {
         let is_low = self.is_low();
-        let opens = if !self.options.has_limits() {
-            had_limits && profile.opens_where_no_limit_is_left()
+        let resumes = if !self.options.has_limits() {
+            had_limits && profile.resumes_publishers_without_limits()
         } else if self.options.overflow == Overflow::DropHead || self.is_over_limit(0, 0) {
             return;
         } else {
             !was_low && is_low
         };
-        if let Some(gate) = self.gate() {
-            if opens {
-                gate.open();
+        if let Some(overflow) = self.reject_publish() {
+            if resumes {
+                overflow.resume_publishers();
             }
-            gate.start_at(is_low);
+            overflow.start_at(is_low);
         }
     }
 
-    fn gate(&mut self) -> Option<&mut Gate> {
-        Some(&mut self.quorum.as_mut()?.gate)
+    fn reject_publish(&mut self) -> Option<&mut RejectPublish> {
+        Some(&mut self.quorum.as_mut()?.reject_publish)
     }
 
     /// True if no message ever waits in the queue: a classic queue whose messages have a TTL of
@@ -384,8 +390,10 @@ impl Queue {
             return !drops && self.is_over_limit(1, bytes);
         }
         let over_limit = !drops && self.is_over_limit(0, 0);
-        match (self.gate(), publisher) {
-            (Some(gate), Some(publisher)) => !gate.admits(publisher, over_limit, channels),
+        match (self.reject_publish(), publisher) {
+            (Some(overflow), Some(publisher)) => {
+                !overflow.accepts_from(publisher, over_limit, channels)
+            }
             _ => false,
         }
     }
@@ -398,13 +406,13 @@ impl Queue {
             return self.consumers.count();
         };
         let attached = if self.options.single_active_consumer {
-            self.consumers.sole.is_some().into()
+            self.consumers.active.is_some().into()
         } else {
             self.consumers.count()
         };
-        let lingering = u32::try_from(quorum.lingering.len()).unwrap_or(u32::MAX);
+        let cancelled = u32::try_from(quorum.cancelled.len()).unwrap_or(u32::MAX);
         attached
-            .saturating_add(lingering)
+            .saturating_add(cancelled)
             .saturating_add(quorum.fetched)
     }
 

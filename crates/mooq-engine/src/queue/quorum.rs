@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mooq_core::{FieldTable, FieldValue, Message};
 
 use super::delayed::DelayedMessages;
-use super::gate::Gate;
+use super::reject_publish::RejectPublish;
 use crate::ids::ConsumerId;
 use crate::message::Returns;
 use crate::profile::Profile;
@@ -20,10 +20,10 @@ pub(crate) const UNLIMITED_PREFETCH: u32 = 2000;
 /// State that only a quorum queue has.
 #[derive(Debug, Default)]
 pub(crate) struct Quorum {
-    /// Publisher gate for `reject-publish`, set by an argument or a policy.
-    pub(crate) gate: Gate,
+    /// Publishers that `reject-publish`, set by an argument or a policy, has stopped.
+    pub(crate) reject_publish: RejectPublish,
     /// Cancelled consumers that still have unacked deliveries.
-    pub(crate) lingering: Vec<ConsumerId>,
+    pub(crate) cancelled: Vec<ConsumerId>,
     /// Number of messages that were fetched and are unacked.
     pub(crate) fetched: u32,
     /// Time of the next check for overdue deliveries.
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_number_limits_nothing_and_a_negative_one_is_none() {
+    fn delivery_limit_that_is_no_number_or_negative_limits_nothing() {
         let limit = |value: FieldValue| DeliveryLimit::of(Some(&value), Profile::V4_0);
         assert_eq!(limit(5.into()), DeliveryLimit::AtMost(5));
         assert_eq!(limit((-1).into()), DeliveryLimit::None);

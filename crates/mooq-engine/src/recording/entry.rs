@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mooq_core::{ConsumerTag, ExchangeName, Message, QueueName, ShortString};
 
-pub use crate::dead_letter::Reason as DeadLetterReason;
+pub use crate::dead_letters::dead_letter::Reason as DeadLetterReason;
 
 /// A publish that the broker accepted. A publish that failed since its exchange is missing, or that
 /// a transaction did not commit, is not recorded.

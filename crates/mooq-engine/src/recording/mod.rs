@@ -16,10 +16,10 @@ pub use entry::{
 };
 pub use log::Log;
 
-use super::channel::Fate;
-use super::dead_letter::{DeadLetter, Reason};
+use super::channel::Disposition;
+use super::dead_letters::dead_letter::{DeadLetter, Reason};
 use super::direct_reply::REPLY_TO;
-use super::transit::Parcel;
+use super::in_transit::PendingDelivery;
 use super::{Caller, Engine};
 use crate::ids::{ChannelId, QueueId, RecordingId};
 use crate::message::{Accepted, QueuedMessage, Unacked};
@@ -61,14 +61,19 @@ impl Recordings {
     }
 
     /// Records the outcome of a channel's deliveries.
-    pub(super) fn settled(&mut self, channel: ChannelId, settled: &[Unacked], fate: Fate) {
+    pub(super) fn settled(
+        &mut self,
+        channel: ChannelId,
+        settled: &[Unacked],
+        disposition: Disposition,
+    ) {
         if self.is_empty() {
             return;
         }
-        let how = match fate {
-            Fate::Acked => Settled::Acked,
-            Fate::Requeued { .. } => Settled::Requeued,
-            Fate::Rejected { .. } => Settled::Rejected,
+        let how = match disposition {
+            Disposition::Acked => Settled::Acked,
+            Disposition::Requeued { .. } => Settled::Requeued,
+            Disposition::Rejected { .. } => Settled::Rejected,
         };
         self.for_each(|log| {
             for unacked in settled {
@@ -146,13 +151,18 @@ impl Engine {
     }
 
     /// Records the arrival of a delivery at its channel.
-    pub(super) fn record_delivery(&mut self, key: ChannelId, queue: QueueId, parcel: &Parcel) {
+    pub(super) fn record_delivery(
+        &mut self,
+        key: ChannelId,
+        queue: QueueId,
+        delivery: &PendingDelivery,
+    ) {
         let Some(channel) = self.channels.get(key) else {
             return;
         };
         let to = (key, channel.peek_delivery_tag());
-        let tag = parcel.tag.clone();
-        self.record_sent(queue, to, Some(tag), &parcel.queued, parcel.no_ack);
+        let tag = delivery.tag.clone();
+        self.record_sent(queue, to, Some(tag), &delivery.queued, delivery.no_ack);
     }
 
     /// Records the fetch of a message.

@@ -92,7 +92,7 @@ fn the_oldest_delivery_counts_from_when_it_was_delivered() {
 }
 
 #[test]
-fn what_is_fetched_is_timed_and_what_needs_no_ack_is_not() {
+fn fetched_message_is_timed_and_one_without_ack_is_not() {
     let mut broker = Broker::new();
     let a = broker.channel();
     broker.declare(a, "q");

@@ -219,7 +219,7 @@ fn an_exchange_is_compared_by_type_and_flags() {
 }
 
 #[test]
-fn what_is_missing_is_named_and_in_a_bind_the_exchange_first() {
+fn missing_queue_or_exchange_is_named_and_in_a_bind_the_exchange_first() {
     let mut broker = Broker::new();
     let c = broker.channel();
     broker.declare_exchange(c, "x", Direct);

@@ -27,7 +27,7 @@ fn setup<const N: usize>(which: &str, more: [(&str, FieldValue); N]) -> (Broker,
     (broker, c)
 }
 
-/// How many messages are ready, delayed and unacked.
+/// Numbers of ready, delayed and unacked messages.
 fn counts(broker: &Broker) -> (u64, u64, u64) {
     let queue = broker.queue("q").unwrap();
     (queue.ready, queue.delayed, queue.unacked)
@@ -44,7 +44,7 @@ fn fetch(broker: &mut Broker, c: Channel) -> u64 {
     }
 }
 
-/// How long a message waits after each of these settlements, in milliseconds.
+/// Delays of a message after each of these settlements, in milliseconds.
 fn delays(which: &str, settlements: &[Settlement]) -> Vec<u64> {
     let (mut broker, c) = setup(which, []);
     broker.put(c, "q", &["m"]);
@@ -78,7 +78,7 @@ fn delays_grow_with_each_failed_delivery() {
 }
 
 #[test]
-fn what_is_due_at_once_comes_back_in_the_order_of_its_arrival() {
+fn delayed_messages_that_are_due_at_once_return_in_the_order_of_arrival() {
     let (mut broker, c) = setup("all", []);
     broker.put(c, "q", &["1", "2", "3", "4"]);
     let tags: Vec<_> = (0..3).map(|_| fetch(&mut broker, c)).collect();
@@ -105,7 +105,7 @@ fn a_waiting_consumer_is_served_when_the_delay_ends() {
 }
 
 #[test]
-fn what_waits_neither_expires_nor_is_dropped() {
+fn delayed_message_neither_expires_nor_is_dropped() {
     let (mut broker, c) = setup(
         "all",
         [("x-message-ttl", 50.into()), ("x-max-length", 1.into())],

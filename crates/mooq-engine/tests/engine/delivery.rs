@@ -1,4 +1,4 @@
-//! Whose turn it is (<https://www.rabbitmq.com/docs/consumers>,
+//! Consumers' turns (<https://www.rabbitmq.com/docs/consumers>,
 //! <https://www.rabbitmq.com/docs/consumer-prefetch>).
 
 use mooq_core::Consume;
@@ -57,7 +57,7 @@ fn a_higher_priority_gets_everything_until_it_can_take_no_more() {
 }
 
 #[test]
-fn what_comes_back_from_a_full_channel_leaves_room_there_for_the_next_turn() {
+fn requeue_from_a_full_channel_leaves_room_there_for_the_next_turn() {
     let (mut broker, c) = setup();
     let full = broker.sibling(c);
     broker.prefetch(full, 1, true);

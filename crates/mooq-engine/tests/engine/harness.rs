@@ -28,7 +28,7 @@ pub(crate) struct Channel {
     pub(crate) number: u16,
 }
 
-/// What comes of a method: its reply, or the broker's close.
+/// Outcome of a method: its reply, or the broker's close.
 pub(crate) type Outcome = Result<Reply, CloseReason>;
 
 impl Broker {
@@ -136,7 +136,7 @@ impl Broker {
         (answer, closed)
     }
 
-    /// What a channel has heard since it was last asked.
+    /// Returns the events of a channel since the last call, as text.
     pub(crate) fn heard(&mut self, channel: Channel) -> Vec<String> {
         self.heard.entry(channel).or_default().drain(..).collect()
     }
@@ -273,7 +273,7 @@ impl Broker {
             .find(|queue| queue.name == name)
     }
 
-    /// How many messages are ready and unacked.
+    /// Numbers of ready and unacked messages.
     pub(crate) fn counts(&self, name: &str) -> (u64, u64) {
         let queue = self.queue(name).expect("there is such a queue");
         (queue.ready, queue.unacked)

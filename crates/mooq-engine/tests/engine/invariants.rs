@@ -1,5 +1,5 @@
-//! What holds whatever clients do: no panic, no message lost or doubled, tags that rise by one,
-//! the same effects for the same commands.
+//! Invariants that hold whatever clients do: no panic, no message lost or doubled, tags that rise
+//! by one, the same effects for the same commands.
 
 use std::panic::catch_unwind;
 
@@ -12,7 +12,7 @@ use crate::harness::{consumer, publish, settle};
 use crate::run::{options, run};
 use crate::script;
 
-/// How many commands the ordinary run takes. `fuzz/` is for more.
+/// Number of commands of the ordinary run. `fuzz/` is for more.
 const COMMANDS: usize = 1_000_000;
 
 #[test]

@@ -76,7 +76,7 @@ fn two_targets(broker: &mut Broker, c: Channel) {
 }
 
 #[test]
-fn what_had_no_route_is_tried_again_at_the_next_turn_of_the_first_ones_timer() {
+fn unroutable_dead_letter_is_retried_at_the_next_turn_of_the_first_ones_timer() {
     for profile in Profile::ALL {
         let (mut broker, c) = setup(profile, []);
         kill(&mut broker, c, &["1"]);
@@ -98,7 +98,7 @@ fn what_had_no_route_is_tried_again_at_the_next_turn_of_the_first_ones_timer() {
 }
 
 #[test]
-fn what_was_refused_is_tried_again_after_the_interval_and_only_where_it_was_refused() {
+fn refused_dead_letter_is_retried_after_the_interval_and_only_where_it_was_refused() {
     for profile in Profile::ALL {
         let (mut broker, c) = setup(profile, []);
         two_targets(&mut broker, c);
@@ -141,7 +141,7 @@ fn the_timer_begins_anew_with_the_next_dead_letter_that_does_not_arrive() {
 }
 
 #[test]
-fn what_one_target_took_is_done_when_it_has_no_route_left_but_not_when_the_other_goes() {
+fn dead_letter_that_one_target_took_is_done_without_a_route_but_not_when_the_other_goes() {
     for profile in Profile::ALL {
         let (mut broker, c) = setup(profile, []);
         two_targets(&mut broker, c);

@@ -1,8 +1,8 @@
 //! The engine by itself: what RabbitMQ does, told in short lines.
 //!
-//! What a client can see is tested once more, together with RabbitMQ, by the scenarios of
-//! `integration-tests`. Here are the corners, the order of effects, time, and what holds for
-//! every sequence of commands.
+//! The scenarios of `integration-tests` test a second time, together with RabbitMQ, everything that
+//! a client can see. Here are the corners, the order of effects, time, and the invariants of every
+//! sequence of commands.
 
 #![allow(
     clippy::expect_used,
@@ -16,7 +16,6 @@ mod dead_letters;
 mod declaring;
 mod delayed_retry;
 mod delivery;
-mod endings;
 mod harness;
 mod invariants;
 mod kept_dead_letters;
@@ -29,4 +28,5 @@ mod raft_rounds;
 mod run;
 mod script;
 mod settling;
+mod teardown;
 mod time;

@@ -1,5 +1,5 @@
-//! How long a channel keeps a permission that its user has lost: until it has had nothing to do for a
-//! second.
+//! A channel's permission cache: the channel keeps a permission that its user has lost until it has
+//! been idle for a second.
 
 use mooq_core::{ChannelEvent, VirtualHost};
 use mooq_engine::{Command, Effect, Method, Permissions, Profile, Time};

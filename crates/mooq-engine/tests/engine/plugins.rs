@@ -9,7 +9,7 @@ use crate::harness::{
     Broker, Channel, binding, code_and_text, e2e, exchange, publish_with, queue, table,
 };
 
-/// What a declare of an exchange of this kind comes to.
+/// Outcome of a declare of an exchange of this kind.
 fn declared(options: Options, kind: ExchangeKind) -> (u16, String) {
     let mut broker = Broker::with(options);
     let channel = broker.channel();

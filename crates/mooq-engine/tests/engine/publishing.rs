@@ -88,7 +88,7 @@ fn bcc_is_kept_from_everyone_and_cc_is_not() {
 }
 
 #[test]
-fn what_is_wrong_with_a_message_is_found_in_rabbitmqs_order() {
+fn publish_checks_run_in_rabbitmqs_order() {
     let mut broker = Broker::new();
     let c = broker.channel();
     let internal = ExchangeDeclare {

@@ -44,7 +44,7 @@ fn fetch(broker: &mut Broker, c: Channel) -> Option<mooq_core::Fetched> {
     }
 }
 
-/// How often the next message of `q` came back, by its headers.
+/// Number of times that the next message of `q` was requeued, by its headers.
 fn counts(broker: &mut Broker, c: Channel) -> (Option<i64>, Option<i64>) {
     let fetched = fetch(broker, c).unwrap();
     let headers = &fetched.message.properties.headers;
@@ -56,7 +56,7 @@ fn count_in(headers: &FieldTable) -> Option<i64> {
     headers.get("x-delivery-count").and_then(FieldValue::as_i64)
 }
 
-/// How often a message is delivered that is always settled so, of at most 100 times.
+/// Number of deliveries of a message that is always settled so, at most 100.
 fn deliveries(profile: Profile, settlement: Settlement) -> u64 {
     let (mut broker, c) = setup(profile, []);
     broker.put(c, "q", &["m"]);

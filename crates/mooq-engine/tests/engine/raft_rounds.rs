@@ -49,8 +49,8 @@ fn cancel(broker: &mut Broker, c: Channel) {
     broker.ok(c, Method::BasicCancel { tag });
 }
 
-/// What is in the queue after its consumer has acknowledged two, perhaps rested, was cancelled and
-/// gave the rest back.
+/// Messages in the queue after its consumer has acknowledged two, perhaps rested, was cancelled and
+/// requeued the rest.
 fn left(profile: Profile, seed: Option<u64>, rests: bool) -> String {
     let (mut broker, c) = setup(profile, seed, []);
     for tag in [1, 2] {

@@ -25,7 +25,7 @@ pub(crate) fn options(number: u64) -> Options {
     options
 }
 
-/// What came of a script.
+/// Outcome of a script.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Run {
     /// Every effect, in words, if they were asked for.
@@ -40,7 +40,7 @@ struct Runner {
     now: Duration,
     clients: [ConnectionId; CLIENTS],
     last_tags: HashMap<(ConnectionId, u16), u64>,
-    /// What was delivered on a channel, and no settlement was tried of.
+    /// Deliveries on a channel of which no settlement was tried.
     outstanding: HashMap<(ConnectionId, u16), Vec<u64>>,
     faults: VecDeque<FaultId>,
     alarms: VecDeque<Alarm>,
@@ -124,7 +124,7 @@ impl Runner {
         }
     }
 
-    /// What the client sends, if it has reason to.
+    /// Returns the method that the client sends, if it has reason to.
     fn sensible(&mut self, step: &Step, method: &Method) -> Option<Method> {
         let mut method = method.clone();
         if step.is_sensible

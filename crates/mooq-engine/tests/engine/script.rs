@@ -13,9 +13,9 @@ use mooq_core::{
 };
 use mooq_engine::{Alarm, ApplyTo, Fault, Method, Permissions, Policy, Scope};
 
-/// How many connections there are.
+/// Number of connections.
 pub(crate) const CLIENTS: usize = 3;
-/// How many channels each of them uses.
+/// Number of channels that each connection uses.
 pub(crate) const CHANNELS: u16 = 2;
 
 const QUEUES: [&str; 10] = [
@@ -42,7 +42,7 @@ const KEYS: [&str; 12] = [
 const POLICIES: [&str; 2] = ["p", "q"];
 const TAGS: [&str; 3] = ["t", "u", ""];
 
-/// What one client does on one of its channels, or what goes wrong, after some time.
+/// One client's method on one of its channels, or a fault, after some time.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
     pub(crate) client: usize,
@@ -66,7 +66,7 @@ pub(crate) enum Action {
     CarryOn,
 }
 
-/// What goes wrong, or does not any more.
+/// The beginning or the end of a fault.
 #[derive(Debug, Clone)]
 pub(crate) enum FaultStep {
     Begin(Fault, Scope),
@@ -279,7 +279,7 @@ fn method(u: &mut Unstructured<'_>) -> Result<Method> {
         98 => Method::ChannelFlow {
             active: u.ratio(15, 16)?,
         },
-        // What ends much is rare.
+        // Methods that end much are rare.
         _ => match u.int_in_range(0..=7)? {
             0 => Method::ConnectionClose,
             1 => Method::ChannelOpen,

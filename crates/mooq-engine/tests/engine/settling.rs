@@ -26,7 +26,7 @@ fn cancel(broker: &mut Broker, c: Channel) {
 }
 
 #[test]
-fn what_is_requeued_stands_in_its_old_place() {
+fn requeued_message_returns_to_its_old_place() {
     let (mut broker, c) = delivered();
     cancel(&mut broker, c);
     broker.put(c, "q", &["6"]);

@@ -1,4 +1,4 @@
-//! What happens by itself (<https://www.rabbitmq.com/docs/ttl>).
+//! Events that time brings about by itself (<https://www.rabbitmq.com/docs/ttl>).
 
 use mooq_core::FieldValue;
 use mooq_engine::{Method, Time};
@@ -104,7 +104,7 @@ fn the_next_deadline_is_never_late() {
 }
 
 #[test]
-fn what_happens_while_time_leaps_happens_at_its_own_time() {
+fn events_within_a_leap_of_time_happen_at_their_own_times() {
     let mut broker = Broker::new();
     let c = broker.channel();
     for (queue, millis, next) in [("first", 100, "second"), ("second", 200, "third")] {

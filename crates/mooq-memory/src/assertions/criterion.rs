@@ -8,7 +8,7 @@ pub(super) struct Criterion<R> {
     pub(super) label: String,
     /// Text of the expected value.
     pub(super) expected: String,
-    look: Box<dyn Fn(&R) -> Finding + Send + Sync>,
+    check: Box<dyn Fn(&R) -> Finding + Send + Sync>,
 }
 
 /// Result of checking a record against a criterion.
@@ -26,12 +26,12 @@ impl<R> Criterion<R> {
     pub(super) fn new(
         label: impl Into<String>,
         expected: impl Into<String>,
-        look: impl Fn(&R) -> Finding + Send + Sync + 'static,
+        check: impl Fn(&R) -> Finding + Send + Sync + 'static,
     ) -> Self {
         Self {
             label: label.into(),
             expected: expected.into(),
-            look: Box::new(look),
+            check: Box::new(check),
         }
     }
 
@@ -49,8 +49,8 @@ impl<R> Criterion<R> {
         })
     }
 
-    pub(super) fn look(&self, record: &R) -> Finding {
-        (self.look)(record)
+    pub(super) fn check(&self, record: &R) -> Finding {
+        (self.check)(record)
     }
 }
 

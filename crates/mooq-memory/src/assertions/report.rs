@@ -89,7 +89,7 @@ pub(super) fn numbered<R>(records: &[R]) -> impl Iterator<Item = (usize, &R)> {
 /// Distance of a record from the criteria: the number of criteria that it does not meet, and then
 /// the number of places where it differs.
 fn distance<R>(criteria: &[Criterion<R>], record: &R) -> (usize, usize) {
-    let findings = criteria.iter().map(|criterion| criterion.look(record));
+    let findings = criteria.iter().map(|criterion| criterion.check(record));
     findings
         .filter(|finding| !finding.fits)
         .fold((0, 0), |(missed, places), finding| {
@@ -100,7 +100,7 @@ fn distance<R>(criteria: &[Criterion<R>], record: &R) -> (usize, usize) {
 fn comparison<R>(criteria: &[Criterion<R>], record: &R) -> String {
     let mut text = String::new();
     for criterion in criteria {
-        let finding = criterion.look(record);
+        let finding = criterion.check(record);
         let differs = if finding.fits { "" } else { " (differs)" };
         let line = format!("{}: {}{differs}", criterion.label, finding.actual);
         text += &indent(1, &line);

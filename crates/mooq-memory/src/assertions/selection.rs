@@ -225,7 +225,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
     /// Number of matching records.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.recording.look(|log| self.fitting(log).len())
+        self.recording.with_log(|log| self.fitting(log).len())
     }
 
     /// Matching records, in the order in which they were recorded.
@@ -233,7 +233,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
     pub fn list(&self) -> Vec<R> {
         let copy = |(_, record): (usize, &R)| record.clone();
         self.recording
-            .look(|log| self.fitting(log).into_iter().map(copy).collect())
+            .with_log(|log| self.fitting(log).into_iter().map(copy).collect())
     }
 
     /// Asserts that at least one record matches.
@@ -242,7 +242,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
     /// If no record matches.
     #[track_caller]
     pub fn assert_at_least_once(&self) {
-        let failure = self.recording.look(|log| {
+        let failure = self.recording.with_log(|log| {
             let fitting = self.fitting(log);
             fitting.is_empty().then(|| {
                 let [one, _] = R::NAMES;
@@ -279,7 +279,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
     /// If fewer or more records match, or if the number is unknown because the recording was full.
     #[track_caller]
     pub fn assert_times(&self, n: usize) {
-        let failure = self.recording.look(|log| {
+        let failure = self.recording.with_log(|log| {
             let (fitting, records) = (self.fitting(log), R::of(log));
             if fitting.len() == n && log.missed() == 0 {
                 return None;
@@ -307,7 +307,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
     #[track_caller]
     pub fn assert_json_in_order<T: Serialize>(&self, values: &[T]) {
         let expected: Vec<_> = values.iter().map(as_json).collect();
-        let failure = self.recording.look(|log| {
+        let failure = self.recording.with_log(|log| {
             let fitting = self.fitting(log);
             let found: Vec<_> = fitting
                 .iter()
@@ -346,7 +346,7 @@ impl<'a, R: Recorded> Selection<'a, R> {
 
     /// Matching records, with their numbers among all records.
     fn fitting<'l>(&self, log: &'l Log) -> Vec<(usize, &'l R)> {
-        let fits = |record: &R| self.criteria.iter().all(|c| c.look(record).fits);
+        let fits = |record: &R| self.criteria.iter().all(|c| c.check(record).fits);
         numbered(R::of(log))
             .filter(|(_, record)| fits(record))
             .collect()

@@ -14,7 +14,7 @@ impl InMemoryBroker {
     /// `InvalidName` if the name is longer than 255 bytes.
     pub fn add_vhost(&self, name: impl IntoChecked<VirtualHost>) -> Result<(), Error> {
         let name = name.into_checked()?;
-        self.shared.administer(|engine, _| engine.add_vhost(name));
+        self.shared.admin(|engine, _| engine.add_vhost(name));
         Ok(())
     }
 
@@ -26,7 +26,7 @@ impl InMemoryBroker {
     pub fn delete_vhost(&self, name: impl IntoChecked<VirtualHost>) -> Result<(), Error> {
         let name = name.into_checked()?;
         self.shared
-            .administer(|engine, now| engine.delete_vhost(now, &name));
+            .admin(|engine, now| engine.delete_vhost(now, &name));
         Ok(())
     }
 
@@ -38,13 +38,13 @@ impl InMemoryBroker {
     pub fn add_user(&self, username: impl Into<String>, password: impl Into<String>) {
         let (username, password) = (username.into(), password.into());
         self.shared
-            .administer(|engine, _| engine.add_user(username, password));
+            .admin(|engine, _| engine.add_user(username, password));
     }
 
     /// Deletes a user and closes its connections. Nothing happens if no user has this name.
     pub fn delete_user(&self, username: &str) {
         self.shared
-            .administer(|engine, now| engine.delete_user(now, username));
+            .admin(|engine, now| engine.delete_user(now, username));
     }
 
     /// Sets a user's permissions in a virtual host: three regular expressions for the names of the
@@ -113,7 +113,7 @@ impl InMemoryBroker {
         permissions: Option<Permissions>,
     ) -> Result<(), Error> {
         self.shared
-            .administer(|engine, _| engine.set_permissions(username, vhost, permissions))
+            .admin(|engine, _| engine.set_permissions(username, vhost, permissions))
     }
 
     /// Limits the routing keys with which a user may publish to a topic exchange (`write`) and bind
@@ -132,9 +132,8 @@ impl InMemoryBroker {
     ) -> Result<(), Error> {
         let (vhost, exchange) = (vhost.into_checked()?, exchange.into_checked()?);
         let limits = Some((write, read));
-        self.shared.administer(|engine, _| {
-            engine.set_topic_permissions(username, &vhost, exchange, limits)
-        })
+        self.shared
+            .admin(|engine, _| engine.set_topic_permissions(username, &vhost, exchange, limits))
     }
 
     /// Removes the limits that [`Self::set_topic_permissions`] set.
@@ -150,6 +149,6 @@ impl InMemoryBroker {
     ) -> Result<(), Error> {
         let (vhost, exchange) = (vhost.into_checked()?, exchange.into_checked()?);
         self.shared
-            .administer(|engine, _| engine.set_topic_permissions(username, &vhost, exchange, None))
+            .admin(|engine, _| engine.set_topic_permissions(username, &vhost, exchange, None))
     }
 }

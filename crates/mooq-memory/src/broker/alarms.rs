@@ -57,8 +57,7 @@ impl InMemoryBroker {
     /// # }).unwrap();
     /// ```
     pub fn raise_alarm(&self, alarm: Alarm) -> AlarmGuard {
-        self.shared
-            .administer(|engine, _| engine.raise_alarm(alarm));
+        self.shared.admin(|engine, _| engine.raise_alarm(alarm));
         AlarmGuard {
             broker: Arc::clone(&self.shared),
             alarm,

@@ -10,7 +10,7 @@ use mooq_core::{
 };
 
 use super::connection::Link;
-use super::ports::Closed;
+use super::mailboxes::Closed;
 use mooq_engine::{Command, Method, Reply};
 
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use mooq_core::{Error, ErrorKind, OpenedChannel, Result, TransportConnection};
 
 use super::channel::MemoryChannel;
-use super::ports::Closed;
+use super::mailboxes::Closed;
 use super::shared::{Answer, Shared};
 use mooq_engine::ConnectionId;
 
@@ -32,7 +32,7 @@ impl MemoryConnection {
         closed: Closed,
         announces_blocked: bool,
     ) -> Arc<Self> {
-        let frame_max = broker.look(|engine| engine.options().frame_max);
+        let frame_max = broker.with_engine(|engine| engine.options().frame_max);
         let link = Link { broker, id, closed };
         Arc::new(Self {
             link: link.into(),

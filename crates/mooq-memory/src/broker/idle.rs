@@ -19,7 +19,7 @@ use mooq_engine::Activity;
 #[derive(Debug, Default)]
 pub(super) struct Idle {
     awaited: AtomicUsize,
-    told: Notify,
+    notified: Notify,
 }
 
 impl Idle {
@@ -28,7 +28,7 @@ impl Idle {
         let idle = Arc::clone(idle);
         InFlightCount::new(move || {
             if idle.is_awaited() {
-                idle.tell();
+                idle.notify();
             }
         })
     }
@@ -38,8 +38,8 @@ impl Idle {
     }
 
     /// Wakes the waiting tasks to check again.
-    pub(super) fn tell(&self) {
-        self.told.notify_waiters();
+    pub(super) fn notify(&self) {
+        self.notified.notify_waiters();
     }
 }
 
@@ -123,11 +123,11 @@ impl InMemoryBroker {
         let _waiting = Waiting::new(idle);
         loop {
             // Registered before the check, so that no change after the check is missed.
-            let told = idle.told.notified();
+            let notified = idle.notified.notified();
             if self.activity().is_idle() {
                 return;
             }
-            told.await;
+            notified.await;
         }
     }
 

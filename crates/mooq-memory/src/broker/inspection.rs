@@ -59,7 +59,7 @@ impl InMemoryBroker {
     #[must_use]
     pub fn queues_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<QueueInfo> {
         self.shared
-            .look_now(|state, _| state.engine.queues(vhost, glob))
+            .with_state_now(|state, _| state.engine.queues(vhost, glob))
     }
 
     /// Exchanges of the virtual host `/` whose names match, by name.
@@ -73,7 +73,7 @@ impl InMemoryBroker {
     #[must_use]
     pub fn exchanges_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<ExchangeInfo> {
         self.shared
-            .look_now(|state, _| state.engine.exchanges(vhost, glob))
+            .with_state_now(|state, _| state.engine.exchanges(vhost, glob))
     }
 
     /// Bindings in the virtual host `/` from exchanges whose names match: by exchange, destination
@@ -89,7 +89,7 @@ impl InMemoryBroker {
     #[must_use]
     pub fn bindings_in(&self, vhost: &VirtualHost, exchange: &str) -> Vec<BindingInfo> {
         self.shared
-            .look_now(|state, _| state.engine.bindings(vhost, exchange))
+            .with_state_now(|state, _| state.engine.bindings(vhost, exchange))
     }
 
     /// Consumers in the virtual host `/` of queues whose names match: by queue, and for each queue
@@ -105,7 +105,7 @@ impl InMemoryBroker {
     #[must_use]
     pub fn consumers_in(&self, vhost: &VirtualHost, queue: &str) -> Vec<ConsumerInfo> {
         self.shared
-            .look_now(|state, _| state.engine.consumers(vhost, queue))
+            .with_state_now(|state, _| state.engine.consumers(vhost, queue))
     }
 
     /// Ready messages in the queues of the virtual host `/` whose names match: by queue, and for
@@ -120,7 +120,7 @@ impl InMemoryBroker {
     #[must_use]
     pub fn ready_messages_in(&self, vhost: &VirtualHost, queue: &str) -> Vec<ReadyMessage> {
         self.shared
-            .look_now(|state, now| state.engine.ready_messages(now, vhost, queue))
+            .with_state_now(|state, now| state.engine.ready_messages(now, vhost, queue))
     }
 
     /// Unacked messages from queues of the virtual host `/` whose names match: by queue, and for
@@ -135,7 +135,7 @@ impl InMemoryBroker {
     #[must_use]
     pub fn unacked_messages_in(&self, vhost: &VirtualHost, queue: &str) -> Vec<UnackedMessage> {
         self.shared
-            .look_now(|state, _| state.engine.unacked_messages(vhost, queue))
+            .with_state_now(|state, _| state.engine.unacked_messages(vhost, queue))
     }
 
     /// Connections whose names match, in all virtual hosts, in the order in which they were opened.
@@ -143,6 +143,6 @@ impl InMemoryBroker {
     #[must_use]
     pub fn connections(&self, name: &str) -> Vec<ConnectionInfo> {
         self.shared
-            .look_now(|state, _| state.engine.connections(name))
+            .with_state_now(|state, _| state.engine.connections(name))
     }
 }

@@ -42,7 +42,7 @@ impl InMemoryBroker {
     ) -> Result<(), Error> {
         let vhost = vhost.into_checked()?;
         self.shared
-            .administer(|engine, now| engine.set_policy(now, &vhost, name, policy))
+            .admin(|engine, now| engine.set_policy(now, &vhost, name, policy))
     }
 
     /// Removes a policy, if one of this name exists: its settings end at once.
@@ -56,7 +56,7 @@ impl InMemoryBroker {
     ) -> Result<(), Error> {
         let vhost = vhost.into_checked()?;
         self.shared
-            .administer(|engine, now| engine.clear_policy(now, &vhost, name))
+            .admin(|engine, now| engine.clear_policy(now, &vhost, name))
     }
 
     /// Sets an operator policy, which applies beside the ordinary ones: for limits the smaller
@@ -73,7 +73,7 @@ impl InMemoryBroker {
     ) -> Result<(), Error> {
         let vhost = vhost.into_checked()?;
         self.shared
-            .administer(|engine, now| engine.set_operator_policy(now, &vhost, name, policy))
+            .admin(|engine, now| engine.set_operator_policy(now, &vhost, name, policy))
     }
 
     /// Removes an operator policy, if one of this name exists.
@@ -87,6 +87,6 @@ impl InMemoryBroker {
     ) -> Result<(), Error> {
         let vhost = vhost.into_checked()?;
         self.shared
-            .administer(|engine, now| engine.clear_operator_policy(now, &vhost, name))
+            .admin(|engine, now| engine.clear_operator_policy(now, &vhost, name))
     }
 }

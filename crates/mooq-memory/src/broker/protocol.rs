@@ -57,7 +57,7 @@ impl InMemoryBroker {
     /// The broker's options.
     #[must_use]
     pub fn options(&self) -> Options {
-        self.shared.look(|engine| engine.options().clone())
+        self.shared.with_engine(|engine| engine.options().clone())
     }
 
     /// Waits until the broker is reachable for a client with this connection name: faults freeze
@@ -143,7 +143,7 @@ impl ProtocolConnection {
     /// that are sent meanwhile wait in memory, so a server stops reading from its client's socket.
     #[must_use]
     pub fn hold(&self) -> Option<Hold> {
-        self.broker.look(|engine| {
+        self.broker.with_engine(|engine| {
             if engine.is_frozen(self.id) {
                 Some(Hold::Frozen)
             } else {

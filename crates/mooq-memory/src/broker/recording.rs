@@ -48,7 +48,7 @@ impl InMemoryBroker {
         let start = |engine: &mut mooq_engine::Engine, _| engine.start_recording(limit);
         Recording {
             broker: Arc::clone(&self.shared),
-            id: self.shared.administer(start),
+            id: self.shared.admin(start),
         }
     }
 }
@@ -58,13 +58,13 @@ impl Recording {
     /// full.
     #[must_use]
     pub fn missed(&self) -> u64 {
-        self.look(Log::missed)
+        self.with_log(Log::missed)
     }
 
     /// Calls `f` with the log so far, which includes everything that is due by now.
-    pub(crate) fn look<T>(&self, f: impl FnOnce(&Log) -> T) -> T {
+    pub(crate) fn with_log<T>(&self, f: impl FnOnce(&Log) -> T) -> T {
         self.broker
-            .look_now(|state, _| match state.engine.recording(self.id) {
+            .with_state_now(|state, _| match state.engine.recording(self.id) {
                 Some(log) => f(log),
                 // Unreachable: the recording lasts until this handle is dropped.
                 None => f(&Log::default()),
@@ -75,13 +75,13 @@ impl Recording {
 impl Drop for Recording {
     fn drop(&mut self) {
         self.broker
-            .administer(|engine, _| engine.stop_recording(self.id));
+            .admin(|engine, _| engine.stop_recording(self.id));
     }
 }
 
 impl fmt::Debug for Recording {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.look(|log| {
+        self.with_log(|log| {
             f.debug_struct("Recording")
                 .field("publishes", &log.publishes().len())
                 .field("deliveries", &log.deliveries().len())

@@ -12,9 +12,9 @@ use mooq_core::{
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use super::courier::Courier;
 use super::idle::Idle;
-use super::ports::{Closed, Ports, Wakers};
+use super::mailboxes::{Closed, Mailboxes, Wakers};
+use super::scheduler::Scheduler;
 use super::state::State;
 use super::timer::Timer;
 use mooq_engine::{
@@ -27,7 +27,7 @@ pub(super) struct Shared {
     pub(super) address: Option<(String, u16)>,
     state: Mutex<State>,
     timer: Timer,
-    courier: Courier,
+    scheduler: Scheduler,
     pub(super) idle: Arc<Idle>,
     /// True if connections that are opened now are notified of alarms.
     pub(super) announces_blocked: AtomicBool,
@@ -71,12 +71,12 @@ impl Shared {
                 started: Instant::now(),
                 running: false,
                 stops: 0,
-                ports: Ports::new(in_flight.clone()),
+                mailboxes: Mailboxes::new(in_flight.clone()),
                 in_flight,
                 waiting: HashMap::default(),
             }),
             timer: Timer::new(this.clone()),
-            courier: Courier::new(this.clone()),
+            scheduler: Scheduler::new(this.clone()),
             thawed: Notify::new(),
         })
     }
@@ -122,16 +122,16 @@ impl Shared {
     }
 
     /// Calls `f` with the engine.
-    pub(super) fn look<T>(&self, f: impl FnOnce(&Engine) -> T) -> T {
+    pub(super) fn with_engine<T>(&self, f: impl FnOnce(&Engine) -> T) -> T {
         f(&self.lock().engine)
     }
 
     /// Calls `f` with the broker's state as of now, which may be later than the engine's time:
     /// everything due has happened first, even if the timer's task has not run yet.
-    pub(super) fn look_now<T>(&self, f: impl FnOnce(&State, Time) -> T) -> T {
+    pub(super) fn with_state_now<T>(&self, f: impl FnOnce(&State, Time) -> T) -> T {
         let mut state = self.lock();
         let mut wakers = Wakers::default();
-        let now = self.catch_up(&mut state, &mut wakers);
+        let now = self.advance_to_now(&mut state, &mut wakers);
         let seen = f(&state, now);
         self.wake_in_time(&state);
         drop(state);
@@ -140,7 +140,7 @@ impl Shared {
     }
 
     /// Changes something in the engine from outside of AMQP.
-    pub(super) fn administer<T>(&self, f: impl FnOnce(&mut Engine, Time) -> T) -> T {
+    pub(super) fn admin<T>(&self, f: impl FnOnce(&mut Engine, Time) -> T) -> T {
         let mut state = self.lock();
         let now = state.now();
         let outcome = f(&mut state.engine, now);
@@ -150,22 +150,22 @@ impl Shared {
 
     /// Returns true if data from a client with this connection name arrives without delay.
     pub(super) fn is_reached(&self, connection_name: Option<&str>) -> bool {
-        let delay = self.look(|engine| engine.delay_of_opening(connection_name));
+        let delay = self.with_engine(|engine| engine.delay_of_opening(connection_name));
         delay == Some(Duration::ZERO)
     }
 
     /// Waits until data from a client with this connection name arrives.
     pub(super) async fn reached(&self, connection_name: Option<&str>) {
-        self.thaws(|engine| engine.delay_of_opening(connection_name))
+        self.wait_for_link(|engine| engine.delay_of_opening(connection_name))
             .await;
     }
 
     /// Waits for the delay of a link, which is none while the link is frozen.
-    async fn thaws(&self, delay: impl Fn(&Engine) -> Option<Duration>) {
+    async fn wait_for_link(&self, delay: impl Fn(&Engine) -> Option<Duration>) {
         loop {
             // Registered before the check, so that no thaw is missed.
             let thawed = self.thawed.notified();
-            match self.look(&delay) {
+            match self.with_engine(&delay) {
                 Some(Duration::ZERO) => return,
                 Some(delay) => return tokio::time::sleep(delay).await,
                 None => thawed.await,
@@ -175,13 +175,13 @@ impl Shared {
 
     /// Ends a fault.
     pub(super) fn end_fault(&self, fault: FaultId) {
-        self.administer(|engine, now| engine.end_fault(now, fault));
+        self.admin(|engine, now| engine.end_fault(now, fault));
         self.thawed.notify_waiters();
     }
 
     /// Ends an alarm.
     pub(super) fn clear_alarm(&self, alarm: Alarm) {
-        self.administer(|engine, now| engine.clear_alarm(now, alarm));
+        self.admin(|engine, now| engine.clear_alarm(now, alarm));
         self.thawed.notify_waiters();
     }
 
@@ -189,22 +189,22 @@ impl Shared {
     pub(super) fn open_connection(
         &self,
         login: Login,
-    ) -> Result<OpenedPort<ConnectionId, ConnectionEvent>, Refused> {
+    ) -> Result<Opened<ConnectionId, ConnectionEvent>, Refused> {
         let mut state = self.lock_reachable(login.connection_name.as_deref())?;
         let now = state.now();
         let opened = state.engine.open_connection(now, login);
-        let port = opened.map(|id| {
-            let (closed, events) = state.ports.add_connection(id);
-            OpenedPort { id, closed, events }
+        let opened = opened.map(|id| {
+            let (closed, events) = state.mailboxes.add_connection(id);
+            Opened { id, closed, events }
         });
         self.finish(state);
-        port.map_err(Refused::ByBroker)
+        opened.map_err(Refused::ByBroker)
     }
 
     /// Waits until a client can be greeted that has not said its connection's name, and checks that
     /// it finds something to connect to.
     pub(super) async fn accept(&self) -> Result<(), Refused> {
-        self.thaws(Engine::delay_of_greeting).await;
+        self.wait_for_link(Engine::delay_of_greeting).await;
         let mut state = self.lock();
         if !state.running {
             return Err(Refused::NotRunning);
@@ -234,7 +234,7 @@ impl Shared {
         loop {
             // Registered before the check, so that no thaw is missed.
             let thawed = self.thawed.notified();
-            if !self.look(|engine| engine.leaves_unread(connection)) {
+            if !self.with_engine(|engine| engine.leaves_unread(connection)) {
                 return;
             }
             thawed.await;
@@ -252,9 +252,9 @@ impl Shared {
         }
         let now = state.now();
         let opened = state.engine.open_authenticated(now, login);
-        let port = opened.map(|id| (id, state.ports.add_protocol_connection(id)));
+        let opened = opened.map(|id| (id, state.mailboxes.add_protocol_connection(id)));
         self.finish(state);
-        port.map_err(Refused::ByBroker)
+        opened.map_err(Refused::ByBroker)
     }
 
     /// Locks the state, if the broker takes connections of this name.
@@ -278,7 +278,7 @@ impl Shared {
         &self,
         connection: ConnectionId,
         connection_closed: &Closed,
-    ) -> Result<(OpenedPort<u16, ChannelEvent>, Answer)> {
+    ) -> Result<(Opened<u16, ChannelEvent>, Answer)> {
         let mut state = self.lock();
         let gone = || {
             connection_closed.get().cloned().unwrap_or_else(|| {
@@ -290,16 +290,18 @@ impl Shared {
         }
         let max = state.engine.channel_max();
         // While the connection is held up, a channel that was closed is still open to the engine.
-        let State { ports, waiting, .. } = &mut *state;
+        let State {
+            mailboxes, waiting, ..
+        } = &mut *state;
         let is_free = |number| !waiting.contains_key(&(connection, number));
         // More channels than agreed are never requested from the broker: the request would cost the
         // connection.
-        let number = ports
+        let number = mailboxes
             .free_number(connection, max, is_free)
             .ok_or_else(|| too_many_channels(max))?;
-        // The port is added before the channel opens, so that no event of the channel is lost.
-        let port = state.ports.add_channel(connection, number);
-        let (closed, events) = port.ok_or_else(gone)?;
+        // The mailbox is added before the channel opens, so that no event of the channel is lost.
+        let mailbox = state.mailboxes.add_channel(connection, number);
+        let (closed, events) = mailbox.ok_or_else(gone)?;
         let answer = self.call_locked(
             state,
             Command {
@@ -309,7 +311,7 @@ impl Shared {
             },
         );
         let id = number;
-        Ok((OpenedPort { id, closed, events }, answer))
+        Ok((Opened { id, closed, events }, answer))
     }
 
     /// Passes methods to the engine whose replies are delivered as effects.
@@ -319,7 +321,7 @@ impl Shared {
         for command in commands {
             let now = state.now_for(&command.method);
             state.engine.handle(now, command);
-            state.spread_effects(&mut wakers);
+            state.route_effects(&mut wakers);
         }
         self.finish(state);
         wakers.wake();
@@ -328,7 +330,7 @@ impl Shared {
     /// Ends the connection of a client that speaks AMQP itself and is gone.
     pub(super) fn drop_protocol_connection(&self, connection: ConnectionId) {
         let mut state = self.lock();
-        state.ports.remove_protocol_connection(connection);
+        state.mailboxes.remove_protocol_connection(connection);
         let now = state.now();
         let method = Method::ConnectionClose;
         let channel = 0;
@@ -382,7 +384,7 @@ impl Shared {
         // Closed first, so that no event follows.
         let mut wakers = Wakers::default();
         state
-            .ports
+            .mailboxes
             .close_channel(connection, channel, &why, &mut wakers);
         let method = Method::ChannelClose;
         let answer = self.call_locked(
@@ -408,7 +410,9 @@ impl Shared {
             "the connection was closed from this side",
         );
         let mut wakers = Wakers::default();
-        state.ports.close_connection(connection, &why, &mut wakers);
+        state
+            .mailboxes
+            .close_connection(connection, &why, &mut wakers);
         let method = Method::ConnectionClose;
         let answer = self.call_locked(
             state,
@@ -427,32 +431,32 @@ impl Shared {
     pub(super) fn tick(&self, rearm: impl FnOnce(Option<Time>)) {
         let mut state = self.lock();
         let mut wakers = Wakers::default();
-        self.catch_up(&mut state, &mut wakers);
+        self.advance_to_now(&mut state, &mut wakers);
         rearm(state.engine.next_deadline());
-        self.tell_if_idle(&state);
+        self.notify_if_idle(&state);
         drop(state);
         wakers.wake();
     }
 
     /// Advances the engine to the present, and returns that time.
-    fn catch_up(&self, state: &mut State, wakers: &mut Wakers) -> Time {
+    fn advance_to_now(&self, state: &mut State, wakers: &mut Wakers) -> Time {
         let now = state.now();
         state.engine.advance(now);
-        state.spread_effects(wakers);
-        self.hand_over(state, wakers);
+        state.route_effects(wakers);
+        self.deliver_in_transit(state, wakers);
         now
     }
 
     /// Number of things in flight, by kind, once everything due has happened.
     pub(super) fn activity(&self) -> Activity {
-        self.look_now(|state, _| state.activity())
+        self.with_state_now(|state, _| state.activity())
     }
 
     /// Notifies the tasks that wait for an idle broker, if nothing is in flight.
-    fn tell_if_idle(&self, state: &State) {
+    fn notify_if_idle(&self, state: &State) {
         // The engine is asked last: it has to look at every channel.
         if self.idle.is_awaited() && state.in_flight.get() == 0 && state.activity().is_idle() {
-            self.idle.tell();
+            self.idle.notify();
         }
     }
 
@@ -463,12 +467,12 @@ impl Shared {
         let now = state.now();
         state.engine.carry_on(now);
         let mut wakers = Wakers::default();
-        state.spread_effects(&mut wakers);
+        state.route_effects(&mut wakers);
         if !state.engine.is_under_way() {
             rest();
         }
         self.wake_in_time(&state);
-        self.tell_if_idle(&state);
+        self.notify_if_idle(&state);
         drop(state);
         wakers.wake();
     }
@@ -481,14 +485,14 @@ impl Shared {
         }
     }
 
-    /// Lets the courier deliver everything in flight. Without a tokio runtime there is no courier,
-    /// and this method delivers it itself.
+    /// Lets the scheduler's task deliver everything in transit. Without a tokio runtime there is no
+    /// task, and this method delivers it itself.
     #[inline]
-    fn hand_over(&self, state: &mut State, wakers: &mut Wakers) {
-        while state.engine.is_under_way() && !self.courier.call() {
+    fn deliver_in_transit(&self, state: &mut State, wakers: &mut Wakers) {
+        while state.engine.is_under_way() && !self.scheduler.ensure_running() {
             let now = state.now();
             state.engine.carry_on(now);
-            state.spread_effects(wakers);
+            state.route_effects(wakers);
         }
     }
 
@@ -511,10 +515,10 @@ impl Shared {
     /// reply.
     fn finish(&self, mut state: MutexGuard<'_, State>) -> Option<Reply> {
         let mut wakers = Wakers::default();
-        let reply = state.spread_effects(&mut wakers);
-        self.hand_over(&mut state, &mut wakers);
+        let reply = state.route_effects(&mut wakers);
+        self.deliver_in_transit(&mut state, &mut wakers);
         self.wake_in_time(&state);
-        self.tell_if_idle(&state);
+        self.notify_if_idle(&state);
         drop(state);
         wakers.wake();
         reply
@@ -536,7 +540,7 @@ impl Shared {
 }
 
 /// A connection or channel that was opened: its id, its closed flag and its events.
-pub(super) struct OpenedPort<I, E> {
+pub(super) struct Opened<I, E> {
     pub(super) id: I,
     pub(super) closed: Closed,
     pub(super) events: Receiver<E>,

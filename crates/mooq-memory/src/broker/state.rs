@@ -8,7 +8,7 @@ use mooq_core::{ChannelEvent, ConnectionEvent};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::ports::{Ports, Wakers};
+use super::mailboxes::{Mailboxes, Wakers};
 use mooq_engine::{Activity, Command, ConnectionId, Effect, Engine, Method, Reply, Time};
 
 /// The state under a broker's lock.
@@ -19,7 +19,7 @@ pub(super) struct State {
     pub(super) running: bool,
     /// Number of faults that keep the broker from running.
     pub(super) stops: usize,
-    pub(super) ports: Ports,
+    pub(super) mailboxes: Mailboxes,
     pub(super) in_flight: InFlightCount,
     /// Calls that wait for an answer on a connection that is held up, by connection and channel, in
     /// order.
@@ -77,10 +77,10 @@ impl State {
     }
 
     /// Sends every effect to its mailbox. Returns the reply, of which each call has at most one.
-    pub(super) fn spread_effects(&mut self, wakers: &mut Wakers) -> Option<Reply> {
+    pub(super) fn route_effects(&mut self, wakers: &mut Wakers) -> Option<Reply> {
         let mut answer = None;
         while let Some(effect) = self.engine.poll_effect() {
-            let Some(effect) = self.ports.send_to_protocol(effect, wakers) else {
+            let Some(effect) = self.mailboxes.send_to_protocol(effect, wakers) else {
                 continue;
             };
             match effect {
@@ -99,7 +99,8 @@ impl State {
                     channel,
                     event: ChannelEvent::Closed(why),
                 } => {
-                    self.ports.close_channel(connection, channel, &why, wakers);
+                    self.mailboxes
+                        .close_channel(connection, channel, &why, wakers);
                     self.waiting.remove(&(connection, channel));
                     let method = Method::ChannelCloseOk;
                     let known = Command {
@@ -114,17 +115,17 @@ impl State {
                     channel,
                     event,
                 } => self
-                    .ports
+                    .mailboxes
                     .send_to_channel(connection, channel, event, wakers),
                 Effect::Connection {
                     connection,
                     event: ConnectionEvent::Closed(why),
                 } => {
-                    self.ports.close_connection(connection, &why, wakers);
+                    self.mailboxes.close_connection(connection, &why, wakers);
                     self.waiting.retain(|(other, _), _| *other != connection);
                 }
                 Effect::Connection { connection, event } => {
-                    self.ports.send_to_connection(connection, event, wakers);
+                    self.mailboxes.send_to_connection(connection, event, wakers);
                 }
             }
         }

@@ -19,7 +19,7 @@ pub(crate) struct Client {
     pub(crate) events: Receiver<ChannelEvent>,
 }
 
-/// How to connect under a name.
+/// Endpoint for a connection of this name.
 pub(crate) fn endpoint(name: &str) -> Endpoint {
     let mut endpoint = Endpoint::new(Scheme::Memory);
     endpoint.connection_name = Some(name.try_into().unwrap());
@@ -70,7 +70,8 @@ impl Client {
         self.channel.settle(settle).unwrap();
     }
 
-    /// What is in the mailbox: in memory everything has happened when a call returns.
+    /// Returns the next event in the mailbox: in memory everything has happened when a call
+    /// returns.
     pub(crate) fn event(&mut self) -> ChannelEvent {
         next(&mut self.events)
     }

@@ -28,7 +28,7 @@ async fn connections_are_dropped_by_name_without_a_word() {
     shipping.hears_nothing();
     nameless.hears_nothing();
 
-    // What it had to settle has come back.
+    // Its unacked deliveries were requeued.
     shipping.consume("orders").await;
     assert_eq!(shipping.delivered(), "book again");
     assert_eq!(broker.faults().drop_connections(), 2);

@@ -18,7 +18,7 @@ async fn consumer(broker: &InMemoryBroker, name: &str) -> Client {
 }
 
 #[tokio::test]
-async fn what_a_lost_ack_was_for_comes_again_with_all_that_was_outstanding() {
+async fn lost_ack_redelivers_its_message_and_all_that_was_outstanding() {
     let broker = InMemoryBroker::start();
     let mut client = consumer(&broker, "billing").await;
     let losing = broker.faults().connection("billing").lose_acks(1);
@@ -224,7 +224,7 @@ async fn queues_overtake_each_other_and_keep_their_own_order() {
     assert_eq!(order, ["b1", "b2", "a1", "a2"]);
     assert_eq!(reordering.strikes(), 4);
 
-    // What a client asks for comes after all that was sent to it before.
+    // The reply to a client's request comes after everything that was sent to the client before.
     client.put("a", "a3");
     client.put("b", "b3");
     client.declare("a").await;

@@ -1,4 +1,4 @@
-//! What the broker has no more of, and whom it does not let in.
+//! Limits: resources that the broker has run out of, and clients that it refuses.
 
 use mooq_core::{ConnectionEvent, ErrorKind};
 use mooq_memory::{Alarm, InMemoryBroker};

@@ -1,4 +1,4 @@
-//! What goes between the broker and its clients slowly or not at all.
+//! Slow and frozen links between the broker and its clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,7 +45,7 @@ async fn over_a_frozen_link_nothing_comes_or_goes_and_then_all_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_frozen_twice_thaws_with_the_last() {
+async fn link_that_is_frozen_twice_thaws_with_the_last_fault() {
     let broker = InMemoryBroker::start();
     let client = Client::new(&broker).await;
     let (first, second) = (broker.faults().freeze(), broker.faults().freeze());
@@ -74,7 +74,7 @@ async fn the_end_of_a_connection_is_heard_of_after_the_thaw() {
 }
 
 #[tokio::test]
-async fn what_a_client_sent_before_it_gave_up_arrives_after_the_thaw() {
+async fn request_of_a_client_that_gave_up_arrives_after_the_thaw() {
     let broker = InMemoryBroker::start();
     let client = Client::new(&broker).await;
     client.declare("orders").await;
@@ -189,7 +189,7 @@ async fn nothing_overtakes_on_a_link_that_becomes_faster() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_arrives_with_the_end_of_the_fault() {
+async fn delayed_traffic_arrives_with_the_end_of_the_fault() {
     let broker = InMemoryBroker::start();
     let mut client = Client::new(&broker).await;
     client.declare("orders").await;

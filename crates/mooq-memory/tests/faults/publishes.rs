@@ -47,7 +47,7 @@ async fn the_next_publishes_within_the_limits_are_nacked_and_not_taken() {
 }
 
 #[tokio::test]
-async fn what_would_go_to_two_queues_is_within_a_limit_to_either() {
+async fn publish_to_two_queues_is_within_a_limit_to_either() {
     let broker = InMemoryBroker::start();
     let mut client = Client::new(&broker).await;
     client.channel.confirm_select().await.unwrap();

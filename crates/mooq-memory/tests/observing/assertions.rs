@@ -1,4 +1,4 @@
-//! What failed assertions say, word for word.
+//! Messages of failed assertions, word for word.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -123,7 +123,7 @@ recorded deliveries:
 }
 
 #[tokio::test]
-async fn what_is_there_is_asserted() {
+async fn assertions_hold_for_existing_records() {
     let (_broker, _chan, recording) = shop().await;
     recording.publishes().assert_times(3);
     recording

@@ -10,7 +10,7 @@ use mooq::memory::InMemoryBroker;
 use mooq::{Backoff, Channel, Connection, Delivery, FailurePolicy};
 use tokio::task::JoinHandle;
 
-/// What the services have done.
+/// Counts of the services' actions.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
     /// Orders tried, acknowledged by the outcome of the callback.
@@ -64,7 +64,7 @@ impl Services {
         }
     }
 
-    /// What has been done, in the order of [`Done`].
+    /// Counts so far, in the order of [`Done`].
     pub(crate) fn counts(&self) -> [u32; 5] {
         let done = &*self.done;
         [
@@ -77,7 +77,7 @@ impl Services {
         .map(|count| count.load(Ordering::Relaxed))
     }
 
-    /// What is done once `orders` were placed at once, `times` times.
+    /// Counts once `orders` were placed at once, `times` times.
     pub(crate) fn all_done(orders: u32, times: u32) -> [u32; 5] {
         let refused = orders.div_ceil(3);
         let taken = orders - refused;

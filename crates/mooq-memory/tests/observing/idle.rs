@@ -12,7 +12,8 @@ use tokio::time::{Instant, timeout};
 use crate::chatter::Services;
 use crate::{publish, set_up};
 
-/// How often the services chatter in all, unless `MOOQ_IDLE_RUNS` says otherwise; `run-all` does.
+/// Number of times that the services chatter in all, unless `MOOQ_IDLE_RUNS` says otherwise;
+/// `run-all` does.
 const RUNS: u32 = 3_000;
 
 /// On so many sorts of runtimes.
@@ -21,7 +22,7 @@ const SORTS: u32 = 3;
 /// Far above what anything here takes: with the clock paused it costs nothing.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-/// How often on each.
+/// Number of runs on each sort.
 fn runs() -> u32 {
     let runs = std::env::var("MOOQ_IDLE_RUNS").ok();
     let runs = runs.and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
@@ -107,7 +108,7 @@ fn on_threads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_nobody_could_take_now_is_not_under_way() {
+async fn messages_that_no_consumer_can_take_are_not_in_flight() {
     let (broker, conn, chan) = set_up().await;
     chan.declare_queue("unread").await.unwrap();
     chan.declare_queue("late")
@@ -253,7 +254,7 @@ async fn an_event_is_under_way_until_its_client_has_handled_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_alarm_or_a_fault_holds_up_is_under_way() {
+async fn work_that_an_alarm_or_a_fault_holds_up_is_in_flight() {
     let (broker, conn, chan) = set_up().await;
     chan.declare_queue("jobs").await.unwrap();
     let send = async || {

@@ -1,4 +1,5 @@
-//! Whatever services do: once the broker is idle they have done it all, and idle it becomes.
+//! Properties of idleness: whatever services do, the broker becomes idle, and by then they have
+//! done it all.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,12 +14,12 @@ use tokio::time::timeout;
 
 use crate::idle::LONG;
 
-/// What a service does with each message of its queue.
+/// Actions of a service on each message of its queue.
 #[derive(Debug, Clone, Copy)]
 struct Service {
     ack: Ack,
     prefetch: u16,
-    /// How often it lets others go on before it publishes, and after that.
+    /// Number of times that it yields before it publishes, and after that.
     yields: (u8, u8),
     /// It publishes a message for each of so many services that come after it.
     sends: usize,
@@ -31,7 +32,7 @@ enum Ack {
     Auto,
 }
 
-/// What each has done.
+/// Number of messages that each service has handled.
 type Done = Arc<Vec<AtomicU32>>;
 
 fn services() -> impl Strategy<Value = Vec<Service>> {
@@ -46,7 +47,7 @@ fn services() -> impl Strategy<Value = Vec<Service>> {
     vec(service, 1..6)
 }
 
-/// How many messages each gets if the first gets so many.
+/// Number of messages that each service gets if the first one gets so many.
 fn expected(services: &[Service], first: u32) -> Vec<u32> {
     let mut counts = vec![0; services.len()];
     counts[0] = first;

@@ -103,7 +103,7 @@ async fn messages_are_looked_at_where_they_are_in_the_order_in_which_they_leave(
 }
 
 #[tokio::test]
-async fn what_a_transaction_has_settled_is_unacked_until_its_commit() {
+async fn deliveries_settled_in_a_transaction_are_unacked_until_its_commit() {
     use mooq_core::{Endpoint, Scheme, Settle, Settlement, Transport};
 
     let (broker, _conn, chan) = set_up().await;

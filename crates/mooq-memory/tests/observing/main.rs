@@ -1,4 +1,4 @@
-//! What a test can see of a broker, and wait for.
+//! Observation of a broker: everything that a test can see of it, and wait for.
 
 #![allow(
     clippy::expect_used,

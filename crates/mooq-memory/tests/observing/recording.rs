@@ -1,4 +1,4 @@
-//! What is recorded, and what is not.
+//! Recordings: their contents, and the things that are not recorded.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ async fn a_delivery_tells_how_it_was_settled() {
 }
 
 #[tokio::test]
-async fn what_a_channel_or_connection_has_when_it_ends_is_recorded_as_returned() {
+async fn unacked_deliveries_of_an_ended_channel_or_connection_are_recorded_as_returned() {
     let (broker, conn, chan) = set_up().await;
     let recording = broker.record(100);
     chan.declare_queue("jobs").await.unwrap();

@@ -31,7 +31,7 @@ fn move_clock(step: Duration) {
     );
 }
 
-/// How long there was between deliveries.
+/// Times between deliveries.
 fn between(deliveries: &[RecordedDelivery]) -> Vec<Duration> {
     let pairs = deliveries.windows(2);
     pairs.map(|pair| pair[1].at - pair[0].at).collect()
@@ -217,7 +217,7 @@ async fn a_client_that_waits_to_connect_again_waits_by_the_same_clock() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_due_has_happened_when_a_test_looks() {
+async fn due_events_have_happened_when_a_test_looks() {
     let (broker, _conn, chan) = set_up().await;
     declare_wait(&chan, "offers", DAY, "ended").await;
     chan.declare_queue("ended").await.unwrap();

@@ -153,7 +153,7 @@ fn nested(levels: usize, outer: impl Fn(AmqpValue) -> AmqpValue) -> AmqpTable {
 }
 
 #[test]
-fn what_nests_too_deep_is_noted_and_the_rest_taken() {
+fn table_that_nests_too_deep_is_noted_and_the_rest_taken() {
     let table = |inner| {
         let mut table = AmqpTable::new();
         table.insert("t".try_into().unwrap(), inner);

@@ -11,21 +11,21 @@ use mooq_core::{
 use mooq_wire::method::{self, Method};
 use tokio::sync::oneshot;
 
-use super::connection::Link;
+use super::connection::ConnectionHandle;
 use super::end::End;
 use super::session::{Answer, ChannelId, Ticket};
 use super::task::now;
 
 #[derive(Debug)]
 pub(super) struct NativeChannel {
-    link: Arc<Link>,
+    handle: Arc<ConnectionHandle>,
     id: ChannelId,
     end: Arc<End>,
 }
 
 impl NativeChannel {
-    pub(super) fn new(link: Arc<Link>, id: ChannelId, end: Arc<End>) -> Self {
-        Self { link, id, end }
+    pub(super) fn new(handle: Arc<ConnectionHandle>, id: ChannelId, end: Arc<End>) -> Self {
+        Self { handle, id, end }
     }
 
     /// The reason why the channel has ended, in place of one that only says that it has.
@@ -37,7 +37,7 @@ impl NativeChannel {
     /// dropped.
     async fn request(&self, method: impl Into<Method>) -> Result<Answer> {
         let (reply, answer) = oneshot::channel();
-        let shared = &self.link.0;
+        let shared = &self.handle.0;
         let ticket = shared
             .request(reply, |session| session.request(self.id, method))
             .map_err(|error| self.reason(error))?;
@@ -78,12 +78,12 @@ impl NativeChannel {
 
     /// Sends a method that has no answer.
     fn send(&self, method: impl Into<Method>) -> Result<()> {
-        let sent = self.link.0.push(|session| session.send(self.id, method));
+        let sent = self.handle.0.push(|session| session.send(self.id, method));
         sent.map(drop).map_err(|error| self.reason(error))
     }
 
     fn begin_close(&self) {
-        let shared = &self.link.0;
+        let shared = &self.handle.0;
         shared.call(|session| session.close_channel(self.id, now()));
     }
 }
@@ -97,8 +97,8 @@ struct Caller<'a> {
 impl Drop for Caller<'_> {
     fn drop(&mut self) {
         if let Some(ticket) = self.waits_for {
-            let NativeChannel { link, id, .. } = self.channel;
-            link.0.call(|session| session.forsake(*id, ticket, now()));
+            let NativeChannel { handle, id, .. } = self.channel;
+            handle.0.call(|session| session.forsake(*id, ticket, now()));
         }
     }
 }
@@ -188,7 +188,7 @@ fn unbind(binding: Binding) -> Method {
 impl TransportChannel for NativeChannel {
     fn closed(&self) -> Option<Error> {
         let ended = self.end.reason().cloned();
-        ended.or_else(|| self.link.0.call(|session| session.refusal(self.id)))
+        ended.or_else(|| self.handle.0.call(|session| session.refusal(self.id)))
     }
 
     async fn close(&self) -> Result<()> {
@@ -288,7 +288,7 @@ impl TransportChannel for NativeChannel {
     }
 
     fn publish(&self, publish: Publish) -> Result<Handoff> {
-        let shared = &self.link.0;
+        let shared = &self.handle.0;
         let is_full = shared
             .push(|session| session.publish(self.id, publish))
             .map_err(|error| self.reason(error))?;
@@ -302,7 +302,7 @@ impl TransportChannel for NativeChannel {
     }
 
     fn settle(&self, settle: Settle) -> Result<()> {
-        let shared = &self.link.0;
+        let shared = &self.handle.0;
         let taken = shared.push(|session| session.settle(self.id, settle));
         taken.map(drop).map_err(|error| self.reason(error))
     }

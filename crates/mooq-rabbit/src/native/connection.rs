@@ -14,25 +14,25 @@ use super::task::now;
 
 #[derive(Debug)]
 pub(super) struct NativeConnection {
-    link: Arc<Link>,
+    handle: Arc<ConnectionHandle>,
     frame_max: u32,
 }
 
 impl NativeConnection {
     pub(super) fn new(shared: Arc<Shared>, frame_max: u32) -> Self {
         Self {
-            link: Arc::new(Link(shared)),
+            handle: Arc::new(ConnectionHandle(shared)),
             frame_max,
         }
     }
 }
 
-/// A connection that its handle and its channels share. The connection closes when the last of
-/// them is dropped.
+/// The handle that a connection and its channels share. The connection closes when the last of them
+/// is dropped.
 #[derive(Debug)]
-pub(super) struct Link(pub(super) Arc<Shared>);
+pub(super) struct ConnectionHandle(pub(super) Arc<Shared>);
 
-impl Drop for Link {
+impl Drop for ConnectionHandle {
     fn drop(&mut self) {
         self.0.call(|session| session.abandon(now()));
     }
@@ -41,7 +41,7 @@ impl Drop for Link {
 #[async_trait]
 impl TransportConnection for NativeConnection {
     fn closed(&self) -> Option<Error> {
-        self.link.0.end.reason().cloned()
+        self.handle.0.end.reason().cloned()
     }
 
     fn frame_max(&self) -> u32 {
@@ -56,10 +56,10 @@ impl TransportConnection for NativeConnection {
         let (sender, events) = mailbox();
         let (reply, answer) = oneshot::channel();
         let end = Arc::new(End::default());
-        let shared = &self.link.0;
+        let shared = &self.handle.0;
         let (id, ticket) = shared.open_channel(reply, sender, Arc::clone(&end))?;
         // If this future is dropped, the channel is closed, as it is when a handle is dropped.
-        let channel = NativeChannel::new(Arc::clone(&self.link), id, end);
+        let channel = NativeChannel::new(Arc::clone(&self.handle), id, end);
         channel.answer(ticket, answer).await?;
         Ok(OpenedChannel {
             channel: Arc::new(channel),
@@ -68,7 +68,7 @@ impl TransportConnection for NativeConnection {
     }
 
     async fn close(&self) -> Result<()> {
-        let shared = &self.link.0;
+        let shared = &self.handle.0;
         if shared.end.reason().is_some() {
             return Ok(());
         }

@@ -19,9 +19,9 @@ use super::session::{Handshake, Refusal, Session, Tuned};
 use super::shared::Shared;
 use super::task::{Task, now};
 use crate::driver::Threads;
+use crate::invalid_endpoint::InvalidEndpoint;
 use crate::open::{AbortOnDrop, check, deadline, unreachable, unresolved};
 use crate::tls::Tls;
-use crate::unusable::Unusable;
 
 /// Size of the read buffer, in bytes.
 const READ: usize = 64 * 1024;
@@ -51,7 +51,7 @@ pub(super) async fn open_on(runtime: &Handle, endpoint: &Endpoint) -> Result<Ope
 
 async fn open_here(endpoint: &Endpoint) -> Result<OpenedConnection> {
     let deadline = deadline(endpoint);
-    let heartbeat = check(endpoint).map_err(|unusable| unusable.error(endpoint))?;
+    let heartbeat = check(endpoint).map_err(|invalid| invalid.error(endpoint))?;
     let attempt = Attempt {
         endpoint,
         heartbeat,
@@ -95,7 +95,7 @@ impl Attempt<'_> {
         let tls = match self.endpoint.scheme {
             Scheme::Amqps => {
                 let tls = Tls::of(self.endpoint).await;
-                Some(tls.map_err(|unusable| unusable.error(self.endpoint))?)
+                Some(tls.map_err(|invalid| invalid.error(self.endpoint))?)
             }
             _ => None,
         };
@@ -223,7 +223,8 @@ impl Attempt<'_> {
         let what = match step {
             Step::Certificates => {
                 let what = format!("the certificates were not read within {limit:?}");
-                return Unusable::only(ErrorKind::InvalidArgument, what).error(self.endpoint);
+                return InvalidEndpoint::only(ErrorKind::InvalidArgument, what)
+                    .error(self.endpoint);
             }
             Step::Connect => "accept the connection",
             Step::Handshake => "finish the handshake",

@@ -22,7 +22,7 @@ use super::session::{Answer, ChannelId, Event, Session, Ticket};
 /// connection is full.
 const FULL: usize = 1 << 20;
 
-/// Where the answer to a request goes.
+/// Receiver of the answer to a request.
 pub(super) type Reply = oneshot::Sender<Result<Answer>>;
 
 pub(super) struct Shared {

@@ -20,9 +20,9 @@ const READ: usize = 64 * 1024;
 pub(super) struct Task<S> {
     socket: S,
     shared: Arc<Shared>,
-    /// What has been read and is no complete frame yet.
+    /// Bytes that were read and are not a complete frame yet.
     input: BytesMut,
-    /// What is being written.
+    /// Bytes that are being written.
     output: Output,
     /// False once the broker has hung up.
     reads: bool,
@@ -142,7 +142,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Task<S> {
 
 impl<S> Drop for Task<S> {
     fn drop(&mut self) {
-        // Where the runtime is shut down, the task is dropped before the connection has ended.
+        // If the runtime is shut down, the task is dropped before the connection has ended.
         self.shared.task_ended();
     }
 }

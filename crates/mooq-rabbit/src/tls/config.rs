@@ -15,15 +15,15 @@ use tokio_rustls::rustls::{
     ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
 
-use crate::unusable::Unusable;
+use crate::invalid_endpoint::InvalidEndpoint;
 
 /// Reads the files of `options`, and checks their contents.
-pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, Unusable> {
+pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, InvalidEndpoint> {
     // Named here, and not left to the provider that the process may or may not have installed.
     let provider = Arc::new(crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| Unusable::new("there is no version of TLS to speak", error))?;
+        .map_err(|error| InvalidEndpoint::new("there is no version of TLS to speak", error))?;
     let builder = if options.accept_any_certificate {
         let accept = Arc::new(AcceptAny(provider));
         builder.dangerous().with_custom_certificate_verifier(accept)
@@ -36,7 +36,7 @@ pub(super) fn client_config(options: &TlsOptions) -> Result<ClientConfig, Unusab
     }
 }
 
-fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Unusable> {
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, InvalidEndpoint> {
     let Some(path) = ca_file else {
         let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned();
         return Ok(roots.collect());
@@ -45,7 +45,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Unusable> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(what, path)? {
         let added = roots.add(certificate);
-        added.map_err(|error| Unusable::new(file(what, path, &error), error))?;
+        added.map_err(|error| InvalidEndpoint::new(file(what, path, &error), error))?;
     }
     Ok(roots)
 }
@@ -57,7 +57,7 @@ fn show(
         key_file,
         ..
     }: &ClientCertificate,
-) -> Result<ClientConfig, Unusable> {
+) -> Result<ClientConfig, InvalidEndpoint> {
     let certificates = certificates("certificate file", certificate_file)?;
     let key = key(key_file)?;
     builder
@@ -68,35 +68,35 @@ fn show(
                 certificate_file.display(),
                 key_file.display()
             );
-            Unusable::new(what, error)
+            InvalidEndpoint::new(what, error)
         })
 }
 
 /// All certificates in the file `path`, at least one.
-fn certificates(what: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, Unusable> {
+fn certificates(what: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, InvalidEndpoint> {
     let text = read(what, path)?;
     let certificates: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&text).collect();
     let certificates = certificates
-        .map_err(|error| Unusable::new(file(what, path, "it is no PEM file"), error))?;
+        .map_err(|error| InvalidEndpoint::new(file(what, path, "it is no PEM file"), error))?;
     if certificates.is_empty() {
         let what = file(what, path, "there is no certificate in it");
-        return Err(Unusable::new(what, pem::Error::NoItemsFound));
+        return Err(InvalidEndpoint::new(what, pem::Error::NoItemsFound));
     }
     Ok(certificates)
 }
 
-fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Unusable> {
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, InvalidEndpoint> {
     let what = "key file";
     let text = read(what, path)?;
     // The error is left out, because it may repeat a line of the file.
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
         let problem = "there is no private key in it that is not encrypted, in PEM";
-        Unusable::only(ErrorKind::InvalidArgument, file(what, path, problem))
+        InvalidEndpoint::only(ErrorKind::InvalidArgument, file(what, path, problem))
     })
 }
 
-fn read(what: &str, path: &Path) -> Result<Vec<u8>, Unusable> {
-    std::fs::read(path).map_err(|error| Unusable::new(file(what, path, &error), error))
+fn read(what: &str, path: &Path) -> Result<Vec<u8>, InvalidEndpoint> {
+    std::fs::read(path).map_err(|error| InvalidEndpoint::new(file(what, path, &error), error))
 }
 
 fn file(what: &str, path: &Path, problem: impl std::fmt::Display) -> String {

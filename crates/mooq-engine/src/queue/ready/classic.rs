@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_comes_back_to_its_original_place() {
+    fn returned_messages_go_back_to_their_original_places() {
         let mut ready = ClassicMessages::new(0);
         (1..=5).for_each(|position| ready.push(queued(position, Some(0))));
         let out: Vec<_> = (0..4).map(|_| ready.pop().unwrap()).collect();

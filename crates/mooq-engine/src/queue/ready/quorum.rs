@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_back_leaves_first_in_the_order_in_which_it_came_back() {
+    fn returned_messages_leave_first_in_the_order_of_their_return() {
         let mut ready = QuorumMessages::new(Profile::V4_0);
         (1..=5).for_each(|position| ready.push(queued(position, None)));
         let out: Vec<_> = (0..3).map(|_| ready.pop().unwrap()).collect();
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_straight_to_a_consumer_takes_a_turn() {
+    fn message_straight_to_a_consumer_takes_a_turn() {
         let mut ready = QuorumMessages::new(Profile::V4_0);
         ready.pass_by();
         for (position, priority) in [None, None, Some(9), Some(9), Some(9)].iter().enumerate() {

@@ -35,7 +35,7 @@ impl Faults {
     pub fn close_channels(&self, code: u16, text: &str) -> usize {
         self.broker
             .shared
-            .administer(|engine, now| engine.close_channels(now, &self.scope, code, text))
+            .admin(|engine, now| engine.close_channels(now, &self.scope, code, text))
     }
 
     /// Cancels consumers by `basic.cancel`, as a queue does whose node goes down, and keeps the
@@ -69,6 +69,6 @@ impl Faults {
     pub fn cancel_consumers(&self) -> usize {
         self.broker
             .shared
-            .administer(|engine, now| engine.cancel_consumers(now, &self.scope))
+            .admin(|engine, now| engine.cancel_consumers(now, &self.scope))
     }
 }

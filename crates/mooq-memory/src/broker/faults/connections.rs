@@ -30,7 +30,7 @@ impl Faults {
     pub fn drop_connections(&self) -> usize {
         self.broker
             .shared
-            .administer(|engine, now| engine.drop_connections(now, &self.scope))
+            .admin(|engine, now| engine.drop_connections(now, &self.scope))
     }
 
     /// Closes connections as `rabbitmqctl close_connection` and `close_all_connections` do: with
@@ -59,7 +59,7 @@ impl Faults {
     pub fn close_connections(&self, text: &str) -> usize {
         self.broker
             .shared
-            .administer(|engine, now| engine.force_connections(now, &self.scope, text))
+            .admin(|engine, now| engine.force_connections(now, &self.scope, text))
     }
 
     /// Refuses new connections, as if nothing listened. Open connections stay open.

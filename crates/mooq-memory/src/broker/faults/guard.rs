@@ -21,7 +21,9 @@ impl FaultGuard {
     /// messages or deliveries.
     #[must_use]
     pub fn strikes(&self) -> u64 {
-        self.broker.shared.look(|engine| engine.strikes(self.fault))
+        self.broker
+            .shared
+            .with_engine(|engine| engine.strikes(self.fault))
     }
 }
 

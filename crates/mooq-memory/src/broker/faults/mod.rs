@@ -120,7 +120,7 @@ impl Faults {
         let Self { broker, scope } = self;
         let id = broker
             .shared
-            .administer(|engine, now| engine.begin_fault(now, fault, scope));
+            .admin(|engine, now| engine.begin_fault(now, fault, scope));
         FaultGuard::new(broker, id)
     }
 }

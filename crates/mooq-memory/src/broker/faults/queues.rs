@@ -29,7 +29,7 @@ impl Faults {
     pub fn delete_queues(&self) -> usize {
         self.broker
             .shared
-            .administer(|engine, now| engine.delete_queues(now, &self.scope))
+            .admin(|engine, now| engine.delete_queues(now, &self.scope))
     }
 
     /// Makes queues refuse messages, as if each had reached a `max-length` with the overflow

@@ -73,7 +73,7 @@ enum Deferred {
 #[error("unexpected {0}")]
 pub(super) struct Unexpected(pub(super) &'static str);
 
-/// What follows from a frame.
+/// The channel's next step after a frame.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     GoOn,

@@ -20,7 +20,7 @@ const COPIED: usize = 4096;
 /// Size up to which the last properties are remembered.
 const REMEMBERED: usize = 512;
 
-/// What a channel has received.
+/// A method or message that a channel has received.
 #[derive(Debug)]
 pub(super) enum Received {
     Method(Method),

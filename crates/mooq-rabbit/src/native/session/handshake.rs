@@ -22,7 +22,7 @@ const UNTUNED: u32 = 8192;
 /// The largest frame that is agreed to, in bytes. RabbitMQ proposes 128 KiB by default.
 const LARGEST: u32 = 1 << 20;
 
-/// What this client tells a broker that it supports.
+/// Capabilities that this client announces to a broker.
 const CAPABILITIES: [&str; 6] = [
     "authentication_failure_close",
     "basic.nack",
@@ -50,7 +50,7 @@ struct Login {
     name: ShortString,
 }
 
-/// What the client waits for.
+/// The broker's method that the client waits for.
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Start,

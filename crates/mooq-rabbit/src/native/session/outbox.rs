@@ -1,4 +1,4 @@
-//! What follows from the session's inputs: frames for the broker, and events for the handles.
+//! Outputs of the session: frames for the broker, and events for the handles.
 
 use std::collections::VecDeque;
 

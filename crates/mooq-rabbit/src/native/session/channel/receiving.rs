@@ -1,4 +1,4 @@
-//! What the broker sends on a channel, and the channel's end.
+//! Methods and messages that the broker sends on a channel, and the channel's end.
 
 use mooq_core::{ChannelEvent, CloseReason, Error, Result};
 use mooq_wire::method::{BasicCancelOk, ChannelClose, ChannelCloseOk, ChannelFlowOk, Method};

@@ -37,7 +37,7 @@ fn acks_of_one_write_are_sent_as_one() {
         (1, Method::BasicAck(ack))
     };
     assert_eq!(world.written(), [ack(3, true), ack(5, false)]);
-    // Whatever is sent on the channel after an ack comes after it.
+    // Everything that is sent on the channel after an ack arrives after the ack.
     world.settle(id, 4, Settlement::Ack);
     world.session.publish(id, publish("")).unwrap();
     assert_eq!(world.sent(), ["basic.ack", "basic.publish"]);

@@ -127,7 +127,7 @@ fn closes_of_the_connection_may_cross() {
     let (mut world, _) = World::with_channel();
     world.session.close(world.now);
     assert_eq!(world.sent(), ["connection.close"]);
-    // What arrives until the answer is ignored, or passed on.
+    // Everything that arrives before the answer is ignored, or passed on.
     world.deliver(1, "t", 1);
     world.deliver(2, "t", 1);
     world.say(1, channel_close(404));

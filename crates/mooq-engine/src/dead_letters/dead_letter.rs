@@ -7,8 +7,8 @@ use mooq_core::{
     ExchangeName, FieldTable, FieldValue, Message, QueueName, RoutingKey, ShortString,
 };
 
-use super::death_header;
-use super::profile::Profile;
+use super::x_death;
+use crate::profile::Profile;
 
 /// The broker's data about a message beyond what consumers see. Most messages have none.
 #[derive(Debug, Clone, Default)]
@@ -99,10 +99,10 @@ impl DeadLetter {
         let headers = &mut properties.headers;
         if profile.deaths_are_in_the_header() {
             let death = Death::new(dying, annotations.seen_keys(message));
-            death_header::record(headers, death.as_table());
+            x_death::record(headers, death.as_table());
         } else {
             annotations.record_death(dying);
-            annotations.tell_of_deaths(dying, headers);
+            annotations.write_deaths(dying, headers);
         }
 
         let routing_key = match routing_key {
@@ -135,7 +135,7 @@ impl DeadLetter {
             return false;
         }
         if self.profile.deaths_are_in_the_header() {
-            return death_header::is_cycle(&self.message.properties.headers, queue);
+            return x_death::is_cycle(&self.message.properties.headers, queue);
         }
         let deaths = &self.annotations.deaths;
         let Some(at) = deaths.iter().position(|death| death.queue == *queue) else {
@@ -176,7 +176,7 @@ impl Annotations {
     }
 
     /// Writes the deaths into a message's headers, regardless of what its publisher wrote there.
-    fn tell_of_deaths(&self, dying: &Dying<'_>, headers: &mut FieldTable) {
+    fn write_deaths(&self, dying: &Dying<'_>, headers: &mut FieldTable) {
         set(headers, "x-death", self.deaths_as_header());
         let mut said = vec!["x-last-death"];
         let is_first = matches!(self.deaths.as_slice(), [only] if only.count == 1);

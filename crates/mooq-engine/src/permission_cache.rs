@@ -22,7 +22,7 @@ const REMEMBERED: usize = 12;
 
 /// Permissions that a channel has because they were granted to it before.
 #[derive(Debug, Default)]
-pub(crate) struct Granted {
+pub(crate) struct PermissionCache {
     /// Time of the channel's last activity.
     active: Time,
     /// Permissions for queues and exchanges.
@@ -31,10 +31,10 @@ pub(crate) struct Granted {
     pub(crate) topics: Recent,
 }
 
-impl Granted {
+impl PermissionCache {
     /// Forgets all permissions if the channel has hibernated.
     #[inline]
-    pub(crate) fn rouse(&mut self, now: Time) {
+    pub(crate) fn touch(&mut self, now: Time) {
         if now >= self.active.plus_millis(AWAKE) {
             self.resources = Recent::default();
             self.topics = Recent::default();
@@ -95,12 +95,12 @@ impl Engine {
     /// Records activity on a channel. Returns true if the channel is closing: the client's close-ok
     /// is outstanding.
     #[inline]
-    pub(super) fn rouse(&mut self, channel: ChannelId) -> bool {
+    pub(super) fn touch_channel(&mut self, channel: ChannelId) -> bool {
         let now = self.stamp();
         let Some(channel) = self.channels.get_mut(channel) else {
             return false;
         };
-        channel.granted.rouse(now);
+        channel.permission_cache.touch(now);
         channel.has_ended()
     }
 }

@@ -9,12 +9,12 @@
 
 use std::time::Duration;
 
-use super::Engine;
+use super::PendingDeadLetter;
 use super::dead_letter::{DeadLetter, Dying, Reason};
-use super::ids::QueueId;
-use super::message::{Accepted, Publisher, QueuedMessage};
-use super::queue::kept_dead_letters::KeptDeadLetters;
-use super::unconsumed::PendingDeadLetter;
+use crate::Engine;
+use crate::ids::QueueId;
+use crate::message::{Accepted, Publisher, QueuedMessage};
+use crate::queue::kept_dead_letters::KeptDeadLetters;
 
 /// Shortest time between two attempts: without an interval, the attempts would never end.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
@@ -22,7 +22,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
 impl Engine {
     /// Keeps a message that died in a queue until its targets accept it. The message is offered to
     /// its targets after the operation that killed it is done.
-    pub(super) fn keep_dead_letter(
+    pub(crate) fn keep_dead_letter(
         &mut self,
         key: QueueId,
         queued: &QueuedMessage,
@@ -45,7 +45,7 @@ impl Engine {
     }
 
     /// Publishes the dead letters that a queue keeps, as many as may be in flight at once.
-    pub(super) fn publish_kept_dead_letters(&mut self, key: QueueId) {
+    pub(crate) fn publish_kept_dead_letters(&mut self, key: QueueId) {
         let died = (self.options.started + self.now.since_start()).as_secs();
         while let Some(queue) = self.queues.get_mut(key)
             && let Some(quorum) = &mut queue.quorum
@@ -57,7 +57,7 @@ impl Engine {
     }
 
     /// Retries the dead letters that have no route or were refused.
-    pub(super) fn retry_dead_letters(&mut self, key: QueueId) {
+    pub(crate) fn retry_dead_letters(&mut self, key: QueueId) {
         let interval = self.retry_interval();
         let now = self.now;
         let Some(letters) = self.kept_dead_letters(key) else {
@@ -70,7 +70,7 @@ impl Engine {
     }
 
     /// Drops the kept dead letters of a queue that no longer keeps dead letters.
-    pub(super) fn drop_kept_dead_letters(&mut self, key: QueueId) {
+    pub(crate) fn drop_kept_dead_letters(&mut self, key: QueueId) {
         let Some(letters) = self.kept_dead_letters(key) else {
             return;
         };
@@ -82,7 +82,7 @@ impl Engine {
             self.record_drop(name.clone(), reason, &queued.message);
         }
         if let Some(queue) = self.queues.get_mut(key) {
-            queue.open_gate_if_low();
+            queue.resume_publishers_if_low();
         }
     }
 
@@ -207,7 +207,7 @@ impl Engine {
         if is_done {
             quorum.dead_letters.remove(number, measure);
             queue.tally.dead_lettered += 1;
-            queue.open_gate_if_low();
+            queue.resume_publishers_if_low();
             self.record_moved_dead_letter(from, &letter, taken_by);
         } else if let Some(tried) = quorum.dead_letters.find(number) {
             tried.taken_by = taken_by;

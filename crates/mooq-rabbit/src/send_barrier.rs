@@ -1,4 +1,4 @@
-//! The gate that keeps frames off a channel that the broker has closed.
+//! The barrier that keeps frames off a channel that the broker has closed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,16 +13,16 @@ use std::task::{Context, Poll};
 /// callback takes the lock before it returns, which is before amqprs answers close-ok: all earlier
 /// frames arrive before close-ok, where the broker ignores them, and no frame follows.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct SendBarrier {
     shut: Mutex<bool>,
 }
 
-impl Gate {
+impl SendBarrier {
     fn lock(&self) -> MutexGuard<'_, bool> {
         self.shut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Polls `operation`, or returns `None` if the gate is shut: then `operation` must not be
+    /// Polls `operation`, or returns `None` if the barrier is shut: then `operation` must not be
     /// polled again.
     pub(crate) fn poll<F: Future + ?Sized>(
         &self,
@@ -55,12 +55,15 @@ mod tests {
 
     #[test]
     fn nothing_is_polled_once_it_is_shut() {
-        let gate = Gate::default();
+        let barrier = SendBarrier::default();
         let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!(gate.poll(pin!(async { 1 }), &mut cx), Poll::Ready(Some(1)));
-        gate.shut();
-        let polled = pin!(async { unreachable!("polled behind a shut gate") });
-        let outcome: Poll<Option<()>> = gate.poll(polled, &mut cx);
+        assert_eq!(
+            barrier.poll(pin!(async { 1 }), &mut cx),
+            Poll::Ready(Some(1))
+        );
+        barrier.shut();
+        let polled = pin!(async { unreachable!("polled behind a shut barrier") });
+        let outcome: Poll<Option<()>> = barrier.poll(polled, &mut cx);
         assert_eq!(outcome, Poll::Ready(None));
     }
 }

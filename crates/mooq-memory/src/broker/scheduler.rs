@@ -10,34 +10,34 @@ use tokio::task::yield_now;
 
 use super::shared::Shared;
 
-pub(super) struct Courier {
+pub(super) struct Scheduler {
     broker: Weak<Shared>,
     /// True while the task runs. Changed only while the broker's lock is held, unless a runtime
     /// shuts down.
-    is_busy: Arc<AtomicBool>,
+    is_running: Arc<AtomicBool>,
 }
 
-impl Courier {
+impl Scheduler {
     pub(super) fn new(broker: Weak<Shared>) -> Self {
         Self {
             broker,
-            is_busy: Arc::default(),
+            is_running: Arc::default(),
         }
     }
 
     /// Ensures that effects in flight are delivered. Returns true if a task does that: without a
     /// tokio runtime there is no task.
-    pub(super) fn call(&self) -> bool {
-        if self.is_busy.load(Ordering::Acquire) {
+    pub(super) fn ensure_running(&self) -> bool {
+        if self.is_running.load(Ordering::Acquire) {
             return true;
         }
         let Ok(runtime) = Handle::try_current() else {
             return false;
         };
-        self.is_busy.store(true, Ordering::Release);
-        let task = Task {
+        self.is_running.store(true, Ordering::Release);
+        let task = SchedulerTask {
             broker: self.broker.clone(),
-            is_busy: Arc::clone(&self.is_busy),
+            is_running: Arc::clone(&self.is_running),
             finished: false,
         };
         runtime.spawn(task.run());
@@ -45,15 +45,15 @@ impl Courier {
     }
 }
 
-struct Task {
+struct SchedulerTask {
     broker: Weak<Shared>,
-    is_busy: Arc<AtomicBool>,
+    is_running: Arc<AtomicBool>,
     /// True once nothing is in flight and the flag is cleared: the flag then belongs to the next
     /// task.
     finished: bool,
 }
 
-impl Task {
+impl SchedulerTask {
     async fn run(mut self) {
         loop {
             // Yields to other tasks first, so that more can be in flight at once.
@@ -62,7 +62,7 @@ impl Task {
                 return;
             };
             broker.carry_on(|| {
-                self.is_busy.store(false, Ordering::Release);
+                self.is_running.store(false, Ordering::Release);
                 self.finished = true;
             });
             if self.finished {
@@ -72,12 +72,12 @@ impl Task {
     }
 }
 
-impl Drop for Task {
+impl Drop for SchedulerTask {
     /// Clears the flag. A runtime that shuts down drops the waiting task: another task must be
     /// startable.
     fn drop(&mut self) {
         if !self.finished {
-            self.is_busy.store(false, Ordering::Release);
+            self.is_running.store(false, Ordering::Release);
         }
     }
 }
@@ -87,23 +87,23 @@ mod tests {
     use super::*;
 
     /// The end of a task, after another one may have started.
-    fn busy_after_end_of_task(finished: bool) -> bool {
-        let is_busy = Arc::new(AtomicBool::new(true));
-        drop(Task {
+    fn running_after_end_of_task(finished: bool) -> bool {
+        let is_running = Arc::new(AtomicBool::new(true));
+        drop(SchedulerTask {
             broker: Weak::new(),
-            is_busy: Arc::clone(&is_busy),
+            is_running: Arc::clone(&is_running),
             finished,
         });
-        is_busy.load(Ordering::Acquire)
+        is_running.load(Ordering::Acquire)
     }
 
     #[test]
-    fn courier_that_has_finished_leaves_the_flag_to_its_successor() {
-        assert!(busy_after_end_of_task(true), "a second courier would run");
+    fn scheduler_task_that_has_finished_leaves_the_flag_to_its_successor() {
+        assert!(running_after_end_of_task(true), "a second task would run");
     }
 
     #[test]
-    fn courier_that_is_dropped_early_lets_another_start() {
-        assert!(!busy_after_end_of_task(false));
+    fn scheduler_task_that_is_dropped_early_lets_another_start() {
+        assert!(!running_after_end_of_task(false));
     }
 }

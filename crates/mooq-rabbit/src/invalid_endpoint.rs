@@ -4,13 +4,13 @@ use mooq_core::{Endpoint, Error, ErrorKind};
 
 /// The reason why an endpoint cannot be connected to.
 #[derive(Debug)]
-pub(crate) struct Unusable {
+pub(crate) struct InvalidEndpoint {
     kind: ErrorKind,
     what: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
-impl Unusable {
+impl InvalidEndpoint {
     pub(crate) fn new(
         what: impl Into<String>,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,

@@ -1,4 +1,4 @@
-//! The queue of commands between a channel's handle and its pump.
+//! The queue of commands between a channel's handle and its worker.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,19 +11,19 @@ use mooq_core::{Error, Result};
 use tokio::sync::Notify;
 
 use crate::command::{Command, Outcome, send_settle};
-use crate::gate::Gate;
+use crate::send_barrier::SendBarrier;
 
-/// Limits from which [`Queue::push`] reports that the queue is full.
+/// Limits from which [`CommandQueue::push`] reports that the queue is full.
 const FULL_MESSAGES: usize = 4096;
 const FULL_BYTES: usize = 1 << 20;
 
-/// Limits of one batch of the pump. Commands in a batch no longer count, so the limits are small.
+/// Limits of one batch of the worker. Commands in a batch no longer count, so the limits are small.
 const BATCH_MESSAGES: usize = 64;
 const BATCH_BYTES: usize = 64 << 10;
 
 /// Commands in order, the reason why no more are taken, and the tasks to wake.
 #[derive(Default)]
-pub(crate) struct Queue {
+pub(crate) struct CommandQueue {
     state: Mutex<State>,
     /// Notified when a full queue has room again, and when it fails.
     room: Notify,
@@ -39,15 +39,15 @@ struct State {
     refusal: Option<Error>,
     /// True if the queued commands are not performed either.
     failed: bool,
-    /// The pump's waker, while the pump waits.
-    pump: Option<Waker>,
+    /// The worker's waker, while the worker waits.
+    worker: Option<Waker>,
     /// The channel for sending past the queue, until the queue fails.
     channel: Option<Channel>,
-    /// True if the pump waits for commands, and has finished every command that it began.
+    /// True if the worker waits for commands, and has finished every command that it began.
     idle: bool,
 }
 
-/// The pump's next step.
+/// The worker's next step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Perform the batch.
@@ -64,33 +64,33 @@ impl State {
     }
 
     fn remember(&mut self, cx: &Context<'_>) {
-        match &mut self.pump {
+        match &mut self.worker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
     }
 
     /// Sends `command` past the queue, if nothing is before it and amqprs only has to queue it for
-    /// its writer: so a message costs no switch to the pump. Returns the command that is left to
+    /// its writer: so a message costs no switch to the worker. Returns the command that is left to
     /// perform, if any.
-    fn send_directly(&mut self, command: Command, gate: &Gate) -> Option<Command> {
+    fn send_directly(&mut self, command: Command, barrier: &SendBarrier) -> Option<Command> {
         let (true, Some(channel)) = (self.idle && self.commands.is_empty(), &self.channel) else {
             return Some(command);
         };
-        // If one poll is not enough, the pump polls with its own waker. Behind a shut gate the pump
-        // does not poll either.
+        // If one poll is not enough, the worker polls with its own waker. Behind a shut barrier the
+        // worker does not poll either.
         let mut cx = Context::from_waker(Waker::noop());
         match command {
             Command::Publish(_) => {
                 let mut operation = command.begin(channel.clone());
-                match gate.poll(operation.as_mut(), &mut cx) {
+                match barrier.poll(operation.as_mut(), &mut cx) {
                     Poll::Ready(Some(outcome)) => begun(outcome),
                     Poll::Ready(None) | Poll::Pending => Some(Command::Begun(operation)),
                 }
             }
             Command::Settle(settle) => {
                 let operation = pin!(send_settle(channel, settle));
-                match gate.poll(operation, &mut cx) {
+                match barrier.poll(operation, &mut cx) {
                     Poll::Ready(Some(outcome)) => begun(outcome),
                     // This future may be dropped: it has not reached amqprs' tasks.
                     Poll::Ready(None) | Poll::Pending => Some(command),
@@ -101,13 +101,13 @@ impl State {
     }
 }
 
-/// Returns the command that is left after `outcome`: the pump handles errors.
+/// Returns the command that is left after `outcome`: the worker handles errors.
 fn begun(outcome: Outcome) -> Option<Command> {
     let error = outcome.err()?;
     Some(Command::Begun(Box::pin(async move { Err(error) })))
 }
 
-impl Queue {
+impl CommandQueue {
     pub(crate) fn new(channel: Channel) -> Self {
         Self {
             state: Mutex::new(State {
@@ -123,20 +123,20 @@ impl Queue {
     }
 
     /// Takes `command`, and returns true if the queue is full now.
-    pub(crate) fn push(&self, command: Command, gate: &Gate) -> Result<bool> {
+    pub(crate) fn push(&self, command: Command, barrier: &SendBarrier) -> Result<bool> {
         let mut state = self.lock();
         if let Some(refusal) = &state.refusal {
             return Err(refusal.clone());
         }
-        let Some(command) = state.send_directly(command, gate) else {
+        let Some(command) = state.send_directly(command, barrier) else {
             return Ok(false);
         };
         state.bytes += command.bytes();
         state.commands.push_back(command);
-        let pump = state.pump.take();
+        let worker = state.worker.take();
         let full = state.is_full();
         drop(state);
-        wake(pump);
+        wake(worker);
         Ok(full)
     }
 
@@ -149,9 +149,9 @@ impl Queue {
         }
         state.refusal = Some(refusal);
         state.close = true;
-        let pump = state.pump.take();
+        let worker = state.worker.take();
         drop(state);
-        wake(pump);
+        wake(worker);
     }
 
     /// Drops the queued commands and takes no more. The reason of the first call stays, but it
@@ -165,11 +165,11 @@ impl Queue {
         let commands = std::mem::take(&mut state.commands);
         let channel = state.channel.take();
         state.bytes = 0;
-        let pump = state.pump.take();
+        let worker = state.worker.take();
         drop(state);
         // Dropping a call wakes its caller: this must not happen under the lock.
         drop((commands, channel));
-        wake(pump);
+        wake(worker);
         self.room.notify_waiters();
     }
 
@@ -178,7 +178,7 @@ impl Queue {
         self.lock().refusal.clone()
     }
 
-    /// Ready once the queue has failed. Otherwise registers the pump to be woken when it does.
+    /// Ready once the queue has failed. Otherwise registers the worker to be woken when it does.
     pub(crate) fn poll_failed(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.failed {
@@ -235,16 +235,16 @@ impl Queue {
     }
 }
 
-fn wake(pump: Option<Waker>) {
-    if let Some(pump) = pump {
-        pump.wake();
+fn wake(worker: Option<Waker>) {
+    if let Some(worker) = worker {
+        worker.wake();
     }
 }
 
-impl fmt::Debug for Queue {
+impl fmt::Debug for CommandQueue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
-        f.debug_struct("Queue")
+        f.debug_struct("CommandQueue")
             .field("commands", &state.commands.len())
             .field("bytes", &state.bytes)
             .field("refusal", &state.refusal)
@@ -261,18 +261,18 @@ mod tests {
 
     use super::*;
 
-    fn push(queue: &Queue, bytes: usize) -> Result<bool> {
+    fn push(queue: &CommandQueue, bytes: usize) -> Result<bool> {
         let publish = Publish::new(Message {
             exchange: ExchangeName::default(),
             routing_key: RoutingKey::default(),
             properties: Arc::new(Properties::default()),
             body: vec![0; bytes].into(),
         });
-        queue.push(Command::Publish(publish), &Gate::default())
+        queue.push(Command::Publish(publish), &SendBarrier::default())
     }
 
-    /// The pump's view: the number of commands, and the next step.
-    fn next(queue: &Queue) -> Poll<(usize, Next)> {
+    /// The worker's view: the number of commands, and the next step.
+    fn next(queue: &CommandQueue) -> Poll<(usize, Next)> {
         let mut batch = VecDeque::new();
         let cx = Context::from_waker(Waker::noop());
         queue
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn many_messages_or_many_bytes_fill_it_and_taking_them_makes_room() {
-        let queue = Queue::default();
+        let queue = CommandQueue::default();
         for _ in 1..FULL_MESSAGES {
             assert!(!push(&queue, 0).unwrap());
         }
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!(next(&queue), Poll::Ready((BATCH_MESSAGES, Next::Perform)));
         assert!(waiting.now_or_never().is_some());
 
-        let queue = Queue::default();
+        let queue = CommandQueue::default();
         assert!(push(&queue, FULL_BYTES).unwrap(), "by bytes");
         assert_eq!(next(&queue), Poll::Ready((1, Next::Perform)));
         assert!(queue.room().now_or_never().is_some());
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_close_comes_after_what_is_queued_and_before_nothing() {
-        let queue = Queue::default();
+        let queue = CommandQueue::default();
         push(&queue, 1).unwrap();
         queue.push_close(reason(ErrorKind::ChannelClosed));
         queue.push_close(reason(ErrorKind::ConnectionClosed));
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn failing_ends_everything_with_the_first_reason() {
-        let queue = Queue::default();
+        let queue = CommandQueue::default();
         push(&queue, FULL_BYTES).unwrap();
         queue.push_close(reason(ErrorKind::ChannelClosed));
         queue.fail(reason(ErrorKind::ConnectionLost));

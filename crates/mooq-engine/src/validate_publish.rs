@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::dead_letter::Annotations;
+use super::dead_letters::dead_letter::Annotations;
 use super::direct_reply::REPLY_TO;
 use super::erlang::layout::Layout;
 use super::ids::ExchangeId;
@@ -16,7 +16,7 @@ use mooq_core::{FieldValue, Message, Properties, RoutingKey, ShortString};
 
 impl Engine {
     /// Checks a published message, in RabbitMQ's order.
-    pub(super) fn accept(
+    pub(super) fn validate_publish(
         &mut self,
         caller: Caller,
         mut message: Message,

@@ -16,23 +16,23 @@ pub(super) type Closed = Arc<OnceLock<Error>>;
 
 /// The mailboxes of all connections.
 #[derive(Debug)]
-pub(super) struct Ports {
-    connections: HashMap<ConnectionId, ConnectionPort, RandomState>,
+pub(super) struct Mailboxes {
+    connections: HashMap<ConnectionId, ConnectionMailbox, RandomState>,
     /// The mailboxes of clients that speak AMQP themselves, and receive every effect in order.
     protocol: HashMap<ConnectionId, Sender<Effect>, RandomState>,
     in_flight: InFlightCount,
 }
 
 #[derive(Debug)]
-struct ConnectionPort {
+struct ConnectionMailbox {
     events: Sender<ConnectionEvent>,
     closed: Closed,
     /// Channels, indexed by number.
-    channels: Vec<Option<ChannelPort>>,
+    channels: Vec<Option<ChannelMailbox>>,
 }
 
 #[derive(Debug)]
-struct ChannelPort {
+struct ChannelMailbox {
     events: Sender<ChannelEvent>,
     closed: Closed,
 }
@@ -46,7 +46,7 @@ pub(super) struct Wakers {
     others: Vec<Waker>,
 }
 
-impl Ports {
+impl Mailboxes {
     /// An empty set of mailboxes. Everything sent to a mailbox is counted until it is handled.
     pub(super) fn new(in_flight: InFlightCount) -> Self {
         Self {
@@ -62,12 +62,12 @@ impl Ports {
     ) -> (Closed, Receiver<ConnectionEvent>) {
         let (events, receiver) = counted_mailbox(self.in_flight.clone());
         let closed = Closed::default();
-        let port = ConnectionPort {
+        let mailbox = ConnectionMailbox {
             events,
             closed: Arc::clone(&closed),
             channels: vec![None],
         };
-        self.connections.insert(id, port);
+        self.connections.insert(id, mailbox);
         (closed, receiver)
     }
 
@@ -161,7 +161,7 @@ impl Ports {
         if channels.len() <= number.into() {
             channels.resize_with(usize::from(number) + 1, || None);
         }
-        *channels.get_mut(usize::from(number))? = Some(ChannelPort {
+        *channels.get_mut(usize::from(number))? = Some(ChannelMailbox {
             events,
             closed: Arc::clone(&closed),
         });
@@ -176,12 +176,12 @@ impl Ports {
         wakers: &mut Wakers,
     ) {
         let connection = self.connections.get(&id);
-        let channel = connection.and_then(|port| port.channels.get(usize::from(number)));
-        if let Some(Some(port)) = channel {
+        let channel = connection.and_then(|mailbox| mailbox.channels.get(usize::from(number)));
+        if let Some(Some(mailbox)) = channel {
             if let ChannelEvent::Deliver(deliver) = &mut event {
                 deliver.in_flight = self.in_flight.begin();
             }
-            wakers.add(port.events.push(event));
+            wakers.add(mailbox.events.push(event));
         }
     }
 
@@ -191,8 +191,8 @@ impl Ports {
         event: ConnectionEvent,
         wakers: &mut Wakers,
     ) {
-        if let Some(port) = self.connections.get(&id) {
-            wakers.add(port.events.push(event));
+        if let Some(mailbox) = self.connections.get(&id) {
+            wakers.add(mailbox.events.push(event));
         }
     }
 
@@ -204,26 +204,26 @@ impl Ports {
         wakers: &mut Wakers,
     ) {
         let connection = self.connections.get_mut(&id);
-        let channel = connection.and_then(|port| port.channels.get_mut(usize::from(number)));
-        if let Some(port) = channel.and_then(Option::take) {
-            port.close(why, wakers);
+        let channel = connection.and_then(|mailbox| mailbox.channels.get_mut(usize::from(number)));
+        if let Some(mailbox) = channel.and_then(Option::take) {
+            mailbox.close(why, wakers);
         }
     }
 
     /// Closes a connection and all its channels.
     pub(super) fn close_connection(&mut self, id: ConnectionId, why: &Error, wakers: &mut Wakers) {
-        let Some(port) = self.connections.remove(&id) else {
+        let Some(mailbox) = self.connections.remove(&id) else {
             return;
         };
-        let _ = port.closed.set(why.clone());
-        for channel in port.channels.into_iter().flatten() {
+        let _ = mailbox.closed.set(why.clone());
+        for channel in mailbox.channels.into_iter().flatten() {
             channel.close(why, wakers);
         }
-        wakers.add(port.events.push(ConnectionEvent::Closed(why.clone())));
+        wakers.add(mailbox.events.push(ConnectionEvent::Closed(why.clone())));
     }
 }
 
-impl ChannelPort {
+impl ChannelMailbox {
     fn close(self, why: &Error, wakers: &mut Wakers) {
         let _ = self.closed.set(why.clone());
         wakers.add(self.events.push(ChannelEvent::Closed(why.clone())));

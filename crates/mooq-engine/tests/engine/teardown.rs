@@ -1,4 +1,4 @@
-//! What goes with a consumer, a channel, a connection, a queue.
+//! Teardown of consumers, channels, connections and queues.
 
 use mooq_core::{CloseReason, Consume, QueueDeclare};
 use mooq_engine::{Capabilities, Method, Options};
@@ -52,7 +52,7 @@ fn a_channel_gives_back_on_close_and_an_exclusive_queue_stays() {
 }
 
 #[test]
-fn what_a_closing_channel_gives_back_goes_to_others_in_order() {
+fn deliveries_requeued_by_a_closing_channel_go_to_others_in_order() {
     let mut broker = Broker::new();
     let (c, other) = (broker.channel(), broker.channel());
     broker.declare(c, "q");

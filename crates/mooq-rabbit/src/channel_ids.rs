@@ -31,7 +31,7 @@ impl Count {
 
 /// The reason why there is no number for one more channel.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NoNumber {
+pub(crate) enum NoChannelId {
     /// Channels of this side have all numbers.
     InUse(Count),
     /// Channels that the broker closed have the numbers, so another connection has free ones.
@@ -40,9 +40,9 @@ pub(crate) enum NoNumber {
 
 /// The numbers of one connection.
 #[derive(Debug)]
-pub(crate) struct Numbers(Mutex<Count>);
+pub(crate) struct ChannelIds(Mutex<Count>);
 
-impl Numbers {
+impl ChannelIds {
     pub(crate) fn new(channel_max: u16) -> Self {
         // 0 stands for no limit except that of the field.
         let limit = if channel_max == 0 {
@@ -64,14 +64,14 @@ impl Numbers {
     /// Reserves a number for a channel.
     ///
     /// amqprs itself chooses the number; with none left its reader would panic.
-    pub(crate) fn take(&self) -> Result<(), NoNumber> {
+    pub(crate) fn take(&self) -> Result<(), NoChannelId> {
         let mut count = self.lock();
         let none_left = count.taken >= count.limit;
         if count.is_used_up() || none_left && count.lost > 0 {
-            return Err(NoNumber::UsedUp(*count));
+            return Err(NoChannelId::UsedUp(*count));
         }
         if none_left {
-            return Err(NoNumber::InUse(*count));
+            return Err(NoChannelId::InUse(*count));
         }
         count.taken += 1;
         Ok(())
@@ -99,44 +99,44 @@ impl Numbers {
 mod tests {
     use super::*;
 
-    fn lose(numbers: &Numbers, count: usize) {
+    fn lose(ids: &ChannelIds, count: usize) {
         for _ in 0..count {
-            numbers.take().unwrap();
-            numbers.lose();
+            ids.take().unwrap();
+            ids.lose();
         }
     }
 
     #[test]
     fn numbers_of_channels_closed_by_agreement_are_used_again() {
-        let numbers = Numbers::new(2);
-        numbers.take().unwrap();
-        numbers.take().unwrap();
-        assert!(matches!(numbers.take(), Err(NoNumber::InUse(_))));
-        numbers.give();
-        numbers.take().unwrap();
-        assert_eq!(numbers.used_up(), None);
+        let ids = ChannelIds::new(2);
+        ids.take().unwrap();
+        ids.take().unwrap();
+        assert!(matches!(ids.take(), Err(NoChannelId::InUse(_))));
+        ids.give();
+        ids.take().unwrap();
+        assert_eq!(ids.used_up(), None);
     }
 
     #[test]
     fn a_connection_is_used_up_well_before_its_numbers_are() {
         for (channel_max, most) in [(2047, MOST_LOST), (0, MOST_LOST), (8, 6), (1, 1)] {
-            let numbers = Numbers::new(channel_max);
-            lose(&numbers, most - 1);
-            assert_eq!(numbers.used_up(), None, "{channel_max}");
-            lose(&numbers, 1);
-            let count = numbers.used_up().unwrap();
+            let ids = ChannelIds::new(channel_max);
+            lose(&ids, most - 1);
+            assert_eq!(ids.used_up(), None, "{channel_max}");
+            lose(&ids, 1);
+            let count = ids.used_up().unwrap();
             assert_eq!(count.lost, most);
-            assert_eq!(numbers.take(), Err(NoNumber::UsedUp(count)));
+            assert_eq!(ids.take(), Err(NoChannelId::UsedUp(count)));
         }
     }
 
     #[test]
     fn lost_numbers_that_are_missed_use_a_connection_up_too() {
-        let numbers = Numbers::new(2047);
-        lose(&numbers, 1);
+        let ids = ChannelIds::new(2047);
+        lose(&ids, 1);
         for _ in 0..2046 {
-            numbers.take().unwrap();
+            ids.take().unwrap();
         }
-        assert!(matches!(numbers.take(), Err(NoNumber::UsedUp(_))));
+        assert!(matches!(ids.take(), Err(NoChannelId::UsedUp(_))));
     }
 }

@@ -38,7 +38,7 @@ const ALONE: u32 = 3;
 
 /// Queues that one connection reads from.
 #[derive(Debug)]
-pub(crate) struct Reading {
+pub(crate) struct PoisonWatch {
     /// The broker and the virtual host.
     place: String,
     queues: Mutex<Queues>,
@@ -63,20 +63,20 @@ struct Begun {
 
 /// A read of a queue. The broker may send from the queue until this is dropped.
 #[derive(Debug)]
-pub(crate) struct Read {
-    reading: Arc<Reading>,
+pub(crate) struct ReadGuard {
+    watch: Arc<PoisonWatch>,
     number: u64,
     delivered: Arc<AtomicBool>,
 }
 
-impl Read {
+impl ReadGuard {
     /// Records that a message from the queue was read.
     pub(crate) fn delivers(&self) {
         self.delivered.store(true, Ordering::Relaxed);
     }
 }
 
-impl Reading {
+impl PoisonWatch {
     pub(crate) fn new(place: String) -> Self {
         /// Shared by the process and not by a transport: services may reconnect with another
         /// transport.
@@ -98,7 +98,7 @@ impl Reading {
     ///
     /// # Errors
     /// `ConsumerCancelled` if the queue has ended connections too often.
-    pub(crate) async fn begin(self: &Arc<Self>, queue: QueueName) -> Result<Read, Error> {
+    pub(crate) async fn begin(self: &Arc<Self>, queue: QueueName) -> Result<ReadGuard, Error> {
         match self.ends.of(&self.place, &queue, Instant::now()) {
             Suspicion::None => {}
             Suspicion::Some => {
@@ -113,7 +113,7 @@ impl Reading {
         Ok(self.begin_at(queue, Instant::now()))
     }
 
-    fn begin_at(self: &Arc<Self>, queue: QueueName, since: Instant) -> Read {
+    fn begin_at(self: &Arc<Self>, queue: QueueName, since: Instant) -> ReadGuard {
         let delivered = Arc::new(AtomicBool::new(false));
         let mut queues = self.lock();
         let number = queues.next;
@@ -124,8 +124,8 @@ impl Reading {
             delivered: Arc::clone(&delivered),
         };
         queues.reads.insert(number, begun);
-        Read {
-            reading: Arc::clone(self),
+        ReadGuard {
+            watch: Arc::clone(self),
             number,
             delivered,
         }
@@ -195,9 +195,9 @@ fn unreadable(queue: &QueueName, times: u32) -> Error {
     )
 }
 
-impl Drop for Read {
+impl Drop for ReadGuard {
     fn drop(&mut self) {
-        self.reading.lock().reads.remove(&self.number);
+        self.watch.lock().reads.remove(&self.number);
     }
 }
 
@@ -284,10 +284,10 @@ impl Ends {
 mod tests {
     use super::*;
 
-    fn reading() -> Arc<Reading> {
-        Arc::new(Reading {
+    fn watch() -> Arc<PoisonWatch> {
+        Arc::new(PoisonWatch {
             ends: Box::leak(Box::default()),
-            ..Reading::new("rabbit:5672/".into())
+            ..PoisonWatch::new("rabbit:5672/".into())
         })
     }
 
@@ -297,93 +297,93 @@ mod tests {
 
     #[test]
     fn the_third_end_in_a_row_is_suspicious() {
-        let reading = reading();
-        let _read = reading.begin_at(queue("poisoned"), Instant::now());
-        drop(reading.begin_at(queue("was fine"), Instant::now()));
+        let watch = watch();
+        let _read = watch.begin_at(queue("poisoned"), Instant::now());
+        drop(watch.begin_at(queue("was fine"), Instant::now()));
         let now = Instant::now();
-        assert_eq!(reading.connection_lost(now), None);
-        assert_eq!(reading.connection_lost(now), None);
-        let said = reading.connection_lost(now).unwrap();
+        assert_eq!(watch.connection_lost(now), None);
+        assert_eq!(watch.connection_lost(now), None);
+        let said = watch.connection_lost(now).unwrap();
         assert!(said.contains("'poisoned' (3 times)"), "{said}");
         assert!(!said.contains("fine"), "{said}");
     }
 
     #[test]
     fn late_ends_and_rare_ends_are_not() {
-        let reading = reading();
-        let _read = reading.begin_at(queue("q"), Instant::now());
+        let watch = watch();
+        let _read = watch.begin_at(queue("q"), Instant::now());
         let now = Instant::now();
         for _ in 0..5 {
-            assert_eq!(reading.connection_lost(now + SOON), None, "late");
+            assert_eq!(watch.connection_lost(now + SOON), None, "late");
         }
         for times in 1..5 {
             let now = now + ROW * times;
-            let _read = reading.begin_at(queue("rare"), now);
-            assert_eq!(reading.connection_lost(now), None, "rare");
+            let _read = watch.begin_at(queue("rare"), now);
+            assert_eq!(watch.connection_lost(now), None, "rare");
         }
     }
 
-    fn suspicion(reading: &Reading, name: &str) -> Suspicion {
+    fn suspicion(watch: &PoisonWatch, name: &str) -> Suspicion {
         let now = Instant::now();
-        reading.ends.of(&reading.place, &queue(name), now)
+        watch.ends.of(&watch.place, &queue(name), now)
     }
 
     #[test]
     fn a_queue_whose_first_message_ends_connections_is_found_among_others_and_left() {
-        let reading = reading();
+        let watch = watch();
         let now = Instant::now();
         // All reads begin at once, so nothing shows which queue was the cause.
         for times in 1..=ENOUGH {
-            let _poisoned = reading.begin_at(queue("poisoned"), now);
-            let _fine = reading.begin_at(queue("fine"), now);
-            reading.connection_lost(now);
+            let _poisoned = watch.begin_at(queue("poisoned"), now);
+            let _fine = watch.begin_at(queue("fine"), now);
+            watch.connection_lost(now);
             let expected = match times {
                 ..SUSPICIOUS => Suspicion::None,
                 _ => Suspicion::Some,
             };
-            assert_eq!(suspicion(&reading, "fine"), expected, "{times}");
-            assert_eq!(suspicion(&reading, "poisoned"), expected, "{times}");
+            assert_eq!(suspicion(&watch, "fine"), expected, "{times}");
+            assert_eq!(suspicion(&watch, "poisoned"), expected, "{times}");
         }
         // One after the other: the other queue has been read from for longer by now.
         for times in 1..=ALONE {
-            let _fine = reading.begin_at(queue("fine"), now);
-            let _poisoned = reading.begin_at(queue("poisoned"), now + AT_ONCE);
-            reading.connection_lost(now + AT_ONCE);
+            let _fine = watch.begin_at(queue("fine"), now);
+            let _poisoned = watch.begin_at(queue("poisoned"), now + AT_ONCE);
+            watch.connection_lost(now + AT_ONCE);
             let certain = Suspicion::Certain(ENOUGH + times);
-            let is_certain = suspicion(&reading, "poisoned") == certain;
+            let is_certain = suspicion(&watch, "poisoned") == certain;
             assert_eq!(is_certain, times == ALONE);
         }
-        assert_eq!(suspicion(&reading, "fine"), Suspicion::Some);
+        assert_eq!(suspicion(&watch, "fine"), Suspicion::Some);
         let later = now + AT_ONCE + ROW;
-        let forgiven = reading.ends.of(&reading.place, &queue("poisoned"), later);
+        let forgiven = watch.ends.of(&watch.place, &queue("poisoned"), later);
         assert_eq!(forgiven, Suspicion::None);
     }
 
     #[test]
     fn a_queue_that_delivers_is_never_left() {
-        let reading = reading();
+        let watch = watch();
         let now = Instant::now();
         for _ in 0..10 * ENOUGH {
-            let read = reading.begin_at(queue("busy"), now);
+            let read = watch.begin_at(queue("busy"), now);
             read.delivers();
-            reading.connection_lost(now);
+            watch.connection_lost(now);
         }
-        assert_eq!(suspicion(&reading, "busy"), Suspicion::Some);
+        assert_eq!(suspicion(&watch, "busy"), Suspicion::Some);
     }
 
     #[tokio::test(start_paused = true)]
     async fn suspicious_queues_are_read_from_one_after_the_other() {
-        let reading = reading();
+        let watch = watch();
         for _ in 0..SUSPICIOUS {
-            let _a = reading.begin_at(queue("a"), Instant::now());
-            let _b = reading.begin_at(queue("b"), Instant::now());
-            reading.connection_lost(Instant::now());
+            let _a = watch.begin_at(queue("a"), Instant::now());
+            let _b = watch.begin_at(queue("b"), Instant::now());
+            watch.connection_lost(Instant::now());
         }
         let began = tokio::time::Instant::now();
-        let _a = reading.begin(queue("a")).await.unwrap();
-        let _other = reading.begin(queue("other")).await.unwrap();
+        let _a = watch.begin(queue("a")).await.unwrap();
+        let _other = watch.begin(queue("other")).await.unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO);
-        let _b = reading.begin(queue("b")).await.unwrap();
+        let _b = watch.begin(queue("b")).await.unwrap();
         assert!(began.elapsed() >= AT_ONCE);
     }
 }

@@ -23,12 +23,12 @@ use super::random::Random;
 use super::time::Time;
 
 #[derive(Debug, Default)]
-pub(crate) struct Transit {
+pub(crate) struct InTransit {
     /// Source of the choices that RabbitMQ leaves open. None if nothing is left open.
     choices: Option<Random>,
     /// True if a fault makes the item that was sent last arrive first.
     pub(crate) latest_first: bool,
-    deliveries: BTreeMap<(ChannelId, QueueId), VecDeque<Parcel>>,
+    deliveries: BTreeMap<(ChannelId, QueueId), VecDeque<PendingDelivery>>,
     /// Outcomes of publishes by number: true if the publish was accepted.
     confirms: BTreeMap<ChannelId, BTreeMap<u64, bool>>,
     /// Rounds of Raft, by the consumers of quorum queues whose acknowledgements began them.
@@ -58,7 +58,7 @@ pub(crate) struct Overtaken {
 
 /// A delivery in transit.
 #[derive(Debug)]
-pub(crate) struct Parcel {
+pub(crate) struct PendingDelivery {
     pub(crate) consumer: ConsumerId,
     pub(crate) tag: ConsumerTag,
     pub(crate) no_ack: bool,
@@ -74,7 +74,7 @@ enum Arrival {
     Round(ConsumerId),
 }
 
-impl Transit {
+impl InTransit {
     pub(crate) fn new(seed: Option<u64>) -> Self {
         Self {
             // A different sequence from the one that generates names.
@@ -138,21 +138,21 @@ impl Transit {
     fn age(&self, arrival: Arrival) -> u64 {
         match arrival {
             Arrival::Delivery(channel, queue) => {
-                let parcels = self.deliveries.get(&(channel, queue));
-                let first = parcels.and_then(VecDeque::front);
-                first.map_or(0, |parcel| parcel.number)
+                let deliveries = self.deliveries.get(&(channel, queue));
+                let first = deliveries.and_then(VecDeque::front);
+                first.map_or(0, |delivery| delivery.number)
             }
             Arrival::Confirms(_) | Arrival::Round(_) => 0,
         }
     }
 
-    fn take_parcel(&mut self, channel: ChannelId, queue: QueueId) -> Option<Parcel> {
-        let parcels = self.deliveries.get_mut(&(channel, queue))?;
-        let parcel = parcels.pop_front();
-        if parcels.is_empty() {
+    fn take_delivery(&mut self, channel: ChannelId, queue: QueueId) -> Option<PendingDelivery> {
+        let deliveries = self.deliveries.get_mut(&(channel, queue))?;
+        let delivery = deliveries.pop_front();
+        if deliveries.is_empty() {
             self.deliveries.remove(&(channel, queue));
         }
-        parcel
+        delivery
     }
 }
 
@@ -174,47 +174,51 @@ impl Engine {
                 queue.unacked += 1;
             }
         }
-        self.transit.sent += 1;
-        let parcel = Parcel {
+        self.in_transit.sent += 1;
+        let delivery = PendingDelivery {
             consumer: key,
             tag,
             no_ack,
             queued,
-            number: self.transit.sent,
+            number: self.in_transit.sent,
         };
-        if self.transit.choices.is_some() || self.reorders(queue, channel) {
-            let parcels = self.transit.deliveries.entry((channel, queue)).or_default();
-            parcels.push_back(parcel);
+        if self.in_transit.choices.is_some() || self.reorders(queue, channel) {
+            let deliveries = self
+                .in_transit
+                .deliveries
+                .entry((channel, queue))
+                .or_default();
+            deliveries.push_back(delivery);
         } else {
-            self.arrive_at_channel(channel, queue, parcel);
+            self.arrive_at_channel(channel, queue, delivery);
         }
     }
 
     /// True if things take time in transit even without a fault.
     pub(super) fn is_seeded(&self) -> bool {
-        self.transit.choices.is_some()
+        self.in_transit.choices.is_some()
     }
 
     /// Sends a publisher the outcome of a publish, now or later.
     pub(super) fn settle_publish(&mut self, channel: ChannelId, sequence: u64, taken: bool) {
-        if self.transit.choices.is_some() {
-            let outcomes = self.transit.confirms.entry(channel).or_default();
+        if self.in_transit.choices.is_some() {
+            let outcomes = self.in_transit.confirms.entry(channel).or_default();
             outcomes.insert(sequence, taken);
         } else {
-            self.tell_publisher(channel, sequence, taken, false);
+            self.notify_publisher(channel, sequence, taken, false);
         }
     }
 
     /// Returns true if anything is in transit.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
-        !self.transit.is_empty()
+        !self.in_transit.is_empty()
     }
 
     /// Lets one more thing in transit arrive.
     pub fn carry_on(&mut self, now: Time) {
         self.advance(now);
-        if let Some(arrival) = self.transit.choose(|_| true) {
+        if let Some(arrival) = self.in_transit.choose(|_| true) {
             self.let_arrive(arrival);
             self.finish();
         }
@@ -223,10 +227,10 @@ impl Engine {
     /// Lets things in transit arrive or not, as the seed decides. Rounds of Raft are slower than
     /// that.
     pub(super) fn perhaps_carry_on(&mut self) {
-        while !self.transit.is_empty()
-            && self.transit.choices.as_mut().is_some_and(Random::coin)
+        while !self.in_transit.is_empty()
+            && self.in_transit.choices.as_mut().is_some_and(Random::coin)
             && let Some(arrival) = self
-                .transit
+                .in_transit
                 .choose(|arrival| !matches!(arrival, Arrival::Round(_)))
         {
             self.let_arrive(arrival);
@@ -236,7 +240,7 @@ impl Engine {
 
     /// Lets everything in transit arrive.
     pub(super) fn await_all(&mut self) {
-        while let Some(arrival) = self.transit.choose(|_| true) {
+        while let Some(arrival) = self.in_transit.choose(|_| true) {
             self.let_arrive(arrival);
         }
     }
@@ -248,8 +252,8 @@ impl Engine {
             Arrival::Delivery(to, _) | Arrival::Confirms(to) => to == channel,
             Arrival::Round(_) => false,
         };
-        while !self.transit.is_empty()
-            && let Some(arrival) = self.transit.choose(is_to)
+        while !self.in_transit.is_empty()
+            && let Some(arrival) = self.in_transit.choose(is_to)
         {
             self.let_arrive(arrival);
         }
@@ -259,8 +263,8 @@ impl Engine {
     pub(super) fn await_queue(&mut self, queue: QueueId) {
         self.end_rounds(|round| round.queue == queue);
         let is_from = |arrival| matches!(arrival, Arrival::Delivery(_, from) if from == queue);
-        while !self.transit.is_empty()
-            && let Some(arrival) = self.transit.choose(is_from)
+        while !self.in_transit.is_empty()
+            && let Some(arrival) = self.in_transit.choose(is_from)
         {
             self.let_arrive(arrival);
         }
@@ -269,8 +273,8 @@ impl Engine {
     fn let_arrive(&mut self, arrival: Arrival) {
         match arrival {
             Arrival::Delivery(channel, queue) => {
-                if let Some(parcel) = self.transit.take_parcel(channel, queue) {
-                    self.arrive_at_channel(channel, queue, parcel);
+                if let Some(delivery) = self.in_transit.take_delivery(channel, queue) {
+                    self.arrive_at_channel(channel, queue, delivery);
                 }
             }
             Arrival::Confirms(channel) => self.let_confirms_arrive(channel),
@@ -281,7 +285,7 @@ impl Engine {
     /// True if the credit that an acknowledgement gives a quorum queue's consumer waits for a round
     /// of Raft, as the seed decides.
     pub(super) fn holds_credit(&mut self, key: ConsumerId, count: u32) -> bool {
-        let Some(choices) = &mut self.transit.choices else {
+        let Some(choices) = &mut self.in_transit.choices else {
             return false;
         };
         let Some(consumer) = self.consumers.get(key) else {
@@ -294,7 +298,7 @@ impl Engine {
         if !is_quorum || consumer.credit.is_none() {
             return false;
         }
-        let rounds = &mut self.transit.rounds;
+        let rounds = &mut self.in_transit.rounds;
         let round = rounds.entry(key).or_insert_with(|| Round {
             channel: consumer.channel,
             queue: consumer.queue,
@@ -308,7 +312,7 @@ impl Engine {
     }
 
     fn end_rounds(&mut self, of: impl Fn(&Round) -> bool) {
-        let rounds = self.transit.rounds.iter();
+        let rounds = self.in_transit.rounds.iter();
         let ending = rounds.filter(|(_, round)| of(round));
         let ending: Vec<_> = ending.map(|(consumer, _)| *consumer).collect();
         for consumer in ending {
@@ -319,11 +323,11 @@ impl Engine {
     /// Ends a round in which a quorum queue has agreed on acknowledgements: their consumer gets the
     /// credit.
     fn end_round(&mut self, key: ConsumerId) {
-        let Some(round) = self.transit.rounds.remove(&key) else {
+        let Some(round) = self.in_transit.rounds.remove(&key) else {
             return;
         };
         if self.add_credit(key, round.credit) {
-            self.pump(round.queue);
+            self.deliver_ready(round.queue);
         }
     }
 
@@ -331,14 +335,15 @@ impl Engine {
     /// it has not agreed yet, while the consumer is being cancelled. The channel no longer knows
     /// the consumer and sends these messages back.
     pub(super) fn overtake(&mut self, channel: ChannelId, tag: &ConsumerTag) -> Option<Overtaken> {
-        if self.transit.rounds.is_empty() {
+        if self.in_transit.rounds.is_empty() {
             return None;
         }
         let key = *self.channels.get(channel)?.consumers.get(tag)?;
-        let round = self.transit.rounds.remove(&key)?;
+        let round = self.in_transit.rounds.remove(&key)?;
         let is_up = self.consumers.get(key)?.status == Status::Up;
         let queue = self.queues.get_mut(round.queue)?;
-        let is_active = !queue.options.single_active_consumer || queue.consumers.sole == Some(key);
+        let is_active =
+            !queue.options.single_active_consumer || queue.consumers.active == Some(key);
         let mut messages = Vec::new();
         while is_up
             && is_active
@@ -371,12 +376,12 @@ impl Engine {
     /// first outcome that stays unknown, then the other accepted publishes one by one
     /// ([confirms](https://www.rabbitmq.com/docs/confirms#publisher-confirms)).
     fn let_confirms_arrive(&mut self, channel: ChannelId) {
-        let transit = &mut self.transit;
-        let Some(waiting) = transit.confirms.remove(&channel) else {
+        let in_transit = &mut self.in_transit;
+        let Some(waiting) = in_transit.confirms.remove(&channel) else {
             return;
         };
         let (mut told, mut left) = (Vec::new(), BTreeMap::new());
-        if let Some(choices) = &mut transit.choices {
+        if let Some(choices) = &mut in_transit.choices {
             // At least one, so that the confirms come to an end.
             let certain = choices.below(waiting.len());
             for (at, (sequence, taken)) in waiting.into_iter().enumerate() {
@@ -389,10 +394,10 @@ impl Engine {
         }
         let first_left = left.keys().next().copied().unwrap_or(u64::MAX);
         if !left.is_empty() {
-            transit.confirms.insert(channel, left);
+            in_transit.confirms.insert(channel, left);
         }
         for (sequence, _) in told.iter().filter(|(_, taken)| !taken) {
-            self.tell_publisher(channel, *sequence, false, false);
+            self.notify_publisher(channel, *sequence, false, false);
         }
         let taken = told
             .iter()
@@ -400,14 +405,14 @@ impl Engine {
             .map(|(sequence, _)| *sequence);
         let (below, above): (Vec<_>, Vec<_>) = taken.partition(|sequence| *sequence < first_left);
         if let Some(last) = below.last() {
-            self.tell_publisher(channel, *last, true, below.len() > 1);
+            self.notify_publisher(channel, *last, true, below.len() > 1);
         }
         for sequence in above {
-            self.tell_publisher(channel, sequence, true, false);
+            self.notify_publisher(channel, sequence, true, false);
         }
     }
 
-    fn tell_publisher(&mut self, key: ChannelId, sequence: u64, taken: bool, multiple: bool) {
+    fn notify_publisher(&mut self, key: ChannelId, sequence: u64, taken: bool, multiple: bool) {
         let Some(channel) = self.channels.get(key) else {
             return;
         };

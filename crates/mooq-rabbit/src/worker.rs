@@ -18,41 +18,45 @@ use amqprs::channel::Channel;
 use mooq_core::{Error, ErrorKind};
 
 use crate::command::Operation;
-use crate::connection::Link;
-use crate::queue::Next;
+use crate::command_queue::Next;
+use crate::connection::AmqprsHandle;
 use crate::state::ChannelState;
 
 /// Time that an error of amqprs waits for its reason. The reason is there already or arrives at
 /// once; the time is for the case that amqprs' writer fails and its reader does not notice.
-const GRACE: Duration = Duration::from_secs(1);
+const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time that a close waits for confirms of earlier publishes.
 const LATE_CONFIRMS: Duration = Duration::from_secs(5);
 
-pub(crate) struct Pump {
+pub(crate) struct CommandWorker {
     channel: Channel,
     state: Arc<ChannelState>,
     /// Keeps the connection until the last command is performed.
-    link: Arc<Link>,
+    handle: Arc<AmqprsHandle>,
 }
 
 /// Returned when the channel has ended.
 struct Ended;
 
-impl Pump {
-    pub(crate) fn new(channel: Channel, state: Arc<ChannelState>, link: Arc<Link>) -> Self {
+impl CommandWorker {
+    pub(crate) fn new(
+        channel: Channel,
+        state: Arc<ChannelState>,
+        handle: Arc<AmqprsHandle>,
+    ) -> Self {
         Self {
             channel,
             state,
-            link,
+            handle,
         }
     }
 
     pub(crate) async fn run(self) {
-        let queue = &self.state.queue;
+        let commands = &self.state.commands;
         let mut batch = VecDeque::new();
         loop {
-            match poll_fn(|cx| queue.poll_next(cx, &mut batch)).await {
+            match poll_fn(|cx| commands.poll_next(cx, &mut batch)).await {
                 Next::Perform => {
                     for command in batch.drain(..) {
                         let operation = command.begin(self.channel.clone());
@@ -67,8 +71,8 @@ impl Pump {
         }
         self.state.consumers.stop().await;
         // Because the broker closed this channel, the connection may have to be replaced.
-        if let Some(count) = self.state.session.numbers.used_up() {
-            self.link.begin_close(self.state.session.used_up(count));
+        if let Some(count) = self.state.session.channel_ids.used_up() {
+            self.handle.begin_close(self.state.session.used_up(count));
         }
         // The drop does the rest, so that it also happens if this task panics or is aborted.
     }
@@ -76,7 +80,7 @@ impl Pump {
     /// Drives one of amqprs' futures to its end.
     async fn send(&self, mut operation: Operation) -> Result<(), Ended> {
         let outcome = poll_fn(|cx| {
-            let polled = self.state.gate.poll(operation.as_mut(), cx);
+            let polled = self.state.send_barrier.poll(operation.as_mut(), cx);
             self.state.session.sent();
             if let Poll::Ready(outcome) = polled {
                 return Poll::Ready(outcome);
@@ -84,7 +88,7 @@ impl Pump {
             // Once the channel has failed, the future is dropped: amqprs' dispatcher, which would
             // panic on such a drop, has ended by then or will read no more. Waiting on could take
             // for ever: a writer that is stuck in the socket never releases its data.
-            self.state.queue.poll_failed(cx).map(|()| None)
+            self.state.commands.poll_failed(cx).map(|()| None)
         })
         .await;
         match outcome {
@@ -105,7 +109,7 @@ impl Pump {
         let mut died = pin!(self.state.session.dead());
         let mut is_dead = false;
         let outcome = poll_fn(|cx| {
-            let polled = self.state.gate.poll(close.as_mut(), cx);
+            let polled = self.state.send_barrier.poll(close.as_mut(), cx);
             self.state.session.sent();
             if let Poll::Ready(outcome) = polled {
                 return Poll::Ready(outcome);
@@ -113,15 +117,15 @@ impl Pump {
             // Unlike the other futures, this one runs on when amqprs' dispatcher ends, which
             // happens at close-ok: the rest of the future frees the channel's number.
             is_dead = is_dead || died.as_mut().poll(cx).is_ready();
-            let failed = self.state.queue.poll_failed(cx);
-            if is_dead || self.state.gate.is_shut() {
+            let failed = self.state.commands.poll_failed(cx);
+            if is_dead || self.state.send_barrier.is_shut() {
                 return failed.map(|()| None);
             }
             Poll::Pending
         })
         .await;
         match outcome {
-            Some(Ok(())) => self.state.session.numbers.give(),
+            Some(Ok(())) => self.state.session.channel_ids.give(),
             Some(Err(error)) => self.fail(error).await,
             None => {}
         }
@@ -131,7 +135,7 @@ impl Pump {
     /// before it has confirmed all publishes. When the channel has closed, its user has seen the
     /// end of its publishes.
     async fn confirmed(&self) {
-        let failed = poll_fn(|cx| self.state.queue.poll_failed(cx));
+        let failed = poll_fn(|cx| self.state.commands.poll_failed(cx));
         tokio::select! {
             () = self.state.confirms.all() => {}
             () = failed => {}
@@ -143,19 +147,19 @@ impl Pump {
     /// Ensures that the channel has failed, with a better reason than amqprs' error if there is
     /// one: amqprs' error is the same for every cause.
     async fn fail(&self, error: amqprs::error::Error) {
-        let failed = poll_fn(|cx| self.state.queue.poll_failed(cx));
-        if tokio::time::timeout(GRACE, failed).await.is_err() {
+        let failed = poll_fn(|cx| self.state.commands.poll_failed(cx));
+        if tokio::time::timeout(REASON_TIMEOUT, failed).await.is_err() {
             let session = &self.state.session;
             let lost = Error::connection(
                 ErrorKind::ConnectionLost,
                 format!("the connection to {} takes nothing more", session.address()),
             );
-            self.state.queue.fail(lost.with_source(error));
+            self.state.commands.fail(lost.with_source(error));
         }
     }
 }
 
-impl Drop for Pump {
+impl Drop for CommandWorker {
     fn drop(&mut self) {
         self.state.end();
     }

@@ -1,11 +1,11 @@
-//! The ledger of a channel: its unacked deliveries.
+//! The unacked deliveries of a channel.
 
 use super::message::Unacked;
 use std::collections::VecDeque;
 
 /// Unacked deliveries by delivery tag. Tags only ever rise.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct UnackedDeliveries {
     /// Entries sorted by tag. A delivery that is settled out of order leaves a gap. The gap stays
     /// until all earlier deliveries are settled too, or until gaps are the greater part.
     entries: VecDeque<Entry>,
@@ -18,14 +18,14 @@ struct Entry {
     unacked: Option<Unacked>,
 }
 
-impl Ledger {
+impl UnackedDeliveries {
     /// Returns the number of unacked deliveries.
     pub(crate) fn len(&self) -> usize {
         self.outstanding
     }
 
     /// Adds a delivery, whose tag is higher than all earlier ones.
-    pub(crate) fn enter(&mut self, unacked: Unacked) {
+    pub(crate) fn insert(&mut self, unacked: Unacked) {
         self.outstanding += 1;
         self.entries.push_back(Entry {
             delivery_tag: unacked.delivery_tag,
@@ -85,7 +85,7 @@ impl Ledger {
         all.extend(taken);
         all.sort_by_key(|unacked| unacked.delivery_tag);
         for unacked in all {
-            self.enter(unacked);
+            self.insert(unacked);
         }
     }
 
@@ -129,9 +129,9 @@ mod tests {
     use crate::message::Timed;
     use crate::queue::Queue;
 
-    fn ledger(tags: impl IntoIterator<Item = u64>) -> Ledger {
+    fn unacked(tags: impl IntoIterator<Item = u64>) -> UnackedDeliveries {
         let mut queue = Queue::placeholder();
-        let mut ledger = Ledger::default();
+        let mut deliveries = UnackedDeliveries::default();
         for delivery_tag in tags {
             let message = mooq_core::Message {
                 exchange: Default::default(),
@@ -139,7 +139,7 @@ mod tests {
                 properties: Default::default(),
                 body: Default::default(),
             };
-            ledger.enter(Unacked {
+            deliveries.insert(Unacked {
                 delivery_tag,
                 queue: SlotMap::with_key().insert(()),
                 consumer: None,
@@ -147,7 +147,7 @@ mod tests {
                 timed: Timed::Out,
             });
         }
-        ledger
+        deliveries
     }
 
     fn tags(taken: Option<Vec<Unacked>>) -> Option<Vec<u64>> {
@@ -156,44 +156,44 @@ mod tests {
 
     #[test]
     fn a_tag_is_taken_once() {
-        let mut ledger = ledger([1, 3, 4, 8]);
-        assert!(ledger.take(3).is_some());
-        assert!(ledger.take(3).is_none());
+        let mut deliveries = unacked([1, 3, 4, 8]);
+        assert!(deliveries.take(3).is_some());
+        assert!(deliveries.take(3).is_none());
         assert!(
-            ledger.take(2).is_none(),
+            deliveries.take(2).is_none(),
             "it was sent without acknowledgement"
         );
-        assert!(ledger.take(9).is_none());
-        assert!(ledger.take(0).is_none());
-        assert_eq!(ledger.len(), 3);
+        assert!(deliveries.take(9).is_none());
+        assert!(deliveries.take(0).is_none());
+        assert_eq!(deliveries.len(), 3);
     }
 
     #[test]
     fn up_to_a_tag_needs_that_very_tag_to_be_outstanding() {
-        let mut ledger = ledger(1..=6);
-        ledger.take(3);
-        assert_eq!(tags(ledger.take_up_to(3)), None);
-        assert_eq!(tags(ledger.take_up_to(7)), None);
-        assert_eq!(tags(ledger.take_up_to(4)), Some(vec![1, 2, 4]));
-        assert_eq!(tags(Some(ledger.take_all())), Some(vec![5, 6]));
+        let mut deliveries = unacked(1..=6);
+        deliveries.take(3);
+        assert_eq!(tags(deliveries.take_up_to(3)), None);
+        assert_eq!(tags(deliveries.take_up_to(7)), None);
+        assert_eq!(tags(deliveries.take_up_to(4)), Some(vec![1, 2, 4]));
+        assert_eq!(tags(Some(deliveries.take_all())), Some(vec![5, 6]));
     }
 
     #[test]
-    fn what_is_restored_stands_in_order_again() {
-        let mut ledger = ledger(1..=4);
-        let (second, first) = (ledger.take(2).unwrap(), ledger.take(1).unwrap());
-        ledger.restore(vec![second, first]);
-        assert_eq!(ledger.len(), 4);
-        assert_eq!(tags(ledger.take_up_to(4)), Some(vec![1, 2, 3, 4]));
+    fn restored_deliveries_are_in_order_again() {
+        let mut deliveries = unacked(1..=4);
+        let (second, first) = (deliveries.take(2).unwrap(), deliveries.take(1).unwrap());
+        deliveries.restore(vec![second, first]);
+        assert_eq!(deliveries.len(), 4);
+        assert_eq!(tags(deliveries.take_up_to(4)), Some(vec![1, 2, 3, 4]));
     }
 
     #[test]
     fn gaps_do_not_pile_up_behind_one_that_stays() {
-        let mut ledger = ledger(1..=10_000);
+        let mut deliveries = unacked(1..=10_000);
         for tag in 2..=10_000 {
-            assert!(ledger.take(tag).is_some());
+            assert!(deliveries.take(tag).is_some());
         }
-        assert!(ledger.entries.len() <= 33);
-        assert!(ledger.take(1).is_some());
+        assert!(deliveries.entries.len() <= 33);
+        assert!(deliveries.take(1).is_some());
     }
 }

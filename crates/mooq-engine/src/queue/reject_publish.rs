@@ -1,4 +1,4 @@
-//! Refusals of a quorum queue with `reject-publish`.
+//! The overflow behaviour `reject-publish` of a quorum queue.
 //!
 //! A quorum queue does not check its limit for each message. Once the queue is over its limit, it
 //! tells all its publishers to stop: channels, and queues that keep their dead letters. When the
@@ -19,12 +19,12 @@ use crate::ids::ChannelId;
 use crate::message::Publisher;
 
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub(crate) struct RejectPublish {
     /// The number of each publisher, counted from 1 in the order of their first publishes.
     publishers: HashMap<Publisher, u64, RandomState>,
     counted: u64,
-    /// The last publisher that has to stop. None while the gate is open.
-    closed_up_to: Option<u64>,
+    /// The last publisher that has to stop. None while all may publish.
+    stopped_up_to: Option<u64>,
     /// True if the queue fell to four fifths while no publisher was notified. The queue then has to
     /// rise above four fifths before it can fall again.
     has_fallen: bool,
@@ -32,9 +32,9 @@ pub(crate) struct Gate {
     sweep_at: usize,
 }
 
-impl Gate {
+impl RejectPublish {
     /// True if a publisher may publish. `over_limit` is true if the queue has too many messages.
-    pub(crate) fn admits(
+    pub(crate) fn accepts_from(
         &mut self,
         publisher: Publisher,
         over_limit: bool,
@@ -42,28 +42,29 @@ impl Gate {
     ) -> bool {
         let number = match self.publishers.get(&publisher) {
             Some(number) => *number,
-            None => self.enter(publisher, over_limit, channels),
+            None => self.register(publisher, over_limit, channels),
         };
-        self.closed_up_to.is_none_or(|last| number > last)
+        self.stopped_up_to.is_none_or(|last| number > last)
     }
 
-    /// Closes the gate since the queue has too many messages: all publishers so far have to stop.
-    pub(crate) fn close(&mut self) {
-        self.closed_up_to = Some(self.counted);
+    /// Stops all publishers so far, since the queue has too many messages.
+    pub(crate) fn stop_publishers(&mut self) {
+        self.stopped_up_to = Some(self.counted);
         self.has_fallen = false;
     }
 
-    /// Opens the gate since the queue has room again.
-    pub(crate) fn open(&mut self) {
-        self.closed_up_to = None;
+    /// Lets the publishers resume, since the queue has room again.
+    pub(crate) fn resume_publishers(&mut self) {
+        self.stopped_up_to = None;
     }
 
-    /// Opens the gate if the queue has fallen to its low mark since it was above that mark.
-    pub(crate) fn settle(&mut self, is_low: bool) {
+    /// Lets the publishers resume if the queue has fallen to its low mark since it was above that
+    /// mark.
+    pub(crate) fn update(&mut self, is_low: bool) {
         if !is_low {
             self.has_fallen = false;
         } else if !self.has_fallen {
-            self.open();
+            self.resume_publishers();
         }
     }
 
@@ -73,12 +74,12 @@ impl Gate {
         self.has_fallen = is_low;
     }
 
-    /// True if a rise of the queue matters to the gate.
+    /// True if a rise of the queue above its low mark makes a difference.
     pub(crate) fn awaits_rise(&self) -> bool {
-        self.has_fallen && self.closed_up_to.is_some()
+        self.has_fallen && self.stopped_up_to.is_some()
     }
 
-    fn enter(
+    fn register(
         &mut self,
         publisher: Publisher,
         over_limit: bool,
@@ -99,8 +100,8 @@ impl Gate {
     }
 }
 
-/// Returns the number of messages or bytes to which a queue at `limit` must fall for its gate to
-/// open again.
+/// Returns the number of messages or bytes to which a queue at `limit` must fall before its
+/// publishers may resume.
 pub(crate) fn low_mark(limit: u64) -> u64 {
     limit / 5 * 4 + limit % 5 * 4 / 5
 }
@@ -119,38 +120,39 @@ mod tests {
     }
 
     #[test]
-    fn it_stops_those_who_published_before_and_those_who_come_while_it_is_too_full() {
+    fn overflow_stops_earlier_publishers_and_those_that_come_while_the_queue_is_too_full() {
         let (channels, keys) = channels(3);
-        let mut gate = Gate::default();
-        assert!(gate.admits(keys[0], false, &channels));
-        gate.close();
-        assert!(!gate.admits(keys[0], true, &channels));
-        assert!(!gate.admits(keys[1], true, &channels));
-        // The queue is below its limit but not low enough to open. A new publisher was not told to
-        // stop.
-        assert!(gate.admits(keys[2], false, &channels));
-        assert!(!gate.admits(keys[1], false, &channels));
-        gate.open();
+        let mut overflow = RejectPublish::default();
+        assert!(overflow.accepts_from(keys[0], false, &channels));
+        overflow.stop_publishers();
+        assert!(!overflow.accepts_from(keys[0], true, &channels));
+        assert!(!overflow.accepts_from(keys[1], true, &channels));
+        // The queue is below its limit but not low enough to let the publishers resume. A new
+        // publisher was not told to stop.
+        assert!(overflow.accepts_from(keys[2], false, &channels));
+        assert!(!overflow.accepts_from(keys[1], false, &channels));
+        overflow.resume_publishers();
         for channel in keys {
-            assert!(gate.admits(channel, false, &channels));
+            assert!(overflow.accepts_from(channel, false, &channels));
         }
     }
 
     #[test]
-    fn channels_that_are_gone_do_not_pile_up() {
+    fn publishers_that_are_gone_do_not_pile_up() {
         let (mut channels, keys) = channels(1000);
-        let mut gate = Gate::default();
+        let mut overflow = RejectPublish::default();
         for publisher in keys {
-            assert!(gate.admits(publisher, false, &channels));
+            assert!(overflow.accepts_from(publisher, false, &channels));
             if let Publisher::Channel(channel) = publisher {
                 channels.remove(channel);
             }
         }
-        assert!(gate.publishers.len() <= 16, "{}", gate.publishers.len());
+        let known = overflow.publishers.len();
+        assert!(known <= 16, "{known}");
     }
 
     #[test]
-    fn it_opens_at_four_fifths_rounded_down() {
+    fn low_mark_is_four_fifths_rounded_down() {
         let marks: Vec<_> = [0, 1, 2, 3, 4, 5, 10, 14, 15].map(low_mark).into();
         assert_eq!(marks, [0, 0, 1, 2, 3, 4, 8, 11, 12]);
     }
