@@ -18,8 +18,8 @@ pub(crate) fn options(number: u64) -> Options {
     options.seed = (number / 5).is_multiple_of(2).then_some(number);
     if (number / 10).is_multiple_of(2) {
         options.plugins.extend(Plugin::ALL);
-        options.consumer_timeout = Some(Duration::from_millis(8));
-        options.channel_tick_interval = Duration::from_millis(5);
+        options.consumer_timeout = Some(Duration::from_millis(40));
+        options.channel_tick_interval = Duration::from_millis(20);
         options.dead_letter_retry_interval = Duration::from_millis(3);
     }
     options

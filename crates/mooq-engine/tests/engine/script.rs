@@ -191,7 +191,7 @@ fn policy(u: &mut Unstructured<'_>) -> Result<Policy> {
             ("delayed-retry-max", 4.into()),
         ],
         7 => &[("alternate-exchange", "y".into())],
-        8 => &[("consumer-timeout", 3.into())],
+        8 => &[("consumer-timeout", 30.into())],
         _ => &[("max-length-bytes", 8.into())],
     };
     let apply_to = *u.choose(&[ApplyTo::All, ApplyTo::Queues, ApplyTo::Exchanges])?;
@@ -245,9 +245,9 @@ fn method(u: &mut Unstructured<'_>) -> Result<Method> {
             no_ack: u.arbitrary()?,
         },
         70..77 => queue_declare(u)?,
-        77..80 => Method::Bind(binding(u)?),
-        80 => Method::Unbind(binding(u)?),
-        81 => exchange_declare(u)?,
+        77..79 => Method::Bind(binding(u)?),
+        79 => Method::Unbind(binding(u)?),
+        80 | 81 => exchange_declare(u)?,
         82 => Method::ExchangeDelete {
             name: exchange_name(u)?,
             if_unused: u.arbitrary()?,
@@ -348,7 +348,7 @@ fn consume(u: &mut Unstructured<'_>) -> Result<Consume> {
         arguments.insert("x-priority".try_into().unwrap(), priority);
     }
     if u.ratio(1, 16)? {
-        arguments.insert("x-consumer-timeout".try_into().unwrap(), 2);
+        arguments.insert("x-consumer-timeout".try_into().unwrap(), 20);
     }
     Ok(Consume {
         tag: u.choose(&TAGS)?.to_owned().try_into().unwrap(),
@@ -412,7 +412,7 @@ fn queue_declare(u: &mut Unstructured<'_>) -> Result<Method> {
             ("x-delayed-retry-type", "failed".into()),
             ("x-delayed-retry-min", 2.into()),
             ("x-delayed-retry-max", 3.into()),
-            ("x-consumer-timeout", 4.into()),
+            ("x-consumer-timeout", 25.into()),
         ],
         10 => &[("x-single-active-consumer", true.into())],
         _ => &[],
@@ -486,7 +486,13 @@ fn queue_name(u: &mut Unstructured<'_>) -> Result<QueueName> {
 }
 
 fn exchange_name(u: &mut Unstructured<'_>) -> Result<ExchangeName> {
-    Ok(u.choose(&EXCHANGES)?.to_owned().try_into().unwrap())
+    // The others are not there before they are declared, and what is sent to them closes channels.
+    let names = if u.ratio(7, 8)? {
+        &EXCHANGES[..5]
+    } else {
+        &EXCHANGES[5..]
+    };
+    Ok(u.choose(names)?.to_owned().try_into().unwrap())
 }
 
 fn routing_key(u: &mut Unstructured<'_>) -> Result<RoutingKey> {
