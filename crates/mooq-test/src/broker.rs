@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use mooq_client::{ConnectOptions, Connection};
-use mooq_core::{Endpoint, Result, Scheme, Transport, VirtualHost};
+#[cfg(feature = "rabbit")]
+use mooq_core::Scheme;
+use mooq_core::{Endpoint, Result, Transport, VirtualHost};
 use mooq_memory::{InMemoryBroker, Options, Policy};
 #[cfg(feature = "server")]
 use mooq_server::Server;
@@ -51,7 +53,7 @@ struct Inner {
     place: Place,
     /// The socket of an in-memory broker, which closes with the broker.
     #[cfg(feature = "server")]
-    socket: Option<Server>,
+    _socket: Option<Server>,
 }
 
 enum Place {
@@ -146,7 +148,7 @@ impl TestBroker {
             url: socket.url(),
             endpoint: own_url.parse()?,
             place: Place::Memory(broker),
-            socket: Some(socket),
+            _socket: Some(socket),
         });
         Ok(Self { inner })
     }
@@ -158,7 +160,7 @@ impl TestBroker {
             endpoint,
             place,
             #[cfg(feature = "server")]
-            socket: None,
+            _socket: None,
         });
         Ok(Self { inner })
     }

@@ -58,7 +58,7 @@ impl InMemoryBroker {
         let definitions: Definitions = serde_json::from_str(json)
             .map_err(|e| invalid(format!("these are no definitions: {e}")).with_source(e))?;
         self.shared
-            .administer(|engine, now| definitions.import(engine, now))
+            .admin(|engine, now| definitions.import(engine, now))
     }
 }
 

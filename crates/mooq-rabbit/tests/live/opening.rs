@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use mooq_core::{Endpoint, Error, ErrorKind, ErrorScope, Transport};
+use mooq_core::{Endpoint, Error, ErrorKind, ErrorScope};
 
 use crate::broker::{Broker, Connection, TLS_PORT, soon, transport};
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use mooq_core::{ChannelEvent, Endpoint, Error, ErrorKind, TlsOptions, Transport};
+use mooq_core::{ChannelEvent, Endpoint, Error, ErrorKind, TlsOptions};
 
 use crate::broker::{Broker, Connection, STRICT_TLS_PORT, TLS_PORT, name, soon, transport};
 use mooq_rig::certificates::{Authority, SERVER_NAME};
