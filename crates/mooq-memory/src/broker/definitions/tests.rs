@@ -1,5 +1,5 @@
 use mooq_core::Credentials;
-use mooq_engine::{Mechanism, Profile};
+use mooq_engine::Mechanism;
 
 use super::*;
 
