@@ -28,12 +28,12 @@ impl Engine {
         vhost: &VirtualHost,
         declare: ExchangeDeclare,
     ) -> Result<(), Error> {
-        let exists = |engine: &Self, caller: Caller| {
-            let vhost = engine.vhosts.get(caller.vhost);
-            vhost.is_some_and(|vhost| vhost.exchanges.contains_key(&declare.name))
-        };
-        let method = Method::ExchangeDeclare(declare.clone());
-        self.import(now, vhost, exists, method)
+        let found = self.vhosts_by_name.get(vhost);
+        let found = found.and_then(|id| self.vhosts.get(*id));
+        if found.is_some_and(|vhost| vhost.exchanges.contains_key(&declare.name)) {
+            return Ok(());
+        }
+        self.import(now, vhost, Method::ExchangeDeclare(declare))
     }
 
     /// Declares a queue of a virtual host. One that exists stays as it is.
@@ -47,12 +47,12 @@ impl Engine {
         vhost: &VirtualHost,
         declare: QueueDeclare,
     ) -> Result<(), Error> {
-        let exists = |engine: &Self, caller: Caller| {
-            let vhost = engine.vhosts.get(caller.vhost);
-            vhost.is_some_and(|vhost| vhost.queues.contains_key(&declare.name))
-        };
-        let method = Method::QueueDeclare(declare.clone());
-        self.import(now, vhost, exists, method)
+        let found = self.vhosts_by_name.get(vhost);
+        let found = found.and_then(|id| self.vhosts.get(*id));
+        if found.is_some_and(|vhost| vhost.queues.contains_key(&declare.name)) {
+            return Ok(());
+        }
+        self.import(now, vhost, Method::QueueDeclare(declare))
     }
 
     /// Adds a binding to a virtual host.
@@ -66,16 +66,10 @@ impl Engine {
         vhost: &VirtualHost,
         binding: Binding,
     ) -> Result<(), Error> {
-        self.import(now, vhost, |_, _| false, Method::Bind(binding))
+        self.import(now, vhost, Method::Bind(binding))
     }
 
-    fn import(
-        &mut self,
-        now: Time,
-        vhost: &VirtualHost,
-        exists: impl FnOnce(&Self, Caller) -> bool,
-        method: Method,
-    ) -> Result<(), Error> {
+    fn import(&mut self, now: Time, vhost: &VirtualHost, method: Method) -> Result<(), Error> {
         if !self.vhosts_by_name.contains_key(vhost) {
             return Err(no_vhost(vhost));
         }
@@ -89,6 +83,7 @@ impl Engine {
             vhost: Some(vhost.clone()),
             ..Login::default()
         };
+        let id = method.id();
         let opened = self.open_authenticated(now, login);
         self.users.remove(INTERNAL_USER);
         let connection = opened.map_err(|reason| refused(&reason.text))?;
@@ -105,14 +100,11 @@ impl Engine {
                     channel,
                     vhost: open.vhost,
                 };
-                match exists(self, caller) {
-                    true => Ok(()),
-                    false => self.dispatch(caller, method.clone()).map(drop),
-                }
+                self.dispatch(caller, method).map(drop)
             });
         self.end_connection(connection);
         self.finish();
-        declared.map_err(|error| refused(&error.into_reason(method.id()).text))
+        declared.map_err(|error| refused(&error.into_reason(id).text))
     }
 }
 

@@ -61,7 +61,7 @@ impl Engine {
     ) -> Result<(), ReplyError> {
         match &mut self.channel_mut(caller)?.publishing {
             PublishingMode::Transaction(transaction) => {
-                transaction.settlements.push((disposition, taken))
+                transaction.settlements.push((disposition, taken));
             }
             _ => self.settle(caller.channel, taken, disposition),
         }

@@ -61,7 +61,7 @@ pub(crate) enum Action {
     /// Something goes wrong.
     Fault(FaultStep),
     /// An administrator changes the broker, or a resource runs low.
-    Administer(AdminStep),
+    Administer(Box<AdminStep>),
     /// Something arrives that is under way.
     CarryOn,
 }
@@ -118,7 +118,7 @@ fn action(u: &mut Unstructured<'_>) -> Result<Action> {
     Ok(match u.int_in_range(0..=49)? {
         0 | 1 => Action::Fault(fault_step(u)?),
         2..6 => Action::CarryOn,
-        6 => Action::Administer(admin_step(u)?),
+        6 => Action::Administer(admin_step(u)?.into()),
         _ => Action::Send(method(u)?),
     })
 }

@@ -401,7 +401,7 @@ fn field(value: Value) -> Result<FieldValue, Error> {
     Ok(match value {
         Value::Null => FieldValue::Void,
         Value::Bool(flag) => FieldValue::Bool(flag),
-        Value::String(text) => FieldValue::String(text.into()),
+        Value::String(text) => FieldValue::String(text),
         Value::Array(values) => {
             let values = values.into_iter().map(field);
             FieldValue::Array(values.collect::<Result<_, _>>()?)
