@@ -109,7 +109,7 @@ mod tests {
     }
 
     async fn order(chan: &Channel, item: &str) -> mooq::Result<()> {
-        let order = chan.publish("", item).codec(Text).routing_key("orders");
+        let order = chan.publish_with("", item, Text).routing_key("orders");
         order.await.map(drop)
     }
 
