@@ -1,20 +1,19 @@
 //! Exchanges, queues and bindings that the broker declares by itself, from imported
 //! [definitions](https://www.rabbitmq.com/docs/definitions).
 
-use mooq_core::{
-    Binding, Credentials, Error, ErrorKind, ExchangeDeclare, QueueDeclare, VirtualHost,
-};
+use std::sync::Arc;
+
+use mooq_core::{Binding, Error, ErrorKind, ExchangeDeclare, QueueDeclare, VirtualHost};
 
 use super::administration::no_vhost;
-use super::command::{Login, Method};
+use super::command::{Capabilities, Method};
+use super::connection::Connection;
 use super::reply_error::ReplyError;
 use super::time::Time;
-use super::users::Password;
 use super::{Caller, Engine};
 
-/// The user that declares what is imported. No client has this name: SASL PLAIN ends a name at a
-/// NUL.
-const INTERNAL_USER: &str = "rmq-internal\0";
+/// RabbitMQ's name for the user as which it acts by itself. It is permitted everything.
+const INTERNAL_USER: &str = "rmq-internal";
 
 impl Engine {
     /// Declares an exchange of a virtual host. One that exists stays as it is.
@@ -28,8 +27,7 @@ impl Engine {
         vhost: &VirtualHost,
         declare: ExchangeDeclare,
     ) -> Result<(), Error> {
-        let found = self.vhosts_by_name.get(vhost);
-        let found = found.and_then(|id| self.vhosts.get(*id));
+        let found = self.vhost_named(vhost);
         if found.is_some_and(|vhost| vhost.exchanges.contains_key(&declare.name)) {
             return Ok(());
         }
@@ -47,8 +45,7 @@ impl Engine {
         vhost: &VirtualHost,
         declare: QueueDeclare,
     ) -> Result<(), Error> {
-        let found = self.vhosts_by_name.get(vhost);
-        let found = found.and_then(|id| self.vhosts.get(*id));
+        let found = self.vhost_named(vhost);
         if found.is_some_and(|vhost| vhost.queues.contains_key(&declare.name)) {
             return Ok(());
         }
@@ -70,23 +67,18 @@ impl Engine {
     }
 
     fn import(&mut self, now: Time, vhost: &VirtualHost, method: Method) -> Result<(), Error> {
-        if !self.vhosts_by_name.contains_key(vhost) {
+        self.advance(now);
+        let Some(&vhost) = self.vhosts_by_name.get(vhost) else {
             return Err(no_vhost(vhost));
-        }
-        let password = Password::Plain(String::new());
-        self.users.add(INTERNAL_USER.into(), password, true);
-        let login = Login {
-            credentials: Credentials {
-                username: INTERNAL_USER.into(),
-                ..Credentials::default()
-            },
-            vhost: Some(vhost.clone()),
-            ..Login::default()
         };
+        let connection = self.add_connection(Connection::new(
+            vhost,
+            INTERNAL_USER.into(),
+            None,
+            Arc::default(),
+            Capabilities::default(),
+        ));
         let id = method.id();
-        let opened = self.open_authenticated(now, login);
-        self.users.remove(INTERNAL_USER);
-        let connection = opened.map_err(|reason| refused(&reason.text))?;
         let declared = self
             .open_channel(connection, 1, &Method::ChannelOpen)
             .and_then(|_| {
@@ -98,7 +90,7 @@ impl Engine {
                     connection,
                     number: 1,
                     channel,
-                    vhost: open.vhost,
+                    vhost,
                 };
                 self.dispatch(caller, method).map(drop)
             });

@@ -332,12 +332,16 @@ impl Engine {
         let name = login.connection_name;
         let mut connection =
             Connection::new(vhost, username, name, permissions, login.capabilities);
+        connection.channel_max = login.channel_max.unwrap_or(self.options.channel_max);
+        Ok(self.add_connection(connection))
+    }
+
+    fn add_connection(&mut self, mut connection: Connection) -> ConnectionId {
         self.connections_opened += 1;
         connection.number = self.connections_opened;
-        connection.channel_max = login.channel_max.unwrap_or(self.options.channel_max);
         let id = self.connections.insert(connection);
         self.adapt_links();
-        Ok(id)
+        id
     }
 
     /// Returns true if the time at which the engine gets this method makes a difference. If it

@@ -20,6 +20,11 @@ impl Engine {
             .ok_or_else(|| ReplyError::internal("virtual host"))
     }
 
+    /// Returns the virtual host of this name.
+    pub(super) fn vhost_named(&self, name: &mooq_core::VirtualHost) -> Option<&VirtualHost> {
+        self.vhosts.get(*self.vhosts_by_name.get(name)?)
+    }
+
     pub(super) fn vhost_mut(&mut self, key: VhostId) -> Result<&mut VirtualHost, ReplyError> {
         self.vhosts
             .get_mut(key)

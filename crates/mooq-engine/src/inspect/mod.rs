@@ -24,7 +24,6 @@ use super::Engine;
 use super::channel::{Channel, PublishingMode};
 use super::exchange::Exchange;
 use super::queue::Queue;
-use super::vhost;
 use crate::ids::QueueId;
 use crate::message::{Timed, Unacked};
 
@@ -34,10 +33,6 @@ fn matches(name_or_glob: &str, name: &str) -> bool {
 }
 
 impl Engine {
-    fn vhost_named(&self, name: &VirtualHost) -> Option<&vhost::VirtualHost> {
-        self.vhosts.get(*self.vhosts_by_name.get(name)?)
-    }
-
     /// Returns the queues that match, sorted by name.
     fn matching_queues(&self, vhost: &VirtualHost, glob: &str) -> Vec<(QueueId, &Queue)> {
         let vhost = self.vhost_named(vhost);
