@@ -1,7 +1,6 @@
 //! Importing definitions: a RabbitMQ's users, virtual hosts, policies and topology as a JSON file
 //! ([definitions](https://www.rabbitmq.com/docs/definitions)).
 
-use std::fmt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -23,7 +22,7 @@ const SALT: usize = 4;
 impl InMemoryBroker {
     /// Imports definitions, as `rabbitmqctl export_definitions` and the management plugin export
     /// them: users with their permissions, virtual hosts, policies, exchanges, queues and bindings.
-    /// What exists already stays: an exchange or a queue as it is, a user with its new password.
+    /// Existing objects stay: an exchange or a queue as it is, a user with its new password.
     /// Users that are imported have the permissions of the definitions and no others.
     ///
     /// Returns descriptions of what an in-memory broker does not have, and was left out: for
@@ -62,9 +61,8 @@ impl InMemoryBroker {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct Definitions {
     users: Vec<User>,
     vhosts: Vec<Vhost>,
@@ -86,20 +84,12 @@ struct User {
     hashing_algorithm: Option<String>,
 }
 
-impl fmt::Debug for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Vhost {
     name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct UserPermissions {
     user: String,
     vhost: String,
@@ -108,7 +98,7 @@ struct UserPermissions {
     read: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct TopicPermissions {
     user: String,
     vhost: String,
@@ -117,7 +107,7 @@ struct TopicPermissions {
     read: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Parameter {
     component: String,
     name: String,
@@ -125,12 +115,12 @@ struct Parameter {
     value: Value,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct GlobalParameter {
     name: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct NamedPolicy {
     name: String,
     vhost: String,
@@ -138,7 +128,7 @@ struct NamedPolicy {
     policy: PolicyBody,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct PolicyBody {
     pattern: String,
     definition: Map<String, Value>,
@@ -148,7 +138,7 @@ struct PolicyBody {
     apply_to: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Exchange {
     name: String,
     vhost: String,
@@ -164,7 +154,7 @@ struct Exchange {
     arguments: Map<String, Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Queue {
     name: String,
     vhost: String,
@@ -176,7 +166,7 @@ struct Queue {
     arguments: Map<String, Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct BindingEntry {
     vhost: String,
     source: String,
