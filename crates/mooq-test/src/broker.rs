@@ -46,9 +46,9 @@ pub struct TestBroker {
 }
 
 struct Inner {
-    /// Where services connect to.
+    /// URL for services.
     url: String,
-    /// Where this library connects to.
+    /// Endpoint for this library.
     endpoint: Endpoint,
     place: Place,
     /// The socket of an in-memory broker, which closes with the broker.
@@ -111,7 +111,7 @@ impl TestBroker {
         match wire {
             false => Self::at(url, Place::Memory(broker)),
             #[cfg(feature = "server")]
-            true => Self::on_socket(broker, &url),
+            true => Self::on_socket(broker, Some(&url)),
             #[cfg(not(feature = "server"))]
             true => Err(missing_feature("server")),
         }
@@ -121,9 +121,7 @@ impl TestBroker {
     #[cfg(all(feature = "server", feature = "rabbit"))]
     fn start_server(options: Options) -> Result<Self> {
         let (broker, _) = in_memory(options);
-        let socket = socket::listen(&broker)?;
-        let url = socket.url();
-        Self::with_socket(broker, socket, &url)
+        Self::on_socket(broker, None)
     }
 
     #[cfg(not(all(feature = "server", feature = "rabbit")))]
@@ -136,17 +134,15 @@ impl TestBroker {
         Err(missing_feature(missing))
     }
 
+    /// Opens a socket for services. This library connects to `own_url`, or else to the socket.
     #[cfg(feature = "server")]
-    fn on_socket(broker: InMemoryBroker, own_url: &str) -> Result<Self> {
+    fn on_socket(broker: InMemoryBroker, own_url: Option<&str>) -> Result<Self> {
         let socket = socket::listen(&broker)?;
-        Self::with_socket(broker, socket, own_url)
-    }
-
-    #[cfg(feature = "server")]
-    fn with_socket(broker: InMemoryBroker, socket: Server, own_url: &str) -> Result<Self> {
+        let url = socket.url();
+        let endpoint = own_url.unwrap_or(&url).parse()?;
         let inner = Arc::new(Inner {
-            url: socket.url(),
-            endpoint: own_url.parse()?,
+            url,
+            endpoint,
             place: Place::Memory(broker),
             _socket: Some(socket),
         });
