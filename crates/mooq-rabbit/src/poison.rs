@@ -181,7 +181,7 @@ impl PoisonWatch {
     }
 }
 
-/// The error for a read of a queue that is not read from for now.
+/// The error for a read of a queue that is suspended as poisoned.
 fn unreadable(queue: &QueueName, times: u32) -> Error {
     Error::new(
         ErrorKind::ConsumerCancelled,

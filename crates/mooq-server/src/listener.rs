@@ -71,7 +71,7 @@ impl Listen for InMemoryBroker {
     }
 }
 
-/// How a socket's connections are encrypted.
+/// Encryption of a socket's connections.
 #[derive(Clone)]
 enum Encryption {
     None,

@@ -21,7 +21,8 @@ use tempfile::NamedTempFile;
 struct Running {
     process: Child,
     port: u16,
-    /// That for clients that speak TLS.
+    /// The port for clients that speak TLS.
+    #[cfg(feature = "tls")]
     tls_port: Option<u16>,
 }
 
@@ -68,6 +69,7 @@ impl Running {
         Self {
             process,
             port: ports.next().unwrap(),
+            #[cfg(feature = "tls")]
             tls_port: ports.next(),
         }
     }

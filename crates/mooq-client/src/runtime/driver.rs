@@ -272,7 +272,7 @@ impl Driver {
         }
     }
 
-    /// Reads the events of a wire, until there are no more for now.
+    /// Reads the pending events of a wire.
     fn read(&mut self, id: u64) {
         let Self {
             inner,
