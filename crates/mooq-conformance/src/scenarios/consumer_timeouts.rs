@@ -34,8 +34,11 @@ impl Raw {
         expect_reason(&err, 406, (0, 0), text);
     }
 
-    /// The messages left in a queue, each with its redelivered flag.
-    async fn left(&self, queue: &str) -> Vec<(String, bool)> {
+    /// The `count` messages left in a queue, each with its redelivered flag.
+    ///
+    /// Waits for them: a channel may close before what it fetched is ready again.
+    async fn left(&self, queue: &str, count: u32) -> Vec<(String, bool)> {
+        self.until_counts(queue, (count, 0)).await;
         let mut left = Vec::new();
         while let Some(fetched) = self.get(queue).await {
             left.push((body(&fetched.message).to_owned(), fetched.redelivered));
@@ -72,9 +75,8 @@ async fn a_delivery_that_is_overdue_closes_its_channel(fixture: Fixture) {
         assert_eq!(raw.delivered(1).await, ["3"]);
         raw.times_out(1, CONSUMER_TIMEOUT).await;
         // The requeued messages are in order, and marked as redelivered.
-        publisher.until_counts(q, (3, 0)).await;
         let expected = messages([("2", true), ("3", true), ("4", false)]);
-        assert_eq!(publisher.left(q).await, expected);
+        assert_eq!(publisher.left(q, 3).await, expected);
         publisher.reopen().await;
         publisher.confirm_select().await;
     }
@@ -92,7 +94,7 @@ async fn fetched_message_may_be_overdue_too(fixture: Fixture) {
     assert_eq!(body(&second.fetch(&q).await.message), "1");
     second.times_out(2, CONSUMER_TIMEOUT).await;
     let expected = messages([("1", true), ("2", false)]);
-    assert_eq!(publisher.left(&q).await, expected);
+    assert_eq!(publisher.left(&q, 2).await, expected);
     // The connection and its other channels go on.
     first.settled().await;
 }
