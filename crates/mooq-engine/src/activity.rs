@@ -22,6 +22,8 @@ pub struct Activity {
     /// Number of items in clients' hands: running callbacks, and mailboxes and inboxes that are not
     /// empty. An unacked delivery is usually counted here too.
     pub at_clients: usize,
+    /// Number of dead letters that circle between queues, which may last for ever.
+    pub circling: usize,
 }
 
 impl Activity {
@@ -41,12 +43,17 @@ impl fmt::Display for Activity {
             unsettled,
             held_up,
             at_clients,
+            circling,
         } = self;
         write!(
             f,
             "under way: {unsettled} unsettled deliveries, {held_up} things held up, \
              {at_clients} in the hands of clients"
-        )
+        )?;
+        if *circling > 0 {
+            write!(f, ", {circling} dead letters that circle between queues")?;
+        }
+        Ok(())
     }
 }
 
@@ -69,6 +76,7 @@ impl Engine {
                 + self.links.held_up()
                 + self.in_transit.len(),
             at_clients: 0,
+            circling: self.dead_letters.len(),
         }
     }
 }

@@ -209,19 +209,26 @@ impl Engine {
         }
     }
 
-    /// Returns true if anything is in transit.
+    /// Returns true if anything is in transit, or if dead letters circle.
     #[must_use]
     pub fn is_under_way(&self) -> bool {
-        !self.in_transit.is_empty()
+        !self.in_transit.is_empty() || self.dead_letters_circle()
     }
 
-    /// Lets one more thing in transit arrive.
+    /// Returns true if messages circle between queues that dead-letter them to each other. They may
+    /// do so for ever.
+    #[must_use]
+    pub fn dead_letters_circle(&self) -> bool {
+        !self.dead_letters.is_empty()
+    }
+
+    /// Lets one more thing in transit arrive, and dead letters that circle go on for a while.
     pub fn carry_on(&mut self, now: Time) {
         self.advance(now);
         if let Some(arrival) = self.in_transit.choose(|_| true) {
             self.let_arrive(arrival);
-            self.finish();
         }
+        self.finish();
     }
 
     /// Lets things in transit arrive or not, as the seed decides. Rounds of Raft are slower than

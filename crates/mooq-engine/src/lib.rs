@@ -13,7 +13,8 @@
 //! 3. [`Engine::next_deadline`] returns the time at which something happens by itself.
 //!    [`Engine::advance`] then makes that happen, and there are effects again.
 //! 4. With a seed in the [`Options`], items in transit inside the broker take their time: while
-//!    [`Engine::is_under_way`] returns true, [`Engine::carry_on`] lets one more item arrive.
+//!    [`Engine::is_under_way`] returns true, [`Engine::carry_on`] lets one more item arrive. So do
+//!    dead letters that circle between queues, with a seed and without.
 //!
 //! The same calls give the same effects. Time never goes back: a time earlier than the latest one
 //! so far counts as the latest one.

@@ -6,7 +6,7 @@ use mooq_core::{ExchangeKind, FieldTable, FieldValue, Message, Properties, Publi
 use super::dead_letters::{death, deaths};
 use crate::raw::{Raw, message, message_with, queue, table, text};
 use crate::scenario;
-use crate::{Fixture, Version};
+use crate::{Fixture, Version, within};
 
 impl Raw {
     /// Declares a queue with a dead-letter exchange and, if it is not empty, a dead-letter key.
@@ -101,6 +101,40 @@ async fn dead_letter_circle_goes_on_after_a_rejection(fixture: Fixture) {
         ];
         assert_eq!(deaths(headers(&letter)), expected);
     }
+}
+
+// Before 4.0 RabbitMQ reversed the older deaths whenever it added one, and so took the rejection for
+// a recent one.
+#[scenario(before = V4_0)]
+async fn rejected_message_may_circle_without_end(fixture: Fixture) {
+    let mut raw = fixture.publisher().await;
+    let mut consuming = fixture.raw().await;
+    let [rejecting, first, second, seen, x] =
+        ["rejecting", "first", "second", "seen", "x"].map(|name| fixture.name(name));
+    raw.declare_exchange(&x, ExchangeKind::Fanout).await;
+    raw.declare_dying(&rejecting, "", &first, table([])).await;
+    raw.declare_dying(&first, &x, "", no_time()).await;
+    raw.declare_dying(&second, "", &first, no_time()).await;
+    raw.declare_with(QueueDeclare {
+        arguments: table([("x-max-length", 100.into())]),
+        ..queue(&seen)
+    })
+    .await;
+    raw.bind(&second, &x, "").await;
+    raw.bind(&seen, &x, "").await;
+    consuming.consume(&rejecting).await;
+    raw.put("", &rejecting, "m").await;
+    consuming.reject_next().await;
+    raw.until_counts(&seen, (100, 0)).await;
+
+    // The broker goes on meanwhile, and the end of a queue is the end of the circle.
+    let other = fixture.name("other");
+    raw.declare(&other).await;
+    raw.put("", &other, "o").await;
+    assert_eq!(raw.drain(&other).await, ["o"]);
+    raw.delete(&second).await;
+    let draining = async { while !raw.drain(&seen).await.is_empty() {} };
+    within("the end of the circle", draining).await;
 }
 
 #[scenario]

@@ -18,6 +18,12 @@ use super::ids::QueueId;
 use super::message::QueuedMessage;
 use super::queue::Queue;
 
+/// Number of dead letters that may follow from one step, beyond those that it caused itself.
+///
+/// RabbitMQ lets messages circle without end between queues that dead-letter to each other once
+/// one of them has been rejected. Its queues are processes, and others go on meanwhile.
+const DEAD_LETTERS_AT_ONCE: usize = 1_000;
+
 /// A dead letter on its way to its exchange.
 #[derive(Debug)]
 pub(crate) enum PendingDeadLetter {
@@ -46,9 +52,16 @@ impl Engine {
 
     /// Carries out what follows from the last step, and what follows from that: publishes the
     /// pending dead letters, and has quorum queues take the acknowledgements of their channels.
+    ///
+    /// Dead letters that circle stay pending in the end, and [`Self::carry_on`] publishes more of
+    /// them.
     pub(super) fn finish(&mut self) {
+        let mut left = self.dead_letters.len() + DEAD_LETTERS_AT_ONCE;
         loop {
-            if let Some(pending) = self.dead_letters.pop_front() {
+            if left > 0
+                && let Some(pending) = self.dead_letters.pop_front()
+            {
+                left -= 1;
                 match pending {
                     PendingDeadLetter::Sent(sent) => self.publish_dead_letter(sent),
                     PendingDeadLetter::Kept(queue) => self.publish_kept_dead_letters(queue),

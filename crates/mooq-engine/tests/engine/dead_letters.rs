@@ -1,9 +1,9 @@
 //! Dead letters (<https://www.rabbitmq.com/docs/dlx>).
 
-use mooq_core::{FieldTable, FieldValue, Message};
-use mooq_engine::Method;
+use mooq_core::{FieldTable, FieldValue, Message, QueueDeclare};
+use mooq_engine::{Method, Profile};
 
-use crate::harness::{Broker, Channel, publish_with, table};
+use crate::harness::{Broker, Channel, publish_with, queue, table};
 
 /// A queue `q` whose dead letters go to the queue `dead`.
 fn setup() -> (Broker, Channel) {
@@ -226,4 +226,47 @@ fn without_a_key_of_its_own_all_keys_are_used_and_a_missing_exchange_is_silent()
     );
     broker.publish(c, message());
     assert_eq!(broker.reject(c, 5), None);
+}
+
+#[test]
+fn dead_letters_that_circle_leave_time_for_others() {
+    let mut broker = Broker::of(Profile::V3_10);
+    let c = broker.channel();
+    for (name, key, lives) in [("r", "a", None), ("a", "b", Some(0)), ("b", "a", Some(0))] {
+        let mut arguments = vec![
+            ("x-dead-letter-exchange", "".into()),
+            ("x-dead-letter-routing-key", key.into()),
+        ];
+        arguments.extend(lives.map(|millis: i32| ("x-message-ttl", millis.into())));
+        let declare = QueueDeclare {
+            arguments: arguments
+                .into_iter()
+                .map(|(key, value)| (key.try_into().unwrap(), value))
+                .collect(),
+            ..queue(name)
+        };
+        broker.ok(c, Method::QueueDeclare(declare));
+    }
+    broker.put(c, "r", &["m"]);
+    broker.consume(c, "r", "t");
+    broker.reject(c, 1);
+    assert!(broker.engine.dead_letters_circle());
+    assert_eq!(broker.engine.activity().circling, 1);
+
+    let dead_lettered = |broker: &Broker| broker.queue("a").unwrap().tally.dead_lettered;
+    let before = dead_lettered(&broker);
+    broker.engine.carry_on(broker.time());
+    assert!(dead_lettered(&broker) > before);
+    broker.declare(c, "other");
+    broker.put(c, "other", &["o"]);
+    assert_eq!(broker.drain(c, "other"), ["o"]);
+
+    let delete = Method::QueueDelete {
+        name: "b".try_into().unwrap(),
+        if_unused: false,
+        if_empty: false,
+    };
+    broker.ok(c, delete);
+    broker.engine.carry_on(broker.time());
+    assert!(!broker.engine.dead_letters_circle());
 }

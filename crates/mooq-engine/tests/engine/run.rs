@@ -5,17 +5,23 @@ use std::time::Duration;
 
 use mooq_core::{ChannelEvent, ConnectionEvent, VirtualHost};
 use mooq_engine::{
-    Command, ConnectionId, Effect, Engine, Fault, FaultId, Login, Method, Options, Profile, Reply,
-    Time,
+    Alarm, Command, ConnectionId, Effect, Engine, Fault, FaultId, Login, Method, Options, Plugin,
+    Profile, Reply, Scope, Time,
 };
 
-use crate::script::{Action, CHANNELS, CLIENTS, FaultStep, Step};
+use crate::script::{Action, AdminStep, CHANNELS, CLIENTS, FaultStep, Step};
 
-/// The options of a broker for one of the tests that are told apart by a number: each version,
-/// and by turns with a seed and without.
+/// The options of the broker of the given number: each version in turn; every second five with a
+/// seed; and of every four fives, two with plugins, and timeouts so short that scripts reach them.
 pub(crate) fn options(number: u64) -> Options {
     let mut options = Options::of(Profile::ALL[usize::try_from(number % 5).unwrap()]);
     options.seed = (number / 5).is_multiple_of(2).then_some(number);
+    if (number / 10).is_multiple_of(2) {
+        options.plugins.extend(Plugin::ALL);
+        options.consumer_timeout = Some(Duration::from_millis(40));
+        options.channel_tick_interval = Duration::from_millis(20);
+        options.dead_letter_retry_interval = Duration::from_millis(3);
+    }
     options
 }
 
@@ -37,6 +43,7 @@ struct Runner {
     /// Deliveries on a channel of which no settlement was tried.
     outstanding: HashMap<(ConnectionId, u16), Vec<u64>>,
     faults: VecDeque<FaultId>,
+    alarms: VecDeque<Alarm>,
     /// A client hears late that its channel was opened: its tags begin anew before that.
     hears_late: bool,
     run: Run,
@@ -61,6 +68,7 @@ pub(crate) fn run(options: &Options, steps: &[Step], keep_effects: bool) -> Run 
         last_tags: HashMap::new(),
         outstanding: HashMap::new(),
         faults: VecDeque::new(),
+        alarms: VecDeque::new(),
         hears_late: false,
         run: Run::default(),
         keep_effects,
@@ -95,12 +103,17 @@ impl Runner {
                 self.send(step, method)
             }
             Action::Fault(fault) => self.let_go_wrong(fault),
+            Action::Administer(step) => self.administer(step),
             Action::CarryOn => {
                 self.engine.carry_on(self.time());
                 self.hear()
             }
         };
         self.run.commands += 1;
+        if self.engine.dead_letters_circle() {
+            // It would last for ever.
+            self.let_go_wrong(&FaultStep::DeleteQueues(Scope::default()));
+        }
         if step.is_sensible {
             for (connection, channel) in closed {
                 self.reopen(connection, channel);
@@ -186,10 +199,51 @@ impl Runner {
         self.hear()
     }
 
+    fn administer(&mut self, step: &AdminStep) -> Vec<(ConnectionId, u16)> {
+        let (now, vhost) = (self.time(), VirtualHost::root());
+        let engine = &mut self.engine;
+        engine.advance(now);
+        // A version refuses policies with settings that it does not know.
+        let _ = match step {
+            AdminStep::SetPolicy {
+                name,
+                policy,
+                of_operators: false,
+            } => engine.set_policy(now, &vhost, name, policy.clone()),
+            AdminStep::SetPolicy { name, policy, .. } => {
+                engine.set_operator_policy(now, &vhost, name, policy.clone())
+            }
+            AdminStep::ClearPolicy {
+                name,
+                of_operators: false,
+            } => engine.clear_policy(now, &vhost, name),
+            AdminStep::ClearPolicy { name, .. } => engine.clear_operator_policy(now, &vhost, name),
+            AdminStep::RaiseAlarm(alarm) => {
+                self.hears_late = true;
+                self.alarms.push_back(*alarm);
+                engine.raise_alarm(*alarm);
+                Ok(())
+            }
+            AdminStep::ClearAlarm => {
+                if let Some(alarm) = self.alarms.pop_front() {
+                    engine.clear_alarm(now, alarm);
+                }
+                Ok(())
+            }
+            AdminStep::SetPermissions(permissions) => {
+                engine.set_permissions("guest", &vhost, Some(permissions.clone()))
+            }
+        };
+        self.hear()
+    }
+
     /// Ends all that goes wrong, and lets everything arrive.
     fn come_to_rest(&mut self) {
         while !self.faults.is_empty() {
             self.let_go_wrong(&FaultStep::End);
+        }
+        while !self.alarms.is_empty() {
+            self.administer(&AdminStep::ClearAlarm);
         }
         while self.engine.is_under_way() {
             self.engine.carry_on(self.time());

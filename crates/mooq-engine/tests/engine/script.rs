@@ -1,7 +1,7 @@
-//! Command sequences from bytes: whatever the bytes are, they say what clients do.
+//! Command sequences from bytes: any bytes are actions of clients and administrators, and faults.
 //!
-//! So that much of it meets, there are few clients, names and keys. The same reading serves the
-//! properties of `invariants` and the fuzz target of `fuzz/`.
+//! There are few clients, names and keys, so that the actions meet. The properties of `invariants`
+//! and the fuzz target of `fuzz/` read bytes alike.
 
 use std::time::Duration;
 
@@ -11,18 +11,35 @@ use mooq_core::{
     FieldValue, Message, Properties, Publish, QueueDeclare, QueueName, RoutingKey, Settle,
     Settlement,
 };
-use mooq_engine::{Fault, Method, Scope};
+use mooq_engine::{Alarm, ApplyTo, Fault, Method, Permissions, Policy, Scope};
 
 /// Number of connections.
 pub(crate) const CLIENTS: usize = 3;
 /// Number of channels that each connection uses.
 pub(crate) const CHANNELS: u16 = 2;
 
-const QUEUES: [&str; 8] = ["a", "b", "c", "plain", "", "quorum", "single", "full"];
-const EXCHANGES: [&str; 5] = ["x", "y", "amq.topic", "amq.headers", ""];
-const KEYS: [&str; 9] = [
-    "a", "b", "plain", "a.b", "#", "*.b", "quorum", "single", "full",
+const QUEUES: [&str; 10] = [
+    "a", "b", "c", "plain", "", "quorum", "single", "full", "kept", "slow",
 ];
+/// The last four are of kinds that plugins add.
+const EXCHANGES: [&str; 11] = [
+    "x",
+    "y",
+    "amq.topic",
+    "amq.headers",
+    "",
+    "local",
+    "modulus",
+    "hash",
+    "random",
+    "recent",
+    "delayed",
+];
+/// "1" is a weight too, for an exchange that hashes.
+const KEYS: [&str; 12] = [
+    "a", "b", "plain", "a.b", "#", "*.b", "quorum", "single", "full", "kept", "slow", "1",
+];
+const POLICIES: [&str; 2] = ["p", "q"];
 const TAGS: [&str; 3] = ["t", "u", ""];
 
 /// One client's method on one of its channels, or a fault, after some time.
@@ -43,6 +60,8 @@ pub(crate) enum Action {
     Send(Method),
     /// Something goes wrong.
     Fault(FaultStep),
+    /// An administrator changes the broker, or a resource runs low.
+    Administer(Box<AdminStep>),
     /// Something arrives that is under way.
     CarryOn,
 }
@@ -59,6 +78,24 @@ pub(crate) enum FaultStep {
     CancelConsumers(Scope),
     DeleteQueues(Scope),
     Restart,
+}
+
+/// An action of an administrator, or a resource that runs low.
+#[derive(Debug, Clone)]
+pub(crate) enum AdminStep {
+    SetPolicy {
+        name: &'static str,
+        policy: Policy,
+        of_operators: bool,
+    },
+    ClearPolicy {
+        name: &'static str,
+        of_operators: bool,
+    },
+    RaiseAlarm(Alarm),
+    /// The oldest one.
+    ClearAlarm,
+    SetPermissions(Permissions),
 }
 
 /// Reads steps until the bytes end.
@@ -78,9 +115,10 @@ fn step(u: &mut Unstructured<'_>) -> Result<Step> {
 }
 
 fn action(u: &mut Unstructured<'_>) -> Result<Action> {
-    Ok(match u.int_in_range(0..=24)? {
-        0 => Action::Fault(fault_step(u)?),
-        1 | 2 => Action::CarryOn,
+    Ok(match u.int_in_range(0..=49)? {
+        0 | 1 => Action::Fault(fault_step(u)?),
+        2..6 => Action::CarryOn,
+        6 => Action::Administer(admin_step(u)?.into()),
         _ => Action::Send(method(u)?),
     })
 }
@@ -98,6 +136,74 @@ fn fault_step(u: &mut Unstructured<'_>) -> Result<FaultStep> {
         17 => FaultStep::CloseChannels(scope(u)?),
         _ => FaultStep::CancelConsumers(scope(u)?),
     })
+}
+
+fn admin_step(u: &mut Unstructured<'_>) -> Result<AdminStep> {
+    // What keeps clients from doing much lasts for a short time.
+    Ok(match u.int_in_range(0..=26)? {
+        0..5 => AdminStep::SetPolicy {
+            name: u.choose(&POLICIES)?,
+            policy: policy(u)?,
+            of_operators: u.ratio(1, 4)?,
+        },
+        5..13 => AdminStep::ClearPolicy {
+            name: u.choose(&POLICIES)?,
+            of_operators: u.ratio(1, 4)?,
+        },
+        13 => AdminStep::RaiseAlarm(*u.choose(&[Alarm::Memory, Alarm::Disk])?),
+        14..20 => AdminStep::ClearAlarm,
+        20 => AdminStep::SetPermissions(permissions(pattern(u)?, pattern(u)?, pattern(u)?)),
+        _ => AdminStep::SetPermissions(permissions(".*", ".*", ".*")),
+    })
+}
+
+fn permissions(configure: &str, write: &str, read: &str) -> Permissions {
+    Permissions::new(configure, write, read).expect("the patterns are regular expressions")
+}
+
+/// A pattern for names that fits all, some or few.
+fn pattern(u: &mut Unstructured<'_>) -> Result<&'static str> {
+    Ok(*u.choose(&["", "^a$", "^(quorum|single|kept|slow)$", "^[bxfr]"])?)
+}
+
+fn policy(u: &mut Unstructured<'_>) -> Result<Policy> {
+    let definition: &[(&str, FieldValue)] = match u.int_in_range(0..=9)? {
+        0 => &[("max-length", 1.into())],
+        1 => &[
+            ("max-length", 2.into()),
+            ("overflow", "reject-publish".into()),
+        ],
+        2 => &[
+            ("message-ttl", 2.into()),
+            ("dead-letter-exchange", "".into()),
+            ("dead-letter-routing-key", "full".into()),
+        ],
+        3 => &[("expires", 4.into())],
+        4 => &[("delivery-limit", 1.into())],
+        5 => &[
+            ("dead-letter-exchange", "x".into()),
+            ("dead-letter-strategy", "at-least-once".into()),
+            ("overflow", "reject-publish".into()),
+        ],
+        6 => &[
+            ("delayed-retry-type", "all".into()),
+            ("delayed-retry-min", 2.into()),
+            ("delayed-retry-max", 4.into()),
+        ],
+        7 => &[("alternate-exchange", "y".into())],
+        8 => &[("consumer-timeout", 30.into())],
+        _ => &[("max-length-bytes", 8.into())],
+    };
+    let apply_to = *u.choose(&[ApplyTo::All, ApplyTo::Queues, ApplyTo::Exchanges])?;
+    let policy = Policy::new(pattern(u)?, &table(definition)).expect("RabbitMQ knows the settings");
+    Ok(policy.apply_to(apply_to).priority(u.int_in_range(0..=1)?))
+}
+
+fn table(entries: &[(&str, FieldValue)]) -> FieldTable {
+    let entries = entries.iter();
+    entries
+        .map(|(key, value)| ((*key).try_into().unwrap(), value.clone()))
+        .collect()
 }
 
 /// Not those that keep clients out: these connect again at once, however often.
@@ -131,10 +237,10 @@ fn scope(u: &mut Unstructured<'_>) -> Result<Scope> {
 
 fn method(u: &mut Unstructured<'_>) -> Result<Method> {
     Ok(match u.int_in_range(0..=99)? {
-        0..30 => Method::BasicPublish(publish(u)?),
-        30..54 => settle(u)?,
-        54..62 => Method::BasicConsume(consume(u)?),
-        62..70 => Method::BasicGet {
+        0..28 => Method::BasicPublish(publish(u)?),
+        28..44 => settle(u)?,
+        44..55 => Method::BasicConsume(consume(u)?),
+        55..70 => Method::BasicGet {
             queue: queue_name(u)?,
             no_ack: u.arbitrary()?,
         },
@@ -192,6 +298,11 @@ fn publish(u: &mut Unstructured<'_>) -> Result<Publish> {
         let millis: u8 = u.int_in_range(0..=3)?;
         properties.expiration = Some(millis.to_string().try_into().unwrap());
     }
+    if u.ratio(1, 16)? {
+        let delay: u8 = u.int_in_range(0..=3)?;
+        let header = "x-delay".try_into().unwrap();
+        properties.headers.insert(header, i32::from(delay));
+    }
     if u.ratio(1, 8)? {
         let keys = FieldValue::Array(vec![(*u.choose(&KEYS)?).into()]);
         let header = if u.arbitrary()? { "CC" } else { "BCC" };
@@ -236,6 +347,9 @@ fn consume(u: &mut Unstructured<'_>) -> Result<Consume> {
         let priority: i8 = u.int_in_range(-1..=2)?;
         arguments.insert("x-priority".try_into().unwrap(), priority);
     }
+    if u.ratio(1, 16)? {
+        arguments.insert("x-consumer-timeout".try_into().unwrap(), 20);
+    }
     Ok(Consume {
         tag: u.choose(&TAGS)?.to_owned().try_into().unwrap(),
         no_ack: u.ratio(1, 4)?,
@@ -249,7 +363,7 @@ fn queue_declare(u: &mut Unstructured<'_>) -> Result<Method> {
     let name = u.choose_index(QUEUES.len())?;
     let fits = u.ratio(7, 8)?;
     // A queue is mostly declared as it was before, or it would mostly be refused.
-    let variant = if fits { name } else { u.int_in_range(0..=10)? };
+    let variant = if fits { name } else { u.int_in_range(0..=12)? };
     let arguments: &[(&str, FieldValue)] = match variant {
         0 => &[("x-max-length", 2.into())],
         1 => &[
@@ -285,29 +399,64 @@ fn queue_declare(u: &mut Unstructured<'_>) -> Result<Method> {
             ("x-max-length", 2.into()),
             ("x-overflow", "reject-publish".into()),
         ],
-        8 => &[("x-single-active-consumer", true.into())],
+        8 => &[
+            ("x-queue-type", "quorum".into()),
+            ("x-overflow", "reject-publish".into()),
+            ("x-message-ttl", 2.into()),
+            ("x-dead-letter-exchange", "x".into()),
+            ("x-dead-letter-routing-key", "a".into()),
+            ("x-dead-letter-strategy", "at-least-once".into()),
+        ],
+        9 => &[
+            ("x-queue-type", "quorum".into()),
+            ("x-delayed-retry-type", "failed".into()),
+            ("x-delayed-retry-min", 2.into()),
+            ("x-delayed-retry-max", 3.into()),
+            ("x-consumer-timeout", 25.into()),
+        ],
+        10 => &[("x-single-active-consumer", true.into())],
         _ => &[],
     };
-    let entries = arguments.iter();
     Ok(Method::QueueDeclare(QueueDeclare {
         passive: u.ratio(1, 8)?,
         durable: fits,
         exclusive: !fits && u.arbitrary()?,
         auto_delete: !fits && u.arbitrary()?,
-        arguments: entries
-            .map(|(key, value)| ((*key).try_into().unwrap(), value.clone()))
-            .collect(),
+        arguments: table(arguments),
         ..QueueDeclare::new(QUEUES[name].try_into().unwrap())
     }))
 }
 
 fn exchange_declare(u: &mut Unstructured<'_>) -> Result<Method> {
-    use ExchangeKind::{Direct, Fanout, Headers, Topic};
-    let name = u.choose_index(EXCHANGES.len())?;
+    use ExchangeKind::{
+        ConsistentHash, DelayedMessage, Direct, Fanout, Headers, LocalRandom, ModulusHash, Random,
+        RecentHistory, Topic,
+    };
+    const KINDS: [ExchangeKind; EXCHANGES.len()] = [
+        Direct,
+        Topic,
+        Topic,
+        Headers,
+        Fanout,
+        LocalRandom,
+        ModulusHash,
+        ConsistentHash,
+        Random,
+        RecentHistory,
+        DelayedMessage,
+    ];
+    // Some versions and brokers have no such kinds, and refuse the declare.
+    let name = match u.ratio(7, 8)? {
+        true => u.choose_index(5)?,
+        false => u.int_in_range(5..=EXCHANGES.len() - 1)?,
+    };
     let fits = u.ratio(7, 8)?;
     let kind = if fits { name } else { u.choose_index(4)? };
-    let kind = [Direct, Topic, Topic, Headers, Fanout][kind].clone();
+    let kind = KINDS[kind].clone();
     let mut arguments = FieldTable::new();
+    if kind == DelayedMessage {
+        arguments.insert("x-delayed-type".try_into().unwrap(), "direct");
+    }
     if !fits {
         arguments.insert(
             "alternate-exchange".try_into().unwrap(),
@@ -337,13 +486,23 @@ fn binding(u: &mut Unstructured<'_>) -> Result<Binding> {
 }
 
 fn queue_name(u: &mut Unstructured<'_>) -> Result<QueueName> {
-    Ok(u.choose(&QUEUES)?.to_owned().try_into().unwrap())
+    let names = often(u, &QUEUES, 8)?;
+    Ok(u.choose(names)?.to_owned().try_into().unwrap())
 }
 
 fn exchange_name(u: &mut Unstructured<'_>) -> Result<ExchangeName> {
-    Ok(u.choose(&EXCHANGES)?.to_owned().try_into().unwrap())
+    let names = often(u, &EXCHANGES, 5)?;
+    Ok(u.choose(names)?.to_owned().try_into().unwrap())
 }
 
 fn routing_key(u: &mut Unstructured<'_>) -> Result<RoutingKey> {
-    Ok(u.choose(&KEYS)?.to_owned().try_into().unwrap())
+    let keys = often(u, &KEYS, 9)?;
+    Ok(u.choose(keys)?.to_owned().try_into().unwrap())
+}
+
+/// Mostly the first names: the others are rarely declared, and what is sent to an exchange that is
+/// not there closes the channel.
+fn often<'a, T>(u: &mut Unstructured<'_>, names: &'a [T], first: usize) -> Result<&'a [T]> {
+    let (often, seldom) = names.split_at(first);
+    Ok(if u.ratio(15, 16)? { often } else { seldom })
 }

@@ -75,8 +75,8 @@ impl InMemoryBroker {
     /// these is in flight.
     ///
     /// Unfinished work keeps this method waiting: a consumer on a connection without
-    /// `process_events`, a delivery that a test holds, a message that is requeued for ever. So does
-    /// work that an alarm or a fault holds up. [`Self::activity`] names the unfinished work, and a
+    /// `process_events`, a delivery that a test holds, a message that is requeued for ever. So do
+    /// dead letters that circle between queues, and work that an alarm or a fault holds up. [`Self::activity`] names the unfinished work, and a
     /// limit is set as for any future, by `tokio::time::timeout`.
     ///
     /// This method does not know of tasks that hold no delivery: await a task that publishes by

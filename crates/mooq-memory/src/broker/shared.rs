@@ -493,6 +493,10 @@ impl Shared {
             let now = state.now();
             state.engine.carry_on(now);
             state.route_effects(wakers);
+            if state.engine.dead_letters_circle() {
+                // They may do so for ever. They go on with the next call.
+                return;
+            }
         }
     }
 
