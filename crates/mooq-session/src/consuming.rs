@@ -14,7 +14,8 @@ use crate::ids::{CallId, ChannelId, ConsumerId};
 use crate::output::{Answer, Dropped, Output, Reply, Request};
 use crate::phase::{Phase, not_connected};
 use crate::purpose::{AfterCancel, Purpose};
-use crate::reasons::{channel_closed_locally, closed_locally, is_local_close};
+use crate::reasons::{abandoned_call, channel_closed_locally, closed_locally, is_local_close};
+use crate::registering::Registering;
 use crate::session::Session;
 use crate::shell::{PortCell, Shell, Wire};
 
@@ -33,13 +34,7 @@ impl<S: Shell> Session<S> {
     ) -> CallId {
         let call = self.call(caller);
         if consume.tag.is_empty() {
-            match self.new_tag(id) {
-                Ok(tag) => consume.tag = tag,
-                Err(err) => {
-                    self.reply(call, Err(err));
-                    return call;
-                }
-            }
+            consume.tag = self.new_tag(id);
         }
         let Some(channel) = self.channels.get_mut(&id) else {
             self.reply(call, Err(channel_closed_locally()));
@@ -58,7 +53,7 @@ impl<S: Shell> Session<S> {
     }
 
     /// Returns a consumer tag that no other consumer of the channel has.
-    fn new_tag(&mut self, id: ChannelId) -> Result<ConsumerTag> {
+    fn new_tag(&mut self, id: ChannelId) -> ConsumerTag {
         loop {
             let number = match self.channels.get_mut(&id) {
                 Some(channel) => {
@@ -67,12 +62,13 @@ impl<S: Shell> Session<S> {
                 }
                 None => 1,
             };
-            let tag: ConsumerTag = format!("mooq-{number}").into_checked()?;
+            let tag = format!("mooq-{number}").into_checked();
+            let tag: ConsumerTag = tag.expect("the tag is short");
             let waiting = self.channels.get(&id).map(|channel| &channel.registrations);
             let mut waiting = waiting.into_iter().flatten();
             let is_taken = waiting.any(|other| other.consume.tag == tag);
             if !is_taken && !self.consumers.has_tag(id, &tag) {
-                return Ok(tag);
+                return tag;
             }
         }
     }
@@ -110,9 +106,8 @@ impl<S: Shell> Session<S> {
             match channel.port.with(|port| port.phase().clone()) {
                 Phase::Open(wire) if wire.closed().is_none() => {
                     channel.is_registering = true;
-                    let qos = Request::Qos(first.prefetch);
-                    self.ask(&wire.clone(), qos, Purpose::Qos(id, wire));
-                    return;
+                    let prefetch = first.prefetch;
+                    return self.ask_prefetch(Registering::First(id), &wire, prefetch);
                 }
                 Phase::Reopening(reason) if !waits => {
                     return self.fail_waiting_requests(id, &not_connected(&reason));
@@ -123,27 +118,20 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    pub(crate) fn qos_answered(
+    /// Adds the consumer that a channel registers. Gives what to ask the broker for, unless the
+    /// registration has ended.
+    pub(crate) fn add_consumer(
         &mut self,
         id: ChannelId,
         wire: &S::Wire,
-        answer: Result<Answer<S>>,
-    ) {
-        if let Err(err) = answer {
-            return self.registered(id, Err(err));
-        }
-        let Some(channel) = self.channels.get_mut(&id) else {
-            return;
-        };
-        let Some(first) = channel.registrations.front_mut() else {
-            return;
-        };
+    ) -> Option<(ConsumerId, Consume)> {
+        let channel = self.channels.get_mut(&id)?;
+        let first = channel.registrations.front_mut()?;
         if !self.callers.contains_key(&first.call) {
-            return self.registered(id, Err(channel_closed_locally()));
+            self.registered(id, Err(abandoned_call()));
+            return None;
         }
-        let Some(sink) = first.sink.take() else {
-            return;
-        };
+        let sink = first.sink.take()?;
         let mut consume = first.consume.clone();
         // Only now: the queue may have got a new name while this waited.
         if consume.queue.is_empty() {
@@ -158,7 +146,8 @@ impl<S: Shell> Session<S> {
             let tag = &consume.tag;
             let message = format!("a consumer of this channel has the tag '{tag}' already");
             self.drop_sink(Some(sink));
-            return self.registered(id, Err(Error::new(ErrorKind::NotAllowed, message)));
+            self.registered(id, Err(Error::new(ErrorKind::NotAllowed, message)));
+            return None;
         }
         // Before it is announced to the broker, so that no delivery arrives too early.
         let consumer = self.consumers.add(Consumer {
@@ -173,11 +162,10 @@ impl<S: Shell> Session<S> {
             registered: false,
             sink,
         });
-        let purpose = Purpose::Consume(id, consumer);
-        self.ask(wire, Request::Consume(consume), purpose);
+        Some((consumer, consume))
     }
 
-    pub(crate) fn consume_answered(
+    pub(crate) fn first_registration_answered(
         &mut self,
         id: ChannelId,
         consumer: ConsumerId,
@@ -231,8 +219,8 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Ends a registration, and begins the next.
-    fn registered(&mut self, id: ChannelId, result: Result<(ConsumerId, ConsumerTag)>) {
+    /// Ends a first registration, and begins the next.
+    pub(crate) fn registered(&mut self, id: ChannelId, result: Result<(ConsumerId, ConsumerTag)>) {
         let Some(channel) = self.channels.get_mut(&id) else {
             return;
         };

@@ -63,6 +63,7 @@ mod port;
 mod purpose;
 pub mod reasons;
 mod reconnect;
+mod registering;
 mod restore;
 mod session;
 mod shell;

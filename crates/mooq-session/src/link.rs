@@ -10,6 +10,7 @@ use crate::phase::{Phase, not_connected};
 use crate::purpose::{AfterDiscard, Purpose};
 use crate::reasons::{abandoned, closed_locally, exceeded};
 use crate::reconnect::{Action, Input};
+use crate::registering::Registering;
 use crate::session::{CloseLink, Session};
 use crate::shell::{Link, PortCell, Shell};
 use crate::timers::{Timer, later};
@@ -89,8 +90,7 @@ impl<S: Shell> Session<S> {
         now: Instant,
     ) {
         if let Err(err) = answer {
-            self.outbox
-                .note("a connection of no use did not close", err);
+            self.outbox.note("closing an unusable connection", err);
         }
         if self.closing.is_some() || self.phase.closed().is_some() {
             return;
@@ -217,7 +217,7 @@ impl<S: Shell> Session<S> {
         let Some(link) = link else {
             return self.end(&closed_locally());
         };
-        self.abort_abandoned();
+        self.abort_abandoned(now);
         let id = self.outbox.next_request();
         self.purposes.insert(id, Purpose::CloseLink);
         self.outbox.push(Output::CloseLink(id, link));
@@ -281,7 +281,7 @@ impl<S: Shell> Session<S> {
         }
         for (_, purpose) in std::mem::take(&mut self.purposes) {
             if let Purpose::Call { wire, .. }
-            | Purpose::Qos(_, wire)
+            | Purpose::Prefetch(Registering::First(_), wire)
             | Purpose::SelectFirst(_, wire)
             | Purpose::IsThere(_, wire)
             | Purpose::CloseChannel(_, wire) = purpose
@@ -294,11 +294,12 @@ impl<S: Shell> Session<S> {
 
     /// Gives up the requests whose callers have given up: the broker may take a minute over one, and
     /// the close of the connection would wait for it.
-    fn abort_abandoned(&mut self) {
+    fn abort_abandoned(&mut self, now: Instant) {
         let is_abandoned = |purpose: &Purpose<S>| {
             let call = match purpose {
                 Purpose::Call { call, .. } => Some(*call),
-                Purpose::Qos(id, _) | Purpose::Consume(id, _) => {
+                Purpose::Prefetch(Registering::First(id), _)
+                | Purpose::Consume(Registering::First(id), _) => {
                     let channel = self.channels.get(id);
                     let first = channel.and_then(|channel| channel.registrations.front());
                     first.map(|first| first.call)
@@ -314,11 +315,11 @@ impl<S: Shell> Session<S> {
         for id in abandoned {
             self.outbox.push(Output::Abort(id));
             match self.purposes.remove(&id) {
-                Some(Purpose::Qos(channel, wire)) => {
-                    self.qos_answered(channel, &wire, Err(closed_locally()));
+                Some(Purpose::Prefetch(which, wire)) => {
+                    self.prefetch_answered(which, &wire, Err(closed_locally()), now);
                 }
-                Some(Purpose::Consume(channel, consumer)) => {
-                    self.consume_answered(channel, consumer, Err(closed_locally()));
+                Some(Purpose::Consume(which, consumer)) => {
+                    self.consume_answered(which, consumer, Err(closed_locally()), now);
                 }
                 _ => {}
             }

@@ -5,6 +5,7 @@ use mooq_core::QueueName;
 use crate::asking::Question;
 use crate::ids::{CallId, ChannelId, ConsumerId, JobId};
 use crate::output::Request;
+use crate::registering::Registering;
 use crate::shell::Shell;
 
 pub(crate) enum Purpose<S: Shell> {
@@ -21,10 +22,10 @@ pub(crate) enum Purpose<S: Shell> {
         wire: S::Wire,
         request: Request,
     },
-    /// The prefetch of the consumer that a channel registers.
-    Qos(ChannelId, S::Wire),
-    /// The registration of the consumer that a channel registers.
-    Consume(ChannelId, ConsumerId),
+    /// The prefetch of a consumer that is being registered.
+    Prefetch(Registering, S::Wire),
+    /// The registration of a consumer.
+    Consume(Registering, ConsumerId),
     /// A consumer's cancellation.
     Cancel {
         consumer: ConsumerId,
@@ -42,7 +43,7 @@ pub(crate) enum Purpose<S: Shell> {
         call: Option<CallId>,
         queues: Vec<QueueName>,
     },
-    /// A step of a restoration.
+    /// Another step of a restoration.
     Job(JobId),
     /// An attempt to connect.
     Connect,
@@ -50,6 +51,18 @@ pub(crate) enum Purpose<S: Shell> {
     Discard(AfterDiscard),
     /// The connection's close by its user.
     CloseLink,
+}
+
+impl<S: Shell> Purpose<S> {
+    /// The task of a restoration that the request is part of.
+    pub(crate) fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Job(job)
+            | Self::Prefetch(Registering::Again(job), _)
+            | Self::Consume(Registering::Again(job), _) => Some(*job),
+            _ => None,
+        }
+    }
 }
 
 /// Treatment of a cancelled consumer's buffered deliveries.

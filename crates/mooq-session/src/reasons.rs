@@ -36,6 +36,14 @@ pub(crate) fn channel_closed_locally() -> Error {
     )
 }
 
+/// The end of a call whose caller no longer waits for it.
+pub(crate) fn abandoned_call() -> Error {
+    Error::channel(
+        ErrorKind::ChannelClosed,
+        "the caller no longer waits for an answer",
+    )
+}
+
 /// The close reason of a channel whose transport did not report its end.
 pub(crate) fn closed_without_event() -> Error {
     let message = "the connection is lost, and did not tell this channel of it";

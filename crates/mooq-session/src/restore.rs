@@ -51,7 +51,7 @@ impl<S: Shell> Session<S> {
         let unwanted = self
             .purposes
             .iter()
-            .filter(|(_, purpose)| matches!(purpose, Purpose::Job(_) | Purpose::Connect));
+            .filter(|(_, of)| of.job().is_some() || matches!(of, Purpose::Connect));
         let unwanted: Vec<_> = unwanted.map(|(id, _)| *id).collect();
         for id in unwanted {
             self.purposes.remove(&id);
@@ -66,13 +66,7 @@ impl<S: Shell> Session<S> {
                 wire: Some(wire), ..
             }) => self.outbox.drop_wire(wire),
             Job::Declare(_) => {}
-            Job::Reopen(reopen) => {
-                let channel = self.channels.get_mut(&reopen.channel);
-                let candidate = channel.and_then(|channel| channel.candidate.take());
-                if let Some(wire) = candidate {
-                    self.discard_wire(reopen.channel, wire);
-                }
-            }
+            Job::Reopen(reopen) => self.drop_candidate(reopen.channel),
         }
     }
 

@@ -165,7 +165,7 @@ impl<S: Shell> Session<S> {
         match timer {
             Timer::Reconnect => self.waited(now),
             Timer::Request(request) => self.request_over(request, now),
-            Timer::LateRequest(job, request) => self.request_is_late(job, request),
+            Timer::LateQueue(job, request) => self.queue_is_late(job, request),
             Timer::LateConsumer(job, consumer) => self.consumer_is_late(job, consumer),
             Timer::Pause(job) => self.pause_over(job, now),
             Timer::Parallel => self.declare_in_parallel(now),
@@ -179,6 +179,11 @@ impl<S: Shell> Session<S> {
 
     pub(crate) fn set_timer(&mut self, at: Instant, timer: Timer) {
         self.timers.set(at, timer);
+    }
+
+    /// Sets a timer that is due at once, after the others that are due.
+    pub(crate) fn set_timer_due(&mut self, timer: Timer) {
+        self.timers.set(self.lost_at, timer);
     }
 
     pub(crate) fn cancel_timers(&mut self, unwanted: impl Fn(&Timer) -> bool) {
@@ -328,9 +333,9 @@ impl<S: Shell> Session<S> {
                 wire,
                 request,
             } => self.call_answered((channel, call), &wire, request, answer),
-            Purpose::Qos(channel, wire) => self.qos_answered(channel, &wire, answer),
-            Purpose::Consume(channel, consumer) => {
-                self.consume_answered(channel, consumer, answer);
+            Purpose::Prefetch(which, wire) => self.prefetch_answered(which, &wire, answer, now),
+            Purpose::Consume(which, consumer) => {
+                self.consume_answered(which, consumer, answer, now);
             }
             Purpose::Cancel {
                 consumer,

@@ -20,8 +20,8 @@ pub(crate) enum Timer {
     Reconnect,
     /// A request takes too long.
     Request(RequestId),
-    /// A request of a job has gone unanswered for a while.
-    LateRequest(JobId, RequestId),
+    /// A queue that a job declares has gone unanswered for a while.
+    LateQueue(JobId, RequestId),
     /// A consumer that a job registers has gone unanswered for a while.
     LateConsumer(JobId, ConsumerId),
     /// A job's pause is over.
@@ -46,7 +46,7 @@ impl Timer {
         match self {
             Self::Publishes(_) | Self::CloseOver | Self::Request(_) => false,
             Self::Reconnect
-            | Self::LateRequest(..)
+            | Self::LateQueue(..)
             | Self::LateConsumer(..)
             | Self::Pause(_)
             | Self::Parallel

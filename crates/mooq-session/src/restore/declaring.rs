@@ -9,7 +9,7 @@ use mooq_core::{
 
 use super::job::{Declare, Job, Role, Step, UNANSWERED, is_channel_limit};
 use crate::event::Event;
-use crate::ids::JobId;
+use crate::ids::{JobId, RequestId};
 use crate::output::{Answer, Request};
 use crate::purpose::Purpose;
 use crate::reasons::exceeded;
@@ -174,7 +174,7 @@ impl<S: Shell> Session<S> {
         }
         match is_durable {
             // The broker takes a minute over a queue whose node is down.
-            true => self.set_timer(later(now, UNANSWERED), Timer::LateRequest(id, request)),
+            true => self.set_timer(later(now, UNANSWERED), Timer::LateQueue(id, request)),
             false => self.set_timer(later(now, limit), Timer::Request(request)),
         }
     }
@@ -276,7 +276,7 @@ impl<S: Shell> Session<S> {
                 return Some(err);
             }
             (Step::DurableQueue(declare), answer) => {
-                self.staying_answered(id, &declare.name, answer, now);
+                self.durable_queue_answered(id, &declare.name, answer, now);
             }
             (Step::Close, _) => {
                 if let Some(wire) = self.declaring(id).and_then(|job| job.wire.take()) {
@@ -303,7 +303,7 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    fn staying_answered(
+    fn durable_queue_answered(
         &mut self,
         id: JobId,
         name: &QueueName,
@@ -316,7 +316,8 @@ impl<S: Shell> Session<S> {
             self.outbox.not_restored(format!("queue '{name}'"), err);
         }
         if kind != Some(ErrorKind::QueueNotFound) {
-            // The current bindings: the connection may be in use meanwhile.
+            // Without the queue there is nothing to bind. Otherwise it may be there: RabbitMQ refuses
+            // a queue whose node is down, or that has other arguments. The current bindings: the connection may be in use meanwhile.
             let bindings = self.topology.bindings_to(name).into_iter();
             let steps: Vec<_> = bindings.map(|binding| Step::Bind(binding, false)).collect();
             if let Some(job) = self.declaring(id) {
@@ -432,5 +433,19 @@ impl<S: Shell> Session<S> {
         self.cancel_timers(|timer| *timer == Timer::Parallel);
         self.restore.waits_for_parallel = false;
         self.go_on_declaring(main, now);
+    }
+
+    /// Reports that the broker has been slow to answer for a queue.
+    pub(crate) fn queue_is_late(&mut self, job: JobId, request: RequestId) {
+        let Some(declare) = self.declaring(job) else {
+            return;
+        };
+        if let Some((Step::DurableQueue(queue), id, _)) = &declare.asked
+            && *id == request
+        {
+            let what = format!("queue '{}'", queue.name);
+            declare.is_late = true;
+            self.outbox.tell(Event::Unanswered { what });
+        }
     }
 }

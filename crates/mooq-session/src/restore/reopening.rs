@@ -2,15 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use mooq_core::{Error, ErrorKind, ErrorScope, QueueName, Result};
+use mooq_core::{Consume, Error, ErrorKind, ErrorScope, QueueName, Result};
 
 use super::job::{Job, Reopen, Role, Stage, Step, UNANSWERED, is_channel_limit};
 use crate::event::Event;
-use crate::ids::{ChannelId, ConsumerId, JobId, RequestId};
+use crate::ids::{ChannelId, ConsumerId, JobId};
 use crate::output::{Answer, Output, Request};
 use crate::phase::Phase;
 use crate::purpose::Purpose;
 use crate::reasons::{closed_without_event, exceeded};
+use crate::registering::Registering;
 use crate::session::Session;
 use crate::shell::{Link, PortCell, Shell, Wire};
 use crate::timers::{Timer, later};
@@ -139,7 +140,7 @@ impl<S: Shell> Session<S> {
             self.restore.jobs.remove(&job);
             self.restore.turn.retain(|other| *other != job);
             // The answers to its requests are ignored. It may have been the last job.
-            self.set_timer(self.lost_at, Timer::MayBeRestored);
+            self.set_timer_due(Timer::MayBeRestored);
         }
     }
 
@@ -152,23 +153,19 @@ impl<S: Shell> Session<S> {
             return;
         };
         // The wire that is being prepared may know the consumer, so there has to be another one.
-        if let Stage::Registering { wire, .. } = &reopen.stage {
-            let wire = wire.clone();
+        if matches!(reopen.stage, Stage::Registering { .. }) {
             reopen.stage = Stage::Pausing;
             self.abort_requests_of(job);
-            self.cancel_timers(|timer| matches!(timer, Timer::LateRequest(of, _) | Timer::LateConsumer(of, _) if *of == job));
-            if let Some(channel) = self.channels.get_mut(&channel) {
-                channel.candidate = None;
-            }
-            self.discard_wire(channel, wire);
-            // At once: what has been asked for is not waited for.
-            self.set_timer(self.lost_at, Timer::Pause(job));
+            self.cancel_timers(|timer| matches!(timer, Timer::LateConsumer(of, _) if *of == job));
+            self.drop_candidate(channel);
+            // Does not wait for the answers to its requests.
+            self.set_timer_due(Timer::Pause(job));
         }
     }
 
     fn abort_requests_of(&mut self, job: JobId) {
         let requests = self.purposes.iter();
-        let own = requests.filter(|(_, purpose)| matches!(purpose, Purpose::Job(of) if *of == job));
+        let own = requests.filter(|(_, purpose)| purpose.job() == Some(job));
         let own: Vec<_> = own.map(|(id, _)| *id).collect();
         for id in own {
             self.purposes.remove(&id);
@@ -236,7 +233,6 @@ impl<S: Shell> Session<S> {
                 let wire = wire.clone();
                 self.begin_registering(id, wire, now);
             }
-            (Stage::Registering { .. }, answer) => self.register_answered(id, answer, now),
             (_, Err(err)) if is_channel_limit(&err) && !is_gone => {
                 self.no_wire(id, err, now);
             }
@@ -284,21 +280,19 @@ impl<S: Shell> Session<S> {
         };
         reopen.tries -= 1;
         let (channel, is_last) = (reopen.channel, reopen.tries == 0);
-        if let Some(wire) = self
-            .channels
-            .get_mut(&channel)
-            .and_then(|c| c.candidate.take())
-        {
-            self.drop_candidate(channel, wire);
-        }
+        self.drop_candidate(channel);
         if err.scope() != ErrorScope::Channel || is_gone || is_last {
             return self.job_failed(id, err, now);
         }
         self.open_next_wire(id, now);
     }
 
-    /// Lets go of a candidate that the broker has closed.
-    fn drop_candidate(&mut self, channel: ChannelId, wire: S::Wire) {
+    /// Lets go of the wire that a channel was to use next, which the broker may have closed.
+    pub(super) fn drop_candidate(&mut self, channel: ChannelId) {
+        let candidate = self.channels.get_mut(&channel);
+        let Some(wire) = candidate.and_then(|channel| channel.candidate.take()) else {
+            return;
+        };
         match wire.closed() {
             Some(_) => self.forget_wire(wire),
             None => self.discard_wire(channel, wire),
@@ -379,8 +373,7 @@ impl<S: Shell> Session<S> {
         };
         // Resumed when the broker has answered for the queue.
         if !self.restore.unanswered.contains(&record.consume.queue) {
-            let qos = Request::Qos(record.prefetch);
-            self.ask(wire, qos, Purpose::Job(id));
+            self.ask_prefetch(Registering::Again(id), wire, record.prefetch);
         }
     }
 
@@ -394,58 +387,44 @@ impl<S: Shell> Session<S> {
             _ => None,
         });
         for (id, wire) in waiting.collect::<Vec<_>>() {
-            let asks = self
-                .purposes
-                .values()
-                .any(|purpose| matches!(purpose, Purpose::Job(job) if *job == id));
-            if !asks {
+            let mut purposes = self.purposes.values();
+            if !purposes.any(|purpose| purpose.job() == Some(id)) {
                 self.ask_to_register(id, &wire, now);
             }
         }
     }
 
-    fn register_answered(&mut self, id: JobId, answer: Result<Answer<S>>, now: Instant) {
-        let Some(reopen) = self.reopening(id) else {
-            return;
+    /// The consumer that a job registers, and what to ask the broker for. Goes on with the next
+    /// consumer if this one has ended.
+    pub(crate) fn consumer_of(&mut self, id: JobId, now: Instant) -> Option<(ConsumerId, Consume)> {
+        let consumer = self.current_consumer(id)?;
+        let record = self.consumers.get(consumer)?.record.as_ref();
+        let Some(record) = record else {
+            self.consumer_registered_again(id, now);
+            return None;
         };
-        let channel = reopen.channel;
-        let Stage::Registering {
-            wire,
-            current: Some((consumer, ..)),
-            ..
-        } = &reopen.stage
-        else {
-            return;
-        };
-        let (wire, consumer) = (wire.clone(), *consumer);
-        let record = self
-            .consumers
-            .get(consumer)
-            .and_then(|one| one.record.clone());
-        match answer {
-            // The prefetch is set.
-            Ok(Answer::Done) => match record {
-                Some(record) => {
-                    self.ask(&wire, Request::Consume(record.consume), Purpose::Job(id));
-                }
-                None => self.consumer_registered_again(id, now),
-            },
-            Ok(_) => self.consumer_registered_again(id, now),
-            Err(err) => {
-                self.told_if_late(id, now);
-                self.register_failed(id, channel, consumer, err, now);
-            }
+        Some((consumer, record.consume.clone()))
+    }
+
+    fn current_consumer(&mut self, id: JobId) -> Option<ConsumerId> {
+        match &self.reopening(id)?.stage {
+            Stage::Registering {
+                current: Some((consumer, ..)),
+                ..
+            } => Some(*consumer),
+            _ => None,
         }
     }
 
-    fn register_failed(
-        &mut self,
-        id: JobId,
-        channel: ChannelId,
-        consumer: ConsumerId,
-        err: Error,
-        now: Instant,
-    ) {
+    /// Handles that the broker has refused a consumer, or has closed the wire.
+    pub(crate) fn register_failed(&mut self, id: JobId, err: Error, now: Instant) {
+        let Some(consumer) = self.current_consumer(id) else {
+            return;
+        };
+        let Some(channel) = self.reopening(id).map(|reopen| reopen.channel) else {
+            return;
+        };
+        self.told_if_late(id, now);
         if err.scope() == ErrorScope::Operation {
             // The channel goes on, without this consumer.
             self.not_registered_again(consumer, err);
@@ -462,13 +441,7 @@ impl<S: Shell> Session<S> {
         if refused && self.may_become_free(id, &err, is_taken, now) {
             let what = "a consumer's place may still be the lost connection's";
             self.outbox.note(what, err);
-            if let Some(wire) = self
-                .channels
-                .get_mut(&channel)
-                .and_then(|c| c.candidate.take())
-            {
-                self.drop_candidate(channel, wire);
-            }
+            self.drop_candidate(channel);
             return self.pause(id, now);
         }
         let is_missing = err.kind() == ErrorKind::QueueNotFound;
@@ -495,17 +468,11 @@ impl<S: Shell> Session<S> {
         reopen.tries -= 1;
         reopen.stage = Stage::Declaring;
         let channel = reopen.channel;
-        if let Some(wire) = self
-            .channels
-            .get_mut(&channel)
-            .and_then(|c| c.candidate.take())
-        {
-            self.drop_candidate(channel, wire);
-        }
+        self.drop_candidate(channel);
         self.declare_for(id, &[queue], now);
     }
 
-    fn consumer_registered_again(&mut self, id: JobId, now: Instant) {
+    pub(crate) fn consumer_registered_again(&mut self, id: JobId, now: Instant) {
         self.told_if_late(id, now);
         if let Some(Stage::Registering { current, .. }) =
             self.reopening(id).map(|reopen| &mut reopen.stage)
@@ -541,20 +508,6 @@ impl<S: Shell> Session<S> {
             .map(|one| one.queue.to_string())
             .unwrap_or_default();
         format!("consumer '{tag}' of queue '{queue}'")
-    }
-
-    /// Reports that a request of a job has gone unanswered for a while.
-    pub(crate) fn request_is_late(&mut self, job: JobId, request: RequestId) {
-        let Some(declare) = self.declaring(job) else {
-            return;
-        };
-        if let Some((Step::DurableQueue(queue), id, _)) = &declare.asked
-            && *id == request
-        {
-            let what = format!("queue '{}'", queue.name);
-            declare.is_late = true;
-            self.outbox.tell(Event::Unanswered { what });
-        }
     }
 
     pub(crate) fn consumer_is_late(&mut self, job: JobId, consumer: ConsumerId) {
