@@ -69,8 +69,8 @@ pub trait TransportConnection: fmt::Debug + Send + Sync {
     /// Opens a channel.
     ///
     /// # Errors
-    /// The reason of the close, if the connection is gone; `NotAllowed` if there are too many
-    /// channels.
+    /// The reason of the close, if the connection is gone; an error of kind `NotAllowed` and scope
+    /// `Operation` if as many channels are open as the broker allows.
     async fn open_channel(&self) -> Result<OpenedChannel>;
 
     /// The reason why the connection is gone, as soon as it is known: perhaps before the

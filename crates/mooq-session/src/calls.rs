@@ -175,7 +175,7 @@ impl<S: Shell> Session<S> {
             Phase::Reopening(reason) if !waits => {
                 self.reply(call, Err(not_connected(&reason)));
             }
-            // Its end is about to be told.
+            // The wire is about to report its end.
             Phase::Open(_) | Phase::Reopening(_) => channel.waiting.push_back((call, request)),
             Phase::Closed(reason) => {
                 self.reply(call, Err(reason));

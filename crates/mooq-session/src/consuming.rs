@@ -62,8 +62,8 @@ impl<S: Shell> Session<S> {
                 }
                 None => 1,
             };
-            let tag = format!("mooq-{number}").into_checked();
-            let tag: ConsumerTag = tag.expect("the tag is short");
+            // Always short enough.
+            let tag: ConsumerTag = format!("mooq-{number}").into_checked().unwrap_or_default();
             let waiting = self.channels.get(&id).map(|channel| &channel.registrations);
             let mut waiting = waiting.into_iter().flatten();
             let is_taken = waiting.any(|other| other.consume.tag == tag);

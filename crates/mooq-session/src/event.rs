@@ -160,7 +160,7 @@ impl Event {
                 tracing::warn!(address, %err, "the broker closed a channel, which is open again");
             }
             Self::NotRestored { what, error } => {
-                tracing::error!(address, what, err = %error, "could not be restored after the connection was lost");
+                tracing::error!(address, what, err = %error, "could not be restored");
             }
             Self::Unanswered { what } => {
                 tracing::warn!(

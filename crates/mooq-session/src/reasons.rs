@@ -28,6 +28,12 @@ pub fn is_local_close(reason: &Error) -> bool {
     )
 }
 
+/// Returns true if opening a channel failed with `err` since as many channels are open as the broker
+/// allows (`TransportConnection::open_channel`).
+pub fn is_channel_limit(err: &Error) -> bool {
+    err.scope() == ErrorScope::Operation && err.kind() == ErrorKind::NotAllowed
+}
+
 /// The close reason of a channel that its user has closed.
 pub(crate) fn channel_closed_locally() -> Error {
     Error::channel(

@@ -18,8 +18,8 @@ use fastrand::Rng;
 
 use crate::policy::Recovery;
 
-/// Time that a connection has to last for its next loss to start the delays over.
-const GOOD: Duration = Duration::from_secs(30);
+/// Time after which a connection counts as stable: after its loss the delays begin anew.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
 
 /// An event of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Reconnect {
             (Stage::Connected, Input::Lost) => {
                 // A connection that is lost soon after it is restored does not start the delays
                 // over.
-                if now.duration_since(self.restored_at) > GOOD.max(self.policy.max_delay) {
+                if now.duration_since(self.restored_at) > STABLE_AFTER.max(self.policy.max_delay) {
                     self.waits = 0;
                 }
                 self.lost_at = Some(now);

@@ -30,7 +30,7 @@ pub struct Options {
     /// The policy for reopening a lost connection.
     pub recovery: Recovery,
     /// The policy for calls while the connection is lost.
-    pub offline: WhileDisconnected,
+    pub while_disconnected: WhileDisconnected,
     /// Time that one request may take.
     pub timeout: Duration,
     /// The hosts to connect to, one of them at a time.
@@ -217,7 +217,7 @@ impl<S: Shell> Session<S> {
     /// Returns true if calls wait while the connection is lost.
     #[must_use]
     pub fn waits(&self) -> bool {
-        self.options.offline == WhileDisconnected::Wait
+        self.options.while_disconnected == WhileDisconnected::Wait
     }
 
     /// Returns true if the consumer needs its own channel: it is exclusive, or its queue has a
@@ -225,7 +225,7 @@ impl<S: Shell> Session<S> {
     /// would receive later messages before the deliveries of the cancelled one are requeued.
     /// Closing the channel requeues them in the same step.
     #[must_use]
-    pub fn keeps_order(&self, channel: ChannelId, consume: &mooq_core::Consume) -> bool {
+    pub fn needs_own_channel(&self, channel: ChannelId, consume: &mooq_core::Consume) -> bool {
         let owner = self
             .channels
             .get(&channel)

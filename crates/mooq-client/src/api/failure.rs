@@ -176,8 +176,8 @@ pub(crate) enum Verdict {
 }
 
 impl FailurePolicy {
-    /// Returns the verdict on a delivery that has failed `attempts` times, in a queue with the
-    /// known `known`.
+    /// Returns the verdict on a delivery that has failed `attempts` times, from a queue whose dead
+    /// letters go where `known` says.
     pub(crate) fn verdict(self, failed: Failed, attempts: u32, known: DeadLetterInfo) -> Verdict {
         let backoff = match self {
             Self::Retry(backoff) => backoff,

@@ -29,11 +29,11 @@ pub struct ConnectOptions {
     endpoint: Endpoint,
     /// Other hosts to connect to, with the same credentials.
     other_hosts: Vec<(String, u16)>,
-    wait_for_broker: Option<Duration>,
-    timeout: Duration,
-    recovery: Recovery,
-    while_disconnected: WhileDisconnected,
-    publish_buffer: usize,
+    pub(crate) wait_for_broker: Option<Duration>,
+    pub(crate) timeout: Duration,
+    pub(crate) recovery: Recovery,
+    pub(crate) while_disconnected: WhileDisconnected,
+    pub(crate) publish_buffer: usize,
     deferred: FirstError,
 }
 
@@ -250,26 +250,6 @@ impl ConnectOptions {
             others: others.collect(),
             first,
         })
-    }
-
-    pub(crate) fn patience(&self) -> Option<Duration> {
-        self.wait_for_broker
-    }
-
-    pub(crate) fn recovery_policy(&self) -> &Recovery {
-        &self.recovery
-    }
-
-    pub(crate) fn while_lost(&self) -> WhileDisconnected {
-        self.while_disconnected
-    }
-
-    pub(crate) fn buffer_limit(&self) -> usize {
-        self.publish_buffer
-    }
-
-    pub(crate) fn call_timeout(&self) -> Duration {
-        self.timeout
     }
 }
 

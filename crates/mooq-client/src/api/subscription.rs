@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mooq_core::{Consume, ConsumerTag, Error, ErrorKind, QueueName, Result};
-use mooq_session::reasons::closed_locally;
+use mooq_session::reasons::{closed_locally, is_channel_limit};
 use mooq_session::{AfterCancel, ConsumerId, DeadLetterInfo, Handed, Reply, Sink};
 
 use super::channel::Channel;
@@ -65,12 +65,12 @@ impl Channel {
     async fn channel_for(&self, consume: &Consume) -> Result<Channel> {
         let shared = self.shared();
         let id = shared.id();
-        if !shared.with(|session| session.keeps_order(id, consume)) {
+        if !shared.with(|session| session.needs_own_channel(id, consume)) {
             return Ok(self.clone());
         }
         match self.own_channel().await {
             Ok(own) => Ok(own),
-            Err(err) if err.kind() == ErrorKind::NotAllowed => {
+            Err(err) if is_channel_limit(&err) => {
                 tracing::warn!(
                     %err,
                     "a consumer that should keep its queue's order shares its channel: what it has \

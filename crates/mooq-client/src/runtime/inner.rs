@@ -97,7 +97,7 @@ impl ConnectionInner {
             work,
             transport,
             endpoints,
-            buffer: Arc::new(Buffer::new(options.buffer_limit())),
+            buffer: Arc::new(Buffer::new(options.publish_buffer)),
             runtime: Handle::current(),
             options,
         }
@@ -202,7 +202,7 @@ impl ConnectionInner {
     }
 
     pub(crate) fn timeout(&self) -> Duration {
-        self.options.call_timeout()
+        self.options.timeout
     }
 
     /// Opens a connection to the host of this number.
@@ -212,7 +212,7 @@ impl ConnectionInner {
 
     /// Returns true if lost connections and channels are reopened.
     pub(super) fn recovers(&self) -> bool {
-        self.options.recovery_policy().is_enabled()
+        self.options.recovery.is_enabled()
     }
 
     /// Returns the endpoint that the connection is open to, or was open to last.

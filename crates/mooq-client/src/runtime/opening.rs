@@ -26,10 +26,10 @@ pub(crate) async fn open(
     options: ConnectOptions,
 ) -> Result<Arc<ConnectionInner>> {
     let endpoints = options.endpoints()?;
-    let (host, opened) = match options.patience() {
+    let (host, opened) = match options.wait_for_broker {
         None => try_all(&*transport, &endpoints).await?,
         Some(limit) => {
-            let policy = options.recovery_policy();
+            let policy = &options.recovery;
             keep_trying(&*transport, &endpoints, policy, limit).await?
         }
     };
@@ -57,9 +57,9 @@ fn session_options(options: &ConnectOptions, endpoints: &Endpoints) -> Options {
         }
     });
     Options {
-        recovery: options.recovery_policy().clone(),
-        offline: options.while_lost(),
-        timeout: options.call_timeout(),
+        recovery: options.recovery.clone(),
+        while_disconnected: options.while_disconnected,
+        timeout: options.timeout,
         hosts: hosts.collect(),
         seed: jitter_seed(endpoints.get(0).scheme),
     }

@@ -7,12 +7,12 @@ use mooq_core::{
     BindingDestination, Error, ErrorKind, ErrorScope, QueueDeclare, QueueName, Result,
 };
 
-use super::job::{Declare, Job, Role, Step, UNANSWERED, is_channel_limit};
+use super::job::{Declare, Job, Role, Step, UNANSWERED};
 use crate::event::Event;
 use crate::ids::{JobId, RequestId};
 use crate::output::{Answer, Request};
 use crate::purpose::Purpose;
-use crate::reasons::exceeded;
+use crate::reasons::{exceeded, is_channel_limit};
 use crate::session::Session;
 use crate::shell::Shell;
 use crate::timers::{Timer, later};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use mooq_core::{Binding, Error, ErrorKind, ErrorScope, ExchangeDeclare, QueueDeclare, QueueName};
+use mooq_core::{Binding, Error, ExchangeDeclare, QueueDeclare, QueueName};
 
 use crate::ids::{ChannelId, ConsumerId, JobId, RequestId};
 use crate::shell::Shell;
@@ -111,8 +111,8 @@ pub(super) struct Reopen<S: Shell> {
     pub(super) tries: usize,
     /// Time to wait until a taken resource is tried again.
     pub(super) pause: Duration,
-    /// It has been told that there is no channel to spare.
-    pub(super) told: bool,
+    /// It has been reported that the broker allows no more channels.
+    pub(super) reported: bool,
     /// It has got as far as to register consumers, or to wait.
     pub(super) has_begun: bool,
 }
@@ -132,9 +132,4 @@ pub(super) enum Stage<S: Shell> {
         current: Option<(ConsumerId, Instant, bool)>,
     },
     Pausing,
-}
-
-/// Returns true if `err` means that as many channels are open as the broker allows.
-pub(super) fn is_channel_limit(err: &Error) -> bool {
-    err.scope() == ErrorScope::Operation && err.kind() == ErrorKind::NotAllowed
 }

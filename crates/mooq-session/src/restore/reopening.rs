@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use mooq_core::{Consume, Error, ErrorKind, ErrorScope, QueueName, Result};
 
-use super::job::{Job, Reopen, Role, Stage, Step, UNANSWERED, is_channel_limit};
+use super::job::{Job, Reopen, Role, Stage, Step, UNANSWERED};
 use crate::event::Event;
 use crate::ids::{ChannelId, ConsumerId, JobId};
 use crate::output::{Answer, Output, Request};
 use crate::phase::Phase;
 use crate::purpose::Purpose;
-use crate::reasons::{closed_without_event, exceeded};
+use crate::reasons::{closed_without_event, exceeded, is_channel_limit};
 use crate::registering::Registering;
 use crate::session::Session;
 use crate::shell::{Link, PortCell, Shell, Wire};
@@ -74,7 +74,7 @@ impl<S: Shell> Session<S> {
             stage,
             tries: TRIES + self.consumers.restorable(id).len(),
             pause: SHORTEST_PAUSE,
-            told: false,
+            reported: false,
             has_begun: false,
         }));
         if is_lost && is_alone {
@@ -246,8 +246,8 @@ impl<S: Shell> Session<S> {
         let Some(reopen) = self.reopening(id) else {
             return;
         };
-        let told = std::mem::replace(&mut reopen.told, true);
-        if !told {
+        let reported = std::mem::replace(&mut reopen.reported, true);
+        if !reported {
             let what = "a channel, which waits for others to be closed".into();
             self.outbox.not_restored(what, err);
         }

@@ -219,7 +219,7 @@ impl World {
         let now = Instant::now();
         let options = Options {
             recovery: Recovery::new(),
-            offline: WhileDisconnected::Wait,
+            while_disconnected: WhileDisconnected::Wait,
             timeout: Duration::from_secs(5),
             hosts: vec![Host {
                 address: "host:1".into(),
