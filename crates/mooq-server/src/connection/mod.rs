@@ -22,6 +22,8 @@ mod command;
 mod handshake;
 mod refusal;
 mod sasl;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
