@@ -7,3 +7,4 @@ pub mod routing;
 pub mod scaling;
 pub mod seeds;
 pub mod waiting;
+pub mod wire;

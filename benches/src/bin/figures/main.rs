@@ -1,7 +1,9 @@
 //! Prints mooq's speed, as ratios measured in one run, and exits with 1 if a ratio misses its bar.
 //!
 //! `cargo run --release -p mooq-benches --bin figures`; with `MOOQ_URL=amqp://…` also the workloads
-//! on RabbitMQ, against raw amqprs and lapin.
+//! on RabbitMQ, against raw amqprs and lapin, and mooq-server against RabbitMQ.
+
+mod wire;
 
 use std::borrow::Cow;
 use std::env;
@@ -28,6 +30,7 @@ struct Row {
     figure: String,
     baseline: String,
     ratio: String,
+    /// Empty for a figure that is only reported.
     bar: &'static str,
     ok: bool,
 }
@@ -39,11 +42,14 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         .block_on(in_memory());
     // Last of the workloads in memory, since pausing the clock affects the rest of the process.
     rows.push(day_of_retries());
-    if let Ok(url) = env::var("MOOQ_URL") {
+    let url = env::var("MOOQ_URL").ok();
+    if let Some(url) = &url {
         // On threads, as in a service, and since lapin brings its own in any case.
         let runtime = Builder::new_multi_thread().enable_all().build()?;
-        rows.extend(runtime.block_on(against_rabbitmq(&url))?);
+        rows.extend(runtime.block_on(against_rabbitmq(url))?);
     }
+    let rabbitmq = url.map(|url| url.parse()).transpose()?;
+    rows.extend(wire::rows(rabbitmq.as_ref())?);
     print(&rows);
     let short = rows.iter().any(|row| !row.ok);
     Ok(ExitCode::from(u8::from(short)))
@@ -63,13 +69,17 @@ async fn in_memory() -> Vec<Row> {
 
 fn print(rows: &[Row]) {
     println!(
-        "{:<46} {:>14} {:>26} {:>8} {:>22}",
+        "{:<54} {:>14} {:>26} {:>8} {:>22}",
         "what", "figure", "baseline", "ratio", "bar"
     );
     for row in rows {
-        let verdict = if row.ok { "ok" } else { "short" };
+        let verdict = match (row.bar, row.ok) {
+            ("", _) => "",
+            (_, true) => "ok",
+            (_, false) => "short",
+        };
         println!(
-            "{:<46} {:>14} {:>26} {:>8} {:>22} {verdict}",
+            "{:<54} {:>14} {:>26} {:>8} {:>22} {verdict}",
             row.what, row.figure, row.baseline, row.ratio, row.bar
         );
     }
