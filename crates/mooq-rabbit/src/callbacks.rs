@@ -16,13 +16,13 @@ use amqprs::{Ack, BasicProperties, Cancel, Close, CloseChannel, Nack, Return};
 use async_trait::async_trait;
 use mooq_core::{ChannelEvent, ConnectionEvent, Error};
 
+use crate::channel_state::ChannelState;
+use crate::connection_state::ConnectionState;
 use crate::convert;
-use crate::session::Session;
-use crate::state::ChannelState;
 
 type Done<T = ()> = Result<T, AmqprsError>;
 
-pub(crate) struct ConnectionHooks(pub(crate) Arc<Session>);
+pub(crate) struct ConnectionHooks(pub(crate) Arc<ConnectionState>);
 
 #[async_trait]
 impl ConnectionCallback for ConnectionHooks {
@@ -57,7 +57,7 @@ impl ChannelCallback for ChannelHooks {
     async fn close(&mut self, channel: &Channel, close: CloseChannel) -> Done {
         let reason = Error::channel_closed(convert::channel_close(&close));
         tracing::debug!(
-            broker = self.0.session.address(),
+            broker = self.0.connection.address(),
             channel = channel.channel_id(),
             %reason,
             "channel closed by the broker"
@@ -66,7 +66,7 @@ impl ChannelCallback for ChannelHooks {
             // A close from this side may be under way, and the broker's close-ok to it would find
             // no dispatcher, upon which amqprs gives up the connection. So this dispatcher stays to
             // receive the close-ok, and ends with the connection.
-            let reason = self.0.session.dead().await;
+            let reason = self.0.connection.dead().await;
             return Err(AmqprsError::ChannelCloseError(reason.to_string()));
         }
         Ok(())

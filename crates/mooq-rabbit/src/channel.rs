@@ -13,10 +13,10 @@ use mooq_core::{
 };
 use tokio::sync::oneshot;
 
+use crate::channel_state::ChannelState;
 use crate::command::{Command, Outcome};
 use crate::consumer::Consumers;
 use crate::convert;
-use crate::state::ChannelState;
 
 #[derive(Debug)]
 pub(crate) struct RabbitChannel {
@@ -156,7 +156,7 @@ impl TransportChannel for RabbitChannel {
     async fn consume(&self, consume: Consume) -> Result<ConsumerTag> {
         let state = Arc::clone(&self.state);
         let args = convert::consume(&consume);
-        let read = self.state.session.read(consume.queue).await?;
+        let read = self.state.connection.read(consume.queue).await?;
         self.call(move |channel| async move {
             // The tag in the answer is the broker's choice if the request had none. Messages that
             // the broker delivers before amqprs knows the consumer are kept by amqprs.
@@ -186,7 +186,7 @@ impl TransportChannel for RabbitChannel {
 
     async fn get(&self, queue: QueueName, no_ack: bool) -> Result<Option<Fetched>> {
         let args = convert::get(&queue, no_ack);
-        let read = self.state.session.read(queue).await?;
+        let read = self.state.connection.read(queue).await?;
         self.call(move |channel| async move {
             let fetched = channel.basic_get(args).await?;
             drop(read);

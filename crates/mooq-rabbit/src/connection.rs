@@ -13,10 +13,10 @@ use tokio::sync::{oneshot, watch};
 
 use crate::callbacks::ChannelHooks;
 use crate::channel::RabbitChannel;
+use crate::channel_state::ChannelState;
 use crate::command_queue::CommandQueue;
+use crate::connection_state::ConnectionState;
 use crate::flush::flush;
-use crate::session::Session;
-use crate::state::ChannelState;
 use crate::worker::CommandWorker;
 
 /// Time that an error of amqprs waits for the reason, which is there already or arrives at once.
@@ -36,20 +36,20 @@ pub(crate) struct RabbitConnection {
 }
 
 impl RabbitConnection {
-    pub(crate) fn new(connection: Connection, session: Arc<Session>) -> Self {
+    pub(crate) fn new(connection: Connection, state: Arc<ConnectionState>) -> Self {
         let frame_max = connection.frame_max();
         let handle = Arc::new(AmqprsHandle {
             connection: Some(connection.clone()),
-            session: Arc::clone(&session),
+            state: Arc::clone(&state),
             runtime: Handle::current(),
             channels: Mutex::default(),
             closing: OnceLock::new(),
             closed: watch::Sender::new(None),
         });
-        if session.unflushed.is_some() {
-            tokio::spawn(flush(connection, Arc::clone(&session)));
+        if state.unflushed.is_some() {
+            tokio::spawn(flush(connection, Arc::clone(&state)));
         }
-        tokio::spawn(end_channels(session, Arc::downgrade(&handle)));
+        tokio::spawn(end_channels(state, Arc::downgrade(&handle)));
         Self { handle, frame_max }
     }
 }
@@ -57,7 +57,7 @@ impl RabbitConnection {
 #[async_trait]
 impl TransportConnection for RabbitConnection {
     fn closed(&self) -> Option<Error> {
-        self.handle.session.reason()
+        self.handle.state.reason()
     }
 
     fn frame_max(&self) -> u32 {
@@ -70,14 +70,14 @@ impl TransportConnection for RabbitConnection {
     }
 
     async fn open_channel(&self) -> Result<OpenedChannel> {
-        let session = &self.handle.session;
-        if let Some(reason) = session.reason() {
+        let state = &self.handle.state;
+        if let Some(reason) = state.reason() {
             return Err(reason);
         }
         if let Some(reason) = self.handle.closing.get() {
             return Err(reason.clone());
         }
-        if let Err(error) = session.take_channel_id() {
+        if let Err(error) = state.take_channel_id() {
             if error.scope() == ErrorScope::Connection {
                 self.handle.begin_close(error.clone());
             }
@@ -93,7 +93,7 @@ impl TransportConnection for RabbitConnection {
                 opened = handle.open_channel() => opened,
                 // A writer that is stuck in the socket can delay the answer for ever, and this task
                 // would keep the connection. By now everything that the drop kills is dead.
-                reason = handle.session.dead() => Err(reason),
+                reason = handle.state.dead() => Err(reason),
             };
             // If the caller is gone, the channel closes as it is dropped.
             let _ = reply.send(opened);
@@ -101,13 +101,13 @@ impl TransportConnection for RabbitConnection {
         match answer.await {
             Ok(opened) => opened,
             // The task ended without an answer, and the connection with it.
-            Err(_) => Err(session.dead().await),
+            Err(_) => Err(state.dead().await),
         }
     }
 
     async fn close(&self) -> Result<()> {
         let mut closed = self.handle.closed.subscribe();
-        self.handle.begin_close(self.handle.session.closed_here());
+        self.handle.begin_close(self.handle.state.closed_here());
         match closed.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(Some(lost))) => Err(lost.clone()),
             _ => Ok(()),
@@ -120,7 +120,7 @@ impl TransportConnection for RabbitConnection {
 pub(crate) struct AmqprsHandle {
     /// Taken only by the drop.
     connection: Option<Connection>,
-    session: Arc<Session>,
+    state: Arc<ConnectionState>,
     /// The runtime of the connection's tasks. Calls come from outside of it.
     runtime: Handle,
     channels: Mutex<Vec<Weak<ChannelState>>>,
@@ -133,17 +133,17 @@ pub(crate) struct AmqprsHandle {
 impl AmqprsHandle {
     async fn open_channel(self: &Arc<Self>) -> Result<OpenedChannel> {
         let Some(connection) = &self.connection else {
-            return Err(self.session.closed_here());
+            return Err(self.state.closed_here());
         };
-        self.session.sent();
+        self.state.sent();
         let channel = match connection.open_channel(None).await {
             Ok(channel) => channel,
             Err(error) => return Err(self.failed(error).await),
         };
         let (sender, events) = mailbox();
-        let session = Arc::clone(&self.session);
+        let connection = Arc::clone(&self.state);
         let commands = CommandQueue::new(channel.clone());
-        let state = Arc::new(ChannelState::new(commands, session, sender));
+        let state = Arc::new(ChannelState::new(commands, connection, sender));
         // The callback is only queued here, but before any event for the channel can arrive.
         if let Err(error) = channel
             .register_callback(ChannelHooks(Arc::clone(&state)))
@@ -182,13 +182,13 @@ impl AmqprsHandle {
     /// Returns the reason of the connection's death, which is the only cause of an error of amqprs
     /// here.
     async fn failed(&self, error: amqprs::error::Error) -> Error {
-        match tokio::time::timeout(REASON_TIMEOUT, self.session.dead()).await {
+        match tokio::time::timeout(REASON_TIMEOUT, self.state.dead()).await {
             Ok(reason) => reason,
             Err(_) => Error::connection(
                 ErrorKind::ConnectionLost,
                 format!(
                     "the connection to {} opens no channel any more",
-                    self.session.address()
+                    self.state.address()
                 ),
             )
             .with_source(error),
@@ -218,7 +218,7 @@ impl AmqprsHandle {
 
 impl Drop for AmqprsHandle {
     fn drop(&mut self) {
-        self.session.set_closing(self.session.closed_here());
+        self.state.set_closing(self.state.closed_here());
         // amqprs spawns a task when its connection is dropped, and panics outside of a runtime;
         // this drop may happen anywhere.
         let _entered = self.runtime.enter();
@@ -232,7 +232,7 @@ impl Drop for AmqprsHandle {
 impl std::fmt::Debug for AmqprsHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AmqprsHandle")
-            .field("session", &self.session)
+            .field("state", &self.state)
             .finish_non_exhaustive()
     }
 }
@@ -254,7 +254,7 @@ impl Closing {
             // the broker does not read that channels are closed.
             let closed = tokio::time::timeout(GOOD_ORDER, self.close()).await;
             closed.unwrap_or_else(|_| {
-                self.handle.session.die(self.reason.clone());
+                self.handle.state.die(self.reason.clone());
                 None
             })
         };
@@ -264,8 +264,8 @@ impl Closing {
     /// Closes the connection once its channels are closed. Returns the reason if the broker was
     /// lost meanwhile.
     async fn close(&self) -> Option<Error> {
-        let session = &self.handle.session;
-        if session.reason().is_some() {
+        let state = &self.handle.state;
+        if state.reason().is_some() {
             return None;
         }
         // The channels close first, and completely: any frame that arrives for a channel once
@@ -277,20 +277,20 @@ impl Closing {
                 .map(|channel| channel.ended_or_forsaken()),
         )
         .await;
-        if let Some(reason) = session.reason() {
+        if let Some(reason) = state.reason() {
             return Some(reason);
         }
-        session.set_closing(self.reason.clone());
+        state.set_closing(self.reason.clone());
         if let Some(connection) = self.handle.connection.clone() {
             tokio::select! {
                 // The error of the close carries no information: a heartbeat that crosses the close
                 // is enough for one.
                 _ = connection.close() => {}
                 // A writer that is stuck in the socket can keep the close waiting for ever.
-                _ = session.dead() => {}
+                _ = state.dead() => {}
             }
         }
-        session.dead().await;
+        state.dead().await;
         None
     }
 }
@@ -310,8 +310,8 @@ impl Drop for Closing {
 /// Usually amqprs' reader ends, and with it the channels, each once it has sent on all its events.
 /// But if a broker reads nothing more and then closes the connection, the reader waits for the
 /// writer, which is stuck in the socket.
-async fn end_channels(session: Arc<Session>, handle: Weak<AmqprsHandle>) {
-    session.dead().await;
+async fn end_channels(state: Arc<ConnectionState>, handle: Weak<AmqprsHandle>) {
+    state.dead().await;
     let channels = match handle.upgrade() {
         Some(handle) => handle.channels(),
         None => return,

@@ -9,9 +9,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::channel_state::ChannelState;
 use crate::convert::DeliverReader;
 use crate::poison::ReadGuard;
-use crate::state::ChannelState;
 
 /// Maximum number of deliveries that are moved at a time.
 const BATCH: usize = 64;
@@ -160,20 +160,20 @@ mod tests {
 
     use super::*;
     use crate::command_queue::CommandQueue;
-    use crate::session::Session;
+    use crate::connection_state::ConnectionState;
 
     fn channel() -> (Arc<ChannelState>, Receiver<ChannelEvent>) {
         let endpoint = "amqp://rabbit".parse().unwrap();
-        let session = Session::new(&endpoint, mailbox().0, 0);
+        let connection = ConnectionState::new(&endpoint, mailbox().0, 0);
         let (sender, events) = mailbox();
-        let state = ChannelState::new(CommandQueue::default(), Arc::new(session), sender);
+        let state = ChannelState::new(CommandQueue::default(), Arc::new(connection), sender);
         (Arc::new(state), events)
     }
 
     /// Starts a consumer, and returns amqprs' end of its queue.
     fn start(channel: &Arc<ChannelState>, tag: &ConsumerTag) -> UnboundedSender<ConsumerMessage> {
         let (sender, deliveries) = unbounded_channel();
-        let read = channel.session.read("q".try_into().unwrap());
+        let read = channel.connection.read("q".try_into().unwrap());
         let read = read.now_or_never().unwrap().unwrap();
         Consumers::start(channel, tag.clone(), deliveries, read);
         sender

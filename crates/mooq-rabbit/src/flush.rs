@@ -15,7 +15,7 @@ use amqprs::connection::Connection;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::session::Session;
+use crate::connection_state::ConnectionState;
 
 /// Time that the last data sent may be held back, and time that a first answer may take.
 const SOON: Duration = Duration::from_millis(50);
@@ -47,13 +47,13 @@ impl Unflushed {
 }
 
 /// Flushes the data sent on `connection`, until the connection is dead.
-pub(crate) async fn flush(connection: Connection, session: Arc<Session>) {
-    let Some(unflushed) = &session.unflushed else {
+pub(crate) async fn flush(connection: Connection, state: Arc<ConnectionState>) {
+    let Some(unflushed) = &state.unflushed else {
         return;
     };
     let flushing = async {
         // Before any other data is sent, so that the opening of this channel is not held back.
-        if session.take_channel_id().is_err() {
+        if state.take_channel_id().is_err() {
             return;
         }
         let opened = connection.open_channel(None).await;
@@ -73,7 +73,7 @@ pub(crate) async fn flush(connection: Connection, session: Arc<Session>) {
     };
     tokio::select! {
         () = flushing => {}
-        _ = session.dead() => {}
+        _ = state.dead() => {}
     }
 }
 

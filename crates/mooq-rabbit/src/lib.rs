@@ -144,13 +144,14 @@
 mod callbacks;
 mod channel;
 mod channel_ids;
+mod channel_state;
 mod command;
 mod command_queue;
 mod confirms;
 mod connection;
+mod connection_state;
 mod consumer;
 mod convert;
-mod driver;
 mod events;
 mod flush;
 mod invalid_endpoint;
@@ -159,8 +160,7 @@ mod native;
 mod open;
 mod poison;
 mod send_barrier;
-mod session;
-mod state;
+mod threads;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(not(feature = "tls"))]

@@ -20,9 +20,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::callbacks::ConnectionHooks;
 use crate::connection::RabbitConnection;
-use crate::driver;
+use crate::connection_state::ConnectionState;
 use crate::invalid_endpoint::InvalidEndpoint;
-use crate::session::Session;
+use crate::threads;
 use crate::tls::Tls;
 use crate::verdict;
 
@@ -51,7 +51,7 @@ const HEARTBEAT: &str = "HeartBeat(HeartBeat)";
 const HUNG_UP: &str = "peer shutdown";
 
 pub(crate) async fn open(endpoint: &Endpoint) -> Result<OpenedConnection> {
-    let driver = driver::FOR_AMQPRS.handle().map_err(|error| {
+    let driver = threads::FOR_AMQPRS.handle().map_err(|error| {
         let what = format!("its threads do not start: {error}");
         unreachable(endpoint, &what).with_source(error)
     })?;
@@ -301,15 +301,15 @@ impl Attempt<'_> {
         }
         let (sender, events) = mailbox();
         let channel_max = connection.channel_max();
-        let session = Arc::new(Session::new(self.endpoint, sender, channel_max));
-        // If amqprs' reader has already ended, this drops the hooks, which notifies the session.
-        let hooks = ConnectionHooks(Arc::clone(&session));
+        let state = Arc::new(ConnectionState::new(self.endpoint, sender, channel_max));
+        // If amqprs' reader has already ended, this drops the hooks, which notifies the state.
+        let hooks = ConnectionHooks(Arc::clone(&state));
         if let Err(error) = connection.register_callback(hooks).await {
             return Err(self.error("it hung up after the login", error));
         }
         tracing::debug!(broker = self.address, "connection opened");
         Ok(OpenedConnection {
-            connection: Arc::new(RabbitConnection::new(connection, session)),
+            connection: Arc::new(RabbitConnection::new(connection, state)),
             events,
         })
     }

@@ -17,10 +17,10 @@ use std::time::Duration;
 use amqprs::channel::Channel;
 use mooq_core::{Error, ErrorKind};
 
+use crate::channel_state::ChannelState;
 use crate::command::Operation;
 use crate::command_queue::Next;
 use crate::connection::AmqprsHandle;
-use crate::state::ChannelState;
 
 /// Time that an error of amqprs waits for its reason. The reason is there already or arrives at
 /// once; the time is for the case that amqprs' writer fails and its reader does not notice.
@@ -71,8 +71,9 @@ impl CommandWorker {
         }
         self.state.consumers.stop().await;
         // Because the broker closed this channel, the connection may have to be replaced.
-        if let Some(count) = self.state.session.channel_ids.used_up() {
-            self.handle.begin_close(self.state.session.used_up(count));
+        if let Some(count) = self.state.connection.channel_ids.used_up() {
+            self.handle
+                .begin_close(self.state.connection.used_up(count));
         }
         // The drop does the rest, so that it also happens if this task panics or is aborted.
     }
@@ -81,7 +82,7 @@ impl CommandWorker {
     async fn send(&self, mut operation: Operation) -> Result<(), Ended> {
         let outcome = poll_fn(|cx| {
             let polled = self.state.send_barrier.poll(operation.as_mut(), cx);
-            self.state.session.sent();
+            self.state.connection.sent();
             if let Poll::Ready(outcome) = polled {
                 return Poll::Ready(outcome);
             }
@@ -106,11 +107,11 @@ impl CommandWorker {
         self.confirmed().await;
         self.state.set_closing();
         let mut close = pin!(self.channel.clone().close());
-        let mut died = pin!(self.state.session.dead());
+        let mut died = pin!(self.state.connection.dead());
         let mut is_dead = false;
         let outcome = poll_fn(|cx| {
             let polled = self.state.send_barrier.poll(close.as_mut(), cx);
-            self.state.session.sent();
+            self.state.connection.sent();
             if let Poll::Ready(outcome) = polled {
                 return Poll::Ready(outcome);
             }
@@ -125,7 +126,7 @@ impl CommandWorker {
         })
         .await;
         match outcome {
-            Some(Ok(())) => self.state.session.channel_ids.give(),
+            Some(Ok(())) => self.state.connection.channel_ids.give(),
             Some(Err(error)) => self.fail(error).await,
             None => {}
         }
@@ -149,10 +150,13 @@ impl CommandWorker {
     async fn fail(&self, error: amqprs::error::Error) {
         let failed = poll_fn(|cx| self.state.commands.poll_failed(cx));
         if tokio::time::timeout(REASON_TIMEOUT, failed).await.is_err() {
-            let session = &self.state.session;
+            let connection = &self.state.connection;
             let lost = Error::connection(
                 ErrorKind::ConnectionLost,
-                format!("the connection to {} takes nothing more", session.address()),
+                format!(
+                    "the connection to {} takes nothing more",
+                    connection.address()
+                ),
             );
             self.state.commands.fail(lost.with_source(error));
         }

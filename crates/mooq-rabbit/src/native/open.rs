@@ -18,9 +18,9 @@ use super::connection::NativeConnection;
 use super::session::{Handshake, Refusal, Session, Tuned};
 use super::shared::Shared;
 use super::task::{Task, now};
-use crate::driver::Threads;
 use crate::invalid_endpoint::InvalidEndpoint;
 use crate::open::{AbortOnDrop, check, deadline, unreachable, unresolved};
+use crate::threads::Threads;
 use crate::tls::Tls;
 
 /// Size of the read buffer, in bytes.

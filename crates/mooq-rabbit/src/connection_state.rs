@@ -14,7 +14,7 @@ use crate::poison::{PoisonWatch, ReadGuard};
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct ConnectionState {
     address: String,
     events: Events<ConnectionEvent>,
     /// The reason of the connection's death. Set once.
@@ -27,7 +27,7 @@ pub(crate) struct Session {
     pub(crate) unflushed: Option<Unflushed>,
 }
 
-impl Session {
+impl ConnectionState {
     pub(crate) fn new(
         endpoint: &Endpoint,
         events: Sender<ConnectionEvent>,
@@ -122,7 +122,7 @@ impl Session {
         let mut reason = self.reason.subscribe();
         match reason.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(reason)) => reason.clone(),
-            // Unreachable: this session owns the sender.
+            // Unreachable: this owns the sender.
             Ok(None) | Err(_) => self.closed_here(),
         }
     }
@@ -172,8 +172,8 @@ mod tests {
 
     use super::*;
 
-    fn session(channel_max: u16) -> Session {
-        Session::new(&endpoint(), mailbox().0, channel_max)
+    fn state(channel_max: u16) -> ConnectionState {
+        ConnectionState::new(&endpoint(), mailbox().0, channel_max)
     }
 
     fn endpoint() -> Endpoint {
@@ -183,14 +183,14 @@ mod tests {
     #[test]
     fn the_first_reason_stays_and_is_the_last_event() {
         let (sender, mut receiver) = mailbox();
-        let session = Session::new(&endpoint(), sender, 0);
-        assert!(session.reason().is_none());
-        session.send(ConnectionEvent::Unblocked);
-        session.reader_ended();
-        session.die(session.closed_here());
-        session.send(ConnectionEvent::Unblocked);
+        let state = ConnectionState::new(&endpoint(), sender, 0);
+        assert!(state.reason().is_none());
+        state.send(ConnectionEvent::Unblocked);
+        state.reader_ended();
+        state.die(state.closed_here());
+        state.send(ConnectionEvent::Unblocked);
 
-        let reason = session.reason().unwrap();
+        let reason = state.reason().unwrap();
         assert_eq!(reason.kind(), ErrorKind::ConnectionLost);
         assert!(reason.to_string().contains("rabbit:5672"), "{reason}");
         let events: Vec<_> = std::iter::from_fn(|| receiver.try_recv()).collect();
@@ -203,22 +203,22 @@ mod tests {
 
     #[test]
     fn an_end_that_was_asked_for_is_no_loss() {
-        let session = session(0);
-        session.set_closing(session.closed_here());
-        session.reader_ended();
-        let reason = session.reason().unwrap();
+        let state = state(0);
+        state.set_closing(state.closed_here());
+        state.reader_ended();
+        let reason = state.reason().unwrap();
         assert_eq!(reason.kind(), ErrorKind::ConnectionClosed);
     }
 
     #[test]
     fn too_many_channels_are_the_callers_error_and_lost_ones_the_connections() {
-        let session = session(1);
-        session.take_channel_id().unwrap();
-        let err = session.take_channel_id().unwrap_err();
+        let state = state(1);
+        state.take_channel_id().unwrap();
+        let err = state.take_channel_id().unwrap_err();
         assert_eq!(err.kind(), ErrorKind::NotAllowed);
         assert_eq!(err.scope(), ErrorScope::Operation);
-        session.channel_ids.lose();
-        let err = session.take_channel_id().unwrap_err();
+        state.channel_ids.lose();
+        let err = state.take_channel_id().unwrap_err();
         assert_eq!(err.kind(), ErrorKind::ConnectionLost);
         assert_eq!(err.scope(), ErrorScope::Connection);
     }
@@ -228,10 +228,10 @@ mod tests {
         // A broker of its own: ends are counted for the whole process.
         let endpoint = "amqp://poisoned".parse().unwrap();
         let lost = async || {
-            let session = Session::new(&endpoint, mailbox().0, 0);
-            let _read = session.read("orders".try_into().unwrap()).await.unwrap();
-            session.reader_ended();
-            session.reason().unwrap().to_string()
+            let state = ConnectionState::new(&endpoint, mailbox().0, 0);
+            let _read = state.read("orders".try_into().unwrap()).await.unwrap();
+            state.reader_ended();
+            state.reason().unwrap().to_string()
         };
         assert_eq!(lost().await, "the connection to poisoned:5672 is lost");
         lost().await;

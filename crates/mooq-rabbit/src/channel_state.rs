@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use crate::command::Command;
 use crate::command_queue::CommandQueue;
 use crate::confirms::Confirms;
+use crate::connection_state::ConnectionState;
 use crate::consumer::Consumers;
 use crate::events::Events;
 use crate::send_barrier::SendBarrier;
-use crate::session::Session;
 
 /// Time that an answer may still take after its caller has gone.
 const FORSAKEN_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
@@ -24,7 +24,7 @@ const FORSAKEN_ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 /// One channel.
 #[derive(Debug)]
 pub(crate) struct ChannelState {
-    pub(crate) session: Arc<Session>,
+    pub(crate) connection: Arc<ConnectionState>,
     pub(crate) send_barrier: SendBarrier,
     pub(crate) commands: CommandQueue,
     pub(crate) events: Events<ChannelEvent>,
@@ -43,11 +43,11 @@ pub(crate) struct ChannelState {
 impl ChannelState {
     pub(crate) fn new(
         commands: CommandQueue,
-        session: Arc<Session>,
+        connection: Arc<ConnectionState>,
         events: Sender<ChannelEvent>,
     ) -> Self {
         Self {
-            session,
+            connection,
             send_barrier: SendBarrier::default(),
             commands,
             events: Events::new(events),
@@ -62,13 +62,13 @@ impl ChannelState {
 
     /// The reason why nothing more can be sent on the channel, as soon as it is known.
     pub(crate) fn closed(&self) -> Option<Error> {
-        self.commands.refusal().or_else(|| self.session.reason())
+        self.commands.refusal().or_else(|| self.connection.reason())
     }
 
     /// Takes `command`, and returns true if the queue is full now.
     pub(crate) fn push(&self, command: Command) -> Result<bool> {
         let full = self.commands.push(command, &self.send_barrier)?;
-        self.session.sent();
+        self.connection.sent();
         Ok(full)
     }
 
@@ -93,13 +93,13 @@ impl ChannelState {
         // The barrier is shut first: the failing queue wakes the worker, which checks the barrier.
         self.send_barrier.shut();
         self.commands.fail(reason);
-        self.session.channel_ids.lose();
+        self.connection.channel_ids.lose();
         self.closing.load(Ordering::Acquire)
     }
 
     /// Records that amqprs has finished with the channel: no more events follow from amqprs.
     pub(crate) fn dispatcher_ended(&self) {
-        let reason = self.session.reason().or_else(|| self.commands.refusal());
+        let reason = self.connection.reason().or_else(|| self.commands.refusal());
         self.commands.fail(reason.unwrap_or_else(broke_down));
     }
 
@@ -178,8 +178,8 @@ mod tests {
 
     fn state() -> ChannelState {
         let endpoint = "amqp://rabbit".parse().unwrap();
-        let session = Session::new(&endpoint, mailbox().0, 0);
-        ChannelState::new(CommandQueue::default(), Arc::new(session), mailbox().0)
+        let connection = ConnectionState::new(&endpoint, mailbox().0, 0);
+        ChannelState::new(CommandQueue::default(), Arc::new(connection), mailbox().0)
     }
 
     #[tokio::test(start_paused = true)]
