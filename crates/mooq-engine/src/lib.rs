@@ -281,7 +281,7 @@ impl Engine {
         credentials: &mooq_core::Credentials,
         connection_name: Option<&str>,
     ) -> Result<(), CloseReason> {
-        let is_right = !self.refuses_login(connection_name) && self.users.check(credentials);
+        let is_right = !self.strike_login(connection_name) && self.users.check(credentials);
         let checked = match is_right {
             true => Ok(()),
             false => Err(ReplyError::login_refused(mechanism)),
@@ -536,7 +536,7 @@ impl Engine {
         }
     }
 
-    /// Closes a connection for a reason that the front has found.
+    /// Closes a connection for a reason that mooq-server has found.
     fn refuse(&mut self, connection: ConnectionId, reason: Option<CloseReason>) {
         self.end_connection(connection);
         let why = match reason {

@@ -241,7 +241,7 @@ impl Engine {
         accepted: Accepted,
         publisher: Option<Publisher>,
     ) -> bool {
-        let is_filled = self.is_filled(key, &accepted);
+        let is_filled = self.strike_arrival(key, &accepted);
         let Some(queue) = self.queues.get_mut(key) else {
             return false;
         };
