@@ -220,8 +220,7 @@ impl Definition {
                 number.map(Some).ok_or_else(|| unfit(what))
             };
             let text = |what: &str| value.as_str().ok_or_else(|| unfit(what));
-            let argument = QueueArgument::of_setting(key.as_str());
-            if let Some(argument) = argument {
+            if let Some(argument) = QueueArgument::of_setting(key.as_str()) {
                 definition.is_foreign_to_classic_queues |= argument.excludes_classic;
                 definition.is_foreign_to_quorum_queues |= argument.excludes_quorum;
             }
@@ -280,8 +279,17 @@ impl Definition {
                     let strategy = strategy.ok_or_else(|| unfit("dead letter strategy"))?;
                     definition.dead_letter_strategy = Some(strategy);
                 }
-                // Clients cannot see the other settings.
-                _ if argument.is_some() => {}
+                // Clients cannot see how a queue stores messages, where its replicas are, or what
+                // a stream does.
+                "initial-cluster-size"
+                | "max-age"
+                | "max-in-memory-bytes"
+                | "max-in-memory-length"
+                | "queue-leader-locator"
+                | "queue-mode"
+                | "queue-version"
+                | "stream-max-segment-size-bytes"
+                | "target-group-size" => {}
                 other => return Err(unrecognised(other)),
             }
             definition.settings.push(key.as_str().to_owned());
@@ -439,6 +447,7 @@ fn invalid(message: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::argument_table::ARGUMENTS;
 
     fn table(key: &str, value: FieldValue) -> FieldTable {
         FieldTable::from_iter([(key.try_into().unwrap(), value)])
@@ -467,6 +476,16 @@ mod tests {
         }
         let err = Policy::new("[", &table("max-length", 1.into())).unwrap_err();
         assert_eq!(err.to_string(), "'[' is not a regular expression");
+    }
+
+    #[test]
+    fn every_setting_of_the_table_is_recognised() {
+        for setting in ARGUMENTS.iter().filter_map(QueueArgument::setting) {
+            // Whatever the value, it is the value that may be wrong.
+            if let Err(err) = Definition::parse(&table(setting, 1.into())) {
+                assert_ne!(err.to_string(), unrecognised(setting).to_string());
+            }
+        }
     }
 
     #[test]

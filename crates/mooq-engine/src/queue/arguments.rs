@@ -34,7 +34,8 @@ pub(crate) struct QueueArguments {
     pub(crate) delivery_limit: DeliveryLimit,
     /// Messages that wait when they return to a quorum queue.
     pub(crate) delayed_retry: Option<DelayedRetry>,
-    /// Longest time that a delivery may stay unacked, in milliseconds.
+    /// Longest time that a delivery may stay unacked, in milliseconds. Before 4.3 only policies set
+    /// it: channels then read the argument, unchecked, from the queue's table of arguments.
     pub(crate) consumer_timeout: Option<u64>,
 }
 
