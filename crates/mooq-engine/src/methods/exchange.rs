@@ -21,7 +21,7 @@ impl Engine {
         declare.name = stripped(declare.name);
         if declare.passive {
             check_not_default(&declare.name)?;
-            self.permit_asking(caller, Kind::Exchange, &declare.name)?;
+            self.permit_passive_declare(caller, Kind::Exchange, &declare.name)?;
             return self.find_exchange(caller, &declare.name).map(|_| ());
         }
         let profile = self.options.profile;
