@@ -70,7 +70,7 @@ mod consumer;
 mod consumer_credit;
 mod consumer_timeouts;
 mod dead_letters;
-mod delayed;
+mod delayed_exchange;
 mod delivery;
 mod deprecated;
 mod direct_reply;

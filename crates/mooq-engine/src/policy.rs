@@ -10,7 +10,7 @@ use super::erlang::term::text_or_value_after;
 use super::profile::Profile;
 use super::queue::argument_table::QueueArgument;
 use super::queue::arguments::{DeadLetterStrategy, Overflow, QueueArguments};
-use super::queue::delayed::{Delayed, RetrySettings};
+use super::queue::delayed_retry::{Delayed, RetrySettings};
 use super::queue::delivery_limit::DeliveryLimit;
 use super::queue::kind::QueueType;
 

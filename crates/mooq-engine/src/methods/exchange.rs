@@ -4,7 +4,7 @@ use mooq_core::{ExchangeDeclare, ExchangeName, FieldTable};
 
 use super::stripped;
 use crate::bindings::{self, Routing};
-use crate::delayed;
+use crate::delayed_exchange;
 use crate::exchange::Exchange;
 use crate::ids::VhostId;
 use crate::permissions::{Access, Kind};
@@ -41,7 +41,9 @@ impl Engine {
             self.permit_exchange(caller, Access::Write, alternate)?;
         }
         let routes_as = match kind {
-            Routing::DelayedMessage => delayed::routes_as(&declare.arguments, &self.options)?,
+            Routing::DelayedMessage => {
+                delayed_exchange::routes_as(&declare.arguments, &self.options)?
+            }
             kind => kind,
         };
         bindings::validate_arguments(routes_as, &declare.arguments, profile)?;

@@ -6,7 +6,7 @@ use std::fmt;
 use mooq_core::{ExchangeName, FieldTable, FieldValue, RoutingKey};
 
 use super::argument_table::QueueArgument;
-use super::delayed::DelayedRetry;
+use super::delayed_retry::DelayedRetry;
 use super::kind::{HA_FAILOVER, QUEUE_TYPE, QueueType};
 use crate::arguments::{assert_args_equivalence, name_arg};
 use crate::erlang::text::string_text;

@@ -3,7 +3,7 @@
 use mooq_core::{FieldTable, FieldValue, QueueDeclare};
 
 use super::argument_table::{ARGUMENTS, QueueArgument, Support};
-use super::delayed::RetrySettings;
+use super::delayed_retry::RetrySettings;
 use crate::erlang::text::string_text;
 use crate::profile::Profile;
 use crate::reply_error::{ReplyError, Resource, type_name};
