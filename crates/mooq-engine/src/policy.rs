@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use mooq_core::{Error, ErrorKind, ExchangeName, FieldTable, FieldValue, RoutingKey};
+use mooq_core::{Error, ErrorKind, ExchangeName, FieldTable, RoutingKey};
 use regex_lite::Regex;
 
 use super::erlang::term::text_or_value_after;
@@ -364,7 +364,6 @@ impl RetrySettings {
 /// lease, from a policy first.
 pub(crate) fn effective(
     own: &QueueArguments,
-    arguments: &FieldTable,
     policy: Option<&Definition>,
     operators: Option<&Definition>,
     profile: Profile,
@@ -379,9 +378,7 @@ pub(crate) fn effective(
             options.expires = None;
         }
     }
-    let mut deliveries = arguments
-        .get("x-delivery-limit")
-        .and_then(FieldValue::as_i64);
+    let mut deliveries = own.as_set.delivery_limit;
     for added in [operators, policy].into_iter().flatten() {
         for (limit, added) in [
             (&mut options.expires, added.expires),
@@ -420,16 +417,15 @@ pub(crate) fn effective(
     if is_quorum && profile.delays_retries() {
         let settings = |added: Option<&Definition>| added.map(|a| a.retries).unwrap_or_default();
         let policies = RetrySettings::merged(settings(policy), settings(operators));
-        let own = options.kind.retry_settings(arguments, profile);
-        options.delayed_retry = own.with_policies(policies).effective();
+        options.delayed_retry = own.as_set.retries.with_policies(policies).effective();
     }
     if let Some(overflow) = overflow
-        && (is_quorum || arguments.get("x-overflow").is_none())
+        && (is_quorum || !own.as_set.has_overflow)
     {
         options.overflow = overflow.in_queue(options.kind);
     }
     if let Some(strategy) = strategy
-        && arguments.get("x-dead-letter-strategy").is_none()
+        && !own.as_set.has_dead_letter_strategy
     {
         options.dead_letter_strategy = strategy;
     }
@@ -446,6 +442,8 @@ fn invalid(message: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use mooq_core::FieldValue;
+
     use super::*;
     use crate::queue::argument_table::ARGUMENTS;
 

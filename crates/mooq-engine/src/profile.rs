@@ -171,7 +171,7 @@ impl Profile {
         match key {
             "x-stream-offset" => true,
             "x-stream-filter" | "x-stream-match-unfiltered" => self >= Self::V4_0,
-            "x-consumer-timeout" => self >= Self::V4_3,
+            "x-consumer-timeout" => !self.channels_time_deliveries(),
             _ => false,
         }
     }

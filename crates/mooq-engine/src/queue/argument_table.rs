@@ -11,7 +11,7 @@ pub(crate) struct QueueArgument {
     /// The argument's name. A setting that is no argument has a name without `x-`.
     pub(super) name: &'static str,
     /// The first version in which a queue type knows the argument. Earlier versions neither check
-    /// it nor compare it, though 4.0 to 4.2 obey `x-consumer-timeout` (`consumer_timeouts.rs`).
+    /// it nor compare it, though 4.0 to 4.2 obey `x-consumer-timeout` (`AsSet::consumer_timeout`).
     since: Profile,
     pub(super) classic: Support,
     pub(super) quorum: Support,
@@ -181,7 +181,7 @@ impl QueueArgument {
     }
 
     /// True if a queue type knows the argument, or refuses it, in this version.
-    pub(super) fn exists(&self, profile: Profile) -> bool {
+    fn exists(&self, profile: Profile) -> bool {
         profile.is_since(self.since)
     }
 

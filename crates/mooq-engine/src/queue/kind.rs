@@ -120,7 +120,7 @@ impl QueueType {
     }
 
     /// Returns the delayed-retry settings in a queue's arguments.
-    pub(crate) fn retry_settings(self, arguments: &FieldTable, profile: Profile) -> RetrySettings {
+    pub(super) fn retry_settings(self, arguments: &FieldTable, profile: Profile) -> RetrySettings {
         if self == Self::Quorum && profile.delays_retries() {
             RetrySettings::of_arguments(|key| arguments.get(key))
         } else {
