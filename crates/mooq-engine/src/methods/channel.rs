@@ -26,6 +26,7 @@ impl Engine {
             )));
         }
         if !matches!(method, Method::ChannelOpen) {
+            // mooq-server has this text too, for what it refuses on such a channel: `expected_open`.
             return Err(ReplyError::new(
                 ReplyCode::ChannelError,
                 "expected 'channel.open'",
