@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use self::control::ControlInMemory;
 use crate::backend::{Backend, Broker};
 use crate::control::{CHANNEL_TICK, CONSUMER_TIMEOUT, Control, DEAD_LETTER_RETRY};
-use crate::line::Network;
+use crate::line::ClientNetwork;
 use crate::version::Version;
 
 /// The plugins with exchange kinds that every broker needs for the scenarios. They are shipped with
@@ -153,7 +153,7 @@ impl Broker for OneBroker {
         &self.control
     }
 
-    fn network(&self) -> Box<dyn Network> {
+    fn network(&self) -> Box<dyn ClientNetwork> {
         Box::new(self.control.clone())
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::node::{Node, answers};
 use crate::rabbitmq::container::Image;
-use mooq_rig::proxy::{Network, Proxy};
+use mooq_rig::proxy::{LineState, Proxy};
 
 /// The user that the cases log in as, and its password.
 const USER: [&str; 2] = ["ada", "analytical"];
@@ -220,9 +220,9 @@ impl RabbitSite {
             Fault::Killed => self.node.docker("kill").await,
             Fault::Stopped => self.node.docker("stop").await,
             Fault::Paused => self.node.pause().await,
-            Fault::NetworkCut => self.proxy.set(Network::Cut),
-            Fault::NetworkFrozen => self.proxy.set(Network::Frozen),
-            Fault::NetworkSlow => self.proxy.set(Network::Slow(SLOWNESS)),
+            Fault::NetworkCut => self.proxy.set(LineState::Cut),
+            Fault::NetworkFrozen => self.proxy.set(LineState::Frozen),
+            Fault::NetworkSlow => self.proxy.set(LineState::Slow(SLOWNESS)),
             Fault::ConnectionsClosed => self.close_all_connections().await,
             Fault::MemoryAlarm => self.limit_memory(MEMORY_LIMITS[0]).await,
             Fault::DiskAlarm => self.limit_disk(DISK_LIMITS[0]).await,
@@ -241,7 +241,7 @@ impl RabbitSite {
             }
             Fault::Paused => self.node.docker("unpause").await,
             Fault::NetworkCut | Fault::NetworkFrozen | Fault::NetworkSlow => {
-                self.proxy.set(Network::Sound);
+                self.proxy.set(LineState::Sound);
             }
             Fault::ConnectionsClosed => {}
             Fault::MemoryAlarm => self.limit_memory(MEMORY_LIMITS[1]).await,

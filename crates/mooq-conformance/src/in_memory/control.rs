@@ -7,7 +7,7 @@ use mooq_memory::{Alarm, AlarmGuard, ApplyTo, InMemoryBroker, Policy};
 
 use crate::control::{Condition, Control};
 use crate::expect::until;
-use crate::line::{Disturbance, Disturbed, Network};
+use crate::line::{ClientNetwork, Disturbance, Disturbed};
 
 /// The control of one broker.
 #[derive(Debug, Clone)]
@@ -150,7 +150,7 @@ impl Control for ControlInMemory {
     }
 }
 
-impl Network for ControlInMemory {
+impl ClientNetwork for ControlInMemory {
     fn port(&self) -> Option<u16> {
         None
     }
