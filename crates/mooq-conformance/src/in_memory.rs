@@ -118,7 +118,7 @@ impl Backend for InMemory {
             transport,
             // The broker announces nothing over its own transport unless its options say so.
             announces_alarms: self.socket.as_ref().is_some_and(|one| one.announces_alarms),
-            control: ControlInMemory::of(broker, server.is_some()),
+            control: ControlInMemory::of(broker, server.is_some(), short_timeouts),
             _server: server,
         })
     }
