@@ -1,4 +1,5 @@
-//! The broker of a fault case, and its faults.
+//! The broker of a fault case, and its faults. Unlike the brokers of mooq-conformance, which stay up
+//! and are shared by scenarios, this one may be killed, and serves one case at a time.
 
 use std::time::Duration;
 
