@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use mooq::{Broker, ConnectOptions, GetBroker};
 use mooq_broker_ctl::{ControlError, ControlMethod, RabbitMQBroker};
-use mooq_integration_tests::rabbitmq::container::{self, RUN_LABEL, STARTING};
+use mooq_integration_tests::rabbitmq::container::{self, Image, RUN_LABEL, STARTING};
 
 const SERVICE_IMAGE: &str = "mooq-rabbitmq:trixie-service";
 
@@ -314,7 +314,7 @@ fn exit_code(output: &Output) -> i32 {
 
 /// The image of a broker, the same as in every other test.
 fn rabbitmq_image() -> String {
-    env::var("MOOQ_RABBITMQ_IMAGE").unwrap_or_else(|_| "rabbitmq:4.0-management".into())
+    Image::current().name().to_owned()
 }
 
 /// The command, which cargo puts beside the directory of the tests' executables.

@@ -74,7 +74,7 @@ async fn deprecated_features_in_memory_follow_the_options() {
 #[test]
 #[ignore = "needs Docker: run integration-tests/run-all"]
 fn deprecated_features_on_rabbitmq_follow_its_configuration() {
-    for image in [Image::current(), Image::newest()] {
+    for image in [Image::current(), Image::v4_3()] {
         for permitted in [true, false] {
             let setting = |feature| format!("deprecated_features.permit.{feature} = {permitted}\n");
             let settings: String = FEATURES.into_iter().map(setting).collect();

@@ -18,8 +18,8 @@ fn backends(will_run: bool) -> Vec<Box<dyn Backend>> {
     let mut backends: Vec<Box<dyn Backend>> = Vec::new();
     for (meant, image) in [
         (Version::V4_0, Image::current()),
-        (Version::V3_10, Image::oldest()),
-        (Version::V4_3, Image::newest()),
+        (Version::V3_10, Image::v3_10()),
+        (Version::V4_3, Image::v4_3()),
     ] {
         let version = if will_run {
             container::version(&image)

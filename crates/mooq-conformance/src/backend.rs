@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mooq_core::Transport;
 
 use crate::control::Control;
-use crate::line::Network;
+use crate::line::ClientNetwork;
 use crate::version::Version;
 
 /// The brokers of one version, reached over one transport.
@@ -46,7 +46,7 @@ pub trait Broker: Debug + Send + Sync {
     fn control(&self) -> &dyn Control;
 
     /// Returns a network between a client and the broker, whose faults hit this client alone.
-    fn network(&self) -> Box<dyn Network>;
+    fn network(&self) -> Box<dyn ClientNetwork>;
 
     /// Returns true if the broker sends `connection.blocked` to clients over this transport. amqprs
     /// does not announce that it understands the method, so RabbitMQ does not send it.

@@ -64,11 +64,13 @@ pub trait Control: Debug + Send + Sync {
     async fn clear_operator_policy(&self, name: &str);
 
     /// Hurries the channels that are opened from now on: deliveries are overdue after
-    /// [`CONSUMER_TIMEOUT`], and channels look for them every [`CHANNEL_TICK`].
+    /// [`CONSUMER_TIMEOUT`], and channels look for them every [`CHANNEL_TICK`]. An in-memory broker
+    /// panics unless the scenario says [`short_timeouts`](crate::Scenario::short_timeouts).
     async fn hurry_channels(&self) -> Box<dyn Condition>;
 
     /// Hurries the quorum queues that are declared from now on: dead letters that were not
-    /// confirmed are published again after [`DEAD_LETTER_RETRY`].
+    /// confirmed are published again after [`DEAD_LETTER_RETRY`]. An in-memory broker panics unless
+    /// the scenario says [`short_timeouts`](crate::Scenario::short_timeouts).
     async fn hurry_dead_letters(&self) -> Box<dyn Condition>;
 
     /// Lets virtual time pass as fast as it can, where the broker's time is virtual.

@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use self::control::ControlInMemory;
 use crate::backend::{Backend, Broker};
 use crate::control::{CHANNEL_TICK, CONSUMER_TIMEOUT, Control, DEAD_LETTER_RETRY};
-use crate::line::Network;
+use crate::line::ClientNetwork;
 use crate::version::Version;
 
 /// The plugins with exchange kinds that every broker needs for the scenarios. They are shipped with
@@ -118,7 +118,7 @@ impl Backend for InMemory {
             transport,
             // The broker announces nothing over its own transport unless its options say so.
             announces_alarms: self.socket.as_ref().is_some_and(|one| one.announces_alarms),
-            control: ControlInMemory::of(broker, server.is_some()),
+            control: ControlInMemory::of(broker, server.is_some(), short_timeouts),
             _server: server,
         })
     }
@@ -153,7 +153,7 @@ impl Broker for OneBroker {
         &self.control
     }
 
-    fn network(&self) -> Box<dyn Network> {
+    fn network(&self) -> Box<dyn ClientNetwork> {
         Box::new(self.control.clone())
     }
 

@@ -23,8 +23,18 @@
 //! The arguments are those of libtest: a filter, `--skip`, `--list`, `--test-threads`.
 //!
 //! # Testing a broker
-//! For any other broker, implement three traits: [`Backend`] starts the broker, [`Broker`] says
-//! where it is, and [`Control`] does what no client can, such as adding users and restarting.
+//! For any other broker, implement six traits:
+//!
+//! | Trait | Its job |
+//! |---|---|
+//! | [`Backend`] | starts brokers of one version |
+//! | [`Broker`] | says where a broker is, and gives the two that follow |
+//! | [`Control`] | does what no client can, such as adding users and restarting |
+//! | [`ClientNetwork`](line::ClientNetwork) | a network between one client and the broker |
+//! | [`Condition`] | ends what `Control` or `ClientNetwork` began: an alarm, say |
+//! | [`Disturbed`](line::Disturbed) | ends a disturbance of the network |
+//!
+//! A target runs one backend of each version: the names of its tests would not be unique otherwise.
 
 // The code that `#[scenario]` generates names this crate.
 extern crate self as mooq_conformance;

@@ -13,11 +13,11 @@ use crate::fixture::Fixture;
 #[derive(Debug)]
 pub struct Line {
     options: ConnectOptions,
-    network: Box<dyn Network>,
+    network: Box<dyn ClientNetwork>,
 }
 
 /// A network between one client and the broker.
-pub trait Network: Debug + Send + Sync {
+pub trait ClientNetwork: Debug + Send + Sync {
     /// The port on 127.0.0.1 that leads over this network, or none if the broker's own port does.
     fn port(&self) -> Option<u16>;
 

@@ -24,7 +24,8 @@ const LIMIT: Duration = Duration::from_secs(600);
 const BLOCKED: Duration = Duration::from_secs(660);
 
 /// The `main` of a test target without a harness: runs every scenario on every backend, with
-/// libtest's arguments.
+/// libtest's arguments. Each backend must have a version of its own, which the names of tests begin
+/// with.
 ///
 /// The backends are dropped when all scenarios have run, so a container that one of them has
 /// started can end then.

@@ -216,7 +216,7 @@ impl Engine {
         let policy = vhost.policies.of_queue(kind, &queue.name);
         let operators = vhost.operator_policies.of_queue(kind, &queue.name);
         let profile = self.options.profile;
-        let options = policy::effective(own, &queue.arguments, policy, operators, profile);
+        let options = policy::effective(own, policy, operators, profile);
         if options == queue.options {
             return;
         }

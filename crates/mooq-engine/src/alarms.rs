@@ -84,7 +84,7 @@ impl Engine {
     }
 
     /// Returns true if nothing that the connection's client sends is handled now, because of an
-    /// alarm or because its link is frozen. A front need not read on from such a client.
+    /// alarm or because its link is frozen. mooq-server need not read on from such a client.
     #[must_use]
     pub fn leaves_unread(&self, connection: ConnectionId) -> bool {
         self.links.is_frozen(connection)
@@ -92,12 +92,6 @@ impl Engine {
                 .connections
                 .get(connection)
                 .is_some_and(|connection| connection.unread.is_some())
-    }
-
-    /// Returns true if the connection's link is frozen: nothing passes in either direction.
-    #[must_use]
-    pub fn is_frozen(&self, connection: ConnectionId) -> bool {
-        self.links.is_frozen(connection)
     }
 
     /// Resumes reading from connections that are neither frozen nor blocked.

@@ -86,8 +86,8 @@ pub enum Method {
     ConnectionClose,
     /// `connection.update-secret`, which changes no user's password.
     UpdateSecret,
-    /// Something that the front refuses on the client's behalf, because it is no method: a malformed
-    /// frame, for example. The broker closes the connection, once everything that the client sent
+    /// Bytes that are no method, a malformed frame for example, which mooq-server refuses in order
+    /// with the client's methods. The broker closes the connection, once everything that the client sent
     /// before has been handled.
     Refuse {
         /// The reason that the client is sent. None ends the connection without a close, as where

@@ -18,7 +18,7 @@ use super::queue::Queue;
 use super::reply_error::ReplyError;
 use super::time::Time;
 use super::{Caller, Engine};
-use mooq_core::{ChannelEvent, ConsumerTag, FieldValue};
+use mooq_core::{ChannelEvent, ConsumerTag};
 
 /// Timeout of a quorum queue's consumers, in milliseconds, if none is set and the broker has none.
 const LONGEST: u64 = 86_400_000;
@@ -356,8 +356,7 @@ impl Engine {
 /// not check the argument: a value that is not an integer is no timeout.
 fn timeout_of_queue(queue: &Queue, global: Option<i64>) -> Option<i64> {
     let policy = queue.options.consumer_timeout.map(saturate);
-    let argument = queue.arguments.get("x-consumer-timeout");
-    match (policy, argument.map(FieldValue::as_i64)) {
+    match (policy, queue.options.as_set.consumer_timeout) {
         (None, None) => global,
         (Some(policy), None | Some(None)) => Some(policy),
         (Some(policy), Some(Some(argument))) => Some(policy.min(argument)),

@@ -144,7 +144,7 @@ impl Engine {
     /// Returns a message as `basic.get` gets it.
     pub(super) fn as_fetched(&self, queue: QueueId, queued: &QueuedMessage) -> Arc<Message> {
         let profile = self.options.profile;
-        if profile.tells_getters_of_no_return() && self.is_quorum(queue) {
+        if profile.get_sends_zero_delivery_count() && self.is_quorum(queue) {
             with_delivery_count(&queued.message, queued.returns, profile)
         } else {
             self.as_delivered(queue, queued)

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::arguments::assert_args_equivalence;
 use super::bindings::{Bindings, Routing};
-use super::delayed::DelayedMessages;
+use super::delayed_exchange::DelayedMessages;
 use super::erlang::text::atom_text;
 use super::history::History;
 use super::ids::{ExchangeId, VhostId};

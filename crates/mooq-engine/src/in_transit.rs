@@ -182,7 +182,7 @@ impl Engine {
             queued,
             number: self.in_transit.sent,
         };
-        if self.in_transit.choices.is_some() || self.reorders(queue, channel) {
+        if self.in_transit.choices.is_some() || self.strike_order(queue, channel) {
             let deliveries = self
                 .in_transit
                 .deliveries

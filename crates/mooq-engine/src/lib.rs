@@ -71,7 +71,7 @@ mod consumer;
 mod consumer_credit;
 mod consumer_timeouts;
 mod dead_letters;
-mod delayed;
+mod delayed_exchange;
 mod delivery;
 mod deprecated;
 mod direct_reply;
@@ -282,7 +282,7 @@ impl Engine {
         credentials: &mooq_core::Credentials,
         connection_name: Option<&str>,
     ) -> Result<(), CloseReason> {
-        let is_right = !self.refuses_login(connection_name) && self.users.check(credentials);
+        let is_right = !self.strike_login(connection_name) && self.users.check(credentials);
         let checked = match is_right {
             true => Ok(()),
             false => Err(ReplyError::login_refused(mechanism)),
@@ -537,7 +537,7 @@ impl Engine {
         }
     }
 
-    /// Closes a connection for a reason that the front has found.
+    /// Closes a connection for a reason that mooq-server has found.
     fn refuse(&mut self, connection: ConnectionId, reason: Option<CloseReason>) {
         self.end_connection(connection);
         let why = match reason {

@@ -176,13 +176,13 @@ impl Engine {
     }
 
     /// Checks that the caller may passively declare a queue or exchange of this name.
-    pub(super) fn permit_asking(
+    pub(super) fn permit_passive_declare(
         &mut self,
         caller: Caller,
         kind: Kind,
         name: &str,
     ) -> Result<(), ReplyError> {
-        if !self.options.profile.asking_takes_a_permission() {
+        if !self.options.profile.passive_declare_needs_permission() {
             return Ok(());
         }
         // Any access will do. The channel remembers the first that it finds, and the refusal is

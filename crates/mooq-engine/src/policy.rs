@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 
-use mooq_core::{Error, ErrorKind, ExchangeName, FieldTable, FieldValue, RoutingKey};
+use mooq_core::{Error, ErrorKind, ExchangeName, FieldTable, RoutingKey};
 use regex_lite::Regex;
 
 use super::erlang::term::text_or_value_after;
 use super::profile::Profile;
 use super::queue::argument_table::QueueArgument;
 use super::queue::arguments::{DeadLetterStrategy, Overflow, QueueArguments};
-use super::queue::delayed::{Delayed, RetrySettings};
+use super::queue::delayed_retry::{Delayed, RetrySettings};
 use super::queue::delivery_limit::DeliveryLimit;
 use super::queue::kind::QueueType;
 
@@ -220,8 +220,7 @@ impl Definition {
                 number.map(Some).ok_or_else(|| unfit(what))
             };
             let text = |what: &str| value.as_str().ok_or_else(|| unfit(what));
-            let argument = QueueArgument::of_setting(key.as_str());
-            if let Some(argument) = argument {
+            if let Some(argument) = QueueArgument::of_setting(key.as_str()) {
                 definition.is_foreign_to_classic_queues |= argument.excludes_classic;
                 definition.is_foreign_to_quorum_queues |= argument.excludes_quorum;
             }
@@ -280,8 +279,17 @@ impl Definition {
                     let strategy = strategy.ok_or_else(|| unfit("dead letter strategy"))?;
                     definition.dead_letter_strategy = Some(strategy);
                 }
-                // Clients cannot see the other settings.
-                _ if argument.is_some() => {}
+                // Clients cannot see how a queue stores messages, where its replicas are, or what
+                // a stream does.
+                "initial-cluster-size"
+                | "max-age"
+                | "max-in-memory-bytes"
+                | "max-in-memory-length"
+                | "queue-leader-locator"
+                | "queue-mode"
+                | "queue-version"
+                | "stream-max-segment-size-bytes"
+                | "target-group-size" => {}
                 other => return Err(unrecognised(other)),
             }
             definition.settings.push(key.as_str().to_owned());
@@ -356,7 +364,6 @@ impl RetrySettings {
 /// lease, from a policy first.
 pub(crate) fn effective(
     own: &QueueArguments,
-    arguments: &FieldTable,
     policy: Option<&Definition>,
     operators: Option<&Definition>,
     profile: Profile,
@@ -371,9 +378,7 @@ pub(crate) fn effective(
             options.expires = None;
         }
     }
-    let mut deliveries = arguments
-        .get("x-delivery-limit")
-        .and_then(FieldValue::as_i64);
+    let mut deliveries = own.as_set.delivery_limit;
     for added in [operators, policy].into_iter().flatten() {
         for (limit, added) in [
             (&mut options.expires, added.expires),
@@ -412,16 +417,15 @@ pub(crate) fn effective(
     if is_quorum && profile.delays_retries() {
         let settings = |added: Option<&Definition>| added.map(|a| a.retries).unwrap_or_default();
         let policies = RetrySettings::merged(settings(policy), settings(operators));
-        let own = options.kind.retry_settings(arguments, profile);
-        options.delayed_retry = own.with_policies(policies).effective();
+        options.delayed_retry = own.as_set.retries.with_policies(policies).effective();
     }
     if let Some(overflow) = overflow
-        && (is_quorum || arguments.get("x-overflow").is_none())
+        && (is_quorum || !own.as_set.has_overflow)
     {
         options.overflow = overflow.in_queue(options.kind);
     }
     if let Some(strategy) = strategy
-        && arguments.get("x-dead-letter-strategy").is_none()
+        && !own.as_set.has_dead_letter_strategy
     {
         options.dead_letter_strategy = strategy;
     }
@@ -438,7 +442,10 @@ fn invalid(message: impl Into<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use mooq_core::FieldValue;
+
     use super::*;
+    use crate::queue::argument_table::ARGUMENTS;
 
     fn table(key: &str, value: FieldValue) -> FieldTable {
         FieldTable::from_iter([(key.try_into().unwrap(), value)])
@@ -467,6 +474,16 @@ mod tests {
         }
         let err = Policy::new("[", &table("max-length", 1.into())).unwrap_err();
         assert_eq!(err.to_string(), "'[' is not a regular expression");
+    }
+
+    #[test]
+    fn every_setting_of_the_table_is_recognised() {
+        for setting in ARGUMENTS.iter().filter_map(QueueArgument::setting) {
+            // Whatever the value, it is the value that may be wrong.
+            if let Err(err) = Definition::parse(&table(setting, 1.into())) {
+                assert_ne!(err.to_string(), unrecognised(setting).to_string());
+            }
+        }
     }
 
     #[test]

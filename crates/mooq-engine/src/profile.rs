@@ -1,6 +1,6 @@
 //! Differences between the versions of RabbitMQ: one method for each rule. Versions are compared
-//! nowhere else. The table of queue arguments (`queue/argument_table.rs`) names the versions of
-//! each argument.
+//! nowhere else: `V4_1` and `V4_2` in the methods are all that sets these versions apart. The table
+//! of queue arguments (`queue/argument_table.rs`) names the versions of each argument.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,14 +21,11 @@ pub enum Profile {
     /// RabbitMQ 4.0, with the behaviour observed on 4.0.5.
     #[default]
     V4_0,
-    /// RabbitMQ 4.1, which was not compared with a live broker: the rules are those of 4.0. One
-    /// rule is that of 4.3, as the source of 4.1.2 to 4.1.8 has it: a single active consumer that
-    /// has to give way and requeues its last delivery has a successor at once.
+    /// RabbitMQ 4.1, which was not compared with a live broker: the rules are those of 4.0, unless
+    /// the source of 4.1.2 to 4.1.8 has another.
     V4_1,
-    /// RabbitMQ 4.2, which was not compared with a live broker: the rules are those of 4.1. Some
-    /// rules are those of 4.3, as the source of 4.2.8 and 4.2.9 has them: all of direct reply-to; a
-    /// passive declare takes a permission; a queue type may be empty; the text about fetching
-    /// beside a single active consumer; and `x-stream-filter-size-bytes` is for streams alone.
+    /// RabbitMQ 4.2, which was not compared with a live broker: the rules are those of 4.1, unless
+    /// the source of 4.2.8 and 4.2.9 has another. All of direct reply-to is that of 4.3.
     V4_2,
     /// RabbitMQ 4.3, with the behaviour observed on 4.3.6.
     V4_3,
@@ -154,7 +151,7 @@ impl Profile {
 
     /// True if a passive declare of a queue or an exchange takes a permission for its name: to
     /// configure, to write or to read (4.2.8, 4.3.1).
-    pub(crate) fn asking_takes_a_permission(self) -> bool {
+    pub(crate) fn passive_declare_needs_permission(self) -> bool {
         self >= Self::V4_2
     }
 
@@ -174,7 +171,7 @@ impl Profile {
         match key {
             "x-stream-offset" => true,
             "x-stream-filter" | "x-stream-match-unfiltered" => self >= Self::V4_0,
-            "x-consumer-timeout" => self >= Self::V4_3,
+            "x-consumer-timeout" => !self.channels_time_deliveries(),
             _ => false,
         }
     }
@@ -393,7 +390,7 @@ impl Profile {
     }
 
     /// The quorum type's name in the text which says that `basic.get` is not supported.
-    pub(crate) fn quorum_in_a_text(self) -> &'static str {
+    pub(crate) fn quorum_name_in_get_refusal(self) -> &'static str {
         if self >= Self::V4_2 {
             "<<\"quorum\">>"
         } else {
@@ -439,7 +436,7 @@ impl Profile {
     }
 
     /// True if `basic.get` sets `x-delivery-count` even when it is 0.
-    pub(crate) fn tells_getters_of_no_return(self) -> bool {
+    pub(crate) fn get_sends_zero_delivery_count(self) -> bool {
         self < Self::V4_0
     }
 
@@ -461,7 +458,7 @@ impl Profile {
     }
 
     /// True if a delivery that is settled this way counts as failed.
-    pub(crate) fn takes_for_failed(self, settlement: Settlement) -> bool {
+    pub(crate) fn counts_as_failed(self, settlement: Settlement) -> bool {
         match settlement {
             Settlement::Ack => false,
             Settlement::Reject { requeue } => {
@@ -472,7 +469,7 @@ impl Profile {
     }
 
     /// True if a delivery counts as failed when its channel ends.
-    pub(crate) fn takes_for_failed_at_end_of_channel(self) -> bool {
+    pub(crate) fn counts_as_failed_at_end_of_channel(self) -> bool {
         self >= Self::V4_0
     }
 

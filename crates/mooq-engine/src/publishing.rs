@@ -13,7 +13,7 @@ use super::message::{Accepted, Publisher};
 use super::queue::Queue;
 use super::queue::arguments::Overflow;
 use super::reply_error::ReplyError;
-use super::routed::{Destination, Destinations, Routed};
+use super::routed::{Routed, RoutedQueue, RoutedQueues};
 use super::router::Topology;
 use super::{Caller, Engine};
 
@@ -88,15 +88,15 @@ impl Engine {
         let found = queues
             .iter()
             .filter_map(|key| Some((*key, self.queues.get(*key)?)));
-        let destinations = if self.options.profile.commits_by_queue_name() {
-            Destinations::Names(found.map(|(_, queue)| queue.name.clone()).collect())
+        let held = if self.options.profile.commits_by_queue_name() {
+            RoutedQueues::Names(found.map(|(_, queue)| queue.name.clone()).collect())
         } else {
-            let found = found.map(|(key, queue)| Destination {
+            let found = found.map(|(key, queue)| RoutedQueue {
                 key,
                 name: queue.name.clone(),
                 is_quorum: queue.is_quorum(),
             });
-            Destinations::Queues(found.collect())
+            RoutedQueues::Queues(found.collect())
         };
         self.router.put_back(queues);
         let channel = self.channel_mut(caller)?;
@@ -104,7 +104,7 @@ impl Engine {
             transaction.publishes.push(Routed {
                 accepted,
                 mandatory,
-                destinations,
+                queues: held,
             });
         }
         Ok(())
@@ -118,8 +118,8 @@ impl Engine {
     ) -> Result<bool, ReplyError> {
         let vhost = self.vhost(caller.vhost)?;
         let find = |name| vhost.queues.get(name).copied();
-        let queues: Vec<_> = match routed.destinations {
-            Destinations::Queues(queues) => {
+        let queues: Vec<_> = match routed.queues {
+            RoutedQueues::Queues(queues) => {
                 let gone = queues.iter().find(|queue| find(&queue.name).is_none());
                 if let Some(gone) = gone
                     && self.options.profile.commits_only_to_queues_that_are_there()
@@ -129,11 +129,11 @@ impl Engine {
                 }
                 // A quorum queue that has gone counts as having accepted the message.
                 let counts =
-                    |queue: &Destination| !queue.is_quorum || self.queues.get(queue.key).is_some();
+                    |queue: &RoutedQueue| !queue.is_quorum || self.queues.get(queue.key).is_some();
                 let counting = queues.iter().filter(|queue| counts(queue));
                 counting.map(|queue| queue.key).collect()
             }
-            Destinations::Names(names) => names.iter().filter_map(find).collect(),
+            RoutedQueues::Names(names) => names.iter().filter_map(find).collect(),
         };
         Ok(self.deliver_routed(caller, routed.accepted, routed.mandatory, &queues))
     }
@@ -241,7 +241,7 @@ impl Engine {
         accepted: Accepted,
         publisher: Option<Publisher>,
     ) -> bool {
-        let is_filled = self.is_filled(key, &accepted);
+        let is_filled = self.strike_arrival(key, &accepted);
         let Some(queue) = self.queues.get_mut(key) else {
             return false;
         };

@@ -10,21 +10,21 @@ use super::message::Accepted;
 pub(crate) struct Routed {
     pub(super) accepted: Accepted,
     pub(super) mandatory: bool,
-    pub(super) destinations: Destinations,
+    pub(super) queues: RoutedQueues,
 }
 
-/// Destinations of a publish that waits for its commit.
+/// Queues to which a publish goes at its commit.
 #[derive(Debug)]
-pub(super) enum Destinations {
+pub(super) enum RoutedQueues {
     /// These queues and no others.
-    Queues(Vec<Destination>),
+    Queues(Vec<RoutedQueue>),
     /// The queues that have these names at the time of the commit.
     Names(Vec<QueueName>),
 }
 
 /// A queue, and the facts about it that are needed once it has gone.
 #[derive(Debug)]
-pub(super) struct Destination {
+pub(super) struct RoutedQueue {
     pub(super) key: QueueId,
     pub(super) name: QueueName,
     pub(super) is_quorum: bool,

@@ -4,7 +4,7 @@
 use slotmap::SlotMap;
 
 use super::bindings::Destination;
-use super::delayed;
+use super::delayed_exchange;
 use super::exchange::Exchange;
 use super::ids::{ExchangeId, QueueId};
 use super::message::Accepted;
@@ -77,7 +77,8 @@ impl Router {
             };
             let mut destinations = std::mem::take(&mut self.destinations);
             let delay = exchange.delayed.is_some().then_some(&accepted.message);
-            let delay = delay.and_then(|message| delayed::delay(&message.properties.headers));
+            let delay =
+                delay.and_then(|message| delayed_exchange::delay(&message.properties.headers));
             if let Some(millis) = delay {
                 self.delays.push((key, millis));
             } else {

@@ -43,7 +43,7 @@ use proc_macro::TokenStream;
 /// | Variable | Meaning |
 /// |---|---|
 /// | `MOOQ_TEST_BROKER` | not set or `memory`: the in-memory broker. `server`: the same over a socket, to which tests connect as to a RabbitMQ, but for those that need `memory`; needs the features `server` and `rabbit`. `rabbitmq`: RabbitMQ in a container, one for all tests of the process; needs the feature `testcontainers`. `amqp://user:password@host:port`: a running RabbitMQ |
-/// | `MOOQ_RABBITMQ_IMAGE` | the container's image, with the management plugin: `rabbitmq:4-management` by default |
+/// | `MOOQ_RABBITMQ_IMAGE` | the container's image, with the management plugin: `rabbitmq:4.0-management` by default |
 /// | `MOOQ_TEST_MANAGEMENT` | address of a running RabbitMQ's management plugin, as `http://host:port`: port 15672 of its host by default |
 /// | `MOOQ_TEST_PROFILE` | version of RabbitMQ that the in-memory broker behaves as, in tests that do not set it themselves: `4.3` |
 /// | `MOOQ_TEST_LIMIT` | time limit of every test in seconds, which overrides the test's own; `0` for no limit, as for a debugger |

@@ -18,7 +18,7 @@ const CHUNK: usize = 16 * 1024;
 
 /// State of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Network {
+pub enum LineState {
     /// Sound: everything gets through.
     Sound,
     /// Connections are reset, new ones as soon as they open.
@@ -45,7 +45,7 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    network: watch::Sender<Network>,
+    network: watch::Sender<LineState>,
     upstream: Mutex<SocketAddr>,
 }
 
@@ -92,7 +92,7 @@ impl Proxy {
         drop(in_runtime);
         let address = listener.local_addr().expect("a listener has an address");
         let shared = Arc::new(Shared {
-            network: watch::Sender::new(Network::Sound),
+            network: watch::Sender::new(LineState::Sound),
             upstream: Mutex::new(upstream),
         });
         runtime.spawn(listen(listener, Arc::clone(&shared)));
@@ -115,7 +115,7 @@ impl Proxy {
     }
 
     /// Sets the state of the network.
-    pub fn set(&self, network: Network) {
+    pub fn set(&self, network: LineState) {
         self.shared.network.send_replace(network);
     }
 }
@@ -134,12 +134,12 @@ impl Shared {
         self.upstream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> Network {
+    fn now(&self) -> LineState {
         *self.network.borrow()
     }
 
     /// Waits until the state of the network fits.
-    async fn until(&self, fits: impl Fn(Network) -> bool) {
+    async fn until(&self, fits: impl Fn(LineState) -> bool) {
         let mut network = self.network.subscribe();
         // The sender is in this struct, so this cannot fail.
         let _ = network.wait_for(|now| fits(*now)).await;
@@ -156,12 +156,12 @@ enum Direction {
 impl Direction {
     /// Returns true if data gets through in this direction. A cut lets no held-up data through: it
     /// ends the connection.
-    fn is_open(self, network: Network) -> bool {
+    fn is_open(self, network: LineState) -> bool {
         match network {
-            Network::Sound | Network::Slow(_) => true,
-            Network::Cut | Network::Frozen => false,
-            Network::Unheard => matches!(self, Self::ToClient),
-            Network::Unanswered => matches!(self, Self::ToBroker),
+            LineState::Sound | LineState::Slow(_) => true,
+            LineState::Cut | LineState::Frozen => false,
+            LineState::Unheard => matches!(self, Self::ToClient),
+            LineState::Unanswered => matches!(self, Self::ToBroker),
         }
     }
 }
@@ -170,8 +170,8 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         let shared = Arc::clone(&shared);
         tokio::spawn(async move {
-            shared.until(|now| now != Network::Frozen).await;
-            if shared.now() == Network::Cut {
+            shared.until(|now| now != LineState::Frozen).await;
+            if shared.now() == LineState::Cut {
                 reset(&client);
                 return;
             }
@@ -209,7 +209,7 @@ async fn carry(mut client: TcpStream, mut broker: TcpStream, shared: &Shared) {
         )
     };
     tokio::select! {
-        () = shared.until(|now| now == Network::Cut) => {}
+        () = shared.until(|now| now == LineState::Cut) => {}
         _ = both => {}
     }
 }
@@ -229,7 +229,7 @@ async fn one_way(
             return to.shutdown().await;
         }
         let now = shared.now();
-        if let Network::Slow(delay) = now {
+        if let LineState::Slow(delay) = now {
             // The delay ends early if the network changes.
             let _ = timeout(delay, shared.until(|later| later != now)).await;
             shared.until(|now| direction.is_open(now)).await;
@@ -297,12 +297,12 @@ mod tests {
         let mut before = client(&proxy).await;
         comes_back(&mut before, "before").await.unwrap();
 
-        proxy.set(Network::Cut);
+        proxy.set(LineState::Cut);
         let ended = within("the end", before.read(&mut [0; 1])).await;
         assert!(ended.is_err(), "{ended:?}");
         is_reset(&proxy).await;
 
-        proxy.set(Network::Sound);
+        proxy.set(LineState::Sound);
         comes_back(&mut client(&proxy).await, "after")
             .await
             .unwrap();
@@ -315,13 +315,13 @@ mod tests {
         let mut one = client(&proxy).await;
         comes_back(&mut one, "before").await.unwrap();
 
-        proxy.set(Network::Frozen);
+        proxy.set(LineState::Frozen);
         one.write_all(b"during").await.unwrap();
         let mut back = [0; 6];
         let nothing = tokio::time::timeout(Duration::from_millis(50), one.read_exact(&mut back));
         assert!(nothing.await.is_err(), "nothing gets through");
 
-        proxy.set(Network::Sound);
+        proxy.set(LineState::Sound);
         within("the echo", one.read_exact(&mut back)).await.unwrap();
         assert_eq!(&back, b"during");
     }
@@ -333,14 +333,14 @@ mod tests {
         let mut client = client(&proxy).await;
         let (mut broker, _) = within("the connection", listener.accept()).await.unwrap();
 
-        proxy.set(Network::Unheard);
+        proxy.set(LineState::Unheard);
         client.write_all(b"lost").await.unwrap();
         broker.write_all(b"answer").await.unwrap();
         let mut answer = [0; 6];
         let answered = within("the answer", client.read_exact(&mut answer));
         answered.await.unwrap();
 
-        proxy.set(Network::Cut);
+        proxy.set(LineState::Cut);
         let heard = within("the end", broker.read(&mut [0; 4])).await;
         assert!(heard.is_err(), "{heard:?}");
     }
@@ -353,7 +353,7 @@ mod tests {
         comes_back(&mut one, "before").await.unwrap();
 
         let delay = Duration::from_millis(30);
-        proxy.set(Network::Slow(delay));
+        proxy.set(LineState::Slow(delay));
         let began = std::time::Instant::now();
         comes_back(&mut one, "during").await.unwrap();
         assert!(began.elapsed() >= 2 * delay);

@@ -1,4 +1,6 @@
-//! Images of RabbitMQ, and the start of their containers.
+//! Images of RabbitMQ, and the start of their containers, for the tests of this workspace. A
+//! container lasts as long as its owner. mooq-test starts its own, for users' tests: this crate is
+//! not published.
 
 use std::env;
 use std::process::Command;
@@ -12,22 +14,24 @@ use testcontainers::{ContainerRequest, GenericImage, ImageExt};
 pub struct Image(String);
 
 impl Image {
-    /// The image that most tests run on: `MOOQ_RABBITMQ_IMAGE`, else the official one.
+    /// The image that most tests run on: `MOOQ_RABBITMQ_IMAGE`, else the official one of
+    /// RabbitMQ 4.0.
     #[must_use]
     pub fn current() -> Self {
         Self::named("MOOQ_RABBITMQ_IMAGE", "rabbitmq:4.0-management")
     }
 
-    /// The oldest image that mooq is tested with: `MOOQ_RABBITMQ_3_10_IMAGE`, else the official
-    /// one.
+    /// The image of RabbitMQ 3.10, the oldest version that mooq is tested with:
+    /// `MOOQ_RABBITMQ_3_10_IMAGE`, else the official one.
     #[must_use]
-    pub fn oldest() -> Self {
+    pub fn v3_10() -> Self {
         Self::named("MOOQ_RABBITMQ_3_10_IMAGE", "rabbitmq:3.10-management")
     }
 
-    /// The newest image that mooq is tested with: `MOOQ_RABBITMQ_4_3_IMAGE`, else the official one.
+    /// The image of RabbitMQ 4.3, the newest version that mooq is tested with:
+    /// `MOOQ_RABBITMQ_4_3_IMAGE`, else the official one.
     #[must_use]
-    pub fn newest() -> Self {
+    pub fn v4_3() -> Self {
         Self::named("MOOQ_RABBITMQ_4_3_IMAGE", "rabbitmq:4.3-management")
     }
 
@@ -35,6 +39,15 @@ impl Image {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0
+    }
+
+    /// Name and tag of the image apart.
+    fn name_and_tag(&self) -> (&str, &str) {
+        match self.0.rsplit_once(':') {
+            // A "tag" with a '/' is the port of a registry.
+            Some((name, tag)) if !tag.contains('/') => (name, tag),
+            _ => (&self.0, "latest"),
+        }
     }
 
     fn named(variable: &str, otherwise: &str) -> Self {
@@ -92,8 +105,7 @@ pub const STARTING: Duration = Duration::from_secs(600);
 /// Further ports that are mapped are open to this machine alone, too: otherwise anyone on the
 /// network could log in as guest.
 pub fn container(image: &Image) -> ContainerRequest<GenericImage> {
-    let image = image.name();
-    let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+    let (name, tag) = image.name_and_tag();
     GenericImage::new(name, tag)
         .with_wait_for(WaitFor::message_on_stdout("Server startup complete"))
         .with_startup_timeout(STARTING)
@@ -106,4 +118,27 @@ pub fn container(image: &Image) -> ContainerRequest<GenericImage> {
         })
         .with_label(RUN_LABEL, run())
         .with_env_var(PATIENT_HANDSHAKE.0, PATIENT_HANDSHAKE.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_tag_is_apart_from_the_port_of_a_registry() {
+        for (image, expected) in [
+            ("rabbitmq", ("rabbitmq", "latest")),
+            ("rabbitmq:4.0-management", ("rabbitmq", "4.0-management")),
+            (
+                "registry:5000/rabbitmq",
+                ("registry:5000/rabbitmq", "latest"),
+            ),
+            (
+                "registry:5000/rabbitmq:4.3",
+                ("registry:5000/rabbitmq", "4.3"),
+            ),
+        ] {
+            assert_eq!(Image(image.into()).name_and_tag(), expected);
+        }
+    }
 }

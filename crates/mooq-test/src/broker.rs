@@ -1,4 +1,5 @@
-//! A test's broker.
+//! A test's broker, for users: they get a broker for each test without mooq-conformance, whose
+//! brokers are for its scenarios.
 
 use std::fmt;
 use std::sync::Arc;

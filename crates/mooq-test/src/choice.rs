@@ -5,7 +5,9 @@ use std::env;
 use mooq_core::{Error, ErrorKind, Result};
 use mooq_memory::{Options, Profile};
 
-/// The variable that names the broker. It is also read when tests are compiled: see mooq-macros.
+/// The variable that names the broker. It is also read when tests are compiled: `variable.rs` of
+/// mooq-macros lists the values that mean memory. Users find the values in the documentation of
+/// `#[mooq::test]` and in docs/testing.md.
 pub(crate) const VARIABLE: &str = "MOOQ_TEST_BROKER";
 
 /// The variable that names the version of RabbitMQ that in-memory brokers behave as.

@@ -2,19 +2,20 @@
 //! deliveries on both, and to leave out operations that RabbitMQ may handle in more than one way.
 
 mod footprint;
+mod prospects;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use mooq_core::{
-    BindingDestination, ConsumerTag, ExchangeDeclare, ExchangeName, FieldTable, FieldValue,
-    Publish, QueueDeclare, QueueName, Settlement,
+    ConsumerTag, ExchangeDeclare, FieldTable, FieldValue, Publish, QueueDeclare, QueueName,
+    Settlement,
 };
 
 use super::access::{Access, accesses};
 use super::observation::{Event, Observation, QueueState, Reply, Source};
 use super::operation::{
-    Action, BEYOND, BEYOND_CHANNEL, CHANNELS, CONNECTIONS, Operation, Permissions, Permitted, Pick,
-    REPLY_ADDRESS, REPLY_TO, SERVER_NAMED, SetPolicy, USER, USERS_CONNECTION, connection_of,
+    Action, BEYOND, BEYOND_CHANNEL, CHANNELS, CONNECTIONS, Operation, Permissions, Permitted,
+    REPLY_TO, SetPolicy, USERS_CONNECTION, connection_of,
 };
 
 pub(super) use self::footprint::Footprint;
@@ -124,151 +125,10 @@ impl Known {
     /// The operation to perform, or none if it is left out.
     pub(super) fn resolve(&self, mut operation: Operation) -> Option<Call> {
         let connection = operation.connection();
-        let daring = operation.daring;
         let channel = &self.channels[operation.channel];
-        let mut settles = [0, 0];
-        let mut sure_to_fail = false;
-        let mut ends_connection = false;
-        let usable = |queue: &QueueName| self.usable(connection, &channel.queue(queue));
-        let is_exchange = |exchange: &ExchangeName| self.exchanges.contains_key(exchange.as_str());
-        match &mut operation.action {
-            Action::DeclareQueue(declare) => {
-                let name = declare.name.as_str();
-                if self.is_beyond && SERVER_NAMED.contains(&name) {
-                    return None;
-                }
-                sure_to_fail = !usable(&declare.name) && self.queues.contains_key(name)
-                    || declare.passive && !self.queues.contains_key(name);
-                if let Some(first) = self.declares.get(name)
-                    && !declare.passive
-                    && !daring
-                {
-                    *declare = first.clone();
-                }
-                if is_quorum(declare) && !daring {
-                    declare.durable = true;
-                    declare.exclusive = false;
-                    declare.auto_delete = false;
-                }
-                let mut policies = self.policies.values();
-                let is_limited = is_limited(&declare.arguments)
-                    || policies.any(|set| set.queue == declare.name && is_limited(&set.definition));
-                if delays(declare) && is_limited {
-                    return None;
-                }
-            }
-            Action::DeclareExchange(declare) => {
-                let name = declare.name.as_str();
-                sure_to_fail = name.is_empty() || declare.passive && !is_exchange(&declare.name);
-                if let Some(first) = self.exchanges.get(name)
-                    && !declare.passive
-                    && !daring
-                {
-                    *declare = first.clone();
-                }
-            }
-            Action::DeleteQueue {
-                queue,
-                if_unused,
-                if_empty,
-            } => {
-                sure_to_fail = !usable(queue);
-                let conditional = *if_unused || *if_empty;
-                ends_connection = conditional && self.is_quorum(&channel.queue(queue));
-            }
-            Action::Purge(queue) | Action::Get { queue, .. } => {
-                sure_to_fail = !usable(queue);
-            }
-            Action::DeleteExchange { exchange, .. } => sure_to_fail = exchange.is_empty(),
-            Action::Bind(binding) | Action::Unbind(binding) => {
-                sure_to_fail = !is_exchange(&binding.source)
-                    || match &binding.destination {
-                        BindingDestination::Queue(queue) => !usable(queue),
-                        BindingDestination::Exchange(exchange) => !is_exchange(exchange),
-                    };
-            }
-            Action::Settle {
-                delivery,
-                multiple,
-                settlement,
-            } => {
-                let tag = match *delivery {
-                    Pick::Tag(tag) => tag,
-                    Pick::Outstanding(_) if channel.outstanding.is_empty() => return None,
-                    Pick::Outstanding(at) => {
-                        let at = at % channel.outstanding.len();
-                        *channel.outstanding.keys().nth(at)?
-                    }
-                };
-                *delivery = Pick::Tag(tag);
-                settles = [tag, channel.tags.get(&tag).copied().unwrap_or(tag)];
-                let multiple = *multiple && !matches!(settlement, Settlement::Reject { .. });
-                if multiple && !channel.settles_alike(settles, *settlement) {
-                    return None;
-                }
-                if channel.global_limit && self.may_come_back(channel, *settlement) {
-                    return None;
-                }
-                let known = channel.outstanding.contains_key(&tag);
-                sure_to_fail = !(known || multiple && tag == 0);
-            }
-            Action::Consume(consume) => {
-                let queue = channel.queue(&consume.queue);
-                let of_replies = queue == REPLY_TO;
-                // A channel has one consumer of direct replies, without acknowledgement.
-                let may_have_replies = consume.no_ack && !channel.takes_replies();
-                sure_to_fail = !(usable(&consume.queue) || of_replies && may_have_replies);
-                ends_connection = channel.consumers.contains_key(&consume.tag)
-                    || self.is_quorum(&queue) && (channel.global_limit || consume.exclusive);
-                // If queues share a limit, it is open which of them is faster.
-                let shares = |other: &Consumer| other.queue != queue;
-                if channel.global_limit && channel.consumers.values().any(shares) {
-                    return None;
-                }
-            }
-            Action::Qos { global: true, .. } => {
-                let queues: BTreeSet<_> = channel.consumers.values().map(|c| &c.queue).collect();
-                if queues.len() > 1 {
-                    return None;
-                }
-            }
-            Action::TxCommit | Action::TxRollback => sure_to_fail = !channel.in_transaction,
-            Action::Recover { requeue: true } if channel.global_limit => return None,
-            Action::Recover { requeue } => ends_connection = !*requeue,
-            Action::ConfirmSelect => sure_to_fail = channel.in_transaction,
-            Action::TxSelect => sure_to_fail = channel.confirms,
-            Action::Publish(publish) => {
-                ends_connection = publish.immediate;
-                let exchange = &publish.message.exchange;
-                let reply_to = publish.message.properties.reply_to.as_deref();
-                sure_to_fail = !exchange.is_empty() && !is_exchange(exchange)
-                    || reply_to == Some(REPLY_TO) && !channel.takes_replies();
-                if publish.message.routing_key.as_str() == REPLY_ADDRESS && !self.has_request {
-                    return None;
-                }
-                if self.may_meet_its_dead_letter(publish) {
-                    return None;
-                }
-                let user = &publish.message.properties.user_id;
-                let is_mine = |user: &str| (user == USER) == (connection == USERS_CONNECTION);
-                sure_to_fail |= !user.as_deref().is_none_or(is_mine);
-            }
-            Action::ClearPermissions if self.is_locked_out => return None,
-            Action::AddVhost if self.has_vhost => return None,
-            Action::DeleteVhost if !self.has_vhost => return None,
-            Action::CloseConnection => ends_connection = true,
-            Action::SetPolicy(policy) if self.has_rival(policy) => return None,
-            Action::SetPolicy(policy) if is_limited(&policy.definition) => {
-                let declare = self.declares.get(policy.queue.as_str());
-                if declare.is_some_and(delays) {
-                    return None;
-                }
-            }
-            Action::ClearPolicy(policy) if !self.policies.contains_key(policy) => return None,
-            _ => {}
-        }
+        let prospects = self.prospects(&mut operation)?;
         let may_log_in = connection != USERS_CONNECTION || !self.is_locked_out;
-        if ends_connection && !(self.ends_in_one_way(connection) && may_log_in) {
+        if prospects.ends_connection && !(self.ends_in_one_way(connection) && may_log_in) {
             return None;
         }
         if connection == USERS_CONNECTION && !operation.action.is_by_administrator() {
@@ -279,11 +139,12 @@ impl Known {
                 return None;
             }
         }
-        let fails =
-            sure_to_fail || (ends_connection && operation.action != Action::CloseConnection);
-        if fails && !daring {
+        let fails = prospects.fails
+            || (prospects.ends_connection && operation.action != Action::CloseConnection);
+        if fails && !operation.daring {
             return None;
         }
+        let settles = prospects.settles;
         Some(Call { operation, settles })
     }
 

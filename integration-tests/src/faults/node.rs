@@ -1,4 +1,5 @@
-//! A RabbitMQ in a container that is killed, stopped, paused and started again.
+//! A RabbitMQ in a container that is killed, stopped, paused and started again. The `docker` command
+//! does it, one verb for each fault; brokers that stay up are started by mooq-rig.
 
 use std::net::SocketAddr;
 use std::process::{Command, Output};

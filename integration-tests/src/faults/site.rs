@@ -1,4 +1,5 @@
-//! The broker of a fault case, and its faults.
+//! The broker of a fault case, and its faults. Unlike the brokers of mooq-conformance, which stay up
+//! and are shared by scenarios, this one may be killed, and serves one case at a time.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::node::{Node, answers};
 use crate::rabbitmq::container::Image;
-use mooq_rig::proxy::{Network, Proxy};
+use mooq_rig::proxy::{LineState, Proxy};
 
 /// The user that the cases log in as, and its password.
 const USER: [&str; 2] = ["ada", "analytical"];
@@ -220,9 +221,9 @@ impl RabbitSite {
             Fault::Killed => self.node.docker("kill").await,
             Fault::Stopped => self.node.docker("stop").await,
             Fault::Paused => self.node.pause().await,
-            Fault::NetworkCut => self.proxy.set(Network::Cut),
-            Fault::NetworkFrozen => self.proxy.set(Network::Frozen),
-            Fault::NetworkSlow => self.proxy.set(Network::Slow(SLOWNESS)),
+            Fault::NetworkCut => self.proxy.set(LineState::Cut),
+            Fault::NetworkFrozen => self.proxy.set(LineState::Frozen),
+            Fault::NetworkSlow => self.proxy.set(LineState::Slow(SLOWNESS)),
             Fault::ConnectionsClosed => self.close_all_connections().await,
             Fault::MemoryAlarm => self.limit_memory(MEMORY_LIMITS[0]).await,
             Fault::DiskAlarm => self.limit_disk(DISK_LIMITS[0]).await,
@@ -241,7 +242,7 @@ impl RabbitSite {
             }
             Fault::Paused => self.node.docker("unpause").await,
             Fault::NetworkCut | Fault::NetworkFrozen | Fault::NetworkSlow => {
-                self.proxy.set(Network::Sound);
+                self.proxy.set(LineState::Sound);
             }
             Fault::ConnectionsClosed => {}
             Fault::MemoryAlarm => self.limit_memory(MEMORY_LIMITS[1]).await,

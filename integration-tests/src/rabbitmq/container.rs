@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mooq_conformance::in_memory::PLUGINS;
-use mooq_conformance::line::Network;
+use mooq_conformance::line::ClientNetwork;
 use mooq_conformance::{Broker, Control, Version};
 use mooq_core::Transport;
 use mooq_memory::Plugin;
@@ -122,7 +122,7 @@ impl Broker for RabbitContainer {
         &self.management
     }
 
-    fn network(&self) -> Box<dyn Network> {
+    fn network(&self) -> Box<dyn ClientNetwork> {
         Box::new(BehindProxy::to(self.port))
     }
 

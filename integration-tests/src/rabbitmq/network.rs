@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use mooq_conformance::Condition;
-use mooq_conformance::line::{Disturbance, Disturbed, Network};
-use mooq_rig::proxy::{self, Proxy};
+use mooq_conformance::line::{ClientNetwork, Disturbance, Disturbed};
+use mooq_rig::proxy::{LineState, Proxy};
 
 /// A network that leads through a proxy.
 #[derive(Debug)]
@@ -18,21 +18,21 @@ impl BehindProxy {
     }
 }
 
-impl Network for BehindProxy {
+impl ClientNetwork for BehindProxy {
     fn port(&self) -> Option<u16> {
         Some(self.0.port())
     }
 
     fn cut(&self, _: &str) {
-        self.0.set(proxy::Network::Cut);
+        self.0.set(LineState::Cut);
     }
 
     fn disturb(&self, how: Disturbance) -> Box<dyn Disturbed + '_> {
         self.0.set(match how {
-            Disturbance::LoseConfirm => proxy::Network::Unanswered,
-            Disturbance::LoseAck => proxy::Network::Unheard,
-            Disturbance::Slow(delay) => proxy::Network::Slow(delay),
-            Disturbance::Down => proxy::Network::Cut,
+            Disturbance::LoseConfirm => LineState::Unanswered,
+            Disturbance::LoseAck => LineState::Unheard,
+            Disturbance::Slow(delay) => LineState::Slow(delay),
+            Disturbance::Down => LineState::Cut,
             other => panic!("the proxy does not support {other:?}"),
         });
         Box::new(ProxyDisturbed(&self.0))
@@ -51,10 +51,10 @@ struct ProxyDisturbed<'a>(&'a Proxy);
 #[async_trait]
 impl Disturbed for ProxyDisturbed<'_> {
     async fn cut(&self) {
-        self.0.set(proxy::Network::Cut);
+        self.0.set(LineState::Cut);
     }
 
     fn end(self: Box<Self>) {
-        self.0.set(proxy::Network::Sound);
+        self.0.set(LineState::Sound);
     }
 }

@@ -7,7 +7,7 @@ use mooq_memory::{Alarm, AlarmGuard, ApplyTo, InMemoryBroker, Policy};
 
 use crate::control::{Condition, Control};
 use crate::expect::until;
-use crate::line::{Disturbance, Disturbed, Network};
+use crate::line::{ClientNetwork, Disturbance, Disturbed};
 
 /// The control of one broker.
 #[derive(Debug, Clone)]
@@ -15,11 +15,27 @@ pub(super) struct ControlInMemory {
     broker: InMemoryBroker,
     /// The broker is reached over a socket, and its time is the system's.
     served: bool,
+    /// The broker has the timeouts of hurried channels and queues.
+    short_timeouts: bool,
 }
 
 impl ControlInMemory {
-    pub(super) fn of(broker: InMemoryBroker, served: bool) -> Self {
-        Self { broker, served }
+    pub(super) fn of(broker: InMemoryBroker, served: bool, short_timeouts: bool) -> Self {
+        Self {
+            broker,
+            served,
+            short_timeouts,
+        }
+    }
+
+    /// The condition that channels and queues are hurried, which the broker's options set.
+    fn hurried(&self) -> Box<dyn Condition> {
+        assert!(
+            self.short_timeouts,
+            "a scenario that hurries channels or dead letters says #[scenario(short_timeouts)]"
+        );
+        self.hurry_time();
+        Box::new(ByOptions)
     }
 }
 
@@ -86,13 +102,11 @@ impl Control for ControlInMemory {
     }
 
     async fn hurry_channels(&self) -> Box<dyn Condition> {
-        self.hurry_time();
-        Box::new(ByOptions)
+        self.hurried()
     }
 
     async fn hurry_dead_letters(&self) -> Box<dyn Condition> {
-        self.hurry_time();
-        Box::new(ByOptions)
+        self.hurried()
     }
 
     fn hurry_time(&self) {
@@ -150,7 +164,7 @@ impl Control for ControlInMemory {
     }
 }
 
-impl Network for ControlInMemory {
+impl ClientNetwork for ControlInMemory {
     fn port(&self) -> Option<u16> {
         None
     }

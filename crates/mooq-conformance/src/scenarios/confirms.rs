@@ -320,7 +320,7 @@ async fn a_commit_to_a_queue_that_has_gone_is_refused(fixture: Fixture) {
 }
 
 #[scenario]
-async fn a_commit_to_no_queue_of_that_name_any_more(fixture: Fixture) {
+async fn commit_to_a_deleted_queue_fails_from_4_2_on(fixture: Fixture) {
     for (gone, declare) in [
         ("commit-to-gone", queue("commit-to-gone")),
         ("commit-quorum", quorum_queue("commit-quorum")),

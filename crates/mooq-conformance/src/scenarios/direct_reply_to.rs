@@ -431,17 +431,17 @@ async fn a_dead_letter_arrives_at(fixture: &Fixture) {
 }
 
 #[scenario(before = V4_0)]
-async fn a_dead_letter_may_be_a_reply(fixture: Fixture) {
+async fn dead_letter_may_be_a_reply_before_4_0(fixture: Fixture) {
     a_dead_letter_arrives_at(&fixture).await;
 }
 
 #[scenario(since = V4_2)]
-async fn a_dead_letter_may_be_a_reply_again(fixture: Fixture) {
+async fn dead_letter_may_be_a_reply_from_4_2_on(fixture: Fixture) {
     a_dead_letter_arrives_at(&fixture).await;
 }
 
 #[scenario(since = V4_0, before = V4_2)]
-async fn a_dead_letter_is_no_reply(fixture: Fixture) {
+async fn dead_letter_is_no_reply_in_4_0_and_4_1(fixture: Fixture) {
     let (mut requester, address) = requester(&fixture).await;
     let (mut raw, dying) = reject_towards(&fixture, &address).await;
     // The dead letter has been rejected by then, and the queue goes on.

@@ -1,4 +1,15 @@
 //! The scenarios, one file for each part of AMQP that they are about.
+//!
+//! Several files are about an end:
+//!
+//! | File | What ends |
+//! |---|---|
+//! | `closing` | a connection or channel that the client closes, or drops |
+//! | `channel_ends` | a channel in any way: the order in which its queues and consumers notice |
+//! | `forced_ends` | connections and logins that an administrator or the network ends |
+//! | `ending_in_order` | a consumer of an ordered queue |
+//! | `processing_ends` | `process_events`, while callbacks run |
+//! | `shutdown` | a service that shuts down gracefully |
 
 mod acks;
 mod alarms;
@@ -10,7 +21,7 @@ mod confirms;
 mod connecting;
 mod consumer_timeouts;
 mod consumers;
-mod dead_letter_ways;
+mod dead_letter_routes;
 mod dead_letters;
 mod delivery_limits;
 mod direct_reply_to;
@@ -19,6 +30,7 @@ mod exchange_bindings;
 mod exchanges;
 mod failures;
 mod forced_ends;
+mod from_python;
 mod getting;
 mod hash_exchanges;
 mod length_limits;
@@ -60,7 +72,6 @@ mod restarting;
 mod routing;
 mod routing_headers;
 mod routing_topic;
-mod seed;
 mod shutdown;
 mod single_active_consumer;
 mod streams;

@@ -209,7 +209,7 @@ async fn a_callback_that_takes_too_long_ends_its_consumer_and_loses_nothing(fixt
 }
 
 /// The broker's own timeout does not matter.
-#[scenario(since = V4_3, alone)]
+#[scenario(since = V4_3, alone, short_timeouts)]
 async fn a_classic_queue_waits_for_ever(fixture: Fixture) {
     let (classic, quorum) = (fixture.name("classic"), fixture.name("quorum"));
     let mut publisher = fixture.publisher().await;

@@ -39,9 +39,9 @@ pub(crate) struct Bindings {
     index: Index,
 }
 
-/// Destination of a binding: some exchange kinds accept only certain destinations.
+/// Kind of a binding's destination: some exchange kinds accept only certain kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum DestinationKind {
     ClassicQueue,
     QuorumQueue,
     Exchange,
@@ -113,7 +113,7 @@ impl Bindings {
         &self,
         key: &RoutingKey,
         arguments: &FieldTable,
-        target: Target,
+        target: DestinationKind,
         profile: Profile,
     ) -> Result<(), ReplyError> {
         match self.kind {

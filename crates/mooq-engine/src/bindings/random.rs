@@ -1,6 +1,6 @@
 //! Exchanges that choose one binding at random.
 
-use super::Target;
+use super::DestinationKind;
 use super::destinations::Destination;
 use crate::random::Random;
 use crate::reply_error::ReplyError;
@@ -34,17 +34,17 @@ impl RandomIndex {
 
 /// Checks a binding of `x-local-random`. Such an exchange delivers only to local queue processes,
 /// which only classic queues have.
-pub(crate) fn validate_local(key: &str, target: Target) -> Result<(), ReplyError> {
+pub(crate) fn validate_local(key: &str, target: DestinationKind) -> Result<(), ReplyError> {
     if !key.is_empty() {
         return Err(ReplyError::precondition_failed(format!(
             "Non empty binding '{key}' key not permitted"
         )));
     }
     match target {
-        Target::ClassicQueue => Ok(()),
-        Target::QuorumQueue => Err(ReplyError::precondition_failed(
+        DestinationKind::ClassicQueue => Ok(()),
+        DestinationKind::QuorumQueue => Err(ReplyError::precondition_failed(
             "Queue type rabbit_quorum_queue not valid for this exchange type",
         )),
-        Target::Exchange => Err(ReplyError::precondition_failed("Destination not found")),
+        DestinationKind::Exchange => Err(ReplyError::precondition_failed("Destination not found")),
     }
 }

@@ -9,6 +9,8 @@
 
 use std::time::Duration;
 
+use mooq_core::QueueName;
+
 use super::PendingDeadLetter;
 use super::dead_letter::{DeadLetter, Dying, Reason};
 use crate::Engine;
@@ -18,6 +20,36 @@ use crate::queue::kept_dead_letters::KeptDeadLetters;
 
 /// Shortest time between two attempts: without an interval, the attempts would never end.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(1);
+
+/// An attempt to publish a dead letter to its targets.
+#[derive(Debug)]
+struct Attempt {
+    /// The attempt is a retry.
+    again: bool,
+    /// Targets that have accepted the dead letter, on this attempt or earlier.
+    taken_by: Vec<QueueName>,
+    /// The dead letter's own queue has taken it and does not answer.
+    is_unanswered: bool,
+    /// The dead letter was offered to a target.
+    is_offered: bool,
+    /// A target has not accepted the dead letter.
+    is_awaited: bool,
+}
+
+impl Attempt {
+    /// True if the queue need not keep the dead letter any longer, which has these targets.
+    ///
+    /// A dead letter that some targets have accepted is done when it has no route left. While it has
+    /// a route, it is done only once a target accepts it: not when the target that refused it goes
+    /// away.
+    fn is_done(&self, targets: &[QueueId]) -> bool {
+        if targets.is_empty() {
+            self.is_offered || !self.taken_by.is_empty()
+        } else {
+            self.is_offered && !self.is_awaited
+        }
+    }
+}
 
 impl Engine {
     /// Keeps a message that died in a queue until its targets accept it. The message is offered to
@@ -139,9 +171,13 @@ impl Engine {
         };
         let routing_key = queue.options.dead_letter_routing_key.as_ref();
         let letter = DeadLetter::new(&dying, name, routing_key, profile);
-        let mut taken_by = tried.taken_by.clone();
-        let mut is_unanswered = tried.is_unanswered;
-
+        let mut attempt = Attempt {
+            again,
+            taken_by: tried.taken_by.clone(),
+            is_unanswered: tried.is_unanswered,
+            is_offered: false,
+            is_awaited: false,
+        };
         let accepted = Accepted {
             message: letter.message.clone(),
             annotations: Some(letter.annotations.clone()),
@@ -155,45 +191,12 @@ impl Engine {
         } else {
             Vec::new()
         };
-        let mut offered = !requesters.is_empty();
-        let mut is_awaited = false;
+        attempt.is_offered = !requesters.is_empty();
         for &target in &queues {
-            let Some(name) = self.queues.get(target).map(|target| target.name.clone()) else {
-                continue;
-            };
-            if taken_by.contains(&name) {
-                continue;
-            }
-            if letter.is_cycle(&name) {
-                // This target is left out. On a retry, RabbitMQ waits for the target nonetheless.
-                is_awaited |= again;
-                continue;
-            }
-            let is_own = target == key && profile.dead_letters_to_themselves_stay();
-            if is_own && is_unanswered {
-                is_awaited = true;
-                continue;
-            }
-            offered = true;
-            let publisher = Publisher::DeadLetters(key);
-            if !self.arrive(target, accepted.clone(), Some(publisher)) {
-                is_awaited = true;
-            } else if is_own {
-                is_unanswered = true;
-                is_awaited = true;
-            } else {
-                taken_by.push(name);
-            }
+            self.offer(key, target, &letter, &accepted, &mut attempt);
         }
         self.send_replies(requesters, &letter.message);
-        // A dead letter that some targets have accepted is done when it has no route left. While a
-        // dead letter has a route, it is done only once a target accepts it: not when the target
-        // that refused it goes away.
-        let is_done = if queues.is_empty() {
-            offered || !taken_by.is_empty()
-        } else {
-            offered && !is_awaited
-        };
+        let is_done = attempt.is_done(&queues);
         self.router.put_back(queues);
 
         let Some(queue) = self.queues.get_mut(key) else {
@@ -208,13 +211,50 @@ impl Engine {
             quorum.dead_letters.remove(number, measure);
             queue.tally.dead_lettered += 1;
             queue.resume_publishers_if_low();
-            self.record_moved_dead_letter(from, &letter, taken_by);
+            self.record_moved_dead_letter(from, &letter, attempt.taken_by);
         } else if let Some(tried) = quorum.dead_letters.find(number) {
-            tried.taken_by = taken_by;
-            tried.is_unanswered = is_unanswered;
-            if offered {
+            tried.taken_by = attempt.taken_by;
+            tried.is_unanswered = attempt.is_unanswered;
+            if attempt.is_offered {
                 tried.published = Some(now);
             }
+        }
+    }
+
+    /// Offers a dead letter of the queue `from` to one of its targets.
+    fn offer(
+        &mut self,
+        from: QueueId,
+        target: QueueId,
+        letter: &DeadLetter,
+        accepted: &Accepted,
+        attempt: &mut Attempt,
+    ) {
+        let Some(name) = self.queues.get(target).map(|target| target.name.clone()) else {
+            return;
+        };
+        if attempt.taken_by.contains(&name) {
+            return;
+        }
+        if letter.is_cycle(&name) {
+            // This target is left out. On a retry, RabbitMQ waits for the target nonetheless.
+            attempt.is_awaited |= attempt.again;
+            return;
+        }
+        let is_own = target == from && self.options.profile.dead_letters_to_themselves_stay();
+        if is_own && attempt.is_unanswered {
+            attempt.is_awaited = true;
+            return;
+        }
+        attempt.is_offered = true;
+        let publisher = Publisher::DeadLetters(from);
+        if !self.arrive(target, accepted.clone(), Some(publisher)) {
+            attempt.is_awaited = true;
+        } else if is_own {
+            attempt.is_unanswered = true;
+            attempt.is_awaited = true;
+        } else {
+            attempt.taken_by.push(name);
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Faults that end connections.
+//! Faults that end connections, or refuse new ones.
 
 use mooq_core::{ConnectionEvent, Error, ErrorKind};
 
-use super::Scope;
 use super::scope::Involved;
+use super::{Fault, Scope};
 use crate::Engine;
 use crate::command::Effect;
 use crate::ids::{ConnectionId, MethodId};
@@ -35,6 +35,23 @@ impl Engine {
         }
         self.finish();
         fitting.len()
+    }
+
+    /// Returns true if a client with this connection name finds nothing to connect to. That counts
+    /// as a strike of the fault.
+    pub fn refuses_connection(&mut self, connection_name: Option<&str>) -> bool {
+        self.refuses(Involved::connection(connection_name))
+    }
+
+    /// Returns true if a client that has not said its connection's name yet finds nothing to connect
+    /// to, whichever name it has. That counts as a strike of the fault.
+    pub fn refuses_newcomer(&mut self) -> bool {
+        self.refuses(Involved::newcomer())
+    }
+
+    fn refuses(&mut self, what: Involved<'_>) -> bool {
+        let refused = |fault: &Fault| matches!(fault, Fault::RefuseConnections).then_some(());
+        self.faults.strike(what, refused).is_some()
     }
 
     /// Drops one connection without a close.

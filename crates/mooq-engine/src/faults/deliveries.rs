@@ -34,9 +34,9 @@ impl Engine {
         message.into()
     }
 
-    /// Returns true if deliveries from a queue to a channel may be overtaken by those from another
-    /// queue.
-    pub(crate) fn reorders(&mut self, queue: QueueId, channel: ChannelId) -> bool {
+    /// Lets a fault strike a delivery from a queue to a channel. Returns true if one did: deliveries
+    /// from another queue may then overtake it.
+    pub(crate) fn strike_order(&mut self, queue: QueueId, channel: ChannelId) -> bool {
         if self.faults.is_empty() {
             return false;
         }

@@ -132,6 +132,12 @@ impl Engine {
             || self.connections.get(connection).is_some_and(is_unread)
     }
 
+    /// Returns true if the connection's link is frozen: nothing passes in either direction.
+    #[must_use]
+    pub fn is_frozen(&self, connection: ConnectionId) -> bool {
+        self.links.is_frozen(connection)
+    }
+
     /// Returns the delay with which a connection of this name would be opened; none if nothing
     /// comes through.
     #[must_use]

@@ -2,16 +2,17 @@
 //!
 //! A lasting fault begins with [`Engine::begin_fault`] and ends with [`Engine::end_fault`]. A fault
 //! that happens once is a method of its own, in `connections`, `channels` and `queues`. Lasting
-//! faults strike logins and new channels (`logins`), publishes, including those to full queues
-//! (`publishes`), deliveries, including those of held and reordered queues (`deliveries`), and
-//! acknowledgements (`acks`). `link` holds up the traffic between the broker and a client.
+//! faults strike new connections (`connections`), logins and new channels (`limits`), publishes
+//! (`publishes`), messages that arrive in a full queue (`queues`), deliveries, including those of
+//! held and reordered queues (`deliveries`), and acknowledgements (`acks`). `link` holds up the
+//! traffic between the broker and a client.
 
 pub(crate) mod acks;
 mod channels;
 mod connections;
 mod deliveries;
+mod limits;
 pub(crate) mod link;
-mod logins;
 pub(crate) mod publishes;
 mod queues;
 mod scope;

@@ -45,22 +45,4 @@ impl Engine {
         };
         self.faults.strike(what, effect)
     }
-
-    /// Returns true if a fault makes a queue accept nothing, as if it were full. That counts as a
-    /// strike of the fault.
-    pub(crate) fn is_filled(&mut self, queue: QueueId, accepted: &Accepted) -> bool {
-        if self.faults.is_empty() {
-            return false;
-        }
-        let Some(queue) = self.queues.get(queue) else {
-            return false;
-        };
-        let filled = |fault: &Fault| matches!(fault, Fault::FillQueues).then_some(());
-        let what = Involved {
-            connection: None,
-            exchange: Some(&accepted.message.exchange),
-            queues: &[&queue.name],
-        };
-        self.faults.strike(what, filled).is_some()
-    }
 }

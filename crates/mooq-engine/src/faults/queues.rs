@@ -1,8 +1,10 @@
-//! Faults that delete queues.
+//! Faults that delete queues, or make them accept nothing.
 
-use super::Scope;
 use super::scope::Involved;
+use super::{Fault, Scope};
 use crate::Engine;
+use crate::ids::QueueId;
+use crate::message::Accepted;
 use crate::time::Time;
 
 impl Engine {
@@ -26,5 +28,23 @@ impl Engine {
         }
         self.finish();
         fitting.len()
+    }
+
+    /// Lets a fault strike a message that arrives in a queue. Returns true if one did: the queue
+    /// then accepts nothing, as if it were full.
+    pub(crate) fn strike_arrival(&mut self, queue: QueueId, accepted: &Accepted) -> bool {
+        if self.faults.is_empty() {
+            return false;
+        }
+        let Some(queue) = self.queues.get(queue) else {
+            return false;
+        };
+        let filled = |fault: &Fault| matches!(fault, Fault::FillQueues).then_some(());
+        let what = Involved {
+            connection: None,
+            exchange: Some(&accepted.message.exchange),
+            queues: &[&queue.name],
+        };
+        self.faults.strike(what, filled).is_some()
     }
 }

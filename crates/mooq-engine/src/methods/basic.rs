@@ -163,7 +163,7 @@ impl Engine {
         let (key, queue) = self.accessible_queue(caller, &name)?;
         if queue.is_quorum() && queue.options.single_active_consumer {
             let resource = self.vhost(caller.vhost)?.queue(&name);
-            let kind = self.options.profile.quorum_in_a_text();
+            let kind = self.options.profile.quorum_name_in_get_refusal();
             return Err(ReplyError::no_get_beside_single_active_consumer(
                 resource, kind,
             ));

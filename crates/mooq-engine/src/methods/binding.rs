@@ -4,7 +4,7 @@ use mooq_core::{Binding, BindingDestination, RoutingKey};
 
 use super::exchange::check_not_default;
 use super::stripped;
-use crate::bindings::{Destination, Target};
+use crate::bindings::{Destination, DestinationKind};
 use crate::ids::ExchangeId;
 use crate::permissions::Access;
 use crate::reply_error::ReplyError;
@@ -17,10 +17,10 @@ impl Engine {
         let (source, exchange) = self.find_exchange(caller, &binding.source)?;
         let destination = self.destination(caller, &binding.destination)?;
         let target = match destination {
-            Destination::Exchange(_) => Target::Exchange,
+            Destination::Exchange(_) => DestinationKind::Exchange,
             Destination::Queue(queue) => match self.queues.get(queue) {
-                Some(queue) if queue.is_quorum() => Target::QuorumQueue,
-                _ => Target::ClassicQueue,
+                Some(queue) if queue.is_quorum() => DestinationKind::QuorumQueue,
+                _ => DestinationKind::ClassicQueue,
             },
         };
         exchange.bindings.validate(

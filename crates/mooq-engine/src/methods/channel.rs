@@ -16,7 +16,7 @@ impl Engine {
         number: u16,
         method: &Method,
     ) -> Result<Option<Reply>, ReplyError> {
-        let limit = self.reached_channel_limit(id);
+        let limit = self.strike_channel_limit(id);
         let connection = self.connection(id)?;
         let max = limit.unwrap_or(connection.channel_max);
         if connection.open_channels() >= max {
@@ -26,6 +26,7 @@ impl Engine {
             )));
         }
         if !matches!(method, Method::ChannelOpen) {
+            // mooq-server has this text too, for what it refuses on such a channel: `expected_open`.
             return Err(ReplyError::new(
                 ReplyCode::ChannelError,
                 "expected 'channel.open'",

@@ -4,7 +4,7 @@ use mooq_core::{ExchangeDeclare, ExchangeName, FieldTable};
 
 use super::stripped;
 use crate::bindings::{self, Routing};
-use crate::delayed;
+use crate::delayed_exchange;
 use crate::exchange::Exchange;
 use crate::ids::VhostId;
 use crate::permissions::{Access, Kind};
@@ -21,7 +21,7 @@ impl Engine {
         declare.name = stripped(declare.name);
         if declare.passive {
             check_not_default(&declare.name)?;
-            self.permit_asking(caller, Kind::Exchange, &declare.name)?;
+            self.permit_passive_declare(caller, Kind::Exchange, &declare.name)?;
             return self.find_exchange(caller, &declare.name).map(|_| ());
         }
         let profile = self.options.profile;
@@ -41,7 +41,9 @@ impl Engine {
             self.permit_exchange(caller, Access::Write, alternate)?;
         }
         let routes_as = match kind {
-            Routing::DelayedMessage => delayed::routes_as(&declare.arguments, &self.options)?,
+            Routing::DelayedMessage => {
+                delayed_exchange::routes_as(&declare.arguments, &self.options)?
+            }
             kind => kind,
         };
         bindings::validate_arguments(routes_as, &declare.arguments, profile)?;

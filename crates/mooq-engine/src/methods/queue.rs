@@ -28,7 +28,7 @@ impl Engine {
             return Ok(Reply::QueueDeclared(declared));
         }
         let key = if declare.passive {
-            self.permit_asking(caller, Kind::Queue, &declare.name)?;
+            self.permit_passive_declare(caller, Kind::Queue, &declare.name)?;
             self.accessible_queue(caller, &declare.name)?.0
         } else {
             self.declare_actively(caller, declare)?

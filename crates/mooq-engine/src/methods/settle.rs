@@ -19,7 +19,7 @@ impl Engine {
             multiple,
             settlement,
         } = settle;
-        let failed = self.options.profile.takes_for_failed(settlement);
+        let failed = self.options.profile.counts_as_failed(settlement);
         let fault = self.ack_fault(caller, settle);
         if fault == Some(AckFault::Lost) {
             self.lose_connection(caller.connection);

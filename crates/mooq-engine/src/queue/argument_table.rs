@@ -10,7 +10,8 @@ use crate::profile::Profile::{self, V3_10, V4_0, V4_2, V4_3};
 pub(crate) struct QueueArgument {
     /// The argument's name. A setting that is no argument has a name without `x-`.
     pub(super) name: &'static str,
-    /// The first version in which a queue type knows the argument. Earlier versions ignore it.
+    /// The first version in which a queue type knows the argument. Earlier versions neither check
+    /// it nor compare it, though 4.0 to 4.2 obey `x-consumer-timeout` (`AsSet::consumer_timeout`).
     since: Profile,
     pub(super) classic: Support,
     pub(super) quorum: Support,
@@ -27,7 +28,8 @@ pub(crate) struct QueueArgument {
 /// Support of a queue type for an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Support {
-    /// The type knows the argument. A redeclare compares arguments in the order of these places.
+    /// The type knows the argument. A redeclare compares arguments in the order of these places,
+    /// which are unique among the arguments of a type.
     Known(u8),
     /// The type knows the argument from a version on. Before, the argument is an error.
     KnownSince(Profile, u8),
@@ -39,7 +41,7 @@ pub(super) enum Support {
 
 /// Every argument that some queue type knows, and every setting that policies have for queues.
 /// Arguments that are not in the table are ignored.
-pub(super) static ARGUMENTS: [QueueArgument; 29] = [
+pub(crate) static ARGUMENTS: [QueueArgument; 29] = [
     argument("x-consumer-disconnected-timeout", V4_3, Foreign, Known(16)).policies(V4_3),
     argument("x-consumer-timeout", V4_3, Foreign, Known(17)).policies(V4_0),
     argument("x-dead-letter-exchange", V3_10, Known(3), Known(1)).policies(V3_10),
@@ -168,12 +170,18 @@ impl QueueArgument {
     /// Returns the argument whose policy setting has this name, if policies may set it in any
     /// version.
     pub(crate) fn of_setting(setting: &str) -> Option<&'static Self> {
-        let mut settings = ARGUMENTS.iter().filter(|of| of.policies.is_some());
-        settings.find(|of| of.name.strip_prefix("x-").unwrap_or(of.name) == setting)
+        let mut arguments = ARGUMENTS.iter();
+        arguments.find(|argument| argument.setting() == Some(setting))
+    }
+
+    /// Returns the name of the argument's policy setting, if policies may set it in any version.
+    pub(crate) fn setting(&self) -> Option<&'static str> {
+        let name = self.name.strip_prefix("x-").unwrap_or(self.name);
+        self.policies.map(|_| name)
     }
 
     /// True if a queue type knows the argument, or refuses it, in this version.
-    pub(super) fn exists(&self, profile: Profile) -> bool {
+    fn exists(&self, profile: Profile) -> bool {
         profile.is_since(self.since)
     }
 
@@ -197,5 +205,32 @@ impl QueueArgument {
     pub(crate) fn is_for_operator_policies(&self, profile: Profile) -> bool {
         let since = self.operator_policies;
         since.is_some_and(|since| profile.is_since(since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn place_of_an_argument_is_unique_in_its_queue_type() {
+        for profile in Profile::ALL {
+            for column in [
+                |of: &QueueArgument| of.classic,
+                |of: &QueueArgument| of.quorum,
+            ] {
+                let places =
+                    ARGUMENTS
+                        .iter()
+                        .filter_map(|of| match of.support(column(of), profile) {
+                            Known(place) => Some(place),
+                            KnownSince(..) | Foreign | Ignored => None,
+                        });
+                let mut places: Vec<_> = places.collect();
+                places.sort_unstable();
+                let repeated = places.windows(2).find(|two| two[0] == two[1]);
+                assert_eq!(repeated, None, "{profile}: {places:?}");
+            }
+        }
     }
 }

@@ -5,8 +5,7 @@ use std::fmt;
 
 use mooq_core::{ExchangeName, FieldTable, FieldValue, RoutingKey};
 
-use super::argument_table::QueueArgument;
-use super::delayed::DelayedRetry;
+use super::delayed_retry::{DelayedRetry, RetrySettings};
 use super::kind::{HA_FAILOVER, QUEUE_TYPE, QueueType};
 use crate::arguments::{assert_args_equivalence, name_arg};
 use crate::erlang::text::string_text;
@@ -34,8 +33,22 @@ pub(crate) struct QueueArguments {
     pub(crate) delivery_limit: DeliveryLimit,
     /// Messages that wait when they return to a quorum queue.
     pub(crate) delayed_retry: Option<DelayedRetry>,
-    /// Longest time that a delivery may stay unacked, in milliseconds.
+    /// Longest time that a delivery may stay unacked, in milliseconds. Before 4.3 only policies set
+    /// it: channels then obey the argument in [`AsSet`], which is not checked.
     pub(crate) consumer_timeout: Option<u64>,
+    pub(crate) as_set: AsSet,
+}
+
+/// Arguments as they were set, for what is decided by more than their effect.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct AsSet {
+    pub(crate) has_overflow: bool,
+    pub(crate) has_dead_letter_strategy: bool,
+    /// The delivery limit, if it is an integer.
+    pub(crate) delivery_limit: Option<i64>,
+    pub(crate) retries: RetrySettings,
+    /// The consumer timeout: `Some(None)` if it is not an integer.
+    pub(crate) consumer_timeout: Option<Option<i64>>,
 }
 
 /// Dead-letter strategy of a queue ([at-least-once dead
@@ -231,6 +244,15 @@ impl QueueArguments {
             _ => Err("invalid_queue_locator_arg".into()),
         })?;
         arg.refuse(|key| kind.leaves_argument_to_others(key, profile))?;
+        // RabbitMQ does not check the last three.
+        let limit = arguments.get("x-delivery-limit");
+        let as_set = AsSet {
+            has_overflow: overflow.is_some(),
+            has_dead_letter_strategy: dead_letter_strategy.is_some(),
+            delivery_limit: limit.and_then(FieldValue::as_i64),
+            retries: kind.retry_settings(arguments, profile),
+            consumer_timeout: arguments.get(CONSUMER_TIMEOUT).map(FieldValue::as_i64),
+        };
         Ok(Self {
             kind,
             expires,
@@ -245,10 +267,11 @@ impl QueueArguments {
             single_active_consumer: single_active_consumer.unwrap_or(false),
             delivery_limit: match kind {
                 QueueType::Classic => DeliveryLimit::None,
-                QueueType::Quorum => DeliveryLimit::of(arguments.get("x-delivery-limit"), profile),
+                QueueType::Quorum => DeliveryLimit::of(limit, profile),
             },
-            delayed_retry: kind.retry_settings(arguments, profile).effective(),
+            delayed_retry: as_set.retries.effective(),
             consumer_timeout,
+            as_set,
         })
     }
 }
@@ -279,7 +302,7 @@ pub(crate) fn consumer_arguments(
     let priority = arg.parse("x-priority", int)?;
     arg.refuse(|key| kind.leaves_consumer_argument_to_others(key, profile))?;
     let mut timeout = None;
-    if QueueArgument::find(CONSUMER_TIMEOUT).is_some_and(|of| of.exists(profile)) {
+    if !profile.channels_time_deliveries() {
         timeout = arg.parse(CONSUMER_TIMEOUT, non_negative)?;
     }
     if profile.has_mirrors() {

@@ -3,7 +3,7 @@
 use mooq_core::{FieldTable, FieldValue, QueueDeclare};
 
 use super::argument_table::{ARGUMENTS, QueueArgument, Support};
-use super::delayed::RetrySettings;
+use super::delayed_retry::RetrySettings;
 use crate::erlang::text::string_text;
 use crate::profile::Profile;
 use crate::reply_error::{ReplyError, Resource, type_name};
@@ -120,7 +120,7 @@ impl QueueType {
     }
 
     /// Returns the delayed-retry settings in a queue's arguments.
-    pub(crate) fn retry_settings(self, arguments: &FieldTable, profile: Profile) -> RetrySettings {
+    pub(super) fn retry_settings(self, arguments: &FieldTable, profile: Profile) -> RetrySettings {
         if self == Self::Quorum && profile.delays_retries() {
             RetrySettings::of_arguments(|key| arguments.get(key))
         } else {

@@ -3,7 +3,7 @@
 pub(crate) mod argument_table;
 pub(crate) mod arguments;
 pub(crate) mod consumers;
-pub(crate) mod delayed;
+pub(crate) mod delayed_retry;
 pub(crate) mod delivery_limit;
 pub(crate) mod kept_dead_letters;
 pub(crate) mod kind;

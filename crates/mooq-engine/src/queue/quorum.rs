@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mooq_core::{FieldTable, FieldValue, Message};
 
-use super::delayed::DelayedMessages;
+use super::delayed_retry::DelayedReturns;
 use super::reject_publish::RejectPublish;
 use crate::ids::ConsumerId;
 use crate::message::Returns;
@@ -29,7 +29,7 @@ pub(crate) struct Quorum {
     /// Time of the next check for overdue deliveries.
     pub(crate) looks_for_overdue: Option<Time>,
     /// Messages that returned and wait before they are ready again.
-    pub(crate) delayed: DelayedMessages,
+    pub(crate) delayed: DelayedReturns,
     /// Dead letters that stay until they have arrived elsewhere.
     pub(crate) dead_letters: KeptDeadLetters,
 }

@@ -120,7 +120,7 @@ impl Engine {
             self.delete_queue(queue);
             return;
         }
-        let failed = self.options.profile.takes_for_failed_at_end_of_channel();
+        let failed = self.options.profile.counts_as_failed_at_end_of_channel();
         let fetched = group.iter().filter(|u| u.consumer.is_none()).count();
         self.count_settled(
             queue,

@@ -120,7 +120,7 @@ fn fetched_message_is_timed_and_one_without_ack_is_not() {
 }
 
 #[test]
-fn a_broker_may_have_another_timeout_or_none() {
+fn options_change_or_disable_the_timeout() {
     let mut options = Options::default().consumer_timeout(Duration::from_millis(90_000));
     let mut broker = Broker::with(options.clone());
     let a = broker.channel();

@@ -168,7 +168,7 @@ fn a_circle_that_nobody_rejects_in_ends() {
 }
 
 #[test]
-fn too_many_die_from_the_head_and_refused_ones_at_the_door() {
+fn overflow_dead_letters_the_oldest_and_refusal_the_newest() {
     let (mut broker, c) = setup();
     broker.put(c, "q", &["1", "2", "3"]);
     let dead = broker.get_message(c, "dead").unwrap();

@@ -26,9 +26,14 @@ fn declared(options: Options, kind: ExchangeKind) -> (u16, String) {
 
 #[test]
 fn a_kind_of_a_plugin_is_unknown_unless_the_plugin_is_enabled() {
-    use ExchangeKind::{ConsistentHash, DelayedMessage, Random, RecentHistory};
-    let kinds = [ConsistentHash, Random, RecentHistory, DelayedMessage];
-    for (kind, plugin) in kinds.into_iter().zip(Plugin::ALL) {
+    for plugin in Plugin::ALL {
+        let kind = match plugin {
+            Plugin::ConsistentHashExchange => ExchangeKind::ConsistentHash,
+            Plugin::RandomExchange => ExchangeKind::Random,
+            Plugin::RecentHistoryExchange => ExchangeKind::RecentHistory,
+            Plugin::DelayedMessageExchange => ExchangeKind::DelayedMessage,
+            other => panic!("the kind of {other:?} is not known here"),
+        };
         let unknown = format!("unknown exchange type '{kind}'");
         assert_eq!(
             declared(Options::of(Profile::V4_0), kind.clone()),
@@ -39,7 +44,11 @@ fn a_kind_of_a_plugin_is_unknown_unless_the_plugin_is_enabled() {
             (503, format!("COMMAND_INVALID - {unknown}"))
         );
         // Without plugins, 4.3 knows the words of two kinds that it does not have.
-        let word = if kind == Random { "invalid" } else { "unknown" };
+        let word = if plugin == Plugin::RandomExchange {
+            "invalid"
+        } else {
+            "unknown"
+        };
         assert_eq!(
             declared(Options::of(Profile::V4_3), kind.clone()),
             (

@@ -193,7 +193,7 @@ fn a_method_on_a_channel_that_is_not_open_closes_the_connection() {
 }
 
 #[test]
-fn front_refuses_a_client_once_everything_before_is_done() {
+fn refusal_by_mooq_server_comes_after_everything_before_it() {
     let mut broker = Broker::new();
     let (c, other) = (broker.channel(), broker.channel());
     broker.ok(c, Method::UpdateSecret);

@@ -557,6 +557,8 @@ pub(super) enum Refused {
     ByBroker(CloseReason),
 }
 
+/// The refusal before the broker sees a channel too many. RabbitMQ's own words, with which it closes
+/// the connection, are in mooq-engine's `open_channel`.
 fn too_many_channels(max: u16) -> Error {
     Error::new(
         ErrorKind::NotAllowed,

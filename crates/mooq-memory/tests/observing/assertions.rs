@@ -219,7 +219,7 @@ recorded publishes:
 }
 
 #[tokio::test]
-async fn too_many_are_listed() {
+async fn assert_never_lists_what_it_found() {
     let (_broker, _chan, recording) = shop().await;
     let failure = failure(|| recording.publishes().exchange("orders").assert_never());
     assert_eq!(
@@ -234,7 +234,7 @@ found 2 publishes among 3 recorded:
 }
 
 #[tokio::test]
-async fn nothing_recorded_is_said() {
+async fn failure_of_an_empty_recording_says_0_recorded() {
     let (broker, _conn, _chan) = set_up().await;
     let recording = broker.record(100);
     let failure = failure(|| recording.deliveries().assert_times(2));

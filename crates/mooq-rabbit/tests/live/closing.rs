@@ -12,7 +12,7 @@ use mooq_rabbit::OnRuntime;
 use tokio::runtime::Builder;
 
 use crate::broker::{Broker, Channel, Connection, TLS_PORT, name, soon, to_exchange, to_queue};
-use mooq_rig::proxy::Network;
+use mooq_rig::proxy::LineState;
 
 pub(crate) async fn a_closed_channel_says_so(broker: &Broker) {
     let (connection, mut channel) = broker.channel().await;
@@ -343,14 +343,14 @@ pub(crate) async fn a_used_up_connection_ends_in_bad_order_too(broker: &Broker) 
         soon(channel.channel.purge_queue(name())).await.unwrap_err();
     }
     let last = connection.channel().await;
-    proxy.set(Network::Unanswered);
+    proxy.set(LineState::Unanswered);
     let missing = name();
     let failing = last.channel.purge_queue(missing.clone());
     let (failed, ()) = soon(async {
         tokio::join!(failing, async {
             // The broker's log shows that it has closed the channel.
             while !broker.log().await.contains(missing.as_str()) {}
-            proxy.set(Network::Unheard);
+            proxy.set(LineState::Unheard);
         })
     })
     .await;

@@ -4,7 +4,7 @@ use mooq_core::{ChannelEvent, Consume, Endpoint, Error, ErrorKind, ErrorScope, H
 use tokio::time::timeout;
 
 use crate::broker::{Broker, Channel, Connection, name, soon, to_queue};
-use mooq_rig::proxy::Network;
+use mooq_rig::proxy::LineState;
 
 /// A connection with every kind of waiting call on it.
 struct Waiting {
@@ -94,7 +94,7 @@ pub(crate) async fn a_frozen_peer_is_given_up_after_two_heartbeats(broker: &Brok
     let (proxy, mut endpoint) = broker.proxy();
     endpoint.heartbeat = Duration::from_secs(2);
     let waiting = Waiting::on(Connection::open(&endpoint).await).await;
-    proxy.set(Network::Frozen);
+    proxy.set(LineState::Frozen);
     let began = Instant::now();
     let room = waiting.fill();
     let request = waiting.publisher.channel.qos(1, false);
@@ -117,7 +117,7 @@ pub(crate) async fn a_dead_peer_is_noticed_soon_by_default(broker: &Broker) {
     let (proxy, mut endpoint) = broker.proxy();
     endpoint.heartbeat = Endpoint::DEFAULT_HEARTBEAT;
     let mut connection = Connection::open(&endpoint).await;
-    proxy.set(Network::Frozen);
+    proxy.set(LineState::Frozen);
     let began = Instant::now();
     let reason = timeout(Duration::from_secs(60), connection.closed()).await;
     assert_eq!(reason.unwrap().kind(), ErrorKind::ConnectionLost);
@@ -129,7 +129,7 @@ pub(crate) async fn a_dead_peer_is_noticed_soon_by_default(broker: &Broker) {
 pub(crate) async fn a_close_by_a_broker_that_does_not_read_ends_every_wait(broker: &Broker) {
     let (proxy, endpoint) = broker.proxy();
     let waiting = Waiting::on(Connection::open(&endpoint).await).await;
-    proxy.set(Network::Unheard);
+    proxy.set(LineState::Unheard);
     let room = waiting.fill();
     // In amqprs the opening waits for the writer, the request in the queue behind the publishes.
     let request = waiting.publisher.channel.qos(1, false);

@@ -4,7 +4,7 @@ use mooq_core::{ChannelEvent, Endpoint, Error, ErrorKind, TlsOptions};
 
 use crate::broker::{Broker, Connection, STRICT_TLS_PORT, TLS_PORT, name, soon, transport};
 use mooq_rig::certificates::{Authority, SERVER_NAME};
-use mooq_rig::proxy::{Network, Proxy};
+use mooq_rig::proxy::{LineState, Proxy};
 
 async fn refused(endpoint: &Endpoint, tls: TlsOptions) -> Error {
     let mut endpoint = endpoint.clone();
@@ -82,7 +82,7 @@ pub(crate) async fn tls_pushes_out_what_it_holds_back(broker: &Broker) {
     let mut endpoint = broker.tls_endpoint(TLS_PORT).await;
     let address = endpoint.address().parse();
     let proxy = Proxy::narrow(address.expect("the endpoint's host is an address"));
-    proxy.set(Network::Slow(Duration::from_millis(1)));
+    proxy.set(LineState::Slow(Duration::from_millis(1)));
     endpoint.port = proxy.port();
     endpoint.heartbeat = Duration::from_secs(60);
     let connection = Connection::open(&endpoint).await;

@@ -39,7 +39,7 @@ pub(super) fn unexpected_method(method: MethodId) -> CloseReason {
     reason(504, text.into(), method)
 }
 
-/// 504: a method on a channel that is not open.
+/// 504: a method on a channel that is not open, in the words of mooq-engine's `open_channel`.
 pub(super) fn expected_open(method: MethodId) -> CloseReason {
     reason(
         504,

@@ -1,4 +1,5 @@
-//! RabbitMQ in a container, which lives as long as the process.
+//! RabbitMQ in a container, which lives as long as the process: one for all of a user's tests. The
+//! tests of this workspace start theirs with mooq-rig, whose containers have an owner.
 
 use std::env;
 use std::mem;
@@ -13,8 +14,8 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt, TestcontainersError};
 use tokio::runtime::Builder;
 
-/// The default image.
-const IMAGE: &str = "rabbitmq:4-management";
+/// The default image, of the version that the in-memory broker behaves as by default.
+const IMAGE: &str = "rabbitmq:4.0-management";
 
 /// Time limit for starting the container, including the pull of its image.
 const LIMIT: Duration = Duration::from_secs(300);

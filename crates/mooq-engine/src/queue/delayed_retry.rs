@@ -111,12 +111,12 @@ const MEASURE: Measure = Measure::BodyAndProperties;
 /// Delayed messages by the time at which they are ready again. Messages of the same time are in the
 /// order of arrival.
 #[derive(Debug, Default)]
-pub(crate) struct DelayedMessages {
+pub(crate) struct DelayedReturns {
     waiting: BTreeMap<(Time, u64), QueuedMessage>,
     bytes: u64,
 }
 
-impl DelayedMessages {
+impl DelayedReturns {
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
