@@ -131,7 +131,7 @@ fn bodies_that_nest_too_deep_are_decode_errors() {
     assert_eq!(err.kind(), ErrorKind::Decode);
 }
 
-/// A length that is announced is not believed: nothing of it is allocated.
+/// 32 GB of numbers and 4 GB of text are announced: allocating them would end the test.
 #[test]
 fn announced_lengths_without_their_bytes_are_decode_errors() {
     let announced: [(&dyn Decode<Vec<u64>>, &[u8]); 2] = [
