@@ -137,6 +137,19 @@ async fn request_reply_answers_with_a_total_or_a_reason() {
 }
 
 #[tokio::test]
+async fn codecs_collects_both_formats_and_rejects_a_third() {
+    assert_eq!(
+        output_of("codecs", &[]).await,
+        [
+            "attic: 1 readings",
+            "attic: 1 readings",
+            "cellar: 1440 readings",
+            "rejected: reading.v9",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn event_fanout_tells_each_service() {
     assert_eq!(
         output_of("event_fanout", &[]).await,

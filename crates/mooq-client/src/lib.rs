@@ -13,13 +13,11 @@
 //! | [`RegisterConsumer`], [`Callback`], [`ProcessEvents`] | consuming by callback |
 //! | [`ConsumeQueue`], [`Get`] | consuming as a stream, or one message |
 //! | [`Delivery`] | a message and its settlement |
-//! | [`Encode`], [`Decode`] | codecs: [`Json`], [`Text`], [`RawBytes`], and your own |
 
 mod api;
 mod runtime;
 
 pub use api::channel::Channel;
-pub use api::codec::{Decode, Encode, Json, RawBytes, Text};
 pub use api::confirmation::{Confirmation, Published};
 pub use api::connection::Connection;
 pub use api::consumer::Consumer;

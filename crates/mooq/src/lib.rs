@@ -163,6 +163,7 @@
 //! | declare, bind, delete | [`Channel`], [`DeclareExchange`](topology::DeclareExchange), [`DeclareQueue`](topology::DeclareQueue), [`Bind`](topology::Bind) |
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
+//! | encode and decode | [`Json`], [`Text`], [`RawBytes`], [`ByContentType`], [`ByType`], [`Encode`], [`Decode`], and those of the features |
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | `mooq::test` and `mooq::testing`, [`memory`], [`Delivery::new`] |
 //! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`](memory::InMemoryBroker::wait_idle), [`InMemoryBroker::record`](memory::InMemoryBroker::record), [`Recording`](memory::Recording), [`Selection`](memory::Selection) |
@@ -181,6 +182,8 @@
 //! | `server` | no | [`server`]: the in-memory broker on a socket, for services that use another client |
 //! | `broker-ctl` | no | [`Broker`] for RabbitMQ too: run and closed as [`GetBroker::get_broker`] returns it |
 //! | `test` | no | the attribute `mooq::test` and `mooq::testing`, for `[dev-dependencies]` |
+//! | `msgpack`, `cbor`, `protobuf` | no | the codecs `MsgPack`, `Cbor` and `Protobuf` |
+//! | `gzip`, `zstd` | no | `Compressed`: bodies that are compressed, and expanded within a limit |
 //! | `testcontainers` | no | tests on RabbitMQ in a container, if `MOOQ_TEST_BROKER` asks for it |
 //!
 //! A URL whose feature is off is an error of kind [`UnsupportedScheme`](ErrorKind::UnsupportedScheme).
@@ -248,10 +251,20 @@ pub use bytes;
 pub use connect::{ConnectTo, connect};
 pub use mooq_client::{
     Backoff, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection,
-    ConnectionState, ConsumeQueue, Consumer, Decode, Deliveries, Delivery, Encode, Event, Events,
-    FailurePolicy, Get, GetOne, IntoOutcome, Json, NoCallback, OnLoss, Outcome, ProcessEvents,
-    Processing, Publish, Published, RawBytes, Recovery, RegisterCallback, RegisterConsumer, Text,
-    WhileDisconnected, WithCallback,
+    ConnectionState, ConsumeQueue, Consumer, Deliveries, Delivery, Event, Events, FailurePolicy,
+    Get, GetOne, IntoOutcome, NoCallback, OnLoss, Outcome, ProcessEvents, Processing, Publish,
+    Published, Recovery, RegisterCallback, RegisterConsumer, WhileDisconnected, WithCallback,
+};
+#[cfg(feature = "cbor")]
+pub use mooq_codecs::Cbor;
+#[cfg(any(feature = "gzip", feature = "zstd"))]
+pub use mooq_codecs::Compressed;
+#[cfg(feature = "msgpack")]
+pub use mooq_codecs::MsgPack;
+#[cfg(feature = "protobuf")]
+pub use mooq_codecs::Protobuf;
+pub use mooq_codecs::{
+    ByContentType, ByType, CodecError, ContentTypes, Decode, Encode, Encoded, Json, RawBytes, Text,
 };
 pub use mooq_core::{
     ClientCertificate, CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode, Endpoint,
@@ -293,6 +306,17 @@ pub struct DirectDoctests;
 #[cfg(all(doctest, feature = "test"))]
 #[doc = include_str!("../../../docs/testing.md")]
 pub struct TestingGuideDoctests;
+
+/// The snippets of the page about codecs, likewise.
+#[cfg(all(
+    doctest,
+    feature = "memory",
+    feature = "gzip",
+    feature = "msgpack",
+    feature = "zstd"
+))]
+#[doc = include_str!("../../../docs/codecs.md")]
+pub struct CodecsDoctests;
 
 /// The snippets of the guide for services that use another client, likewise.
 #[cfg(all(doctest, feature = "server", feature = "test"))]

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use mooq_codecs::{Decode, Json};
 use mooq_core::{Consume, Error, ErrorKind, IntoChecked, QueueName, Result};
 use mooq_session::{self as session, Handed, Reply};
 
 use super::channel::Channel;
-use super::codec::{Decode, Json, decode};
+use super::codec::decode;
 use super::delivery::{Delivery, SettledBy};
 use super::failure::{Failed, FailurePolicy, Verdict};
 use super::first_error::FirstError;

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use mooq_codecs::{Encode, Json, RawBytes, Text};
 use mooq_core::{
     DeliveryMode, ExchangeName, FieldTable, FieldValue, IntoChecked, Message, Properties, Result,
     RoutingKey, ShortString,
@@ -12,20 +13,23 @@ use mooq_core::{
 use serde::Serialize;
 
 use super::channel::Channel;
-use super::codec::{BYTES_CONTENT_TYPE, Encode, JSON_CONTENT_TYPE, Json, TEXT_CONTENT_TYPE};
 use super::confirmation::{Confirmation, Prepared, Published};
 use super::first_error::FirstError;
 use mooq_session::{OnLoss, PublishTerms};
 
 /// The properties of most messages, by mooq's own codecs, held once for all messages.
 static USUAL: LazyLock<[Arc<Properties>; 3]> = LazyLock::new(|| {
-    [JSON_CONTENT_TYPE, BYTES_CONTENT_TYPE, TEXT_CONTENT_TYPE]
-        .map(|content_type| Arc::new(persistent(content_type)))
+    [
+        Json::CONTENT_TYPE,
+        RawBytes::CONTENT_TYPE,
+        Text::CONTENT_TYPE,
+    ]
+    .map(|content_type| Arc::new(persistent(content_type.try_into().ok())))
 });
 
-fn persistent(content_type: &'static str) -> Properties {
+fn persistent(content_type: Option<ShortString>) -> Properties {
     let mut properties = Properties::default();
-    properties.content_type = content_type.try_into().ok();
+    properties.content_type = content_type;
     properties.delivery_mode = Some(DeliveryMode::Persistent);
     properties
 }
@@ -89,6 +93,8 @@ pub struct Publish<'a> {
     properties: Option<Arc<Properties>>,
     /// Set on the message if `properties` have none.
     content_type: Option<&'static str>,
+    /// The compression of the body, by its codec. Set on the message if `properties` have none.
+    content_encoding: Option<&'static str>,
     body: Bytes,
     timeout: Duration,
     on_loss: OnLoss,
@@ -132,7 +138,7 @@ impl Channel {
     }
 
     /// Publishes `msg` as [`publish`](Self::publish) does, but encodes its body with a codec other
-    /// than JSON: [`RawBytes`](crate::RawBytes), or your own.
+    /// than JSON: [`RawBytes`], one that a feature adds, or your own.
     ///
     /// # Examples
     /// ```
@@ -180,6 +186,7 @@ impl<'a> Publish<'a> {
             mandatory: false,
             properties: None,
             content_type: None,
+            content_encoding: None,
             body: deferred.note(body).unwrap_or_default(),
             timeout: channel.timeout(),
             on_loss: OnLoss::default(),
@@ -194,8 +201,16 @@ impl<'a> Publish<'a> {
         msg: &T,
         codec: &impl Encode<T>,
     ) -> Self {
-        let mut publish = Self::new(channel, exchange, codec.encode(msg));
-        publish.content_type = Some(codec.content_type());
+        let encoded = match codec.encode(msg) {
+            Ok(encoded) => encoded,
+            Err(err) => return Self::new(channel, exchange, Err(err)),
+        };
+        let mut publish = Self::new(channel, exchange, Ok(encoded.body));
+        publish.content_type = Some(encoded.content_type);
+        publish.content_encoding = encoded.content_encoding;
+        if let Some(kind) = encoded.kind {
+            publish.change_properties().kind = Some(kind);
+        }
         publish
     }
 }
@@ -247,7 +262,8 @@ impl Publish<'_> {
 
     /// Sends `properties` and no others: a property that they lack, the message lacks as well, even
     /// a content type and a delivery mode. Replaces all properties and headers that were set
-    /// before; setters called after it change single ones.
+    /// before; setters called after it change single ones. A body that its codec has compressed
+    /// keeps its content encoding, for it could not be read without.
     ///
     /// # Examples
     /// ```
@@ -426,13 +442,18 @@ impl Publish<'_> {
     }
 
     /// Returns the publish ready to be handed over, or the error that a setter found.
-    fn prepare(self) -> Result<Prepared> {
+    fn prepare(mut self) -> Result<Prepared> {
+        if let Some(encoding) = self.content_encoding {
+            let encoding = self.deferred.check(encoding);
+            let content_encoding = &mut self.change_properties().content_encoding;
+            *content_encoding = content_encoding.take().or(encoding);
+        }
         self.deferred.finish()?;
         Ok(Prepared {
             message: Message {
                 exchange: self.exchange,
                 routing_key: self.routing_key,
-                properties: finish_properties(self.properties, self.content_type),
+                properties: finish_properties(self.properties, self.content_type)?,
                 body: self.body,
             },
             channel: Arc::clone(self.channel.shared()),
@@ -448,18 +469,21 @@ impl Publish<'_> {
 fn finish_properties(
     set: Option<Arc<Properties>>,
     content_type: Option<&'static str>,
-) -> Arc<Properties> {
-    match (set, content_type) {
-        (None, Some(JSON_CONTENT_TYPE)) => Arc::clone(&USUAL[0]),
-        (None, Some(BYTES_CONTENT_TYPE)) => Arc::clone(&USUAL[1]),
-        (None, Some(TEXT_CONTENT_TYPE)) => Arc::clone(&USUAL[2]),
-        (None, content_type) => Arc::new(persistent(content_type.unwrap_or_default())),
+) -> Result<Arc<Properties>> {
+    Ok(match (set, content_type) {
+        (None, Some(Json::CONTENT_TYPE)) => Arc::clone(&USUAL[0]),
+        (None, Some(RawBytes::CONTENT_TYPE)) => Arc::clone(&USUAL[1]),
+        (None, Some(Text::CONTENT_TYPE)) => Arc::clone(&USUAL[2]),
+        (None, content_type) => {
+            let content_type = content_type.map(ShortString::try_from).transpose()?;
+            Arc::new(persistent(content_type))
+        }
         (Some(mut properties), Some(content_type)) if properties.content_type.is_none() => {
-            Arc::make_mut(&mut properties).content_type = content_type.try_into().ok();
+            Arc::make_mut(&mut properties).content_type = Some(content_type.try_into()?);
             properties
         }
         (Some(properties), _) => properties,
-    }
+    })
 }
 
 impl IntoFuture for Publish<'_> {

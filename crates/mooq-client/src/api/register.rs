@@ -5,12 +5,12 @@ use std::future::IntoFuture;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use mooq_codecs::{Decode, Json};
 use mooq_core::{
     ExchangeKind, ExchangeName, FieldValue, IntoChecked, QueueName, Result, RoutingKey, ShortString,
 };
 
 use super::channel::Channel;
-use super::codec::{Decode, Json};
 use super::consumer::Consumer;
 use super::consumer_options::{ConsumerOptions, callback_options, consumer_options};
 use super::exchange::DeclareExchange;

@@ -4,10 +4,10 @@ use std::fmt;
 use std::future::IntoFuture;
 
 use futures_util::future::BoxFuture;
+use mooq_codecs::{Decode, Json};
 use mooq_core::{IntoChecked, QueueName, Result};
 
 use super::channel::Channel;
-use super::codec::{Decode, Json};
 use super::consumer::Consumer;
 use super::consumer_options::{ConsumerOptions, callback_options, consumer_options};
 use super::outcome::Callback;

@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
+use mooq_codecs::{Decode, Json};
 use mooq_core::{ConsumerTag, IntoChecked, QueueName, Result};
 
 use super::channel::Channel;
-use super::codec::{Decode, Json, decode};
+use super::codec::decode;
 use super::consumer_options::{ConsumerOptions, consumer_options};
 use super::delivery::{Delivery, SettledBy};
 use super::failure::{Failed, FailurePolicy, Verdict};

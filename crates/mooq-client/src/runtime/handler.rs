@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use mooq_codecs::Decode;
 use mooq_core::{Deliver, Message, QueueName};
 use tracing::Instrument;
 
 use super::attempt::{Attempt, Failure};
 use super::polling;
 use super::wire::Unsettled;
-use crate::api::codec::{self, Decode};
+use crate::api::codec;
 use crate::api::delivery::{Delivery, Held, SettledBy};
 use crate::api::failure::{Failed, FailurePolicy};
 use crate::api::outcome::{Callback, Outcome};

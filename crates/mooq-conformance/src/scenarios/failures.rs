@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mooq::{
     Backoff, Channel, Connection, Consumer, Delivery, ErrorKind, Event, FailurePolicy, Json,
-    NoCallback, RegisterConsumer,
+    NoCallback, Properties, RegisterConsumer,
 };
 
 use crate::expect::{INTENDED, LIMIT};
@@ -390,9 +390,9 @@ async fn a_decoder_that_panics_is_a_body_that_does_not_decode(fixture: Fixture) 
     struct Touchy;
 
     impl mooq::Decode<String> for Touchy {
-        fn decode(&self, body: &bytes::Bytes) -> mooq::Result<String> {
+        fn decode(&self, body: &bytes::Bytes, properties: &Properties) -> mooq::Result<String> {
             assert_ne!(body, "\"bad\"", "{INTENDED}");
-            Json.decode(body)
+            Json.decode(body, properties)
         }
     }
 

@@ -17,6 +17,7 @@ mod bad_input;
 mod callbacks;
 mod channel_ends;
 mod closing;
+mod codecs;
 mod confirms;
 mod connecting;
 mod consumer_timeouts;
