@@ -138,7 +138,7 @@ mod tests {
         start(&conn, move |day| collected.send(day).unwrap()).await?;
         let chan = conn.create_channel().await?;
         measure(&chan).await?;
-        conn.process_events().spawn();
+        let _processing = conn.process_events().spawn();
 
         let attic = Day {
             room: "attic".into(),

@@ -1,6 +1,11 @@
 //! Restoring the lost connection's state on a new one: first the topology, then each channel with
 //! its consumers and waiting publishes. And channels that the broker closed alone.
 //!
+//! After a loss: `begin_restore` declares exchanges and what went with the connection, then the durable
+//! queues side by side (`begin_parallel`), then bindings. `begin_reopening` opens all channels. Each
+//! registers its consumers, one after the other and each once the broker has answered for its queue,
+//! and is in use from `admit` on. `restored` takes the connection into use after the last of them.
+//!
 //! Each task is a [`Job`](job::Job), which makes one request after another. A job that fails makes
 //! the connection useless. An error that concerns only one resource is reported as an event, and
 //! the resource is skipped.

@@ -6,15 +6,18 @@
 //!
 //! `MOOQ_CONNECTION_CASES=10000000 cargo test --release -p mooq-server --lib connection::tests`
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 use fastrand::Rng;
-use mooq_core::{FieldTable, FieldValue, Properties};
+use mooq_core::{FieldTable, FieldValue, Properties, VirtualHost};
 use mooq_engine::{Command, ConnectionId, Engine, Time};
-use mooq_wire::method as wire;
+use mooq_memory::{LoginRefused, Options, Profile};
+use mooq_wire::Output;
+use mooq_wire::frame::PROTOCOL_HEADER;
+use mooq_wire::method::{self as wire, Method};
 
-use super::*;
+use super::{Action, Connection, Settings};
 
 const CASES: u64 = 20_000;
 
@@ -182,7 +185,7 @@ impl Client {
             }
             .into(),
             wire::ConnectionOpen {
-                virtual_host: mooq_core::VirtualHost::root(),
+                virtual_host: VirtualHost::root(),
             }
             .into(),
             wire::ChannelOpen {}.into(),
@@ -296,7 +299,7 @@ impl Client {
         let flag = self.random.bool();
         match self.random.u8(..20) {
             0 => wire::ChannelOpen {}.into(),
-            1 => ChannelClose {
+            1 => wire::ChannelClose {
                 reply_code: 200,
                 reply_text: "bye".into(),
                 class_id: 0,
@@ -345,7 +348,7 @@ impl Client {
                 arguments: FieldTable::new(),
             }
             .into(),
-            12 => BasicCancel {
+            12 => wire::BasicCancel {
                 consumer_tag: name.try_into().unwrap(),
                 nowait,
             }
@@ -355,12 +358,12 @@ impl Client {
                 no_ack: flag,
             }
             .into(),
-            14 => BasicAck {
+            14 => wire::BasicAck {
                 delivery_tag,
                 multiple: flag,
             }
             .into(),
-            15 => BasicNack {
+            15 => wire::BasicNack {
                 delivery_tag,
                 multiple: flag,
                 requeue: self.random.bool(),
@@ -368,7 +371,7 @@ impl Client {
             .into(),
             16 => wire::ConfirmSelect { nowait }.into(),
             17 => wire::TxSelect {}.into(),
-            18 => ConnectionClose {
+            18 => wire::ConnectionClose {
                 reply_code: 200,
                 reply_text: "bye".into(),
                 class_id: 0,
