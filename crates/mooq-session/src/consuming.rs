@@ -13,9 +13,8 @@ use crate::event::Event;
 use crate::ids::{CallId, ChannelId, ConsumerId};
 use crate::output::{Answer, Dropped, Output, Reply, Request};
 use crate::phase::{Phase, not_connected};
-use crate::purpose::{AfterCancel, Purpose};
+use crate::purpose::{AfterCancel, Purpose, Registering};
 use crate::reasons::{abandoned_call, channel_closed_locally, closed_locally, is_local_close};
-use crate::registering::Registering;
 use crate::session::Session;
 use crate::shell::{PortCell, Shell, Wire};
 

@@ -5,7 +5,6 @@ use mooq_core::QueueName;
 use crate::asking::Question;
 use crate::ids::{CallId, ChannelId, ConsumerId, JobId};
 use crate::output::Request;
-use crate::registering::Registering;
 use crate::shell::Shell;
 
 pub(crate) enum Purpose<S: Shell> {
@@ -51,6 +50,15 @@ pub(crate) enum Purpose<S: Shell> {
     Discard(AfterDiscard),
     /// The connection's close by its user.
     CloseLink,
+}
+
+/// A registration of a consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Registering {
+    /// The first one, of the consumer that is the first in its channel's queue.
+    First(ChannelId),
+    /// Another one, of the consumer that a job is at.
+    Again(JobId),
 }
 
 impl<S: Shell> Purpose<S> {

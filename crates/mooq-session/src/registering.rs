@@ -8,20 +8,11 @@ use std::time::Instant;
 
 use mooq_core::Result;
 
-use crate::ids::{ChannelId, ConsumerId, JobId};
+use crate::ids::ConsumerId;
 use crate::output::{Answer, Request};
-use crate::purpose::Purpose;
+use crate::purpose::{Purpose, Registering};
 use crate::session::Session;
 use crate::shell::Shell;
-
-/// A registration of a consumer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Registering {
-    /// The first one, of the consumer that is the first in its channel's queue.
-    First(ChannelId),
-    /// Another one, of the consumer that a job is at.
-    Again(JobId),
-}
 
 impl<S: Shell> Session<S> {
     /// Begins to register a consumer on a wire.
