@@ -107,7 +107,7 @@ async fn measure(chan: &Channel) -> mooq::Result<()> {
 async fn main() -> mooq::Result<()> {
     let conn = mooq::connect(&InMemoryBroker::start()).await?;
     start(&conn, |day| {
-        println!("{}: {} readings", day.room, day.celsius.len());
+        println!("{} readings: {}", day.room, day.celsius.len());
     })
     .await?;
     let chan = conn.create_channel().await?;
@@ -138,7 +138,7 @@ mod tests {
         start(&conn, move |day| collected.send(day).unwrap()).await?;
         let chan = conn.create_channel().await?;
         measure(&chan).await?;
-        let _processing = conn.process_events().spawn();
+        let _running = conn.process_events().spawn();
 
         let attic = Day {
             room: "attic".into(),

@@ -141,9 +141,9 @@ async fn codecs_collects_both_formats_and_rejects_a_third() {
     assert_eq!(
         output_of("codecs", &[]).await,
         [
-            "attic: 1 readings",
-            "attic: 1 readings",
-            "cellar: 1440 readings",
+            "attic readings: 1",
+            "attic readings: 1",
+            "cellar readings: 1440",
             "rejected: reading.v9",
         ]
     );

@@ -279,19 +279,19 @@ mod tests {
         properties
     }
 
-    fn decode<S: DecodeAny<String>>(set: ByContentType<S>, content_type: &str) -> Result<String> {
+    fn decode<S: DecodeAny<String>>(set: &ByContentType<S>, content_type: &str) -> Result<String> {
         set.decode(&Bytes::from_static(b"\"a\""), &of_type(content_type))
     }
 
     #[test]
     fn content_type_chooses_whatever_its_case_and_parameters() {
         let set = ByContentType::new(Json).or(Text);
-        assert_eq!(decode(set, "application/json").unwrap(), "a");
+        assert_eq!(decode(&set, "application/json").unwrap(), "a");
         assert_eq!(
-            decode(set, "Application/JSON ; charset=utf-8").unwrap(),
+            decode(&set, "Application/JSON ; charset=utf-8").unwrap(),
             "a"
         );
-        assert_eq!(decode(set, "text/plain").unwrap(), "\"a\"");
+        assert_eq!(decode(&set, "text/plain").unwrap(), "\"a\"");
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
             (&encoded.body[..], encoded.content_type),
             (&b"a"[..], "text/plain")
         );
-        assert_eq!(decode(set, "text/plain").unwrap(), "\"a\"");
+        assert_eq!(decode(&set, "text/plain").unwrap(), "\"a\"");
     }
 
     #[test]
@@ -312,9 +312,9 @@ mod tests {
             set.encode("a").unwrap().content_type,
             "application/vnd.shop+json"
         );
-        assert_eq!(decode(set, "application/vnd.shop+json").unwrap(), "a");
+        assert_eq!(decode(&set, "application/vnd.shop+json").unwrap(), "a");
         assert_eq!(
-            decode(set, "application/json").unwrap_err().kind(),
+            decode(&set, "application/json").unwrap_err().kind(),
             ErrorKind::Decode
         );
     }
@@ -328,7 +328,7 @@ mod tests {
             "application",
             "; a=b",
         ] {
-            let err = decode(set, unknown).unwrap_err();
+            let err = decode(&set, unknown).unwrap_err();
             assert_eq!(err.kind(), ErrorKind::Decode);
             let cause: Option<&CodecError> = err.source().unwrap().downcast_ref();
             let accepted = ["application/json", "text/plain"].map(String::from).into();

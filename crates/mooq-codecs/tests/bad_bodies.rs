@@ -1,5 +1,7 @@
 //! Bodies that are cut, broken, too deep or too large are typed errors, and never panics.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::error::Error as _;
 
 use bytes::Bytes;

@@ -1,5 +1,7 @@
 //! Bodies as clients in Python write them, with msgpack 1.2, cbor2 6.3, protobuf 7.36 and kombu 5.7.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use bytes::Bytes;
 use mooq_codecs::{ByContentType, Cbor, Compressed, Decode, Encode, Json, MsgPack, Protobuf};
 use mooq_core::Properties;

@@ -1,5 +1,7 @@
 //! Values come back as they were, through every codec, compressed or not.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
