@@ -73,7 +73,7 @@ pub use callbacks::{Finished, RunnerStatus, Start, Waiting};
 pub use calls::described;
 pub use confirms::{Permit, already_resolved};
 pub use consumers::{Callback, Handed, Retry, Sink};
-pub use event::{ConnectionState, Event};
+pub use event::{ConnectionState, Event, Fate};
 pub use ids::{CallId, ChannelId, ConsumerId, PublishId, RequestId};
 pub use output::{Answer, Dropped, Output, Reply, Request};
 pub use phase::Phase;

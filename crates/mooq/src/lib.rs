@@ -85,7 +85,7 @@
 //!
 //! A [callback](RegisterConsumer::callback) runs for each message while events are processed, and
 //! its outcome settles the message: `()` and `Ok` acknowledge it. After an error or a panic the
-//! message is retried, after delays that grow, and no message is lost ([`FailurePolicy`]).
+//! message is retried, after delays that grow, and no message is lost ([`Retry`]).
 //!
 //! ```
 //! # use mooq::memory::InMemoryBroker;
@@ -163,6 +163,7 @@
 //! | declare, bind, delete | [`Channel`], [`DeclareExchange`](topology::DeclareExchange), [`DeclareQueue`](topology::DeclareQueue), [`Bind`](topology::Bind) |
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
+//! | retry what fails, later | [`Retry`], [`Outcome`], [`Publish::delay`] |
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | `mooq::test` and `mooq::testing`, [`memory`], [`Delivery::new`] |
 //! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`](memory::InMemoryBroker::wait_idle), [`InMemoryBroker::record`](memory::InMemoryBroker::record), [`Recording`](memory::Recording), [`Selection`](memory::Selection) |
@@ -206,7 +207,7 @@ pub mod prelude {
     pub use crate::{
         Channel, ConnectOptions, Connection, Delivery, ErrorKind, ExchangeKind,
         ExchangeKind::{Direct, Fanout, Headers, Topic},
-        FailurePolicy, Json, Outcome, RawBytes, Text,
+        Json, Outcome, RawBytes, Retry, Text,
     };
 }
 
@@ -247,10 +248,10 @@ pub use broker::{Broker, GetBroker};
 pub use bytes;
 pub use connect::{ConnectTo, connect};
 pub use mooq_client::{
-    Backoff, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection,
-    ConnectionState, ConsumeQueue, Consumer, Decode, Deliveries, Delivery, Encode, Event, Events,
-    FailurePolicy, Get, GetOne, IntoOutcome, Json, NoCallback, OnLoss, Outcome, ProcessEvents,
-    Processing, Publish, Published, RawBytes, Recovery, RegisterCallback, RegisterConsumer, Text,
+    Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection, ConnectionState,
+    ConsumeQueue, Consumer, Decode, DelayedPublish, Deliveries, Delivery, Encode, Event, Events,
+    Fate, Get, GetOne, IntoOutcome, Json, NoCallback, OnLoss, Outcome, ProcessEvents, Processing,
+    Publish, Published, RawBytes, Recovery, RegisterCallback, RegisterConsumer, Retry, Text,
     WhileDisconnected, WithCallback,
 };
 pub use mooq_core::{

@@ -179,6 +179,23 @@ impl DeclareQueue {
         matches!(single, Some(FieldValue::Bool(true)))
     }
 
+    pub(super) fn is_quorum(&self) -> bool {
+        let kind = self.declare.arguments.get("x-queue-type");
+        kind.and_then(FieldValue::as_str) == Some("quorum")
+    }
+
+    pub(super) fn is_named(&self) -> bool {
+        !self.declare.name.is_empty()
+    }
+
+    /// Sets an argument that the user has not set.
+    pub(super) fn or_argument(self, key: &str, value: impl Into<FieldValue>) -> Self {
+        match self.declare.arguments.get(key) {
+            Some(_) => self,
+            None => self.argument(key, value),
+        }
+    }
+
     /// Returns the declaration of a queue that a consumer is registered with. Without a name, the
     /// queue belongs to the connection, and is deleted with the consumer.
     pub(super) fn for_consumer(self) -> Result<QueueDeclare> {

@@ -48,6 +48,12 @@ pub struct Delivery<T> {
     pub delivery_tag: u64,
     /// The message's properties, including its headers.
     pub properties: Arc<Properties>,
+    /// Number of this attempt to handle the message, 1 for the first: one more than the attempts
+    /// that failed. Attempts in place count in the process that makes them; those between which the
+    /// message waited in a delay queue count in its header `mooq-attempts`, whoever made them.
+    pub attempt: u32,
+    /// Error of the latest attempt that failed.
+    pub last_error: Option<String>,
     /// None in a delivery that no broker sent.
     pub(crate) body: Option<Bytes>,
     /// The party that settles the delivery.
@@ -81,6 +87,8 @@ impl<T> Delivery<T> {
             redelivered: false,
             delivery_tag: 0,
             properties: Arc::default(),
+            attempt: 1,
+            last_error: None,
             body: None,
             settled_by: SettledBy::Nobody,
         }
@@ -102,23 +110,20 @@ impl<T> Delivery<T> {
     }
 
     /// Number of times the message was dead-lettered from `queue`, for any reason, by the broker's
-    /// count in the header [`x-death`](https://www.rabbitmq.com/docs/dlx#effects). With a retry
-    /// queue that dead-letters the message back after a delay, this is the number of earlier
-    /// attempts.
+    /// count in the header [`x-death`](https://www.rabbitmq.com/docs/dlx#effects).
     ///
-    /// Counts the deaths of a message that the broker itself moves back by dead-lettering. From
-    /// RabbitMQ 4.0 on, a message that a client publishes again or
-    /// [forwards](crate::Channel::forward) starts at 0, regardless of its headers: retries that
-    /// republish have to count in a header of their own.
+    /// Counts the deaths of a message that the broker itself moves by dead-lettering. From RabbitMQ
+    /// 4.0 on, a message that a client publishes again or [forwards](crate::Channel::forward)
+    /// starts at 0, regardless of its headers, and so does on every version one that waited in a
+    /// delay queue of [`Retry`](crate::Retry), whose attempts [`attempt`](Self::attempt) counts.
     ///
     /// # Examples
     /// ```
-    /// use mooq::{Delivery, Outcome};
+    /// use mooq::Delivery;
     ///
-    /// async fn handle(order: Delivery<String>) -> Outcome {
-    ///     let tries = order.death_count("orders") + 1;
-    ///     // …
-    ///     if tries < 3 { Outcome::Reject } else { Outcome::Ack }
+    /// /// Handles what `orders` has dead-lettered.
+    /// async fn handle(dead: Delivery<String>) {
+    ///     println!("rejected or expired {} times", dead.death_count("orders"));
     /// }
     /// # let _ = handle;
     /// ```

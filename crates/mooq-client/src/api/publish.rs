@@ -426,7 +426,7 @@ impl Publish<'_> {
     }
 
     /// Returns the publish ready to be handed over, or the error that a setter found.
-    fn prepare(self) -> Result<Prepared> {
+    pub(super) fn prepare(self) -> Result<Prepared> {
         self.deferred.finish()?;
         Ok(Prepared {
             message: Message {

@@ -137,7 +137,8 @@ impl<C> RegisterConsumer<C, NoCallback> {
     /// Callbacks of one consumer start in the order of its deliveries; as many run at once as
     /// [`concurrency`](RegisterConsumer::concurrency) allows. The callback's return value settles
     /// the delivery: see [`IntoOutcome`](crate::IntoOutcome). An error or a panic is caught,
-    /// logged, and handled by [`on_error`](RegisterConsumer::on_error).
+    /// logged, and handled by the policy of
+    /// [`retry`](RegisterConsumer::retry).
     ///
     /// A closure that uses `?` has to name its error type at its end, because Rust cannot infer it:
     /// `Ok::<(), mooq::Error>(())`.

@@ -7,15 +7,18 @@ use mooq_core::{
     Binding, BindingDestination, Error, ErrorKind, FieldTable, IntoChecked, QueueName, Result,
     RoutingKey,
 };
+use mooq_retry::Retry;
 use mooq_session::Sink;
 
 use super::channel::Channel;
 use super::consumer::Consumer;
-use super::consumer_options::{ConsumerOptions, DEFAULT_PREFETCH};
+use super::consumer_options::ConsumerOptions;
 use super::declare::DeclareQueue;
+use super::delay::declare_for;
 use super::exchange::DeclareExchange;
-use super::failure::FailurePolicy;
-use crate::runtime::handler::{AckMode, CallbackConsumer, Handler, Settings};
+use super::queue_arguments::milliseconds;
+use crate::runtime::handler::{AckMode, CallbackConsumer, Handler};
+use crate::runtime::moving::Mover;
 
 /// Settings of a consumer to register: its exchange, queue, bindings and options.
 #[derive(Debug)]
@@ -30,7 +33,11 @@ pub(super) struct Registration {
     pub(super) options: ConsumerOptions,
     /// None for as many as the prefetch.
     concurrency: Option<usize>,
-    pub(super) settings: Settings,
+    pub(super) ack_mode: AckMode,
+    /// None for the default.
+    pub(super) retry: Option<Retry>,
+    /// None for what follows from `retry`.
+    pub(super) on_decode_error: Option<Retry>,
 }
 
 impl Registration {
@@ -54,12 +61,9 @@ impl Registration {
             binding_arguments: FieldTable::new(),
             options,
             concurrency: None,
-            settings: Settings {
-                ack_mode: AckMode::ByOutcome,
-                concurrency: DEFAULT_PREFETCH.into(),
-                on_error: FailurePolicy::default(),
-                on_decode_error: FailurePolicy::default(),
-            },
+            ack_mode: AckMode::ByOutcome,
+            retry: None,
+            on_decode_error: None,
         }
     }
 
@@ -78,25 +82,62 @@ impl Registration {
         self.channel.timeout()
     }
 
+    /// Checks the policies for failures.
+    fn check_policies(&self) -> Result<()> {
+        let policies = || [&self.retry, &self.on_decode_error].into_iter().flatten();
+        policies().try_for_each(Retry::check)?;
+        let refused = |what| Err(Error::new(ErrorKind::InvalidArgument, what));
+        if self.ack_mode == AckMode::Auto && self.retry.is_some() {
+            return refused("with auto_ack() the broker has settled a delivery before it can fail");
+        }
+        let is_named = match self.exchange {
+            Some(_) => self.queue.is_named(),
+            None => !self.options.consume.queue.is_empty(),
+        };
+        if !is_named && policies().any(Retry::uses_delay_queues) {
+            return refused(
+                "delay queues lead back to a queue by its name: give the queue one, or retry with \
+                 in_place()",
+            );
+        }
+        Ok(())
+    }
+
+    /// Sets the arguments of the queue that the policy needs.
+    fn prepare_queue(&mut self) {
+        let Some(delayed) = self.retry.as_ref().and_then(Retry::delayed_return) else {
+            return;
+        };
+        self.queue = std::mem::replace(&mut self.queue, self.channel.declare_queue(""))
+            .or_argument("x-queue-type", "quorum")
+            .or_argument("x-delayed-retry-type", "failed")
+            .or_argument("x-delayed-retry-min", milliseconds(delayed.min))
+            .or_argument("x-delayed-retry-max", milliseconds(delayed.max))
+            // The end is up to the policy: at RabbitMQ's default limit messages would be lost.
+            .or_argument("x-delivery-limit", -1);
+    }
+
     /// Registers the consumer whose deliveries `handler` handles.
-    pub(super) async fn carry_out(self, handler: Arc<dyn Handler>) -> Result<Consumer> {
+    pub(super) async fn carry_out(mut self, handler: Arc<dyn Handler>) -> Result<Consumer> {
+        self.options.deferred.clone().finish()?;
+        self.check_policies()?;
+        self.prepare_queue();
         let ConsumerOptions {
             mut consume,
             prefetch,
             place,
-            deferred,
+            ..
         } = self.options;
-        deferred.finish()?;
         let channel = self.channel;
-        let mut settings = self.settings;
-        settings.concurrency = self.concurrency.unwrap_or_else(|| {
+        let concurrency = self.concurrency.unwrap_or_else(|| {
             // A user who wants one consumer at a time wants one message at a time.
             match self.queue.is_single_active() {
                 true => 1,
                 false => prefetch.into(),
             }
         });
-        consume.no_ack = settings.ack_mode == AckMode::Auto;
+        consume.no_ack = self.ack_mode == AckMode::Auto;
+        let quorum_queue = self.queue.is_quorum();
         if let Some(exchange) = self.exchange {
             let declare = self.queue.for_consumer()?;
             let source = exchange.name().clone();
@@ -117,8 +158,19 @@ impl Registration {
             }
         }
 
-        let concurrency = settings.concurrency;
-        let callback = Arc::new(CallbackConsumer { settings, handler });
+        let retry = self.retry.unwrap_or_default();
+        let undecodable = self
+            .on_decode_error
+            .unwrap_or_else(|| retry.for_undecodable());
+        let quorum = quorum_queue || retry.is_quorum() || undecodable.is_quorum();
+        declare_for(&channel, &consume.queue, [&retry, &undecodable], quorum).await?;
+        let callback = Arc::new(CallbackConsumer {
+            ack_mode: self.ack_mode,
+            retry,
+            on_decode_error: undecodable,
+            handler,
+            mover: Mover::new(quorum),
+        });
         let sink = Sink::callback(callback, concurrency);
         channel.register(consume, prefetch, place, sink).await
     }

@@ -7,14 +7,14 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use mooq_core::{ConsumerTag, IntoChecked, QueueName, Result};
+use mooq_core::{ConsumerTag, Error, ErrorKind, IntoChecked, QueueName, Result};
+use mooq_retry::{End, Failed, Known, Retry, Trail, Verdict};
 
 use super::channel::Channel;
 use super::codec::{Decode, Json, decode};
 use super::consumer_options::{ConsumerOptions, consumer_options};
 use super::delivery::{Delivery, SettledBy};
-use super::failure::{Failed, FailurePolicy, Verdict};
-use super::subscription::Subscription;
+use super::subscription::{Subscription, undecodable};
 use crate::runtime::handler::{settle, typed};
 use crate::runtime::timeout::within;
 use crate::runtime::{Unsettled, WireRef};
@@ -28,7 +28,7 @@ pub struct ConsumeQueue<T, C = Json> {
     channel: Channel,
     options: ConsumerOptions,
     codec: C,
-    on_decode_error: FailurePolicy,
+    on_decode_error: Retry,
     message: PhantomData<fn(T)>,
 }
 
@@ -70,7 +70,7 @@ impl<T> ConsumeQueue<T> {
             channel: channel.clone(),
             options: ConsumerOptions::of(queue),
             codec: Json,
-            on_decode_error: FailurePolicy::default(),
+            on_decode_error: Retry::default(),
             message: PhantomData,
         }
     }
@@ -97,10 +97,13 @@ impl<T, C> ConsumeQueue<T, C> {
     }
 
     /// Policy for a delivery whose body does not decode, while the stream yields the error in its
-    /// place. By default the delivery is rejected if a dead-letter exchange is known to take it, as
-    /// with [`FailurePolicy::Retry`]. Otherwise it is kept unacked, counts towards the prefetch,
-    /// and is requeued when the stream ends.
-    pub fn on_decode_error(mut self, policy: FailurePolicy) -> Self {
+    /// place. By default the delivery is rejected if a dead-letter exchange is known to take it.
+    /// Otherwise it is kept unacked, counts towards the prefetch, and is requeued when the stream
+    /// ends.
+    ///
+    /// A stream moves no messages: opening it fails with `InvalidArgument` if the policy would move
+    /// such a delivery to a delay queue or park it.
+    pub fn on_decode_error(mut self, policy: Retry) -> Self {
         self.on_decode_error = policy;
         self
     }
@@ -123,7 +126,8 @@ where
     /// # Errors
     /// `QueueNotFound`, `AccessRefused` if the queue is in exclusive use, `ResourceLocked`
     /// if the queue is exclusive to another connection; `NotAllowed` if the broker allows no further
-    /// channel for [`own_channel`](Self::own_channel); the channel's close if the channel is closed.
+    /// channel for [`own_channel`](Self::own_channel); `InvalidArgument` for a policy that moves
+    /// messages; the channel's close if the channel is closed.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, no consumer stays registered and no message is lost.
@@ -136,6 +140,7 @@ where
                 deferred,
             } = self.options;
             deferred.finish()?;
+            check_moves_nothing(&self.on_decode_error)?;
             let what = format!("consuming queue '{}'", consume.queue);
             let subscribing = Subscription::open(&self.channel, consume, prefetch, place);
             let subscription = within(self.channel.timeout(), &what, subscribing).await?;
@@ -193,7 +198,7 @@ where
 pub struct Deliveries<T, C = Json> {
     subscription: Subscription,
     codec: C,
-    on_decode_error: FailurePolicy,
+    on_decode_error: Retry,
     /// Kept, since no user takes them.
     undecodable: Vec<Unsettled>,
     over: bool,
@@ -240,30 +245,44 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
 
     fn decode(&mut self, mut handed: Handed<WireRef>) -> Result<Delivery<T>> {
         let unsettled = Unsettled::of(&mut handed);
+        let trail = Trail::restore(&mut handed.deliver.message, &handed.queue);
         let Handed { deliver, queue, .. } = &handed;
         match decode(&self.codec, &deliver.message) {
             Ok(msg) => {
                 let by_broker = || SettledBy::Broker(deliver.in_flight.clone());
                 let settled_by = unsettled.map_or_else(by_broker, SettledBy::Holder);
-                Ok(typed(msg, deliver, queue, settled_by))
+                Ok(typed(msg, deliver, queue, trail, settled_by))
             }
             Err(err) => {
                 if let Some(unsettled) = unsettled {
-                    let known = self.subscription.dead_letter_info(queue);
+                    let known = self.subscription.known(queue);
                     // Deliveries from before a loss are redelivered.
                     self.undecodable.retain(|kept| !kept.is_stale());
-                    match self.on_decode_error.verdict(Failed::Decoding, 1, known) {
-                        Verdict::Settle(outcome) => {
+                    match undecodable(&self.on_decode_error, known) {
+                        Some(settlement) => {
                             // Those before it were kept until it was known where they can go.
                             let kept = self.undecodable.drain(..).chain([unsettled]);
-                            kept.for_each(|unsettled| settle(unsettled, outcome));
+                            kept.for_each(|unsettled| settle(unsettled, settlement));
                         }
-                        Verdict::Again(_) => self.undecodable.push(unsettled),
+                        None => self.undecodable.push(unsettled),
                     }
                 }
                 Err(err)
             }
         }
+    }
+}
+
+/// Checks that a policy moves no delivery whose body does not decode.
+fn check_moves_nothing(policy: &Retry) -> Result<()> {
+    policy.check()?;
+    match policy.verdict(Failed::Decoding, 1, Known::default(), 0) {
+        Verdict::Delay(_) | Verdict::End(End::Park(_)) => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "a stream moves no messages to delay queues and parks none: use in_place(), requeue(), \
+             then_reject() or then_drop()",
+        )),
+        Verdict::Wait(_) | Verdict::Requeue | Verdict::End(End::Reject | End::Drop) => Ok(()),
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mooq_core::{Consume, ConsumerTag, Error, ErrorKind, QueueName, Result};
+use mooq_retry::Known;
 use mooq_session::reasons::closed_locally;
-use mooq_session::{AfterCancel, ConsumerId, DeadLetterInfo, Handed, Reply, Sink};
+use mooq_session::{AfterCancel, ConsumerId, Handed, Reply, Sink};
 
 use super::channel::Channel;
 use super::frame::check_arguments;
@@ -130,10 +131,8 @@ impl Subscription {
     }
 
     /// Returns the destination of the rejected messages of `queue`, as far as it is known to exist.
-    pub(crate) fn dead_letter_info(&self, queue: &QueueName) -> DeadLetterInfo {
-        self.channel
-            .shared()
-            .with(|session| session.dead_letter_info(queue))
+    pub(crate) fn known(&self, queue: &QueueName) -> Known {
+        self.channel.shared().inner().known(queue)
     }
 
     /// Takes the oldest delivery, or returns the reason why no more arrive.
@@ -159,6 +158,17 @@ impl Subscription {
         within(self.channel.timeout(), "basic.cancel", cancelling)
             .await
             .map(drop)
+    }
+}
+
+/// Returns the settlement of a delivery that does not decode, in a place that moves no messages.
+/// None to keep it.
+pub(super) fn undecodable(policy: &Retry, known: Known) -> Option<Settlement> {
+    match policy.verdict(Failed::Decoding, 1, known, 0) {
+        Verdict::Requeue => Some(Settlement::Reject { requeue: true }),
+        Verdict::End(End::Reject) => Some(Settlement::Reject { requeue: false }),
+        Verdict::End(End::Drop) => Some(Settlement::Ack),
+        Verdict::Wait(_) | Verdict::Delay(_) | Verdict::End(End::Park(_)) => None,
     }
 }
 
