@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mooq_core::{Error, ErrorKind, IntoChecked, QueueName, Result};
+use mooq_core::{Error, ErrorKind, FieldValue, IntoChecked, QueueName, Result};
 
 use crate::delay;
 
@@ -106,11 +106,9 @@ pub(crate) enum Way {
 
 /// Bounds of the time that a quorum queue of RabbitMQ 4.3 holds a delivery that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DelayedReturn {
-    /// The time after the first failure, `x-delayed-retry-min`.
-    pub min: Duration,
-    /// The longest time, `x-delayed-retry-max`.
-    pub max: Duration,
+pub(crate) struct DelayedReturn {
+    min: Duration,
+    max: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -349,19 +347,51 @@ impl Retry {
         self.way == Way::DelayQueues
     }
 
+    /// Returns true if its consumer's registration declares queues for it.
+    #[must_use]
+    pub fn needs_queues(&self) -> bool {
+        self.uses_delay_queues() || self.parking().is_some()
+    }
+
     /// Returns true if the user asked for quorum queues.
     #[must_use]
     pub fn is_quorum(&self) -> bool {
         self.quorum
     }
 
-    /// Returns the arguments that the policy needs of its queue, if it has any.
+    /// Returns the arguments that the policy needs of its queue.
     #[must_use]
-    pub fn delayed_return(&self) -> Option<DelayedReturn> {
-        match self.way {
-            Way::Requeue(delayed) => delayed,
-            Way::DelayQueues | Way::InPlace => None,
-        }
+    pub fn queue_arguments(&self) -> Vec<(&'static str, FieldValue)> {
+        let Way::Requeue(Some(DelayedReturn { min, max })) = self.way else {
+            return Vec::new();
+        };
+        let millis = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        vec![
+            ("x-queue-type", "quorum".into()),
+            ("x-delayed-retry-type", "failed".into()),
+            ("x-delayed-retry-min", millis(min).into()),
+            ("x-delayed-retry-max", millis(max).into()),
+            // The end is up to the policy: at RabbitMQ's default limit messages would be lost.
+            ("x-delivery-limit", FieldValue::from(-1)),
+        ]
+    }
+
+    /// Checks the policy for a consumer.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check); `InvalidArgument` if its deliveries are settled before they can
+    /// fail, or if it has delay queues and its queue has no name.
+    pub fn check_consumer(&self, auto_ack: bool, is_named: bool) -> Result<()> {
+        self.check()?;
+        let what = if auto_ack {
+            "with auto_ack() the broker has settled a delivery before it can fail"
+        } else if !is_named && self.uses_delay_queues() {
+            "delay queues lead back to a queue by its name: give the queue one, or retry with \
+             in_place()"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(ErrorKind::InvalidArgument, what))
     }
 
     /// Returns true if a requeue returns the delivery, so that the broker counts the attempts.

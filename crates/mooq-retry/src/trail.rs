@@ -26,7 +26,7 @@ const PARKED: &str = "mooq-parked";
 /// Headers of a broker's that belong to the queues that the message has been in. From RabbitMQ 4.0
 /// on a broker ignores deaths that a client publishes: left out, they mean the same on every
 /// version.
-const OF_THE_BROKER: [&str; 9] = [
+const OF_THE_BROKER: [&str; 7] = [
     "x-death",
     "x-first-death-queue",
     "x-first-death-reason",
@@ -34,9 +34,48 @@ const OF_THE_BROKER: [&str; 9] = [
     "x-last-death-queue",
     "x-last-death-reason",
     "x-last-death-exchange",
-    "x-delivery-count",
-    "x-acquired-count",
 ];
+
+/// Headers in which a quorum queue counts the deliveries of a message. The counts belong to that
+/// queue, and the copy's next queue need not set them.
+const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
+
+/// Returns properties without the counts of the queue that the message was delivered from.
+#[must_use]
+pub fn without_counts(properties: &Arc<Properties>) -> Arc<Properties> {
+    let mut properties = Arc::clone(properties);
+    for count in COUNTS {
+        if properties.headers.get(count).is_some() {
+            Arc::make_mut(&mut properties).headers.remove(count);
+        }
+    }
+    properties
+}
+
+/// Number of times that a message was dead-lettered from `queue`, by its header `x-death`.
+#[must_use]
+pub fn death_count(headers: &FieldTable, queue: &str) -> u64 {
+    let Some(FieldValue::Array(deaths)) = headers.get("x-death") else {
+        return 0;
+    };
+    let counts = deaths.iter().filter_map(|death| match death {
+        FieldValue::Table(death) if death.get("queue")?.as_str() == Some(queue) => {
+            death.get("count")?.as_i64()
+        }
+        _ => None,
+    });
+    // Any client may publish a message with such a header.
+    let counts = counts.filter_map(|count| u64::try_from(count).ok());
+    counts.fold(0, u64::saturating_add)
+}
+
+/// Number of times that a message was returned to its quorum queue, by its header
+/// `x-delivery-count`.
+#[must_use]
+pub fn delivery_count(headers: &FieldTable) -> u64 {
+    let count = headers.get(COUNTS[0]).and_then(FieldValue::as_i64);
+    u64::try_from(count.unwrap_or(0)).unwrap_or(0)
+}
 
 /// The most bytes of an error that a header carries.
 const ERROR_BYTES: usize = 1_000;
@@ -108,7 +147,7 @@ impl Mark<'_> {
             (USER_ID, properties.user_id.take()),
         ];
         let headers = &mut properties.headers;
-        for key in OF_THE_BROKER.into_iter().chain([PARKED]) {
+        for key in OF_THE_BROKER.into_iter().chain(COUNTS).chain([PARKED]) {
             headers.remove(key);
         }
         for (key, value) in taken {
@@ -148,8 +187,6 @@ fn shortened(error: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use mooq_core::FieldValue;
-
     use super::*;
 
     fn message(headers: &[(&str, FieldValue)]) -> Message {
@@ -249,7 +286,8 @@ mod tests {
 
     #[test]
     fn copy_leaves_the_counts_of_its_queues_behind() {
-        let counts = OF_THE_BROKER.map(|key| (key, FieldValue::from(3)));
+        let counts = OF_THE_BROKER.into_iter().chain(COUNTS);
+        let counts: Vec<_> = counts.map(|key| (key, FieldValue::from(3))).collect();
         let copy = moved(&message(&counts), ONCE);
         assert!(
             copy.properties
@@ -281,5 +319,48 @@ mod tests {
         assert_eq!(shortened(&error[..]).chars().count(), 500);
         assert_eq!(shortened(&format!("x{error}")).len(), 999);
         assert_eq!(shortened("short"), "short");
+    }
+
+    #[test]
+    fn deaths_are_counted_whatever_stands_in_the_header() {
+        let died = |queue: &str, count: FieldValue| {
+            let table = FieldTable::new().with("queue", queue).unwrap();
+            FieldValue::Table(table.with("count", count).unwrap())
+        };
+        let counted = |header: FieldValue| {
+            let headers = FieldTable::new().with("x-death", header).unwrap();
+            death_count(&headers, "q")
+        };
+        assert_eq!(death_count(&FieldTable::new(), "q"), 0);
+        let often = FieldValue::I64(i64::MAX);
+        for (deaths, count) in [
+            (
+                vec![
+                    died("q", 2.into()),
+                    died("other", 5.into()),
+                    died("q", 1.into()),
+                ],
+                3,
+            ),
+            (
+                vec![
+                    died("q", (-1).into()),
+                    died("q", "text".into()),
+                    FieldValue::Void,
+                ],
+                0,
+            ),
+            (
+                vec![
+                    died("q", often.clone()),
+                    died("q", often.clone()),
+                    died("q", often),
+                ],
+                u64::MAX,
+            ),
+        ] {
+            assert_eq!(counted(FieldValue::Array(deaths)), count);
+        }
+        assert_eq!(counted("no array".into()), 0);
     }
 }

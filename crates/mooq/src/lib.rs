@@ -290,6 +290,11 @@ pub struct ComingFromPythonDoctests;
 #[doc = include_str!("../../../docs/direct.md")]
 pub struct DirectDoctests;
 
+/// The snippets of the page about retries, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/retries.md")]
+pub struct RetriesDoctests;
+
 /// The testing guide's snippets, likewise.
 #[cfg(all(doctest, feature = "test"))]
 #[doc = include_str!("../../../docs/testing.md")]

@@ -188,12 +188,14 @@ impl DeclareQueue {
         !self.declare.name.is_empty()
     }
 
-    /// Sets an argument that the user has not set.
-    pub(super) fn or_argument(self, key: &str, value: impl Into<FieldValue>) -> Self {
-        match self.declare.arguments.get(key) {
-            Some(_) => self,
-            None => self.argument(key, value),
+    /// Sets those of these arguments that the user has not set.
+    pub(super) fn or_arguments(mut self, arguments: Vec<(&str, FieldValue)>) -> Self {
+        for (key, value) in arguments {
+            if self.declare.arguments.get(key).is_none() {
+                self = self.argument(key, value);
+            }
         }
+        self
     }
 
     /// Returns the declaration of a queue that a consumer is registered with. Without a name, the

@@ -1,17 +1,16 @@
 //! Delayed publishes, and the removal of delay queues.
 
-use std::collections::BTreeSet;
 use std::future::IntoFuture;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use mooq_core::{Error, ErrorKind, ExchangeName, IntoChecked, QueueName, Result};
-use mooq_retry::{DelayQueue, Ladder, Retry, parking_queue};
+use mooq_core::{ExchangeName, IntoChecked, QueueName, Result};
+use mooq_retry::{DelayQueue, Destination, Retry, check_delayed, delete_for, delete_of_exchange};
 
 use super::channel::Channel;
 use super::confirmation::{Prepared, Published};
 use super::publish::Publish;
-use crate::runtime::delaying::{Destination, declare_place, delete, delete_exchange};
+use crate::runtime::moving::Moves;
 
 /// A message to publish after a delay: made by [`Publish::delay`].
 #[derive(Debug)]
@@ -62,19 +61,6 @@ impl<'a> Publish<'a> {
     }
 }
 
-/// Returns a name for what a delayed message cannot have.
-fn refused(prepared: &Prepared) -> Option<&'static str> {
-    let properties = &prepared.message.properties;
-    if prepared.mandatory {
-        return Some("be mandatory: it is routed when its publisher has its confirm");
-    }
-    if properties.expiration.is_some() {
-        return Some("have an expiration: it would end the delay, and be gone afterwards");
-    }
-    let is_hidden = properties.headers.get("BCC").is_some();
-    is_hidden.then_some("have a header BCC: the broker removes it before the delay")
-}
-
 impl IntoFuture for DelayedPublish<'_> {
     type Output = Result<()>;
     type IntoFuture = BoxFuture<'static, Result<()>>;
@@ -96,10 +82,7 @@ impl IntoFuture for DelayedPublish<'_> {
             let Some(place) = DelayQueue::of_exchange(&prepared.message.exchange, delay)? else {
                 return Published::new(Ok(prepared)).await;
             };
-            if let Some(what) = refused(&prepared) {
-                let text = format!("a delayed message cannot {what}");
-                return Err(Error::new(ErrorKind::InvalidArgument, text));
-            }
+            check_delayed(&prepared.message, prepared.mandatory)?;
             let Prepared {
                 channel,
                 message,
@@ -107,7 +90,8 @@ impl IntoFuture for DelayedPublish<'_> {
                 ..
             } = prepared;
             let destination = Destination::Exchange(place);
-            destination.publish(&channel, message, terms).await
+            let moves = Moves(&channel, terms);
+            destination.publish(&moves, message).await
         })
     }
 }
@@ -159,19 +143,7 @@ impl Channel {
         queue: impl IntoChecked<QueueName>,
         policy: &Retry,
     ) -> Result<u64> {
-        policy.check()?;
-        let queue = queue.into_checked()?;
-        let channel = self.shared();
-        let ladder = Ladder::new(&queue, false)?;
-        let mut places = ladder.all(policy);
-        if policy.is_quorum() {
-            places.extend(Ladder::new(&queue, true)?.all(policy));
-        }
-        let waiting = delete(channel, &places).await?;
-        if waiting == 0 {
-            channel.request(delete_exchange(ladder.back())).await?;
-        }
-        Ok(waiting)
+        delete_for(&Moves::on(self.shared()), &queue.into_checked()?, policy).await
     }
 
     /// Deletes the delay queues of an exchange, [`Publish::delay`], except for those in which
@@ -187,47 +159,6 @@ impl Channel {
         &self,
         exchange: impl IntoChecked<ExchangeName>,
     ) -> Result<u64> {
-        let places = DelayQueue::all_of_exchange(&exchange.into_checked()?)?;
-        delete(self.shared(), &places).await
+        delete_of_exchange(&Moves::on(self.shared()), &exchange.into_checked()?).await
     }
-}
-
-/// Declares the delay queues of a consumer's policies, and the queues in which they park messages.
-pub(super) async fn declare_for(
-    channel: &Channel,
-    queue: &QueueName,
-    policies: [&Retry; 2],
-    quorum: bool,
-) -> Result<()> {
-    let parking = policies.into_iter().filter_map(Retry::parking);
-    let parking: BTreeSet<_> = parking.collect();
-    let delaying = policies
-        .into_iter()
-        .filter(|retry| retry.uses_delay_queues());
-    let delaying: Vec<_> = delaying.collect();
-    if parking.is_empty() && delaying.is_empty() {
-        return Ok(());
-    }
-    // On a channel of its own, which is closed if a queue to park in exists with other options.
-    let declaring = channel.sibling().await?;
-    let declaring = declaring.shared();
-    if !delaying.is_empty() {
-        let ladder = Ladder::new(queue, quorum)?;
-        let back = Destination::Back(ladder.clone());
-        back.declare(declaring).await?;
-        for place in delaying
-            .into_iter()
-            .flat_map(|policy| ladder.planned(policy))
-        {
-            declare_place(declaring, &place).await?;
-        }
-    }
-    for name in parking {
-        let parking = Destination::Parking(parking_queue(name.clone(), quorum));
-        match parking.declare(declaring).await {
-            Err(err) if err.kind() == ErrorKind::PreconditionFailed => {}
-            declared => declared?,
-        }
-    }
-    Ok(())
 }

@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use mooq_core::in_flight::InFlight;
 use mooq_core::{
-    Error, ErrorKind, ExchangeName, FieldValue, Properties, QueueName, Result, RoutingKey,
-    Settlement,
+    Error, ErrorKind, ExchangeName, Properties, QueueName, Result, RoutingKey, Settlement,
 };
 
 use crate::runtime::{Unsettled, lock};
@@ -129,18 +128,7 @@ impl<T> Delivery<T> {
     /// ```
     #[must_use]
     pub fn death_count(&self, queue: &str) -> u64 {
-        let Some(FieldValue::Array(deaths)) = self.properties.headers.get("x-death") else {
-            return 0;
-        };
-        let counts = deaths.iter().filter_map(|death| match death {
-            FieldValue::Table(death) if death.get("queue")?.as_str() == Some(queue) => {
-                death.get("count")?.as_i64()
-            }
-            _ => None,
-        });
-        // Any client may publish a message with such a header.
-        let counts = counts.filter_map(|count| u64::try_from(count).ok());
-        counts.fold(0, u64::saturating_add)
+        mooq_retry::death_count(&self.properties.headers, queue)
     }
 
     /// Number of times the message was returned to its quorum queue after a delivery, by the
@@ -151,9 +139,7 @@ impl<T> Delivery<T> {
     /// rejected with requeue, or whose channel or connection ended, but not a nack.
     #[must_use]
     pub fn delivery_count(&self) -> u64 {
-        let count = self.properties.headers.get("x-delivery-count");
-        let count = count.and_then(FieldValue::as_i64).unwrap_or(0);
-        u64::try_from(count).unwrap_or(0)
+        mooq_retry::delivery_count(&self.properties.headers)
     }
 
     /// Acknowledges the delivery (`basic.ack`): it is done. Returns the message.
@@ -237,57 +223,5 @@ impl Held {
     /// Takes the right to settle the delivery, unless it was taken before.
     pub(crate) fn take(&self) -> Option<Unsettled> {
         lock(&self.0).take()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use mooq_core::FieldTable;
-
-    use super::*;
-
-    #[test]
-    fn deaths_are_counted_whatever_stands_in_the_header() {
-        let died = |queue: &str, count: FieldValue| {
-            let table = FieldTable::new().with("queue", queue).unwrap();
-            FieldValue::Table(table.with("count", count).unwrap())
-        };
-        let counted = |header: FieldValue| {
-            let mut delivery = Delivery::new(());
-            let headers = &mut Arc::make_mut(&mut delivery.properties).headers;
-            headers.insert("x-death".try_into().unwrap(), header);
-            delivery.death_count("q")
-        };
-        assert_eq!(Delivery::new(()).death_count("q"), 0);
-        let often = FieldValue::I64(i64::MAX);
-        for (deaths, count) in [
-            (
-                vec![
-                    died("q", 2.into()),
-                    died("other", 5.into()),
-                    died("q", 1.into()),
-                ],
-                3,
-            ),
-            (
-                vec![
-                    died("q", (-1).into()),
-                    died("q", "text".into()),
-                    FieldValue::Void,
-                ],
-                0,
-            ),
-            (
-                vec![
-                    died("q", often.clone()),
-                    died("q", often.clone()),
-                    died("q", often),
-                ],
-                u64::MAX,
-            ),
-        ] {
-            assert_eq!(counted(FieldValue::Array(deaths)), count);
-        }
-        assert_eq!(counted("no array".into()), 0);
     }
 }

@@ -14,7 +14,7 @@ use super::channel::Channel;
 use super::codec::{Decode, Json, decode};
 use super::delivery::{Delivery, SettledBy};
 use super::first_error::FirstError;
-use super::subscription::{Place, Subscription, undecodable};
+use super::subscription::{Place, Subscription};
 use crate::runtime::handler::{settle, typed};
 use crate::runtime::timeout::within;
 use crate::runtime::{Unsettled, WireRef};
@@ -310,7 +310,7 @@ impl<T, C> Request<T, C> {
             Err(err) => {
                 if let Some(unsettled) = unsettled {
                     let known = self.channel.shared().inner().known(queue);
-                    let settlement = undecodable(&Retry::default(), known);
+                    let settlement = Retry::default().settlement_of_undecodable(known);
                     settle(
                         unsettled,
                         settlement.unwrap_or(Settlement::Reject { requeue: true }),

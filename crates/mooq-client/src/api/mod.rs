@@ -14,7 +14,6 @@ pub(crate) mod events;
 pub(crate) mod exchange;
 pub(crate) mod first_error;
 pub(crate) mod forward;
-pub(crate) mod frame;
 pub(crate) mod get;
 pub(crate) mod options;
 pub(crate) mod outcome;

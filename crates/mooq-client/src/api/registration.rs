@@ -7,18 +7,16 @@ use mooq_core::{
     Binding, BindingDestination, Error, ErrorKind, FieldTable, IntoChecked, QueueName, Result,
     RoutingKey,
 };
-use mooq_retry::Retry;
+use mooq_retry::{Retry, declare_for};
 use mooq_session::Sink;
 
 use super::channel::Channel;
 use super::consumer::Consumer;
 use super::consumer_options::ConsumerOptions;
 use super::declare::DeclareQueue;
-use super::delay::declare_for;
 use super::exchange::DeclareExchange;
-use super::queue_arguments::milliseconds;
 use crate::runtime::handler::{AckMode, CallbackConsumer, Handler};
-use crate::runtime::moving::Mover;
+use crate::runtime::moving::Moves;
 
 /// Settings of a consumer to register: its exchange, queue, bindings and options.
 #[derive(Debug)]
@@ -84,44 +82,21 @@ impl Registration {
 
     /// Checks the policies for failures.
     fn check_policies(&self) -> Result<()> {
-        let policies = || [&self.retry, &self.on_decode_error].into_iter().flatten();
-        policies().try_for_each(Retry::check)?;
-        let refused = |what| Err(Error::new(ErrorKind::InvalidArgument, what));
-        if self.ack_mode == AckMode::Auto && self.retry.is_some() {
-            return refused("with auto_ack() the broker has settled a delivery before it can fail");
-        }
         let is_named = match self.exchange {
             Some(_) => self.queue.is_named(),
             None => !self.options.consume.queue.is_empty(),
         };
-        if !is_named && policies().any(Retry::uses_delay_queues) {
-            return refused(
-                "delay queues lead back to a queue by its name: give the queue one, or retry with \
-                 in_place()",
-            );
-        }
-        Ok(())
-    }
-
-    /// Sets the arguments of the queue that the policy needs.
-    fn prepare_queue(&mut self) {
-        let Some(delayed) = self.retry.as_ref().and_then(Retry::delayed_return) else {
-            return;
-        };
-        self.queue = std::mem::replace(&mut self.queue, self.channel.declare_queue(""))
-            .or_argument("x-queue-type", "quorum")
-            .or_argument("x-delayed-retry-type", "failed")
-            .or_argument("x-delayed-retry-min", milliseconds(delayed.min))
-            .or_argument("x-delayed-retry-max", milliseconds(delayed.max))
-            // The end is up to the policy: at RabbitMQ's default limit messages would be lost.
-            .or_argument("x-delivery-limit", -1);
+        let auto_ack = self.ack_mode == AckMode::Auto;
+        let mut policies = [&self.retry, &self.on_decode_error].into_iter().flatten();
+        policies.try_for_each(|policy| policy.check_consumer(auto_ack, is_named))
     }
 
     /// Registers the consumer whose deliveries `handler` handles.
     pub(super) async fn carry_out(mut self, handler: Arc<dyn Handler>) -> Result<Consumer> {
         self.options.deferred.clone().finish()?;
         self.check_policies()?;
-        self.prepare_queue();
+        let arguments = self.retry.as_ref().map(Retry::queue_arguments);
+        self.queue = self.queue.or_arguments(arguments.unwrap_or_default());
         let ConsumerOptions {
             mut consume,
             prefetch,
@@ -163,13 +138,18 @@ impl Registration {
             .on_decode_error
             .unwrap_or_else(|| retry.for_undecodable());
         let quorum = quorum_queue || retry.is_quorum() || undecodable.is_quorum();
-        declare_for(&channel, &consume.queue, [&retry, &undecodable], quorum).await?;
+        if retry.needs_queues() || undecodable.needs_queues() {
+            // On a channel of its own, which is closed if a queue to park in has other options.
+            let declaring = channel.sibling().await?;
+            let moves = Moves::on(declaring.shared());
+            declare_for(&moves, &consume.queue, [&retry, &undecodable], quorum).await?;
+        }
         let callback = Arc::new(CallbackConsumer {
             ack_mode: self.ack_mode,
             retry,
             on_decode_error: undecodable,
+            quorum,
             handler,
-            mover: Mover::new(quorum),
         });
         let sink = Sink::callback(callback, concurrency);
         channel.register(consume, prefetch, place, sink).await

@@ -7,14 +7,14 @@ use std::task::{Context, Poll, ready};
 
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
-use mooq_core::{ConsumerTag, Error, ErrorKind, IntoChecked, QueueName, Result};
-use mooq_retry::{End, Failed, Known, Retry, Trail, Verdict};
+use mooq_core::{ConsumerTag, IntoChecked, QueueName, Result};
+use mooq_retry::{Retry, Trail};
 
 use super::channel::Channel;
 use super::codec::{Decode, Json, decode};
 use super::consumer_options::{ConsumerOptions, consumer_options};
 use super::delivery::{Delivery, SettledBy};
-use super::subscription::{Subscription, undecodable};
+use super::subscription::Subscription;
 use crate::runtime::handler::{settle, typed};
 use crate::runtime::timeout::within;
 use crate::runtime::{Unsettled, WireRef};
@@ -140,7 +140,7 @@ where
                 deferred,
             } = self.options;
             deferred.finish()?;
-            check_moves_nothing(&self.on_decode_error)?;
+            self.on_decode_error.check_moves_no_undecodable()?;
             let what = format!("consuming queue '{}'", consume.queue);
             let subscribing = Subscription::open(&self.channel, consume, prefetch, place);
             let subscription = within(self.channel.timeout(), &what, subscribing).await?;
@@ -258,7 +258,7 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
                     let known = self.subscription.known(queue);
                     // Deliveries from before a loss are redelivered.
                     self.undecodable.retain(|kept| !kept.is_stale());
-                    match undecodable(&self.on_decode_error, known) {
+                    match self.on_decode_error.settlement_of_undecodable(known) {
                         Some(settlement) => {
                             // Those before it were kept until it was known where they can go.
                             let kept = self.undecodable.drain(..).chain([unsettled]);
@@ -270,19 +270,6 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
                 Err(err)
             }
         }
-    }
-}
-
-/// Checks that a policy moves no delivery whose body does not decode.
-fn check_moves_nothing(policy: &Retry) -> Result<()> {
-    policy.check()?;
-    match policy.verdict(Failed::Decoding, 1, Known::default(), 0) {
-        Verdict::Delay(_) | Verdict::End(End::Park(_)) => Err(Error::new(
-            ErrorKind::InvalidArgument,
-            "a stream moves no messages to delay queues and parks none: use in_place(), requeue(), \
-             then_reject() or then_drop()",
-        )),
-        Verdict::Wait(_) | Verdict::Requeue | Verdict::End(End::Reject | End::Drop) => Ok(()),
     }
 }
 

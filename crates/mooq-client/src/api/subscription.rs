@@ -6,10 +6,9 @@ use std::task::{Context, Poll, ready};
 use mooq_core::{Consume, ConsumerTag, Error, ErrorKind, QueueName, Result};
 use mooq_retry::Known;
 use mooq_session::reasons::closed_locally;
-use mooq_session::{AfterCancel, ConsumerId, Handed, Reply, Sink};
+use mooq_session::{AfterCancel, ConsumerId, Handed, Reply, Sink, check_arguments};
 
 use super::channel::Channel;
-use super::frame::check_arguments;
 use crate::runtime::timeout::within;
 use crate::runtime::{Tokio, WireRef};
 
@@ -158,17 +157,6 @@ impl Subscription {
         within(self.channel.timeout(), "basic.cancel", cancelling)
             .await
             .map(drop)
-    }
-}
-
-/// Returns the settlement of a delivery that does not decode, in a place that moves no messages.
-/// None to keep it.
-pub(super) fn undecodable(policy: &Retry, known: Known) -> Option<Settlement> {
-    match policy.verdict(Failed::Decoding, 1, known, 0) {
-        Verdict::Requeue => Some(Settlement::Reject { requeue: true }),
-        Verdict::End(End::Reject) => Some(Settlement::Reject { requeue: false }),
-        Verdict::End(End::Drop) => Some(Settlement::Ack),
-        Verdict::Wait(_) | Verdict::Delay(_) | Verdict::End(End::Park(_)) => None,
     }
 }
 

@@ -19,6 +19,7 @@ use super::failing::{Concluded, conclude};
 use super::handler::CallbackConsumer;
 use super::handles::ConnectionRef;
 use super::inner::Tokio;
+use super::moving::Mover;
 use super::polling::Polling;
 use super::signal::Signal;
 use super::wire::WireRef;
@@ -62,6 +63,7 @@ impl Future for Running {
 pub(crate) struct Runner {
     /// Keeps the connection open while its events are processed.
     connection: Arc<ConnectionRef>,
+    mover: Arc<Mover>,
     mode: Mode,
     shutdown: Option<Signal>,
     /// The shutdown signal has come.
@@ -157,6 +159,7 @@ impl Runner {
     ) -> Result<Self> {
         connection.with(Session::begin_processing)?;
         Ok(Self {
+            mover: Mover::new(&connection),
             connection,
             mode,
             shutdown: shutdown.map(Signal::new),
@@ -183,7 +186,7 @@ impl Runner {
     fn finish(&mut self, id: ConsumerId, failure: Option<(Box<Failure>, Arc<CallbackConsumer>)>) {
         let mut retry = None;
         if let Some((failure, consumer)) = failure {
-            match conclude(*failure, &self.connection, &consumer) {
+            match conclude(*failure, Arc::clone(&consumer), &self.mover) {
                 Concluded::Settled => {}
                 Concluded::Again(again) => retry = Some(again),
                 Concluded::Moving(callback) => {

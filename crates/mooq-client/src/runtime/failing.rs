@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use mooq_core::Settlement;
-use mooq_retry::{End, Failed, Verdict};
+use mooq_retry::{Failed, To, Verdict};
 use mooq_session::{Event, Fate, Retry};
 
 use super::attempt::{Attempt, Cause, Failure};
 use super::handler::{CallbackConsumer, settle};
 use super::inner::ConnectionInner;
-use super::moving::{Mover, To, gave_up};
+use super::moving::{Mover, gave_up};
 use super::timeout;
 use super::wire::{Unsettled, WireRef};
 
@@ -31,9 +31,10 @@ pub(super) enum Concluded {
 /// Applies the consumer's policy, and reports the failure.
 pub(super) fn conclude(
     failure: Failure,
-    connection: &Arc<ConnectionInner>,
-    consumer: &Arc<CallbackConsumer>,
+    consumer: Arc<CallbackConsumer>,
+    mover: &Arc<Mover>,
 ) -> Concluded {
+    let connection = mover.connection();
     let Failure {
         mut attempt,
         cause,
@@ -73,33 +74,30 @@ pub(super) fn conclude(
             settle(unsettled, Settlement::Reject { requeue: true });
             return Concluded::Settled;
         }
-        Verdict::End(End::Reject) => {
+        Verdict::Reject => {
             log(&attempt, failed, "rejected");
             settle(unsettled, Settlement::Reject { requeue: false });
             connection.with(|session| session.tell(gave_up(&attempt, Fate::Rejected)));
             return Concluded::Settled;
         }
-        Verdict::End(End::Drop) => {
+        Verdict::Drop => {
             log(&attempt, failed, "dropped");
             settle(unsettled, Settlement::Ack);
             connection.with(|session| session.tell(gave_up(&attempt, Fate::Dropped)));
             return Concluded::Settled;
         }
-        Verdict::Delay(delay) => {
+        Verdict::Move(to) => to,
+    };
+    match to {
+        To::Later(delay) => {
             let then = format!("tried again after {delay:?} in a delay queue");
             log(&attempt, failed, &then);
             tell_if_it_keeps_failing(connection, &attempt, delay);
-            To::Later(delay)
         }
-        Verdict::End(End::Park(name)) => {
-            log(&attempt, failed, "parked");
-            To::Parking(name)
-        }
-    };
-    let (consumer, connection) = (Arc::clone(consumer), Arc::clone(connection));
-    Concluded::Moving(Mover::carry(
-        consumer, connection, attempt, unsettled, failed, to,
-    ))
+        To::Parking(_) => log(&attempt, failed, "parked"),
+    }
+    let mover = Arc::clone(mover);
+    Concluded::Moving(mover.carry(consumer, attempt, unsettled, failed, to))
 }
 
 /// Keeps a delivery whose message could not be moved: without its copy it must not be acked, and

@@ -13,7 +13,6 @@ use mooq_retry::{Failed, Retry, Trail};
 use tracing::Instrument;
 
 use super::attempt::{Attempt, Cause, Failure};
-use super::moving::Mover;
 use super::polling;
 use super::wire::Unsettled;
 use crate::api::codec::{self, Decode};
@@ -36,8 +35,9 @@ pub(crate) struct CallbackConsumer {
     pub(crate) ack_mode: AckMode,
     pub(crate) retry: Retry,
     pub(crate) on_decode_error: Retry,
+    /// Its messages wait and are parked in quorum queues.
+    pub(crate) quorum: bool,
     pub(crate) handler: Arc<dyn Handler>,
-    pub(crate) mover: Mover,
 }
 
 impl fmt::Debug for CallbackConsumer {

@@ -13,7 +13,7 @@
 //! | `polling` | per thread: the connection whose callbacks it polls, and the time that a poll takes |
 //! | `signal` | a future that is polled only after it was woken, for graceful shutdown |
 //! | `handler`, `attempt`, `failing` | one delivery's way through a callback |
-//! | `moving`, `delaying` | moving a failed message to the queue in which it waits or is parked |
+//! | `moving` | moving a failed message to the queue in which it waits or is parked |
 //! | `buffer` | space for publishes that wait |
 //! | `timeout` | the time limit of every call |
 //! | `lock` | locking a mutex that may be poisoned |
@@ -21,7 +21,6 @@
 pub(crate) mod attempt;
 mod buffer;
 pub(crate) mod callbacks;
-pub(crate) mod delaying;
 mod driver;
 mod failing;
 pub(crate) mod handler;

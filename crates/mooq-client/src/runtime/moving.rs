@@ -1,133 +1,133 @@
 //! Moving the message of a failed delivery to the queue in which it waits, or is parked.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use mooq_core::{Message, QueueName, Result, Settlement};
-use mooq_retry::{Failed, Ladder, Mark, parked_name, parking_queue};
-use mooq_session::{Event, Fate, PublishTerms};
+use mooq_core::{ExchangeName, Message, QueueName, Result, Settlement};
+use mooq_retry::{Call, Departure, Failed, To};
+use mooq_session::{Event, Fate, PublishTerms, Reply, Request};
 use tokio::sync::OnceCell;
 
 use super::attempt::{Attempt, Cause, Failure};
-use super::delaying::Destination;
 use super::handler::{CallbackConsumer, settle};
 use super::handles::ChannelRef;
 use super::inner::ConnectionInner;
 use super::wire::Unsettled;
+use crate::api::confirmation::Prepared;
 
-/// The longest time after which a delivery is tried again whose message could not be moved.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// A channel, and the terms of what is published on it.
+pub(crate) struct Moves<'a>(pub(crate) &'a Arc<ChannelRef>, pub(crate) PublishTerms);
 
-/// Moves messages of one consumer.
+impl<'a> Moves<'a> {
+    /// Waits for confirms as long as for other answers.
+    pub(crate) fn on(channel: &'a Arc<ChannelRef>) -> Self {
+        let terms = PublishTerms {
+            limit: channel.inner().timeout(),
+            resend: false,
+        };
+        Self(channel, terms)
+    }
+}
+
+impl mooq_retry::Channel for Moves<'_> {
+    fn has_declared(&self, exchange: &ExchangeName) -> bool {
+        self.0.with(|session| session.has_declared(exchange))
+    }
+
+    async fn call(&self, call: Call) -> Result<u32> {
+        let request = match call {
+            Call::DeclareExchange(declare) => Request::DeclareExchange(declare),
+            Call::DeclareQueue(declare) => Request::DeclareQueue(declare),
+            Call::Bind(binding) => Request::Bind(binding),
+            Call::DeleteExchange(name) => Request::DeleteExchange {
+                name,
+                if_unused: false,
+            },
+            Call::DeleteQueue(name) => Request::DeleteQueue {
+                name,
+                if_unused: false,
+                if_empty: false,
+            },
+        };
+        match self.0.request(request).await? {
+            Reply::Queue(declared) => Ok(declared.message_count),
+            _ => Ok(0),
+        }
+    }
+
+    async fn publish(&self, message: Message) -> Result<()> {
+        let prepared = Prepared {
+            channel: Arc::clone(self.0),
+            message,
+            mandatory: true,
+            terms: self.1,
+        };
+        prepared.send().await?.await
+    }
+}
+
+/// Moves messages of a connection's consumers.
 #[derive(Debug)]
-pub(crate) struct Mover {
-    quorum: bool,
-    /// A channel of its own, so that an error of a move does not cost the consumer its deliveries.
+pub(super) struct Mover {
+    connection: Arc<ConnectionInner>,
+    /// A channel of its own, so that an error of a move costs no consumer its deliveries. It is
+    /// opened by the first move.
     channel: OnceCell<Arc<ChannelRef>>,
 }
 
-/// Where a message is moved.
-#[derive(Debug, Clone)]
-pub(super) enum To {
-    /// To its delay queue for this time.
-    Later(Duration),
-    /// To this queue, or to the one that is named after its queue.
-    Parking(Option<QueueName>),
-}
-
 impl Mover {
-    /// Makes a mover, to quorum queues if `quorum` is set.
-    pub(crate) fn new(quorum: bool) -> Self {
-        Self {
-            quorum,
+    pub(super) fn new(connection: &Arc<ConnectionInner>) -> Arc<Self> {
+        Arc::new(Self {
+            connection: Arc::clone(connection),
             channel: OnceCell::new(),
-        }
+        })
+    }
+
+    pub(super) fn connection(&self) -> &ConnectionInner {
+        &self.connection
     }
 
     /// Publishes a copy of the message, waits for the broker's confirm, and only then acks the
     /// delivery. If that fails, the delivery is kept, and the failure returned.
     pub(super) fn carry(
+        self: Arc<Self>,
         consumer: Arc<CallbackConsumer>,
-        connection: Arc<ConnectionInner>,
         mut attempt: Attempt,
         unsettled: Unsettled,
         failed: Failed,
         to: To,
     ) -> BoxFuture<'static, Option<Box<Failure>>> {
         Box::pin(async move {
-            let mover = &consumer.mover;
-            match mover.publish(&connection, &attempt, failed, &to).await {
-                Ok(fate) => {
+            let (message, queue) = (&attempt.deliver.message, &attempt.queue);
+            let trail = &attempt.trail;
+            let departure = Departure::new(message, queue, trail, (failed, &to), consumer.quorum);
+            match self.depart(departure).await {
+                Ok(parked) => {
                     settle(unsettled, Settlement::Ack);
-                    if let Some(fate) = fate {
-                        connection.with(|session| session.tell(gave_up(&attempt, fate)));
+                    if let Some(parked) = parked {
+                        let event = gave_up(&attempt, Fate::Parked(parked));
+                        self.connection.with(|session| session.tell(event));
                     }
                     None
                 }
                 Err(err) => {
                     attempt.unsettled = Some(unsettled);
-                    let wait = match to {
-                        To::Later(delay) => delay.min(LONGEST_WAIT),
-                        To::Parking(_) => LONGEST_WAIT,
-                    };
-                    Some(attempt.failed(Cause::Move(wait), err.to_string()))
+                    Some(attempt.failed(Cause::Move(to.wait()), err.to_string()))
                 }
             }
         })
     }
 
-    async fn publish(
-        &self,
-        connection: &Arc<ConnectionInner>,
-        attempt: &Attempt,
-        failed: Failed,
-        to: &To,
-    ) -> Result<Option<Fate>> {
-        let parked = match (to, failed) {
-            (To::Later(_), _) => None,
-            (_, Failed::Decoding) => Some("undecodable"),
-            (_, Failed::Park) => Some("outcome"),
-            (_, Failed::ForGood) => Some("error"),
-            (_, Failed::Callback | Failed::RetryAfter(_)) => Some("attempts"),
-        };
-        let mark = Mark {
-            attempts: attempt.trail.attempts,
-            error: attempt.trail.error.as_deref().unwrap_or_default(),
+    async fn depart(&self, departure: Result<Departure>) -> Result<Option<QueueName>> {
+        let Departure {
+            message,
+            destination,
             parked,
-        };
-        let message = Message {
-            properties: mark.put(&attempt.deliver.message, &attempt.queue),
-            ..(*attempt.deliver.message).clone()
-        };
-        let (destination, fate) = self.destination(&attempt.queue, to)?;
-        let open = || ChannelRef::open(connection);
+        } = departure?;
+        let open = || ChannelRef::open(&self.connection);
         let channel = self.channel.get_or_try_init(open).await?;
-        let terms = PublishTerms {
-            limit: connection.timeout(),
-            resend: false,
-        };
-        destination.publish(channel, message, terms).await?;
-        Ok(fate)
-    }
-
-    fn destination(&self, queue: &QueueName, to: &To) -> Result<(Destination, Option<Fate>)> {
-        Ok(match to {
-            To::Later(delay) => {
-                let ladder = Ladder::new(queue, self.quorum)?;
-                let place = ladder.place(*delay);
-                let destination = match place {
-                    Some(place) => Destination::Later(ladder, place),
-                    None => Destination::Back(ladder),
-                };
-                (destination, None)
-            }
-            To::Parking(name) => {
-                let name = name.clone().map_or_else(|| parked_name(queue), Ok)?;
-                let queue = parking_queue(name.clone(), self.quorum);
-                (Destination::Parking(queue), Some(Fate::Parked(name)))
-            }
-        })
+        let publishing = destination.publish(&Moves::on(channel), message);
+        publishing.await.map(|()| parked)
     }
 }
 
