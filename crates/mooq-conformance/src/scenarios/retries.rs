@@ -1,11 +1,11 @@
 //! Retries in delay queues, and what becomes of a message that has failed for good.
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use mooq::topology::Overflow;
 use mooq::{
     Channel, Connection, Consumer, Delivery, ErrorKind, Event, Events, Fate, FieldTable,
-    FieldValue, Json, NoCallback, Outcome, RegisterConsumer, Result, Retry,
+    FieldValue, Json, NoCallback, Outcome, Processing, RegisterConsumer, Result, Retry,
 };
 use mooq_memory::ApplyTo;
 
@@ -21,7 +21,7 @@ const MS: Duration = Duration::from_millis(1);
 /// A delay that outlasts every scenario.
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Where a message goes, and its consumer's recorded calls.
+/// A consumer whose callbacks run in the background, and their recorded calls.
 struct Service {
     conn: Connection,
     chan: Channel,
@@ -30,12 +30,13 @@ struct Service {
     consumer: Consumer,
     calls: Calls<String>,
     events: Events,
+    processing: Processing,
 }
 
 type Register = RegisterConsumer<Json, NoCallback>;
 
-/// Returns a consumer of the queue `queue`, bound with the key `new`. Its callback fails with the
-/// number of its attempt, as often as `fails` says.
+/// Returns a consumer of a queue that is bound with the key `new`. Its callback fails for the first
+/// `fails` attempts, except for the message "next".
 async fn service(fixture: &Fixture, fails: u32, set: impl FnOnce(Register) -> Register) -> Service {
     let (conn, chan) = fixture.channel().await;
     serve(fixture, conn, chan, fails, set).await
@@ -50,13 +51,12 @@ async fn serve(
 ) -> Service {
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let (recorder, calls) = record::<String>();
-    let failed = AtomicU32::new(0);
     let register = chan.register_consumer(&exchange, "direct");
     let register = set(register.queue(&queue).routing_key("new"));
     let consumer = register
         .callback(move |msg: Delivery<String>| {
             let attempt = msg.attempt;
-            let fails = failed.fetch_add(1, Ordering::SeqCst) < fails;
+            let fails = attempt <= fails && msg.msg != "next";
             recorder.note(msg);
             async move {
                 match fails {
@@ -69,6 +69,7 @@ async fn serve(
         .unwrap();
     Service {
         events: conn.events(),
+        processing: conn.process_events().spawn(),
         conn,
         chan,
         exchange,
@@ -84,23 +85,27 @@ impl Service {
         publish.message_id("order-7").await.unwrap();
     }
 
-    /// Returns the next `n` calls.
-    async fn calls(&mut self, n: usize) -> Vec<Delivery<String>> {
-        self.calls.take(&self.conn, n).await
+    async fn call(&mut self) -> Delivery<String> {
+        within("a callback", self.calls.noted()).await
     }
 
-    /// Returns the next message of another queue, while callbacks run.
+    /// Returns the next `n` calls.
+    async fn calls(&mut self, n: usize) -> Vec<Delivery<String>> {
+        let mut calls = Vec::new();
+        while calls.len() < n {
+            calls.push(self.call().await);
+        }
+        calls
+    }
+
+    /// Returns the next message of another queue.
     async fn arrives(&self, queue: &str) -> Delivery<String> {
-        let (_conn, chan) = (&self.conn, &self.chan);
-        let arriving = async { chan.get_one::<String>(queue).timeout(LIMIT).await };
-        processing(&self.conn, "the message", arriving)
-            .await
-            .unwrap()
+        let get = self.chan.get_one::<String>(queue);
+        get.timeout(LIMIT).await.unwrap()
     }
 
     /// Waits until a message has failed for good, and returns what became of it.
     async fn gave_up(&mut self) -> (u32, String, Fate) {
-        let events = &mut self.events;
         let giving_up = async {
             loop {
                 if let Some(Event::GaveUp {
@@ -108,13 +113,26 @@ impl Service {
                     error,
                     fate,
                     ..
-                }) = events.next().await
+                }) = self.events.next().await
                 {
                     return (attempts, error, fate);
                 }
             }
         };
-        processing(&self.conn, "the event", giving_up).await
+        within("the event", giving_up).await
+    }
+
+    /// Waits until a message could not be moved.
+    async fn is_not_moved(&mut self) {
+        let events = &mut self.events;
+        let not_moved =
+            async { while !matches!(events.next().await, Some(Event::NotMoved { .. })) {} };
+        within("the event", not_moved).await;
+    }
+
+    async fn close(self) {
+        self.conn.close().await.unwrap();
+        within("the end", self.processing).await.unwrap();
     }
 }
 
@@ -122,11 +140,12 @@ fn text<'a>(headers: &'a FieldTable, key: &str) -> Option<&'a str> {
     headers.get(key).and_then(FieldValue::as_str)
 }
 
-/// Asserts that the connection's queue is empty after its end.
+/// Asserts that the queue is empty once the service has ended.
 async fn expect_empty(fixture: &Fixture, service: Service) {
-    service.conn.close().await.unwrap();
+    let queue = service.queue.clone();
+    service.close().await;
     let (_conn, chan) = fixture.channel().await;
-    assert_eq!(ready_in(&chan, &service.queue).await, 0);
+    assert_eq!(ready_in(&chan, &queue).await, 0);
 }
 
 #[scenario]
@@ -163,7 +182,7 @@ async fn delays_last_as_long_as_they_say(fixture: Fixture) {
     service.publish("order").await;
     let mut since = Instant::now();
     for delay in [0, 100, 300] {
-        service.calls(1).await;
+        service.call().await;
         assert!(since.elapsed() >= delay * MS, "{delay} ms");
         since = Instant::now();
     }
@@ -238,7 +257,7 @@ async fn parked_message_that_is_moved_back_starts_over(fixture: Fixture) {
         .routing_key(&service.queue);
     back.await.unwrap();
     letter.ack().await.unwrap();
-    let replayed = service.calls(1).await.remove(0);
+    let replayed = service.call().await;
     assert_eq!((replayed.attempt, replayed.last_error), (1, None));
     assert_eq!(
         (&*replayed.exchange, &*replayed.routing_key),
@@ -262,24 +281,16 @@ async fn queue_to_park_in_may_exist_with_other_options(fixture: Fixture) {
 async fn message_that_cannot_be_moved_is_kept(fixture: Fixture) {
     let parked = fixture.name("parked");
     let (_conn, chan) = fixture.channel().await;
-    let full = chan.declare_queue(&parked).max_length(0);
-    full.overflow(mooq::topology::Overflow::RejectPublish)
-        .await
-        .unwrap();
+    let full = chan.declare_queue(&parked).max_length(1);
+    full.overflow(Overflow::RejectPublish).await.unwrap();
+    put(&chan, &parked, "filler").await;
     let policy = Retry::never().then_park(&parked);
     let mut service = service(&fixture, 9, |register| register.retry(policy)).await;
     service.publish("order").await;
-    let not_moved = async {
-        loop {
-            if let Some(Event::NotMoved { error, .. }) = service.events.next().await {
-                return error;
-            }
-        }
-    };
-    let error = processing(&service.conn, "the event", not_moved).await;
-    assert!(error.contains(&parked) || error.contains("nack"), "{error}");
-    service.conn.close().await.unwrap();
-    assert_eq!(drain(&chan, &service.queue).await, ["order"]);
+    service.is_not_moved().await;
+    let queue = service.queue.clone();
+    service.close().await;
+    assert_eq!(drain(&chan, &queue).await, ["order"]);
 }
 
 /// Its own routing key decides where the dead letter goes, as if it had never been retried.
@@ -364,12 +375,15 @@ async fn panics_are_retried_and_undecodable_bodies_parked_at_once(fixture: Fixtu
         .await
         .unwrap();
     chan.publish("", &7).routing_key(&queue).await.unwrap();
-    let calls = calls.take(&conn, 2).await;
+    let _processing = conn.process_events().spawn();
+    within("a callback", calls.noted()).await;
+    let second = within("a callback", calls.noted()).await;
     let error = format!("it panicked: {INTENDED}");
-    assert_eq!(calls[1].last_error.as_ref(), Some(&error));
+    assert_eq!(second.last_error.as_ref(), Some(&error));
     put(&chan, &queue, "no number").await;
-    let parking = async { chan.get_one::<String>(&parked).timeout(LIMIT).await };
-    let letter = processing(&conn, "the parked message", parking)
+    let letter = chan
+        .get_one::<String>(&parked)
+        .timeout(LIMIT)
         .await
         .unwrap();
     let headers = &letter.properties.headers;
@@ -407,9 +421,10 @@ async fn callback_may_choose_the_delay(fixture: Fixture) {
     let policy = Retry::every(HOUR).attempts(3);
     let (queue, mut calls) = outcomes(&chan, &fixture, policy, vec![later]).await;
     put(&chan, &queue, "order").await;
-    calls.next(&conn).await;
+    let _processing = conn.process_events().spawn();
+    within("a callback", calls.noted()).await;
     let since = Instant::now();
-    let second = calls.next(&conn).await;
+    let second = within("a callback", calls.noted()).await;
     assert!(since.elapsed() >= 60 * MS);
     assert_eq!(second.attempt, 2);
     assert_eq!(
@@ -444,60 +459,46 @@ async fn callback_may_park_its_message(fixture: Fixture) {
 async fn instances_share_their_delay_queues(fixture: Fixture) {
     let policy = || Retry::after([10 * MS, 20 * MS]);
     let mut first = service(&fixture, 9, |register| register.retry(policy())).await;
-    let second = service(&fixture, 9, |register| register.retry(policy())).await;
+    let mut second = service(&fixture, 9, |register| register.retry(policy())).await;
     first.publish("order").await;
     // Both count the same attempts, whoever makes them.
-    let parked = format!("{}.parked", first.queue);
-    let other = second.conn.clone();
-    let helping = tokio::spawn(async move { other.process_events().await });
-    let parking = async {
-        let mut events = (first.conn.events(), second.conn.events());
-        loop {
-            let event = tokio::select! {
-                event = events.0.next() => event,
-                event = events.1.next() => event,
-            };
-            if let Some(Event::GaveUp { attempts, .. }) = event {
-                return attempts;
-            }
-        }
+    let (attempts, _, _) = tokio::select! {
+        gave_up = first.gave_up() => gave_up,
+        gave_up = second.gave_up() => gave_up,
     };
-    let attempts = processing(&first.conn, "the end", parking).await;
     assert_eq!(attempts, 3);
-    assert!(first.calls.so_far().len() <= 3);
-    let letter = first.chan.get_one::<String>(&parked).await.unwrap();
+    let calls = first
+        .calls
+        .so_far()
+        .into_iter()
+        .chain(second.calls.so_far());
+    let mut attempts: Vec<_> = calls.map(|call| call.attempt).collect();
+    attempts.sort_unstable();
+    assert_eq!(attempts, [1, 2, 3]);
+    let letter = first.arrives(&format!("{}.parked", first.queue)).await;
     assert_eq!(letter.ack().await.unwrap(), "order");
-    second.conn.close().await.unwrap();
-    within("the end", helping).await.unwrap().unwrap();
 }
 
 #[scenario]
 async fn message_that_waits_outlives_the_loss_of_its_connection(fixture: Fixture) {
-    let victim = Victim::connect(&fixture).await;
+    let mut victim = Victim::connect(&fixture).await;
     let (conn, chan) = (victim.conn.clone(), victim.chan.clone());
     let policy = Retry::every(500 * MS);
     let mut service = serve(&fixture, conn, chan, 1, |register| register.retry(policy)).await;
     service.publish("order").await;
-    service.calls(1).await;
-    let waiting = format!("{}.retry.500ms", service.queue);
-    let mut victim = victim;
-    let moved = async {
-        let (_conn, chan) = fixture.channel().await;
-        // Passing: it may be back already on a slow machine.
-        while ready_in(&chan, &waiting).await + ready_in(&chan, &service.queue).await == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    processing(&service.conn, "the move", moved).await;
-    let lost = async { victim.lose().await };
-    processing(&service.conn, "the return", lost).await;
-    let second = service.calls(1).await.remove(0);
-    assert_eq!((second.msg.as_str(), second.attempt), ("order", 2));
+    service.call().await;
+    victim.lose().await;
+    // The loss may have come before the move: then the first attempt is repeated.
+    let mut call = service.call().await;
+    while call.attempt == 1 {
+        call = service.call().await;
+    }
+    assert_eq!((call.msg.as_str(), call.attempt), ("order", 2));
 }
 
 #[scenario]
 async fn delay_queues_come_back_with_the_connection(fixture: Fixture) {
-    let victim = Victim::connect(&fixture).await;
+    let mut victim = Victim::connect(&fixture).await;
     let (conn, chan) = (victim.conn.clone(), victim.chan.clone());
     let policy = Retry::every(HOUR);
     let service = serve(&fixture, conn, chan, 0, |register| register.retry(policy)).await;
@@ -505,7 +506,6 @@ async fn delay_queues_come_back_with_the_connection(fixture: Fixture) {
     let (_conn, chan) = fixture.channel().await;
     chan.delete_queue(&waiting).await.unwrap();
     chan.delete_exchange(&waiting).await.unwrap();
-    let mut victim = victim;
     victim.lose().await;
     assert_eq!(ready_in(&chan, &waiting).await, 0);
     chan.declare_exchange(&waiting, "fanout")
@@ -517,7 +517,7 @@ async fn delay_queues_come_back_with_the_connection(fixture: Fixture) {
 #[scenario]
 async fn delay_queues_that_are_missing_are_declared_when_they_are_needed(fixture: Fixture) {
     let policy = Retry::every(10 * MS);
-    let mut service = service(&fixture, 2, |register| register.retry(policy)).await;
+    let mut service = service(&fixture, 1, |register| register.retry(policy)).await;
     let waiting = format!("{}.retry.10ms", service.queue);
     let (_conn, chan) = fixture.channel().await;
     // Without its queue, the exchange returns the message; without its exchange, nothing takes it.
@@ -526,7 +526,7 @@ async fn delay_queues_that_are_missing_are_declared_when_they_are_needed(fixture
     assert_eq!(service.calls(2).await[1].attempt, 2);
     chan.delete_exchange(&waiting).await.unwrap();
     service.publish("order").await;
-    assert_eq!(service.calls(1).await[0].attempt, 3);
+    assert_eq!(service.calls(2).await[1].attempt, 2);
 }
 
 #[scenario]
@@ -543,7 +543,7 @@ async fn delay_queues_are_deleted_on_demand_unless_messages_wait(fixture: Fixtur
             tokio::task::yield_now().await;
         }
     };
-    processing(&service.conn, "the move", moved).await;
+    within("the move", moved).await;
     service.consumer.cancel().await.unwrap();
     let chan = &service.chan;
     assert_eq!(chan.delete_retry_queues(queue, &policy).await.unwrap(), 1);
@@ -626,7 +626,7 @@ async fn broker_may_hold_what_it_retries(fixture: Fixture) {
     service.publish("order").await;
     let mut since = Instant::now();
     for (attempt, delay) in [(1, 0), (2, 100), (3, 100)] {
-        let call = service.calls(1).await.remove(0);
+        let call = service.call().await;
         assert_eq!(call.attempt, attempt);
         assert!(since.elapsed() >= delay * MS);
         since = Instant::now();
@@ -691,8 +691,11 @@ async fn message_that_its_delay_queue_refuses_is_kept(fixture: Fixture) {
     let policy = Retry::every(HOUR);
     let mut service = service(&fixture, 9, |register| register.retry(policy)).await;
     let waiting = format!("{}.retry.1h", service.queue);
+    // It is full already.
+    let filler = service.chan.publish(&waiting, "filler");
+    filler.await.unwrap();
     let definition = table([
-        ("max-length", 0.into()),
+        ("max-length", 1.into()),
         ("overflow", "reject-publish".into()),
     ]);
     let control = fixture.control();
@@ -701,12 +704,11 @@ async fn message_that_its_delay_queue_refuses_is_kept(fixture: Fixture) {
         .set_policy(&waiting, &pattern, ApplyTo::Queues, 0, &definition)
         .await;
     service.publish("order").await;
-    let events = &mut service.events;
-    let not_moved = async { while !matches!(events.next().await, Some(Event::NotMoved { .. })) {} };
-    processing(&service.conn, "the event", not_moved).await;
-    service.conn.close().await.unwrap();
+    service.is_not_moved().await;
+    let queue = service.queue.clone();
+    service.close().await;
     let (_conn, chan) = fixture.channel().await;
-    assert_eq!(drain(&chan, &service.queue).await, ["order"]);
+    assert_eq!(drain(&chan, &queue).await, ["order"]);
 }
 
 #[scenario]
@@ -761,18 +763,15 @@ async fn delayed_publish_refuses_what_it_cannot_keep(fixture: Fixture) {
     assert_eq!(kind(missing.await), ErrorKind::ExchangeNotFound);
 }
 
-/// The end of a callback waits for the move of its message, and so does a shutdown.
+/// The end of a callback waits for the move of its message, and a shutdown for the callback's end.
 #[scenario]
 async fn shutdown_waits_for_messages_that_are_being_moved(fixture: Fixture) {
     let policy = Retry::every(HOUR);
-    let service = service(&fixture, 9, |register| register.retry(policy)).await;
+    let mut service = service(&fixture, 9, |register| register.retry(policy)).await;
     service.publish("order").await;
-    let mut calls = service.calls;
-    let processed = service.conn.clone();
-    let processing = tokio::spawn(async move { processed.process_events().await });
-    within("the callback", calls.noted()).await;
+    service.call().await;
     service.conn.shutdown(LIMIT).await.unwrap();
-    within("the end", processing).await.unwrap().unwrap();
+    within("the end", service.processing).await.unwrap();
     let (_conn, chan) = fixture.channel().await;
     let waiting = format!("{}.retry.1h", service.queue);
     assert_eq!(ready_in(&chan, &waiting).await, 1);
