@@ -126,8 +126,8 @@ impl Mover {
         } = departure?;
         let open = || ChannelRef::open(&self.connection);
         let channel = self.channel.get_or_try_init(open).await?;
-        let publishing = destination.publish(&Moves::on(channel), message);
-        publishing.await.map(|()| parked)
+        destination.publish(&Moves::on(channel), message).await?;
+        Ok(parked)
     }
 }
 
