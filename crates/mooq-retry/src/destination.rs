@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::future::Future;
 
 use mooq_core::{
-    Binding, Error, ErrorKind, ExchangeDeclare, ExchangeKind, ExchangeName, Message, QueueDeclare,
-    QueueName, Result,
+    Binding, Error, ErrorKind, ExchangeDeclare, ExchangeKind, ExchangeName, FieldTable, Message,
+    QueueDeclare, QueueName, Result,
 };
 
 use crate::ladder::{DelayQueue, Ladder, parking_queue};
@@ -167,6 +167,40 @@ pub async fn declare_for(
         }
     }
     Ok(())
+}
+
+/// Checks that the broker holds what a policy has it hold. If it does not, the channel stays open,
+/// and otherwise it is closed: a classic queue with an argument that the broker knows of quorum
+/// queues only is refused.
+///
+/// # Errors
+/// Those of the calls; `NotImplemented` if the broker does not know delayed retry: it would ignore
+/// the arguments of the queue, and retry at once.
+pub async fn check_broker(channel: &impl Channel, queue: &QueueName, policy: &Retry) -> Result<()> {
+    if policy.queue_arguments().is_empty() {
+        return Ok(());
+    }
+    let name: QueueName = format!("{queue}.retry.probe").try_into()?;
+    let probe = QueueDeclare {
+        durable: false,
+        exclusive: true,
+        arguments: FieldTable::new()
+            .with("x-queue-type", "classic")?
+            .with("x-delayed-retry-type", "failed")?,
+        ..QueueDeclare::new(name.clone())
+    };
+    match channel.call(Call::DeclareQueue(probe)).await {
+        Err(err) if err.kind() == ErrorKind::PreconditionFailed => return Ok(()),
+        // Another instance is asking.
+        Err(err) if err.kind() == ErrorKind::ResourceLocked => {}
+        Err(err) => return Err(err),
+        Ok(_) => channel.call(Call::DeleteQueue(name)).await.map(drop)?,
+    }
+    Err(Error::new(
+        ErrorKind::NotImplemented,
+        "the broker does not know delayed retry, which RabbitMQ has from 4.3 on: use a policy with \
+         delay queues, such as Retry::exponential, instead of Retry::by_broker",
+    ))
 }
 
 /// Deletes the delay queues of `queue` and `policy` in which no message waits, and returns the

@@ -27,7 +27,8 @@ mod verdict;
 pub use delay::{LONGEST, STEPS};
 pub use departure::Departure;
 pub use destination::{
-    Call, Channel, Destination, check_delayed, declare_for, delete_for, delete_of_exchange,
+    Call, Channel, Destination, check_broker, check_delayed, declare_for, delete_for,
+    delete_of_exchange,
 };
 pub use ladder::{DelayQueue, Ladder, parked_name, parking_queue};
 pub use outcome::Outcome;

@@ -199,8 +199,9 @@ impl Retry {
     /// consumer declares its queue as a quorum queue with `x-delayed-retry-type` `failed` and these
     /// times, and without a delivery limit unless one is set: the end is up to this policy.
     ///
-    /// Needs RabbitMQ 4.3: earlier versions refuse such a queue with `PreconditionFailed`. If the
-    /// registration does not declare the queue, its owner has to set these arguments or a policy.
+    /// Needs RabbitMQ 4.3: with an earlier version, which would ignore these arguments, registering
+    /// the consumer fails with `NotImplemented`. If the registration does not declare the queue, its
+    /// owner has to set the arguments or a policy, and the version is not checked.
     pub fn by_broker(min: Duration, max: Duration) -> Self {
         let delayed = DelayedReturn { min, max };
         let retry = Self::new(Way::Requeue(Some(delayed)), Delays::Every(Duration::ZERO));

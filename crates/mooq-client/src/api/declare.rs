@@ -184,8 +184,8 @@ impl DeclareQueue {
         kind.and_then(FieldValue::as_str) == Some("quorum")
     }
 
-    pub(super) fn is_named(&self) -> bool {
-        !self.declare.name.is_empty()
+    pub(super) fn name(&self) -> &QueueName {
+        &self.declare.name
     }
 
     /// Sets those of these arguments that the user has not set.

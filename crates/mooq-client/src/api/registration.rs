@@ -7,7 +7,7 @@ use mooq_core::{
     Binding, BindingDestination, Error, ErrorKind, FieldTable, IntoChecked, QueueName, Result,
     RoutingKey,
 };
-use mooq_retry::{Retry, declare_for};
+use mooq_retry::{Retry, check_broker, declare_for};
 use mooq_session::Sink;
 
 use super::channel::Channel;
@@ -83,7 +83,7 @@ impl Registration {
     /// Checks the policies for failures.
     fn check_policies(&self) -> Result<()> {
         let is_named = match self.exchange {
-            Some(_) => self.queue.is_named(),
+            Some(_) => !self.queue.name().is_empty(),
             None => !self.options.consume.queue.is_empty(),
         };
         let auto_ack = self.ack_mode == AckMode::Auto;
@@ -95,8 +95,14 @@ impl Registration {
     pub(super) async fn carry_out(mut self, handler: Arc<dyn Handler>) -> Result<Consumer> {
         self.options.deferred.clone().finish()?;
         self.check_policies()?;
-        let arguments = self.retry.as_ref().map(Retry::queue_arguments);
-        self.queue = self.queue.or_arguments(arguments.unwrap_or_default());
+        let retry = self.retry.unwrap_or_default();
+        let arguments = retry.queue_arguments();
+        if self.exchange.is_some() && !arguments.is_empty() {
+            // On a channel of its own, which the broker closes if it knows them.
+            let asking = self.channel.sibling().await?;
+            check_broker(&Moves::on(asking.shared()), self.queue.name(), &retry).await?;
+        }
+        self.queue = self.queue.or_arguments(arguments);
         let ConsumerOptions {
             mut consume,
             prefetch,
@@ -133,7 +139,6 @@ impl Registration {
             }
         }
 
-        let retry = self.retry.unwrap_or_default();
         let undecodable = self
             .on_decode_error
             .unwrap_or_else(|| retry.for_undecodable());
