@@ -32,7 +32,7 @@ fn read(name: &str) -> String {
 }
 
 /// The rules of RabbitMQ, and those of mooq's own.
-const PAGES: [&str; 3] = ["behaviour.md", "delivery-guarantees.md", "retries.md"];
+const PAGES: [&str; 2] = ["behaviour.md", "delivery-guarantees.md"];
 
 /// The rules of all pages.
 fn rules() -> Vec<Rule> {

@@ -1,5 +1,6 @@
 //! Retries in delay queues, and what becomes of a message that has failed for good.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mooq::topology::Overflow;
@@ -29,8 +30,29 @@ struct Service {
     queue: String,
     consumer: Consumer,
     calls: Calls<String>,
+    times: Times,
     events: Events,
     processing: Processing,
+}
+
+/// The times at which a callback was called.
+#[derive(Debug, Default, Clone)]
+struct Times(Arc<Mutex<Vec<Instant>>>);
+
+impl Times {
+    fn note(&self) {
+        self.0.lock().unwrap().push(Instant::now());
+    }
+
+    /// Asserts that the calls were at least this far apart, in milliseconds.
+    fn are_apart<const N: usize>(&self, delays: [u32; N]) {
+        let times = self.0.lock().unwrap();
+        for (pair, delay) in times.windows(2).zip(delays) {
+            // RabbitMQ counts whole milliseconds.
+            let apart = pair[1] - pair[0] + MS;
+            assert!(apart >= delay * MS, "{apart:?} and not {delay} ms");
+        }
+    }
 }
 
 type Register = RegisterConsumer<Json, NoCallback>;
@@ -51,10 +73,13 @@ async fn serve(
 ) -> Service {
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let (recorder, calls) = record::<String>();
+    let times = Times::default();
+    let noted = times.clone();
     let register = chan.register_consumer(&exchange, "direct");
     let register = set(register.queue(&queue).routing_key("new"));
     let consumer = register
         .callback(move |msg: Delivery<String>| {
+            noted.note();
             let attempt = msg.attempt;
             let fails = attempt <= fails && msg.msg != "next";
             recorder.note(msg);
@@ -76,6 +101,7 @@ async fn serve(
         queue,
         consumer,
         calls,
+        times,
     }
 }
 
@@ -180,12 +206,8 @@ async fn delays_last_as_long_as_they_say(fixture: Fixture) {
     let policy = Retry::after([100 * MS, 300 * MS]);
     let mut service = service(&fixture, 2, |register| register.retry(policy)).await;
     service.publish("order").await;
-    let mut since = Instant::now();
-    for delay in [0, 100, 300] {
-        service.call().await;
-        assert!(since.elapsed() >= delay * MS, "{delay} ms");
-        since = Instant::now();
-    }
+    service.calls(3).await;
+    service.times.are_apart([100, 300]);
 }
 
 #[scenario]
@@ -397,13 +419,16 @@ async fn outcomes(
     fixture: &Fixture,
     policy: Retry,
     outcomes: Vec<Outcome>,
-) -> (String, Calls<String>) {
+) -> (String, Calls<String>, Times) {
     let queue = fixture.name("queue");
+    let times = Times::default();
+    let noted = times.clone();
     let (recorder, calls) = record::<String>();
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
         .retry(policy)
         .callback(move |msg: Delivery<String>| {
+            noted.note();
             let index = usize::try_from(msg.attempt).unwrap() - 1;
             let outcome = outcomes.get(index).copied().unwrap_or(Outcome::Ack);
             recorder.note(msg);
@@ -411,7 +436,7 @@ async fn outcomes(
         })
         .await
         .unwrap();
-    (queue, calls)
+    (queue, calls, times)
 }
 
 #[scenario]
@@ -419,13 +444,12 @@ async fn callback_may_choose_the_delay(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let later = Outcome::RetryAfter(60 * MS);
     let policy = Retry::every(HOUR).attempts(3);
-    let (queue, mut calls) = outcomes(&chan, &fixture, policy, vec![later]).await;
+    let (queue, mut calls, times) = outcomes(&chan, &fixture, policy, vec![later]).await;
     put(&chan, &queue, "order").await;
     let _processing = conn.process_events().spawn();
     within("a callback", calls.noted()).await;
-    let since = Instant::now();
     let second = within("a callback", calls.noted()).await;
-    assert!(since.elapsed() >= 60 * MS);
+    times.are_apart([60]);
     assert_eq!(second.attempt, 2);
     assert_eq!(
         second.last_error.as_deref(),
@@ -440,7 +464,7 @@ async fn callback_may_choose_the_delay(fixture: Fixture) {
 async fn callback_may_park_its_message(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let policy = Retry::default();
-    let (queue, _calls) = outcomes(&chan, &fixture, policy, vec![Outcome::Park]).await;
+    let (queue, _calls, _) = outcomes(&chan, &fixture, policy, vec![Outcome::Park]).await;
     put(&chan, &queue, "order").await;
     // Without a choice the queue is named after the first one, and declared when it is needed.
     let parked = format!("{queue}.parked");
@@ -585,6 +609,7 @@ async fn properties_that_act_on_the_broker_do_not_act_again(fixture: Fixture) {
     assert_eq!(text(&second.headers, "mooq-expiration"), Some("3600000"));
     assert_eq!(text(&second.headers, "mooq-user-id"), Some("guest"));
     assert!(second.headers.get("CC").is_some());
+    service.gave_up().await;
     let letter = service.arrives(&format!("{}.parked", service.queue)).await;
     assert!(letter.properties.headers.get("CC").is_none());
     letter.ack().await.unwrap();
@@ -624,13 +649,11 @@ async fn broker_may_hold_what_it_retries(fixture: Fixture) {
     let policy = Retry::by_broker(100 * MS, 200 * MS).attempts(3);
     let mut service = service(&fixture, 9, |register| register.retry(policy)).await;
     service.publish("order").await;
-    let mut since = Instant::now();
-    for (attempt, delay) in [(1, 0), (2, 100), (3, 100)] {
-        let call = service.call().await;
-        assert_eq!(call.attempt, attempt);
-        assert!(since.elapsed() >= delay * MS);
-        since = Instant::now();
-    }
+    let calls = service.calls(3).await;
+    let attempts = calls.iter().map(|call| call.attempt);
+    assert_eq!(attempts.collect::<Vec<_>>(), [1, 2, 3]);
+    service.times.are_apart([100, 100]);
+    service.gave_up().await;
     let letter = service.arrives(&format!("{}.parked", service.queue)).await;
     let attempts = letter.properties.headers.get("mooq-attempts");
     assert_eq!(attempts, Some(&FieldValue::I64(3)));
