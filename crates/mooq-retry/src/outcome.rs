@@ -24,9 +24,9 @@ pub enum Outcome {
     /// [`Retry`](crate::Retry): the delivery waits in a delay queue if the policy uses those, and
     /// in place otherwise; after the last attempt the end of the policy holds.
     ///
-    /// In delay queues, the time is rounded up to the next of about forty steps, from 50 ms to 49
-    /// days and 17 hours, which is the most: 1 s, 2 s, 3 s, 5 s, 10 s, 15 s, 20 s, 30 s, 45 s and
-    /// so on. Each has a queue of its own.
+    /// In delay queues, the time is rounded up to the next of 36 steps, from 50 ms to 49 days and
+    /// 17 hours, which is the most: 1 s, 2 s, 3 s, 5 s, 10 s, 15 s, 20 s, 30 s, 45 s and so on.
+    /// Each has a queue of its own. A time of zero puts the message at the end of its queue.
     RetryAfter(Duration),
     /// Parks the delivery: a copy goes to the queue of [`Retry::then_park`](crate::Retry::then_park),
     /// or without one to the queue `<queue>.parked`, and the delivery is acked once the broker has

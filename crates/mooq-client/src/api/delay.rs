@@ -24,8 +24,8 @@ impl<'a> Publish<'a> {
     /// Has the exchange get the message after `delay`. Until then it waits in the broker, in a
     /// queue, and no process needs to remember it.
     ///
-    /// The delay is rounded up to the next of about forty steps, from 50 ms to 49 days and 17 hours,
-    /// which is the most: 1 s, 2 s, 3 s, 5 s, 10 s, 15 s, 20 s, 30 s, 45 s and so on. For each that
+    /// The delay is rounded up to the next of 36 steps, from 50 ms to 49 days and 17 hours, which is
+    /// the most: 1 s, 2 s, 3 s, 5 s, 10 s, 15 s, 20 s, 30 s, 45 s and so on. For each that
     /// is used there is an exchange and a queue, `<exchange>.delay.30s` or, for the default
     /// exchange, `mooq.delay.30s`. The first delayed publish declares them;
     /// [`Channel::delete_delay_queues`] deletes them.

@@ -49,7 +49,8 @@ pub struct Delivery<T> {
     pub properties: Arc<Properties>,
     /// Number of this attempt to handle the message, 1 for the first: one more than the attempts
     /// that failed. Attempts in place count in the process that makes them; those between which the
-    /// message waited in a delay queue count in its header `mooq-attempts`, whoever made them.
+    /// message waited in a delay queue count in its header `mooq-attempts`, whoever made them. If
+    /// the policy requeues, the header `x-delivery-count` counts as well.
     pub attempt: u32,
     /// Error of the latest attempt that failed.
     pub last_error: Option<String>,

@@ -308,8 +308,10 @@ impl IntoFuture for RegisterConsumer<(), WithCallback> {
     /// `ExchangeMismatch` if the exchange exists with another type or other options,
     /// `PreconditionFailed` if the queue does, `ResourceLocked` if the queue is exclusive to
     /// another connection; `NotAllowed` if the broker allows no further channel for
-    /// [`own_channel`](Self::own_channel); `InvalidName`, `InvalidArgument`; `ConnectionLost` if the
-    /// connection is lost meanwhile; `TimedOut`; the channel's close if the channel is closed.
+    /// [`own_channel`](Self::own_channel) or to declare delay queues; `NotImplemented` if the broker
+    /// does not know what [`Retry::by_broker`](crate::Retry::by_broker) needs; `InvalidName`,
+    /// `InvalidArgument`; `ConnectionLost` if the connection is lost meanwhile; `TimedOut`; the
+    /// channel's close if the channel is closed.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, exchange, queue and bindings may have been declared; no
