@@ -11,8 +11,8 @@
 
 use mooq::memory::InMemoryBroker;
 use mooq::{
-    ByContentType, ByType, Channel, Compressed, Connection, Decode, Delivery, Encode,
-    FailurePolicy, Json, MsgPack,
+    ByContentType, ByType, Channel, Compressed, Connection, Decode, Delivery, Encode, Json,
+    MsgPack, Retry,
 };
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +66,7 @@ async fn start(
     declare(&chan).await?;
     chan.register_callback("readings")
         .codec(days())
-        .on_error(FailurePolicy::Reject) // A body that does not decode never will.
+        .retry(Retry::never().then_reject()) // A body that does not decode never will.
         .callback(move |day: Delivery<Day>| {
             collect(day.msg);
             async {}

@@ -6,18 +6,18 @@
 //! $ cargo run --example retry_for_a_day
 //! ```
 //!
-//! A parcel that cannot be handed over goes to a queue without consumers. There it expires, and is
-//! dead-lettered back to the parcels.
+//! A parcel that cannot be handed over waits in a queue of the broker's, and comes back. After the
+//! fifth attempt it is parked.
 
 use std::time::Duration;
 
 use mooq::ExchangeKind::Direct;
 use mooq::memory::InMemoryBroker;
-use mooq::{Channel, Connection, Delivery, FieldValue, Outcome};
+use mooq::{Connection, Delivery, Retry};
 use tokio::time::Instant;
 
-/// Delays after each failed try; after the last the parcel is given up.
-const WAITS: [Duration; 4] = [
+/// Delays after each failed attempt.
+const DELAYS: [Duration; 4] = [
     Duration::from_secs(1),
     Duration::from_secs(60),
     Duration::from_secs(60 * 60),
@@ -28,48 +28,19 @@ const WAITS: [Duration; 4] = [
 /// processed. `is_home` decides which parcels can be handed over.
 async fn start(conn: &Connection, is_home: fn(&str) -> bool) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
-    chan.declare_queue("parcels-given-up").await?;
-    for (tries, wait) in (1..).zip(WAITS) {
-        chan.declare_queue(waiting_room(tries))
-            .message_ttl(wait)
-            .dead_letter("", "parcels")
-            .await?;
-    }
-    let retries = chan.clone();
     chan.register_consumer("post", Direct)
         .queue("parcels")
         .routing_key("parcel")
-        .callback(move |parcel: Delivery<String>| {
-            let chan = retries.clone();
-            async move {
-                let home = is_home(&parcel.msg);
-                if !home {
-                    retry_later(&chan, &parcel).await?;
-                }
-                // The parcel is done here in both cases: the broker has its copy, if there is one.
-                Ok::<_, mooq::Error>(Outcome::Ack)
+        .retry(Retry::after(DELAYS).then_park("parcels-given-up"))
+        .callback(move |parcel: Delivery<String>| async move {
+            if is_home(&parcel.msg) {
+                Ok(())
+            } else {
+                Err("nobody is at home")
             }
         })
         .await?;
     Ok(())
-}
-
-fn waiting_room(tries: usize) -> String {
-    format!("parcels-tried-{tries}")
-}
-
-async fn retry_later(chan: &Channel, parcel: &Delivery<String>) -> mooq::Result<()> {
-    let tries = parcel.properties.headers.get("tries");
-    let tries = tries.and_then(FieldValue::as_i64).unwrap_or(0) + 1;
-    let next = match usize::try_from(tries) {
-        Ok(tries) if tries <= WAITS.len() => waiting_room(tries),
-        _ => "parcels-given-up".to_owned(),
-    };
-    // Forwards the parcel with its message id and all other properties.
-    chan.forward("", parcel)
-        .routing_key(next)
-        .header("tries", tries)
-        .await
 }
 
 /// A day of a parcel whose recipient is never at home.
@@ -88,9 +59,9 @@ async fn main() -> mooq::Result<()> {
     // With the clock paused, a sleep ends as soon as all tasks are idle.
     tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
 
-    let tries = recording.deliveries().queue("parcels").list();
-    for parcel in &tries {
-        println!("tried after {:?}", parcel.at - tries[0].at);
+    let attempts = recording.deliveries().queue("parcels").list();
+    for parcel in &attempts {
+        println!("tried after {:?}", parcel.at - attempts[0].at);
     }
     let given_up = broker.queues("parcels-given-up")[0].ready;
     println!("after {:?} {given_up} given up", began.elapsed());
@@ -99,6 +70,8 @@ async fn main() -> mooq::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use mooq::Channel;
+
     use super::*;
 
     async fn set_up(is_home: fn(&str) -> bool) -> (InMemoryBroker, Channel) {
@@ -116,23 +89,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_parcel_is_tried_five_times_in_a_day_and_given_up() {
+    async fn a_parcel_is_tried_five_times_in_a_day_and_parked() {
         let (broker, post) = set_up(|_| false).await;
         let recording = broker.record(100);
         send(&post, "a book").await;
 
         tokio::time::sleep(Duration::from_secs(24 * 60 * 60)).await;
 
-        let tries = recording.deliveries().queue("parcels").list();
-        let waits: Vec<_> = tries
+        let attempts = recording.deliveries().queue("parcels").list();
+        let delays: Vec<_> = attempts
             .windows(2)
             .map(|pair| pair[1].at - pair[0].at)
             .collect();
-        assert_eq!(waits, WAITS);
-        let ids = tries.iter().map(|try_| &try_.message.properties.message_id);
-        assert!(ids.into_iter().all(|id| id.as_deref() == Some("parcel-7")));
-        let given_up = recording.publishes().routing_key("parcels-given-up");
-        given_up.json("a book").header("tries", 5_i64).assert_once();
+        assert_eq!(delays, DELAYS);
+        let mut ids = attempts
+            .iter()
+            .map(|attempt| &attempt.message.properties.message_id);
+        assert!(ids.all(|id| id.as_deref() == Some("parcel-7")));
+        let parked = recording.publishes().routing_key("parcels-given-up");
+        parked
+            .json("a book")
+            .header("mooq-attempts", 5_i64)
+            .header("mooq-routing-key", "parcel")
+            .assert_once();
         assert_eq!(broker.queues("parcels-given-up")[0].ready, 1);
     }
 

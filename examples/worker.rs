@@ -6,22 +6,21 @@
 //! $ cargo run --example worker
 //! ```
 //!
-//! A mail that cannot be sent is rejected, and dead-lettered to the queue `mails-later`. There it
-//! expires after a while, and is dead-lettered back. RabbitMQ counts the retries in the header
-//! `x-death`: after the third the mail is put into `mails-failed`, for an operator to look at. The
-//! worker can be stopped at any time, since all waiting mails are in queues.
+//! A mail that cannot be sent waits in a queue of the broker's, and comes back after a while. The
+//! third time that it fails, the mail is parked in `mails-failed`, with the error, for an operator
+//! to look at. The worker can be stopped at any time, since all waiting mails are in queues.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
 use mooq::memory::InMemoryBroker;
-use mooq::{Channel, Connection, Delivery, FailurePolicy, Outcome};
+use mooq::{Connection, Delivery, Retry};
 use serde::{Deserialize, Serialize};
 
-/// Number of tries of a mail.
-const TRIES: u64 = 3;
-/// Time limit for the mail to be put aside.
+/// Number of attempts for a mail.
+const ATTEMPTS: u32 = 3;
+/// Time limit for the mail to be parked.
 const LIMIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,40 +35,17 @@ async fn start(
     send: impl Fn(&Mail) -> Result<(), String> + Send + Sync + 'static,
 ) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
-    chan.declare_queue("mails-failed").await?;
-    // Expired mails go through the default exchange back to the queue `mails`.
-    chan.declare_queue("mails-later")
-        .message_ttl(later)
-        .dead_letter("", "mails")
-        .await?;
+    let policy = Retry::every(later).attempts(ATTEMPTS);
     let send = Arc::new(send);
     chan.register_consumer("mails", "direct")
         .queue("mails")
-        .dead_letter("", "mails-later")
-        .on_error(FailurePolicy::Reject)
-        .callback({
-            let chan = chan.clone();
-            move |mail: Delivery<Mail>| handle(chan.clone(), Arc::clone(&send), mail)
+        .retry(policy.then_park("mails-failed"))
+        .callback(move |mail: Delivery<Mail>| {
+            let send = Arc::clone(&send);
+            async move { send(&mail.msg) }
         })
         .await?;
     Ok(())
-}
-
-async fn handle(
-    chan: Channel,
-    send: Arc<impl Fn(&Mail) -> Result<(), String>>,
-    mail: Delivery<Mail>,
-) -> Result<Outcome, mooq::Error> {
-    match send(&mail.msg) {
-        Ok(()) => Ok(Outcome::Ack),
-        Err(_) if mail.death_count("mails") + 1 < TRIES => Ok(Outcome::Reject),
-        Err(why) => {
-            // The mail is acked only once the broker has its copy in `mails-failed`.
-            let aside = chan.forward("", &mail).routing_key("mails-failed");
-            aside.header("why", why).mandatory().await?;
-            Ok(Outcome::Ack)
-        }
-    }
 }
 
 /// Sends one mail, and fails to send another.
@@ -105,7 +81,7 @@ async fn main() -> mooq::Result<()> {
     let worker = conn.clone();
     tokio::spawn(async move { worker.process_events().await });
     let failed = chan.get::<Mail>("mails-failed").timeout(LIMIT).await?;
-    println!("put aside: to {}", failed.ack().await?.to);
+    println!("parked: to {}", failed.ack().await?.to);
     conn.close().await
 }
 
@@ -113,9 +89,9 @@ async fn main() -> mooq::Result<()> {
 mod tests {
     use std::sync::Mutex;
 
-    use mooq::FieldValue;
     use mooq::memory::{DeadLetterReason, InMemoryBroker};
     use mooq::testing::TestBroker;
+    use mooq::{Channel, FieldValue};
 
     use super::*;
 
@@ -181,7 +157,7 @@ mod tests {
     }
 
     #[mooq::test]
-    async fn mail_that_fails_three_times_is_put_aside(broker: TestBroker) -> mooq::Result<()> {
+    async fn mail_that_fails_three_times_is_parked(broker: TestBroker) -> mooq::Result<()> {
         let tried = Tried::default();
         let note = tried.clone();
         let chan = work(&broker, Duration::from_millis(10), move |mail| {
@@ -194,8 +170,9 @@ mod tests {
 
         let failed = chan.get::<Mail>("mails-failed").timeout(SOON).await?;
         assert_eq!(failed.msg.to, "nobody");
-        let why = failed.properties.headers.get("why");
-        assert_eq!(why.and_then(FieldValue::as_str), Some("no such address"));
+        let error = failed.properties.headers.get("mooq-error");
+        let error = error.and_then(FieldValue::as_str);
+        assert_eq!(error, Some("no such address"));
         assert_eq!(tried.all(), ["nobody"; 3]);
         let id = failed.properties.message_id.as_deref();
         assert_eq!(id, Some("mail-7"));
@@ -216,9 +193,9 @@ mod tests {
         Ok(())
     }
 
-    /// Tries are half an hour apart, as in production: the paused clock advances by itself.
+    /// Attempts are half an hour apart, as in production: the paused clock advances by itself.
     #[mooq::test(paused)]
-    async fn the_tries_are_half_an_hour_apart(
+    async fn the_attempts_are_half_an_hour_apart(
         broker: TestBroker,
         memory: InMemoryBroker,
     ) -> mooq::Result<()> {
@@ -232,8 +209,6 @@ mod tests {
         failed.ack().await?;
 
         assert_eq!(began.elapsed().as_secs() / 60, 60);
-        let deaths = recording.dead_letters();
-        deaths.reason(DeadLetterReason::Rejected).assert_times(2);
         let deaths = recording.dead_letters();
         deaths.reason(DeadLetterReason::Expired).assert_times(2);
         Ok(())

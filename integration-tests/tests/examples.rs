@@ -112,11 +112,11 @@ async fn faults_ships_what_comes_twice_once() {
 }
 
 #[tokio::test]
-async fn worker_tries_three_times_and_puts_aside() {
+async fn worker_tries_three_times_and_parks() {
     assert_eq!(
         output_of("worker", &[]).await,
         [
-            "put aside: to nobody",
+            "parked: to nobody",
             "to ada",
             "to nobody",
             "to nobody",

@@ -20,6 +20,7 @@ const CRATES: [(&str, &[&str]); 6] = [
     ("mooq-core", &[]),
     ("mooq-engine", &["Engine", "Caller"]),
     ("mooq-wire", &[]),
+    ("mooq-retry", &[]),
     ("mooq-session", &["Session"]),
     ("mooq-codecs", &[]),
     ("mooq-client", &[]),

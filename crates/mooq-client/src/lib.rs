@@ -11,6 +11,7 @@
 //! | [`Channel`] | declaring, binding, and everything else that is registered on a channel |
 //! | [`Publish`] | publishing, and its confirm |
 //! | [`RegisterConsumer`], [`Callback`], [`ProcessEvents`] | consuming by callback |
+//! | [`Retry`] | what becomes of a message that fails |
 //! | [`ConsumeQueue`], [`Get`] | consuming as a stream, or one message |
 //! | [`Delivery`] | a message and its settlement |
 
@@ -22,13 +23,13 @@ pub use api::confirmation::{Confirmation, Published};
 pub use api::connection::Connection;
 pub use api::consumer::Consumer;
 pub use api::declare::{Bind, DeclareQueue, DeleteExchange, DeleteQueue};
+pub use api::delay::DelayedPublish;
 pub use api::delivery::Delivery;
 pub use api::events::Events;
 pub use api::exchange::DeclareExchange;
-pub use api::failure::{Backoff, FailurePolicy};
 pub use api::get::{Get, GetOne};
 pub use api::options::ConnectOptions;
-pub use api::outcome::{Callback, CallbackError, IntoOutcome, Outcome};
+pub use api::outcome::{Callback, CallbackError, IntoOutcome};
 pub use api::process_events::ProcessEvents;
 pub use api::processing::Processing;
 pub use api::publish::Publish;
@@ -36,4 +37,5 @@ pub use api::queue_arguments::Overflow;
 pub use api::register::{NoCallback, RegisterConsumer, WithCallback};
 pub use api::register_callback::RegisterCallback;
 pub use api::stream::{ConsumeQueue, Deliveries};
-pub use mooq_session::{ConnectionState, Event, OnLoss, Recovery, WhileDisconnected};
+pub use mooq_retry::{Outcome, Retry};
+pub use mooq_session::{ConnectionState, Event, Fate, OnLoss, Recovery, WhileDisconnected};

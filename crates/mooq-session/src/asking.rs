@@ -147,6 +147,12 @@ impl<S: Shell> Session<S> {
         }
     }
 
+    /// Returns true if this connection has declared the exchange, and not deleted it.
+    #[must_use]
+    pub fn has_declared(&self, exchange: &ExchangeName) -> bool {
+        self.topology.has_exchange(exchange)
+    }
+
     /// Asks about the destination of a queue's rejected messages before a message fails.
     pub(crate) fn verify_dead_letters(&mut self, queue: &QueueName) {
         self.takes_dead_letters(queue, false);

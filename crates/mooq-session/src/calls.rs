@@ -300,6 +300,7 @@ impl<S: Shell> Session<S> {
             queue,
             wire: (!no_ack).then(|| wire.clone()),
             failures: 0,
+            error: None,
         });
         if self.callers.contains_key(&call) {
             if let Some(Handed {

@@ -22,6 +22,8 @@ pub struct Handed<W> {
     pub wire: Option<W>,
     /// Number of attempts at it that failed.
     pub failures: u32,
+    /// The error of the latest of them.
+    pub error: Option<String>,
 }
 
 /// A delivery to try again.
@@ -113,6 +115,7 @@ impl<S: Shell> Consumer<S> {
             queue: self.queue.clone(),
             wire: (!self.no_ack).then(|| self.wire.clone()),
             failures: 0,
+            error: None,
         })
     }
 

@@ -102,9 +102,9 @@ pub enum Event {
         error: Error,
     },
     /// A message has failed at least three times: its callback fails, or its body does not decode.
-    /// The message is retried, see `FailurePolicy::Retry`, and the event is sent for the third
-    /// failure and each one after it. No message is lost, but with a concurrency of 1 the
-    /// messages behind it wait.
+    /// The message is retried, and the event is sent for the third failure and each one after it.
+    /// No message is lost, but if it is retried in place with a concurrency of 1, the messages
+    /// behind it wait.
     KeepsFailing {
         /// The message's queue.
         queue: QueueName,
@@ -112,16 +112,46 @@ pub enum Event {
         routing_key: RoutingKey,
         /// The message's id, if it has one.
         message_id: Option<ShortString>,
-        /// Number of failures of the message since it was delivered.
+        /// Number of failures of the message: since it was delivered if it is retried in place, or
+        /// in all if it waits in delay queues.
         attempts: u32,
         /// Reason for the latest failure.
         error: String,
         /// Time until the next attempt.
         next_attempt: Duration,
     },
+    /// A message has failed for good, by the policy `Retry` of its consumer.
+    GaveUp {
+        /// The message's queue.
+        queue: QueueName,
+        /// The routing key that the message was published with.
+        routing_key: RoutingKey,
+        /// The message's id, if it has one.
+        message_id: Option<ShortString>,
+        /// Number of attempts.
+        attempts: u32,
+        /// Reason for the latest failure.
+        error: String,
+        /// What became of the message.
+        fate: Fate,
+    },
+    /// A message that failed could not be moved to the queue in which it waits or is parked. It is
+    /// kept, unacked, and its callback runs again.
+    NotMoved {
+        /// The message's queue.
+        queue: QueueName,
+        /// The routing key that the message was published with.
+        routing_key: RoutingKey,
+        /// The message's id, if it has one.
+        message_id: Option<ShortString>,
+        /// Reason.
+        error: String,
+        /// Time until the callback runs again.
+        next_attempt: Duration,
+    },
     /// A message of the queue has failed, and the destination of the queue's dead letters does not
-    /// exist: a reject would lose the message. `FailurePolicy::Retry` retries it instead, unless it
-    /// has a number of attempts, and the event is sent each time.
+    /// exist: a reject would lose the message. A policy in place that has neither an end nor a
+    /// number of attempts retries it instead, and the event is sent each time.
     DeadLetterTargetMissing {
         /// The message's queue.
         queue: QueueName,
@@ -143,6 +173,18 @@ pub enum Event {
     Closed(Error),
     /// This many events were dropped, because they were not read in time.
     Missed(u64),
+}
+
+/// What became of a message that has failed for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fate {
+    /// The broker has confirmed a copy of it in this queue.
+    Parked(QueueName),
+    /// It was rejected: its queue dead-letters it, or drops it if it has no dead-letter exchange.
+    Rejected,
+    /// It was acked, and is lost.
+    Dropped,
 }
 
 impl Event {
@@ -186,7 +228,7 @@ impl Event {
                 tracing::warn!(address, %queue, target, err = %error, "rejected messages would be lost: the destination of dead letters is missing");
             }
             // Logged with each failure.
-            Self::KeepsFailing { .. } => {}
+            Self::KeepsFailing { .. } | Self::GaveUp { .. } | Self::NotMoved { .. } => {}
             Self::Blocked(reason) => {
                 tracing::warn!(address, reason, "the broker has blocked the connection");
             }

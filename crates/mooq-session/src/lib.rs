@@ -16,6 +16,7 @@
 //! | `phase` | the state of a connection and of a channel: open, reopening, closed |
 //! | `reasons` | standard close reasons |
 //! | `event` | state and events of a connection, for users |
+//! | `frame` | what fits in a frame, and what RabbitMQ takes in it |
 //! | `policy` | recovery policies |
 //! | `channel` | a channel: its port, waiting calls, and the registration of its consumers |
 //! | `port` | state of a channel, and its publishes |
@@ -52,6 +53,7 @@ mod confirms;
 mod consumers;
 mod consuming;
 mod event;
+mod frame;
 mod ids;
 mod lifecycle;
 mod link;
@@ -74,7 +76,8 @@ pub use callbacks::{Finished, RunnerStatus, Start, Waiting};
 pub use calls::described;
 pub use confirms::{Permit, already_resolved};
 pub use consumers::{Callback, Handed, Retry, Sink};
-pub use event::{ConnectionState, Event};
+pub use event::{ConnectionState, Event, Fate};
+pub use frame::{check_arguments, check_properties};
 pub use ids::{CallId, ChannelId, ConsumerId, PublishId, RequestId};
 pub use output::{Answer, Dropped, Output, Reply, Request};
 pub use phase::Phase;

@@ -85,7 +85,7 @@
 //!
 //! A [callback](RegisterConsumer::callback) runs for each message while events are processed, and
 //! its outcome settles the message: `()` and `Ok` acknowledge it. After an error or a panic the
-//! message is retried, after delays that grow, and no message is lost ([`FailurePolicy`]).
+//! message is retried, after delays that grow, and no message is lost ([`Retry`]).
 //!
 //! ```
 //! # use mooq::memory::InMemoryBroker;
@@ -164,6 +164,7 @@
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
 //! | encode and decode | [`Json`], [`Text`], [`RawBytes`], [`ByContentType`], [`ByType`], [`Encode`], [`Decode`], and those of the features |
+//! | retry what fails, later | [`Retry`], [`Outcome`], [`Publish::delay`] |
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | `mooq::test` and `mooq::testing`, [`memory`], [`Delivery::new`] |
 //! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`](memory::InMemoryBroker::wait_idle), [`InMemoryBroker::record`](memory::InMemoryBroker::record), [`Recording`](memory::Recording), [`Selection`](memory::Selection) |
@@ -209,7 +210,7 @@ pub mod prelude {
     pub use crate::{
         Channel, ConnectOptions, Connection, Delivery, ErrorKind, ExchangeKind,
         ExchangeKind::{Direct, Fanout, Headers, Topic},
-        FailurePolicy, Json, Outcome, RawBytes, Text,
+        Json, Outcome, RawBytes, Retry, Text,
     };
 }
 
@@ -250,10 +251,10 @@ pub use broker::{Broker, GetBroker};
 pub use bytes;
 pub use connect::{ConnectTo, connect};
 pub use mooq_client::{
-    Backoff, Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection,
-    ConnectionState, ConsumeQueue, Consumer, Deliveries, Delivery, Event, Events, FailurePolicy,
-    Get, GetOne, IntoOutcome, NoCallback, OnLoss, Outcome, ProcessEvents, Processing, Publish,
-    Published, Recovery, RegisterCallback, RegisterConsumer, WhileDisconnected, WithCallback,
+    Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection, ConnectionState,
+    ConsumeQueue, Consumer, DelayedPublish, Deliveries, Delivery, Event, Events, Fate, Get, GetOne,
+    IntoOutcome, NoCallback, OnLoss, Outcome, ProcessEvents, Processing, Publish, Published,
+    Recovery, RegisterCallback, RegisterConsumer, Retry, WhileDisconnected, WithCallback,
 };
 #[cfg(feature = "cbor")]
 pub use mooq_codecs::Cbor;
@@ -301,6 +302,11 @@ pub struct ComingFromPythonDoctests;
 #[cfg(all(doctest, feature = "rabbit"))]
 #[doc = include_str!("../../../docs/direct.md")]
 pub struct DirectDoctests;
+
+/// The snippets of the page about retries, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/retries.md")]
+pub struct RetriesDoctests;
 
 /// The testing guide's snippets, likewise.
 #[cfg(all(doctest, feature = "test"))]

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use mooq::memory::InMemoryBroker;
-use mooq::{Delivery, ErrorKind, FailurePolicy};
+use mooq::{Delivery, ErrorKind, Retry};
 use mooq_core::{Endpoint, Message, Properties, Publish, Scheme, Transport};
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_message_that_nests_too_deep_is_an_error_on_its_delivery() -> mooq::Re
         seen.send(order.msg.clone()).unwrap();
         async {}
     };
-    let consumer = consumer.on_decode_error(FailurePolicy::Reject);
+    let consumer = consumer.on_decode_error(Retry::never().then_reject());
     consumer.callback(callback).await?;
     poison();
     chan.publish("", "good again").routing_key("orders").await?;

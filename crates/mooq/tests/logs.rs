@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mooq::memory::InMemoryBroker;
-use mooq::{Backoff, Delivery, FailurePolicy};
+use mooq::{Delivery, Retry};
 use tracing_subscriber::filter::LevelFilter;
 
 /// The lines of the log.
@@ -71,9 +71,7 @@ async fn every_line_about_a_message_names_it() {
     chan.declare_queue("payments").await.unwrap();
     let (tried, mut tries) = tokio::sync::mpsc::unbounded_channel();
     chan.register_callback("payments")
-        .on_error(FailurePolicy::Retry(
-            Backoff::new().first_delay(Duration::from_secs(2)),
-        ))
+        .retry(Retry::every(Duration::from_secs(2)).in_place())
         .callback(move |payment: Delivery<u64>| {
             let tried = tried.clone();
             async move {

@@ -1,6 +1,6 @@
 //! Greets every name in the queue "names".
 
-use mooq::{Connection, Delivery, ExchangeKind::Fanout, FailurePolicy};
+use mooq::{Connection, Delivery, ExchangeKind::Fanout, Retry};
 
 async fn start(conn: &Connection) -> mooq::Result<()> {
     let chan = conn.create_channel().await?;
@@ -13,7 +13,7 @@ async fn start(conn: &Connection) -> mooq::Result<()> {
             async move { out.publish("greetings", &greeting).await }
         })
         // A message that does not decode will never be a name.
-        .on_decode_error(FailurePolicy::Reject)
+        .on_decode_error(Retry::never().then_reject())
         .await?;
     Ok(())
 }

@@ -7,9 +7,8 @@ use std::time::Duration;
 use mooq_core::{
     Binding, ExchangeDeclare, ExchangeName, QueueDeclare, QueueDeclared, QueueName, Result,
 };
-use mooq_session::{PortCell, Reply, Request};
+use mooq_session::{PortCell, Reply, Request, check_arguments};
 
-use super::frame::check_arguments;
 use crate::runtime::timeout::within;
 use crate::runtime::{ChannelRef, ConnectionRef, WireRef};
 

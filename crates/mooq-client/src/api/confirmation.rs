@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mooq_core::{Handoff, Message, Result};
-use mooq_session::{PortCell, PublishId, PublishTerms, Taken, already_resolved};
+use mooq_session::{PortCell, PublishId, PublishTerms, Taken, already_resolved, check_properties};
 
-use super::frame::check_properties;
 use crate::runtime::ChannelRef;
 use crate::runtime::timeout::within;
 

@@ -107,34 +107,32 @@ macro_rules! callback_options {
         /// This is fast, but a message is lost if its callback fails, or if the channel, the
         /// connection or the process ends before. The prefetch has no effect then.
         pub fn auto_ack(mut self) -> Self {
-            self.registration().settings.ack_mode = $crate::runtime::handler::AckMode::Auto;
+            self.registration().ack_mode = $crate::runtime::handler::AckMode::Auto;
             self
         }
 
         /// Acknowledges by hand: success does not acknowledge. The holder of the delivery settles
         /// it, by [`Delivery::ack`](crate::Delivery::ack) and its siblings, in the callback or
         /// later. A delivery that is dropped unsettled is requeued, or if its callback failed, is
-        /// treated as [`on_error`](Self::on_error) says.
+        /// treated as [`retry`](Self::retry) says.
         pub fn manual_ack(mut self) -> Self {
-            self.registration().settings.ack_mode = $crate::runtime::handler::AckMode::Manual;
+            self.registration().ack_mode = $crate::runtime::handler::AckMode::Manual;
             self
         }
 
-        /// Policy for a delivery whose callback failed or panicked:
-        /// [`FailurePolicy::Retry`](crate::FailurePolicy::Retry) by default, so that none is lost.
-        /// It has no effect on a delivery that is settled before: with automatic acknowledgement,
-        /// or by hand.
-        pub fn on_error(mut self, policy: $crate::FailurePolicy) -> Self {
-            self.registration().settings.on_error = policy;
+        /// Policy for a delivery whose callback failed or panicked. By default it is retried in
+        /// place until it succeeds: see [`Retry`](crate::Retry). The policy has no effect on a
+        /// delivery that its callback has settled by hand.
+        pub fn retry(mut self, policy: $crate::Retry) -> Self {
+            self.registration().retry = Some(policy);
             self
         }
 
-        /// Policy for a delivery whose body does not decode. By default it is rejected if a
-        /// dead-letter exchange is known to take it, as with
-        /// [`FailurePolicy::Retry`](crate::FailurePolicy::Retry); otherwise it is kept, and retried
-        /// now and then.
-        pub fn on_decode_error(mut self, policy: $crate::FailurePolicy) -> Self {
-            self.registration().settings.on_decode_error = policy;
+        /// Policy for a delivery whose body does not decode. By default it has failed for good, by
+        /// the policy of [`retry`](Self::retry). Without such a policy it is rejected if a
+        /// dead-letter exchange is known to take it; otherwise it is kept, and retried now and then.
+        pub fn on_decode_error(mut self, policy: $crate::Retry) -> Self {
+            self.registration().on_decode_error = Some(policy);
             self
         }
     };

@@ -179,6 +179,25 @@ impl DeclareQueue {
         matches!(single, Some(FieldValue::Bool(true)))
     }
 
+    pub(super) fn is_quorum(&self) -> bool {
+        let kind = self.declare.arguments.get("x-queue-type");
+        kind.and_then(FieldValue::as_str) == Some("quorum")
+    }
+
+    pub(super) fn name(&self) -> &QueueName {
+        &self.declare.name
+    }
+
+    /// Sets those of these arguments that the user has not set.
+    pub(super) fn or_arguments(mut self, arguments: Vec<(&str, FieldValue)>) -> Self {
+        for (key, value) in arguments {
+            if self.declare.arguments.get(key).is_none() {
+                self = self.argument(key, value);
+            }
+        }
+        self
+    }
+
     /// Returns the declaration of a queue that a consumer is registered with. Without a name, the
     /// queue belongs to the connection, and is deleted with the consumer.
     pub(super) fn for_consumer(self) -> Result<QueueDeclare> {

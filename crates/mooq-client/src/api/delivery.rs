@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use mooq_core::in_flight::InFlight;
 use mooq_core::{
-    Error, ErrorKind, ExchangeName, FieldValue, Properties, QueueName, Result, RoutingKey,
-    Settlement,
+    Error, ErrorKind, ExchangeName, Properties, QueueName, Result, RoutingKey, Settlement,
 };
 
 use crate::runtime::{Unsettled, lock};
@@ -48,6 +47,13 @@ pub struct Delivery<T> {
     pub delivery_tag: u64,
     /// The message's properties, including its headers.
     pub properties: Arc<Properties>,
+    /// Number of this attempt to handle the message, 1 for the first: one more than the attempts
+    /// that failed. Attempts in place count in the process that makes them; those between which the
+    /// message waited in a delay queue count in its header `mooq-attempts`, whoever made them. If
+    /// the policy requeues, the header `x-delivery-count` counts as well.
+    pub attempt: u32,
+    /// Error of the latest attempt that failed.
+    pub last_error: Option<String>,
     /// None in a delivery that no broker sent.
     pub(crate) body: Option<Bytes>,
     /// The party that settles the delivery.
@@ -81,6 +87,8 @@ impl<T> Delivery<T> {
             redelivered: false,
             delivery_tag: 0,
             properties: Arc::default(),
+            attempt: 1,
+            last_error: None,
             body: None,
             settled_by: SettledBy::Nobody,
         }
@@ -102,40 +110,26 @@ impl<T> Delivery<T> {
     }
 
     /// Number of times the message was dead-lettered from `queue`, for any reason, by the broker's
-    /// count in the header [`x-death`](https://www.rabbitmq.com/docs/dlx#effects). With a retry
-    /// queue that dead-letters the message back after a delay, this is the number of earlier
-    /// attempts.
+    /// count in the header [`x-death`](https://www.rabbitmq.com/docs/dlx#effects).
     ///
-    /// Counts the deaths of a message that the broker itself moves back by dead-lettering. From
-    /// RabbitMQ 4.0 on, a message that a client publishes again or
-    /// [forwards](crate::Channel::forward) starts at 0, regardless of its headers: retries that
-    /// republish have to count in a header of their own.
+    /// Counts the deaths of a message that the broker itself moves by dead-lettering. From RabbitMQ
+    /// 4.0 on, a message that a client publishes again or [forwards](crate::Channel::forward)
+    /// starts at 0, regardless of its headers, and so does on every version one that waited in a
+    /// delay queue of [`Retry`](crate::Retry), whose attempts [`attempt`](Self::attempt) counts.
     ///
     /// # Examples
     /// ```
-    /// use mooq::{Delivery, Outcome};
+    /// use mooq::Delivery;
     ///
-    /// async fn handle(order: Delivery<String>) -> Outcome {
-    ///     let tries = order.death_count("orders") + 1;
-    ///     // …
-    ///     if tries < 3 { Outcome::Reject } else { Outcome::Ack }
+    /// /// Handles what `orders` has dead-lettered.
+    /// async fn handle(dead: Delivery<String>) {
+    ///     println!("rejected or expired {} times", dead.death_count("orders"));
     /// }
     /// # let _ = handle;
     /// ```
     #[must_use]
     pub fn death_count(&self, queue: &str) -> u64 {
-        let Some(FieldValue::Array(deaths)) = self.properties.headers.get("x-death") else {
-            return 0;
-        };
-        let counts = deaths.iter().filter_map(|death| match death {
-            FieldValue::Table(death) if death.get("queue")?.as_str() == Some(queue) => {
-                death.get("count")?.as_i64()
-            }
-            _ => None,
-        });
-        // Any client may publish a message with such a header.
-        let counts = counts.filter_map(|count| u64::try_from(count).ok());
-        counts.fold(0, u64::saturating_add)
+        mooq_retry::death_count(&self.properties.headers, queue)
     }
 
     /// Number of times the message was returned to its quorum queue after a delivery, by the
@@ -146,9 +140,7 @@ impl<T> Delivery<T> {
     /// rejected with requeue, or whose channel or connection ended, but not a nack.
     #[must_use]
     pub fn delivery_count(&self) -> u64 {
-        let count = self.properties.headers.get("x-delivery-count");
-        let count = count.and_then(FieldValue::as_i64).unwrap_or(0);
-        u64::try_from(count).unwrap_or(0)
+        mooq_retry::delivery_count(&self.properties.headers)
     }
 
     /// Acknowledges the delivery (`basic.ack`): it is done. Returns the message.
@@ -232,57 +224,5 @@ impl Held {
     /// Takes the right to settle the delivery, unless it was taken before.
     pub(crate) fn take(&self) -> Option<Unsettled> {
         lock(&self.0).take()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use mooq_core::FieldTable;
-
-    use super::*;
-
-    #[test]
-    fn deaths_are_counted_whatever_stands_in_the_header() {
-        let died = |queue: &str, count: FieldValue| {
-            let table = FieldTable::new().with("queue", queue).unwrap();
-            FieldValue::Table(table.with("count", count).unwrap())
-        };
-        let counted = |header: FieldValue| {
-            let mut delivery = Delivery::new(());
-            let headers = &mut Arc::make_mut(&mut delivery.properties).headers;
-            headers.insert("x-death".try_into().unwrap(), header);
-            delivery.death_count("q")
-        };
-        assert_eq!(Delivery::new(()).death_count("q"), 0);
-        let often = FieldValue::I64(i64::MAX);
-        for (deaths, count) in [
-            (
-                vec![
-                    died("q", 2.into()),
-                    died("other", 5.into()),
-                    died("q", 1.into()),
-                ],
-                3,
-            ),
-            (
-                vec![
-                    died("q", (-1).into()),
-                    died("q", "text".into()),
-                    FieldValue::Void,
-                ],
-                0,
-            ),
-            (
-                vec![
-                    died("q", often.clone()),
-                    died("q", often.clone()),
-                    died("q", often),
-                ],
-                u64::MAX,
-            ),
-        ] {
-            assert_eq!(counted(FieldValue::Array(deaths)), count);
-        }
-        assert_eq!(counted("no array".into()), 0);
     }
 }

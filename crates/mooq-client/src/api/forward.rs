@@ -1,8 +1,7 @@
 //! Forwarding: publishing a delivery unchanged.
 
-use std::sync::Arc;
-
-use mooq_core::{Error, ErrorKind, ExchangeName, IntoChecked, Properties};
+use mooq_core::{Error, ErrorKind, ExchangeName, IntoChecked};
+use mooq_retry::without_counts;
 
 use super::channel::Channel;
 use super::delivery::Delivery;
@@ -69,18 +68,4 @@ impl Channel {
             .routing_key(&delivery.routing_key)
             .properties(without_counts(&delivery.properties))
     }
-}
-
-/// Headers in which a quorum queue counts the deliveries of a message. The counts belong to that
-/// queue, and the copy's next queue need not set them.
-const COUNTS: [&str; 2] = ["x-delivery-count", "x-acquired-count"];
-
-fn without_counts(properties: &Arc<Properties>) -> Arc<Properties> {
-    let mut properties = Arc::clone(properties);
-    for count in COUNTS {
-        if properties.headers.get(count).is_some() {
-            Arc::make_mut(&mut properties).headers.remove(count);
-        }
-    }
-    properties
 }

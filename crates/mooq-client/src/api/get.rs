@@ -7,15 +7,14 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mooq_codecs::{Decode, Json};
-use mooq_core::{Consume, Error, ErrorKind, IntoChecked, QueueName, Result};
+use mooq_core::{Consume, Error, ErrorKind, IntoChecked, QueueName, Result, Settlement};
+use mooq_retry::{Retry, Trail};
 use mooq_session::{self as session, Handed, Reply};
 
 use super::channel::Channel;
 use super::codec::decode;
 use super::delivery::{Delivery, SettledBy};
-use super::failure::{Failed, FailurePolicy, Verdict};
 use super::first_error::FirstError;
-use super::outcome::Outcome;
 use super::subscription::{Place, Subscription};
 use crate::runtime::handler::{settle, typed};
 use crate::runtime::timeout::within;
@@ -291,30 +290,31 @@ impl<T, C> Request<T, C> {
         }
     }
 
-    fn decode(&self, Fetched { handed, unsettled }: Fetched) -> Result<Delivery<T>>
+    fn decode(
+        &self,
+        Fetched {
+            mut handed,
+            unsettled,
+        }: Fetched,
+    ) -> Result<Delivery<T>>
     where
         C: Decode<T>,
     {
+        let trail = Trail::restore(&mut handed.deliver.message, &handed.queue);
         let Handed { deliver, queue, .. } = &handed;
         match decode(&self.codec, &deliver.message) {
             Ok(msg) => {
                 let by_broker = || SettledBy::Broker(deliver.in_flight.clone());
                 let settled_by = unsettled.map_or_else(by_broker, SettledBy::Holder);
-                Ok(typed(msg, deliver, queue, settled_by))
+                Ok(typed(msg, deliver, queue, trail, settled_by))
             }
             Err(err) => {
                 if let Some(unsettled) = unsettled {
-                    let known = self
-                        .channel
-                        .shared()
-                        .with(|session| session.dead_letter_info(queue));
-                    let verdict = FailurePolicy::default().verdict(Failed::Decoding, 1, known);
+                    let known = self.channel.shared().inner().known(queue);
+                    let settlement = Retry::default().settlement_of_undecodable(known);
                     settle(
                         unsettled,
-                        match verdict {
-                            Verdict::Settle(outcome) => outcome,
-                            Verdict::Again(_) => Outcome::Requeue,
-                        },
+                        settlement.unwrap_or(Settlement::Reject { requeue: true }),
                     );
                 }
                 Err(err)
@@ -363,7 +363,7 @@ async fn wait(
         ));
     };
     if auto_ack && let Some(unsettled) = fetched.unsettled.take() {
-        settle(unsettled, Outcome::Ack);
+        settle(unsettled, Settlement::Ack);
     }
     Ok(fetched)
 }

@@ -3,36 +3,9 @@
 use std::error::Error as StdError;
 use std::future::Future;
 
-use mooq_core::Settlement;
+use mooq_retry::Outcome;
 
 use super::delivery::Delivery;
-
-/// Outcome of a callback: the settlement of its delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Outcome {
-    /// Acknowledges the delivery: it is done.
-    Ack,
-    /// Requeues a delivery that failed to its place in the queue, by `basic.reject`, which a
-    /// queue's [delivery
-    /// limit](https://www.rabbitmq.com/docs/quorum-queues#poison-message-handling) counts.
-    Requeue,
-    /// Rejects the delivery: it is dead-lettered, or dropped if the queue has no dead-letter
-    /// exchange.
-    Reject,
-}
-
-impl Outcome {
-    /// Returns the settlement to send to the broker. A delivery that failed is rejected, not
-    /// nacked: RabbitMQ 4.3 counts only `basic.reject` towards a queue's delivery limit.
-    pub(crate) fn settlement(self) -> Settlement {
-        match self {
-            Self::Ack => Settlement::Ack,
-            Self::Requeue => Settlement::Reject { requeue: true },
-            Self::Reject => Settlement::Reject { requeue: false },
-        }
-    }
-}
 
 /// The error of a callback that failed.
 pub type CallbackError = Box<dyn StdError + Send + Sync>;
@@ -40,7 +13,7 @@ pub type CallbackError = Box<dyn StdError + Send + Sync>;
 /// A callback's return value: `()`, an [`Outcome`], or a `Result` of either.
 ///
 /// `()` and `Ok` acknowledge; an error is handled by the consumer's
-/// [`FailurePolicy`](crate::FailurePolicy). A callback that returns anything else does not compile:
+/// policy, [`Retry`](crate::Retry). A callback that returns anything else does not compile:
 ///
 /// ```compile_fail,E0277
 /// # fn register(chan: &mooq::Channel) {

@@ -442,7 +442,7 @@ impl Publish<'_> {
     }
 
     /// Returns the publish ready to be handed over, or the error that a setter found.
-    fn prepare(mut self) -> Result<Prepared> {
+    pub(super) fn prepare(mut self) -> Result<Prepared> {
         if let Some(encoding) = self.content_encoding {
             let encoding = self.deferred.check(encoding);
             let content_encoding = &mut self.change_properties().content_encoding;

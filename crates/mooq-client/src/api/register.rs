@@ -137,7 +137,8 @@ impl<C> RegisterConsumer<C, NoCallback> {
     /// Callbacks of one consumer start in the order of its deliveries; as many run at once as
     /// [`concurrency`](RegisterConsumer::concurrency) allows. The callback's return value settles
     /// the delivery: see [`IntoOutcome`](crate::IntoOutcome). An error or a panic is caught,
-    /// logged, and handled by [`on_error`](RegisterConsumer::on_error).
+    /// logged, and handled by the policy of
+    /// [`retry`](RegisterConsumer::retry).
     ///
     /// A closure that uses `?` has to name its error type at its end, because Rust cannot infer it:
     /// `Ok::<(), mooq::Error>(())`.
@@ -307,8 +308,10 @@ impl IntoFuture for RegisterConsumer<(), WithCallback> {
     /// `ExchangeMismatch` if the exchange exists with another type or other options,
     /// `PreconditionFailed` if the queue does, `ResourceLocked` if the queue is exclusive to
     /// another connection; `NotAllowed` if the broker allows no further channel for
-    /// [`own_channel`](Self::own_channel); `InvalidName`, `InvalidArgument`; `ConnectionLost` if the
-    /// connection is lost meanwhile; `TimedOut`; the channel's close if the channel is closed.
+    /// [`own_channel`](Self::own_channel) or to declare delay queues; `NotImplemented` if the broker
+    /// does not know what [`Retry::by_broker`](crate::Retry::by_broker) needs; `InvalidName`,
+    /// `InvalidArgument`; `ConnectionLost` if the connection is lost meanwhile; `TimedOut`; the
+    /// channel's close if the channel is closed.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, exchange, queue and bindings may have been declared; no

@@ -104,8 +104,9 @@ impl IntoFuture for RegisterCallback<(), WithCallback> {
     /// `QueueNotFound` if there is no such queue, `AccessRefused` without read permission
     /// or if the queue has an exclusive consumer, `ResourceLocked` if the queue is exclusive to
     /// another connection; `NotAllowed` if the broker allows no further channel for
-    /// [`own_channel`](Self::own_channel); `InvalidName`, `InvalidArgument`; `ConnectionLost` if the
-    /// connection is lost meanwhile; `TimedOut`; the channel's close if the channel is closed.
+    /// [`own_channel`](Self::own_channel) or to declare delay queues; `InvalidName`,
+    /// `InvalidArgument`; `ConnectionLost` if the connection is lost meanwhile; `TimedOut`; the
+    /// channel's close if the channel is closed.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, no consumer stays registered.

@@ -7,15 +7,16 @@ use mooq_core::{
     Binding, BindingDestination, Error, ErrorKind, FieldTable, IntoChecked, QueueName, Result,
     RoutingKey,
 };
+use mooq_retry::{Retry, check_broker, declare_for};
 use mooq_session::Sink;
 
 use super::channel::Channel;
 use super::consumer::Consumer;
-use super::consumer_options::{ConsumerOptions, DEFAULT_PREFETCH};
+use super::consumer_options::ConsumerOptions;
 use super::declare::DeclareQueue;
 use super::exchange::DeclareExchange;
-use super::failure::FailurePolicy;
-use crate::runtime::handler::{AckMode, CallbackConsumer, Handler, Settings};
+use crate::runtime::handler::{AckMode, CallbackConsumer, Handler};
+use crate::runtime::moving::Moves;
 
 /// Settings of a consumer to register: its exchange, queue, bindings and options.
 #[derive(Debug)]
@@ -30,7 +31,11 @@ pub(super) struct Registration {
     pub(super) options: ConsumerOptions,
     /// None for as many as the prefetch.
     concurrency: Option<usize>,
-    pub(super) settings: Settings,
+    pub(super) ack_mode: AckMode,
+    /// None for the default.
+    pub(super) retry: Option<Retry>,
+    /// None for what follows from `retry`.
+    pub(super) on_decode_error: Option<Retry>,
 }
 
 impl Registration {
@@ -54,12 +59,9 @@ impl Registration {
             binding_arguments: FieldTable::new(),
             options,
             concurrency: None,
-            settings: Settings {
-                ack_mode: AckMode::ByOutcome,
-                concurrency: DEFAULT_PREFETCH.into(),
-                on_error: FailurePolicy::default(),
-                on_decode_error: FailurePolicy::default(),
-            },
+            ack_mode: AckMode::ByOutcome,
+            retry: None,
+            on_decode_error: None,
         }
     }
 
@@ -78,25 +80,45 @@ impl Registration {
         self.channel.timeout()
     }
 
+    /// Checks the policies for failures.
+    fn check_policies(&self) -> Result<()> {
+        let is_named = match self.exchange {
+            Some(_) => !self.queue.name().is_empty(),
+            None => !self.options.consume.queue.is_empty(),
+        };
+        let auto_ack = self.ack_mode == AckMode::Auto;
+        let mut policies = [&self.retry, &self.on_decode_error].into_iter().flatten();
+        policies.try_for_each(|policy| policy.check_consumer(auto_ack, is_named))
+    }
+
     /// Registers the consumer whose deliveries `handler` handles.
-    pub(super) async fn carry_out(self, handler: Arc<dyn Handler>) -> Result<Consumer> {
+    pub(super) async fn carry_out(mut self, handler: Arc<dyn Handler>) -> Result<Consumer> {
+        self.options.deferred.clone().finish()?;
+        self.check_policies()?;
+        let retry = self.retry.unwrap_or_default();
+        let arguments = retry.queue_arguments();
+        if self.exchange.is_some() && !arguments.is_empty() {
+            // On a channel of its own, which the broker closes if it knows them.
+            let asking = self.channel.sibling().await?;
+            check_broker(&Moves::on(asking.shared()), self.queue.name(), &retry).await?;
+        }
+        self.queue = self.queue.or_arguments(arguments);
         let ConsumerOptions {
             mut consume,
             prefetch,
             place,
-            deferred,
+            ..
         } = self.options;
-        deferred.finish()?;
         let channel = self.channel;
-        let mut settings = self.settings;
-        settings.concurrency = self.concurrency.unwrap_or_else(|| {
+        let concurrency = self.concurrency.unwrap_or_else(|| {
             // A user who wants one consumer at a time wants one message at a time.
             match self.queue.is_single_active() {
                 true => 1,
                 false => prefetch.into(),
             }
         });
-        consume.no_ack = settings.ack_mode == AckMode::Auto;
+        consume.no_ack = self.ack_mode == AckMode::Auto;
+        let quorum_queue = self.queue.is_quorum();
         if let Some(exchange) = self.exchange {
             let declare = self.queue.for_consumer()?;
             let source = exchange.name().clone();
@@ -117,8 +139,23 @@ impl Registration {
             }
         }
 
-        let concurrency = settings.concurrency;
-        let callback = Arc::new(CallbackConsumer { settings, handler });
+        let undecodable = self
+            .on_decode_error
+            .unwrap_or_else(|| retry.for_undecodable());
+        let quorum = quorum_queue || retry.is_quorum() || undecodable.is_quorum();
+        if retry.needs_queues() || undecodable.needs_queues() {
+            // On a channel of its own, which is closed if a queue to park in has other options.
+            let declaring = channel.sibling().await?;
+            let moves = Moves::on(declaring.shared());
+            declare_for(&moves, &consume.queue, [&retry, &undecodable], quorum).await?;
+        }
+        let callback = Arc::new(CallbackConsumer {
+            ack_mode: self.ack_mode,
+            retry,
+            on_decode_error: undecodable,
+            quorum,
+            handler,
+        });
         let sink = Sink::callback(callback, concurrency);
         channel.register(consume, prefetch, place, sink).await
     }

@@ -9,12 +9,12 @@ use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use mooq_codecs::{Decode, Json};
 use mooq_core::{ConsumerTag, IntoChecked, QueueName, Result};
+use mooq_retry::{Retry, Trail};
 
 use super::channel::Channel;
 use super::codec::decode;
 use super::consumer_options::{ConsumerOptions, consumer_options};
 use super::delivery::{Delivery, SettledBy};
-use super::failure::{Failed, FailurePolicy, Verdict};
 use super::subscription::Subscription;
 use crate::runtime::handler::{settle, typed};
 use crate::runtime::timeout::within;
@@ -29,7 +29,7 @@ pub struct ConsumeQueue<T, C = Json> {
     channel: Channel,
     options: ConsumerOptions,
     codec: C,
-    on_decode_error: FailurePolicy,
+    on_decode_error: Retry,
     message: PhantomData<fn(T)>,
 }
 
@@ -71,7 +71,7 @@ impl<T> ConsumeQueue<T> {
             channel: channel.clone(),
             options: ConsumerOptions::of(queue),
             codec: Json,
-            on_decode_error: FailurePolicy::default(),
+            on_decode_error: Retry::default(),
             message: PhantomData,
         }
     }
@@ -98,10 +98,13 @@ impl<T, C> ConsumeQueue<T, C> {
     }
 
     /// Policy for a delivery whose body does not decode, while the stream yields the error in its
-    /// place. By default the delivery is rejected if a dead-letter exchange is known to take it, as
-    /// with [`FailurePolicy::Retry`]. Otherwise it is kept unacked, counts towards the prefetch,
-    /// and is requeued when the stream ends.
-    pub fn on_decode_error(mut self, policy: FailurePolicy) -> Self {
+    /// place. By default the delivery is rejected if a dead-letter exchange is known to take it.
+    /// Otherwise it is kept unacked, counts towards the prefetch, and is requeued when the stream
+    /// ends.
+    ///
+    /// A stream moves no messages: opening it fails with `InvalidArgument` if the policy would move
+    /// such a delivery to a delay queue or park it.
+    pub fn on_decode_error(mut self, policy: Retry) -> Self {
         self.on_decode_error = policy;
         self
     }
@@ -124,7 +127,8 @@ where
     /// # Errors
     /// `QueueNotFound`, `AccessRefused` if the queue is in exclusive use, `ResourceLocked`
     /// if the queue is exclusive to another connection; `NotAllowed` if the broker allows no further
-    /// channel for [`own_channel`](Self::own_channel); the channel's close if the channel is closed.
+    /// channel for [`own_channel`](Self::own_channel); `InvalidArgument` for a policy that moves
+    /// messages; the channel's close if the channel is closed.
     ///
     /// # Cancel safety
     /// If the future is dropped midway, no consumer stays registered and no message is lost.
@@ -137,6 +141,7 @@ where
                 deferred,
             } = self.options;
             deferred.finish()?;
+            self.on_decode_error.check_moves_no_undecodable()?;
             let what = format!("consuming queue '{}'", consume.queue);
             let subscribing = Subscription::open(&self.channel, consume, prefetch, place);
             let subscription = within(self.channel.timeout(), &what, subscribing).await?;
@@ -194,7 +199,7 @@ where
 pub struct Deliveries<T, C = Json> {
     subscription: Subscription,
     codec: C,
-    on_decode_error: FailurePolicy,
+    on_decode_error: Retry,
     /// Kept, since no user takes them.
     undecodable: Vec<Unsettled>,
     over: bool,
@@ -241,25 +246,26 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
 
     fn decode(&mut self, mut handed: Handed<WireRef>) -> Result<Delivery<T>> {
         let unsettled = Unsettled::of(&mut handed);
+        let trail = Trail::restore(&mut handed.deliver.message, &handed.queue);
         let Handed { deliver, queue, .. } = &handed;
         match decode(&self.codec, &deliver.message) {
             Ok(msg) => {
                 let by_broker = || SettledBy::Broker(deliver.in_flight.clone());
                 let settled_by = unsettled.map_or_else(by_broker, SettledBy::Holder);
-                Ok(typed(msg, deliver, queue, settled_by))
+                Ok(typed(msg, deliver, queue, trail, settled_by))
             }
             Err(err) => {
                 if let Some(unsettled) = unsettled {
-                    let known = self.subscription.dead_letter_info(queue);
+                    let known = self.subscription.known(queue);
                     // Deliveries from before a loss are redelivered.
                     self.undecodable.retain(|kept| !kept.is_stale());
-                    match self.on_decode_error.verdict(Failed::Decoding, 1, known) {
-                        Verdict::Settle(outcome) => {
+                    match self.on_decode_error.settlement_of_undecodable(known) {
+                        Some(settlement) => {
                             // Those before it were kept until it was known where they can go.
                             let kept = self.undecodable.drain(..).chain([unsettled]);
-                            kept.for_each(|unsettled| settle(unsettled, outcome));
+                            kept.for_each(|unsettled| settle(unsettled, settlement));
                         }
-                        Verdict::Again(_) => self.undecodable.push(unsettled),
+                        None => self.undecodable.push(unsettled),
                     }
                 }
                 Err(err)

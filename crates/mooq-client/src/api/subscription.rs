@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use mooq_core::{Consume, ConsumerTag, Error, ErrorKind, QueueName, Result};
+use mooq_retry::Known;
 use mooq_session::reasons::{closed_locally, is_channel_limit};
-use mooq_session::{AfterCancel, ConsumerId, DeadLetterInfo, Handed, Reply, Sink};
+use mooq_session::{AfterCancel, ConsumerId, Handed, Reply, Sink, check_arguments};
 
 use super::channel::Channel;
-use super::frame::check_arguments;
 use crate::runtime::timeout::within;
 use crate::runtime::{Tokio, WireRef};
 
@@ -130,10 +130,8 @@ impl Subscription {
     }
 
     /// Returns the destination of the rejected messages of `queue`, as far as it is known to exist.
-    pub(crate) fn dead_letter_info(&self, queue: &QueueName) -> DeadLetterInfo {
-        self.channel
-            .shared()
-            .with(|session| session.dead_letter_info(queue))
+    pub(crate) fn known(&self, queue: &QueueName) -> Known {
+        self.channel.shared().inner().known(queue)
     }
 
     /// Takes the oldest delivery, or returns the reason why no more arrive.

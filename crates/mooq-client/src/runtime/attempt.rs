@@ -4,13 +4,12 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::time::Duration;
 
 use foldhash::fast::FixedState;
-use mooq_core::{Deliver, QueueName};
+use mooq_core::{Deliver, FieldValue, QueueName, Settlement};
+use mooq_retry::{Failed, Retry, Trail};
 use mooq_session::Handed;
 use tracing::Span;
 
 use super::wire::{Unsettled, WireRef};
-use crate::api::failure::Failed;
-use crate::api::outcome::Outcome;
 
 /// A delivery that is about to be handled, perhaps not for the first time. If it is dropped, the
 /// delivery is requeued.
@@ -20,24 +19,48 @@ pub(crate) struct Attempt {
     pub(crate) queue: QueueName,
     /// None if the broker has settled the delivery, and while its callback may.
     pub(crate) unsettled: Option<Unsettled>,
-    /// Number of failed attempts.
-    pub(crate) failures: u32,
+    /// Number of attempts at this delivery that failed.
+    pub(super) failures: u32,
+    /// All failed attempts at its message.
+    pub(super) trail: Trail,
 }
 
 /// A failed attempt.
 pub(crate) struct Failure {
     pub(super) attempt: Attempt,
-    pub(super) failed: Failed,
+    pub(super) cause: Cause,
     pub(super) why: String,
 }
 
+/// Cause of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Its callback or its body.
+    Failed(Failed),
+    /// The channel was lost before the delivery could be settled.
+    Loss,
+    /// The message could not be moved to another queue. The attempt counts already; the next one is
+    /// after this time.
+    Move(Duration),
+}
+
 impl Attempt {
-    pub(super) fn new(mut handed: Handed<WireRef>) -> Self {
+    pub(super) fn new(mut handed: Handed<WireRef>, policy: &Retry) -> Self {
+        let mut trail = Trail::restore(&mut handed.deliver.message, &handed.queue);
+        if policy.requeues() {
+            let headers = &handed.deliver.message.properties.headers;
+            let returns = headers.get("x-delivery-count").and_then(FieldValue::as_i64);
+            let returns = returns.and_then(|returns| u32::try_from(returns).ok());
+            trail.attempts = trail.attempts.saturating_add(returns.unwrap_or(0));
+        }
+        trail.attempts = trail.attempts.saturating_add(handed.failures);
+        trail.error = handed.error.take().or(trail.error);
         Self {
             unsettled: Unsettled::of(&mut handed),
             deliver: handed.deliver,
             queue: handed.queue,
             failures: handed.failures,
+            trail,
         }
     }
 
@@ -48,6 +71,7 @@ impl Attempt {
             queue: self.queue,
             wire: None,
             failures: self.failures,
+            error: self.trail.error,
         };
         unsettled.put_back(&mut handed);
         handed
@@ -63,28 +87,28 @@ impl Attempt {
             message_id = message.properties.message_id.as_deref(),
             delivery_tag = self.deliver.delivery_tag,
             redelivered = self.deliver.redelivered,
-            attempt = self.failures + 1,
+            attempt = self.trail.attempts.saturating_add(1),
         )
     }
 
-    pub(super) fn failed(self, failed: Failed, why: String) -> Box<Failure> {
+    pub(super) fn failed(self, cause: Cause, why: String) -> Box<Failure> {
         let attempt = self;
         Box::new(Failure {
             attempt,
-            failed,
+            cause,
             why,
         })
     }
 
     /// Settles the delivery as its callback asks, or returns the reason why settling it has no
     /// effect.
-    pub(super) fn settle(&self, unsettled: Unsettled, outcome: Outcome) -> Option<String> {
+    pub(super) fn settle(&self, unsettled: Unsettled, settlement: Settlement) -> Option<String> {
         let stale = unsettled.is_stale();
-        let err = unsettled.settle(outcome.settlement()).err()?;
+        let err = unsettled.settle(settlement).err()?;
         if stale {
             return Some(err.to_string());
         }
-        tracing::warn!(%err, ?outcome, "a delivery could not be settled: it will come again");
+        tracing::warn!(%err, ?settlement, "a delivery could not be settled: it will come again");
         None
     }
 

@@ -15,10 +15,11 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use mooq_session::{ConsumerId, Finished, RunnerStatus, Session, Start, Waiting};
 
 use super::attempt::{Attempt, Failure};
-use super::failing::conclude;
-use super::handler::Settings;
+use super::failing::{Concluded, conclude};
+use super::handler::CallbackConsumer;
 use super::handles::ConnectionRef;
 use super::inner::Tokio;
+use super::moving::Mover;
 use super::polling::Polling;
 use super::signal::Signal;
 use super::wire::WireRef;
@@ -41,19 +42,19 @@ pub(crate) enum Mode {
     UntilIdle,
 }
 
-/// A running callback, with the id of its consumer and the consumer's settings for failures.
+/// A running callback, or the move of a message after it, with its consumer.
 struct Running {
     id: ConsumerId,
-    settings: Settings,
+    consumer: Arc<CallbackConsumer>,
     callback: BoxFuture<'static, Option<Box<Failure>>>,
 }
 
 impl Future for Running {
-    type Output = (ConsumerId, Option<(Box<Failure>, Settings)>);
+    type Output = (ConsumerId, Option<(Box<Failure>, Arc<CallbackConsumer>)>);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let failure = ready!(self.callback.as_mut().poll(cx));
-        let failure = failure.map(|failure| (failure, self.settings));
+        let failure = failure.map(|failure| (failure, Arc::clone(&self.consumer)));
         Poll::Ready((self.id, failure))
     }
 }
@@ -62,6 +63,7 @@ impl Future for Running {
 pub(crate) struct Runner {
     /// Keeps the connection open while its events are processed.
     connection: Arc<ConnectionRef>,
+    mover: Arc<Mover>,
     mode: Mode,
     shutdown: Option<Signal>,
     /// The shutdown signal has come.
@@ -157,6 +159,7 @@ impl Runner {
     ) -> Result<Self> {
         connection.with(Session::begin_processing)?;
         Ok(Self {
+            mover: Mover::new(&connection),
             connection,
             mode,
             shutdown: shutdown.map(Signal::new),
@@ -179,10 +182,23 @@ impl Runner {
         }
     }
 
-    /// Records that a callback has ended.
-    fn finish(&mut self, id: ConsumerId, failure: Option<(Box<Failure>, Settings)>) {
-        let retry =
-            failure.and_then(|(failure, settings)| conclude(*failure, &self.connection, &settings));
+    /// Records that a callback has ended, unless its message is still to be moved.
+    fn finish(&mut self, id: ConsumerId, failure: Option<(Box<Failure>, Arc<CallbackConsumer>)>) {
+        let mut retry = None;
+        if let Some((failure, consumer)) = failure {
+            match conclude(*failure, Arc::clone(&consumer), &self.mover) {
+                Concluded::Settled => {}
+                Concluded::Again(again) => retry = Some(again),
+                Concluded::Moving(callback) => {
+                    self.running.push(Running {
+                        id,
+                        consumer,
+                        callback,
+                    });
+                    return;
+                }
+            }
+        }
         self.finished.push(Finished {
             consumer: id,
             retry,
@@ -199,17 +215,18 @@ impl Runner {
                 callback,
                 handed,
             } = start;
-            let settings = callback.settings;
-            let handler = Arc::clone(&callback.handler);
-            let mut callback = handler.start(Attempt::new(handed), settings.ack_mode);
+            let consumer = callback;
+            let handler = Arc::clone(&consumer.handler);
+            let attempt = Attempt::new(handed, &consumer.retry);
+            let mut callback = handler.start(attempt, Arc::clone(&consumer));
             // Most callbacks end at once, and need no place among the running ones.
             match callback.as_mut().poll(cx) {
                 Poll::Ready(failure) => {
-                    self.finish(id, failure.map(|failure| (failure, settings)));
+                    self.finish(id, failure.map(|failure| (failure, consumer)));
                 }
                 Poll::Pending => self.running.push(Running {
                     id,
-                    settings,
+                    consumer,
                     callback,
                 }),
             }

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mooq_codecs::Decode;
-use mooq_core::{Deliver, Message, QueueName};
+use mooq_core::{Deliver, Message, QueueName, Settlement};
+use mooq_retry::{Failed, Retry, Trail};
 use tracing::Instrument;
 
-use super::attempt::{Attempt, Failure};
+use super::attempt::{Attempt, Cause, Failure};
 use super::polling;
 use super::wire::Unsettled;
 use crate::api::codec;
 use crate::api::delivery::{Delivery, Held, SettledBy};
-use crate::api::failure::{Failed, FailurePolicy};
-use crate::api::outcome::{Callback, Outcome};
+use crate::api::outcome::{Callback, CallbackError};
 
 /// Mode of acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,24 +33,19 @@ pub(crate) enum AckMode {
 
 /// A consumer whose deliveries go to a callback.
 pub(crate) struct CallbackConsumer {
-    pub(crate) settings: Settings,
-    pub(crate) handler: Arc<dyn Handler>,
-}
-
-/// Settings of a callback consumer for its deliveries.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Settings {
     pub(crate) ack_mode: AckMode,
-    /// Maximum number of callbacks that run at once.
-    pub(crate) concurrency: usize,
-    pub(crate) on_error: FailurePolicy,
-    pub(crate) on_decode_error: FailurePolicy,
+    pub(crate) retry: Retry,
+    pub(crate) on_decode_error: Retry,
+    /// Its messages wait and are parked in quorum queues.
+    pub(crate) quorum: bool,
+    pub(crate) handler: Arc<dyn Handler>,
 }
 
 impl fmt::Debug for CallbackConsumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CallbackConsumer")
-            .field("settings", &self.settings)
+            .field("ack_mode", &self.ack_mode)
+            .field("retry", &self.retry)
             .finish_non_exhaustive()
     }
 }
@@ -62,7 +57,7 @@ pub(crate) trait Handler: Send + Sync {
     fn start(
         self: Arc<Self>,
         attempt: Attempt,
-        ack_mode: AckMode,
+        consumer: Arc<CallbackConsumer>,
     ) -> BoxFuture<'static, Option<Box<Failure>>>;
 }
 
@@ -92,12 +87,12 @@ where
     fn start(
         self: Arc<Self>,
         attempt: Attempt,
-        ack_mode: AckMode,
+        consumer: Arc<CallbackConsumer>,
     ) -> BoxFuture<'static, Option<Box<Failure>>> {
         let span = attempt.span();
         // The attempt is kept until the end of the future, so that its delivery counts as in flight
         // until then.
-        let handling = async move { handle(&*self, attempt, ack_mode).await };
+        let handling = async move { handle(&*self, attempt, &consumer).await };
         Box::pin(handling.instrument(span))
     }
 }
@@ -105,7 +100,7 @@ where
 async fn handle<T, C, F>(
     handler: &TypedHandler<T, C, F>,
     mut attempt: Attempt,
-    ack_mode: AckMode,
+    consumer: &CallbackConsumer,
 ) -> Option<Box<Failure>>
 where
     T: Send + 'static,
@@ -114,17 +109,18 @@ where
 {
     let msg = match decode(&handler.codec, &attempt.deliver.message) {
         Ok(msg) => msg,
-        Err(why) => return Some(attempt.failed(Failed::Decoding, why)),
+        Err(why) => return Some(attempt.failed(Cause::Failed(Failed::Decoding), why)),
     };
     let held = attempt.unsettled.take().map(Held::new).map(Arc::new);
     // If the callback is cut off, its delivery is requeued, no matter where the callback has put
     // it.
-    let by_outcome = (ack_mode == AckMode::ByOutcome).then(|| GiveBack(held.clone()));
+    let by_outcome = (consumer.ack_mode == AckMode::ByOutcome).then(|| GiveBack(held.clone()));
     let settled_by = match &held {
         Some(held) => SettledBy::Callback(Arc::clone(held)),
         None => SettledBy::Broker(attempt.deliver.in_flight.clone()),
     };
-    let delivery = typed(msg, &attempt.deliver, &attempt.queue, settled_by);
+    let trail = attempt.trail.clone();
+    let delivery = typed(msg, &attempt.deliver, &attempt.queue, trail, settled_by);
     let call = catch_unwind(AssertUnwindSafe(|| handler.callback.call(delivery)));
     let ended = match call {
         Ok(call) => {
@@ -133,21 +129,34 @@ where
         }
         Err(panic) => Err(panic),
     };
-    let failure = match ended {
-        Ok(Ok(outcome)) => {
-            let unsettled = by_outcome.and_then(GiveBack::disarm)?;
-            let lost = attempt.settle(unsettled, outcome)?;
-            return Some(attempt.failed(Failed::Loss, lost));
+    let (failed, why) = match ended {
+        Ok(Ok(outcome)) => match outcome.settlement() {
+            Ok(settlement) => {
+                let unsettled = by_outcome.and_then(GiveBack::disarm)?;
+                let lost = attempt.settle(unsettled, settlement)?;
+                return Some(attempt.failed(Cause::Loss, lost));
+            }
+            Err(failed) => (failed, format!("it returned {outcome:?}")),
+        },
+        Ok(Err(err)) if is_retried(&consumer.retry, &err) => (Failed::Callback, err.to_string()),
+        Ok(Err(err)) => (Failed::ForGood, err.to_string()),
+        Err(panic) => {
+            let text = panic_text(&*panic);
+            (Failed::Callback, format!("it panicked: {text}"))
         }
-        Ok(Err(err)) => format!("it returned an error: {err}"),
-        Err(panic) => format!("it panicked: {}", panic_text(&*panic)),
     };
     attempt.unsettled = match by_outcome {
         Some(by_outcome) => by_outcome.disarm(),
         // Settled by hand: if the callback has passed the delivery on, its new holder settles it.
         None => held.and_then(Arc::into_inner).and_then(|held| held.take()),
     };
-    Some(attempt.failed(Failed::Callback, failure))
+    Some(attempt.failed(Cause::Failed(failed), why))
+}
+
+/// Asks the policy if it retries after this error. Its predicate is the user's code, as callbacks
+/// are: if it panics, nothing is known.
+fn is_retried(policy: &Retry, err: &CallbackError) -> bool {
+    catch_unwind(AssertUnwindSafe(|| policy.retries(&**err))).unwrap_or(true)
 }
 
 /// Requeues a delivery when its callback is cut off.
@@ -183,6 +192,7 @@ pub(crate) fn typed<T>(
     msg: T,
     deliver: &Deliver,
     queue: &QueueName,
+    trail: Trail,
     settled_by: SettledBy,
 ) -> Delivery<T> {
     let message = &*deliver.message;
@@ -194,17 +204,17 @@ pub(crate) fn typed<T>(
         redelivered: deliver.redelivered,
         delivery_tag: deliver.delivery_tag,
         properties: Arc::clone(&message.properties),
+        attempt: trail.attempts.saturating_add(1),
+        last_error: trail.error,
         body: Some(message.body.clone()),
         settled_by,
     }
 }
 
-/// Settles a delivery by an outcome. If the channel is closed, the broker has requeued the delivery
-/// already.
-pub(crate) fn settle(unsettled: Unsettled, outcome: Outcome) {
-    let settlement = outcome.settlement();
+/// Settles a delivery. If the channel is closed, the broker has requeued the delivery already.
+pub(crate) fn settle(unsettled: Unsettled, settlement: Settlement) {
     if let Err(err) = unsettled.settle(settlement) {
-        tracing::warn!(%err, ?outcome, "a delivery could not be settled: it will come again");
+        tracing::warn!(%err, ?settlement, "a delivery could not be settled: it will come again");
     }
 }
 

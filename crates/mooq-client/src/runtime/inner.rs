@@ -6,7 +6,10 @@ use std::task::Waker;
 use std::time::Duration;
 
 use mooq_core::mailbox::Sender;
-use mooq_core::{Endpoint, Error, ErrorKind, Message, OpenedConnection, Result, Transport};
+use mooq_core::{
+    Endpoint, Error, ErrorKind, Message, OpenedConnection, QueueName, Result, Transport,
+};
+use mooq_retry::Known;
 use mooq_session::reasons::closed_locally;
 use mooq_session::{
     CallId, ConnectionState, Dropped, Event, Output, Permit, Port, PortCell, Reply, Session, Shell,
@@ -186,6 +189,15 @@ impl ConnectionInner {
             Reply::Fetched(Some(mut handed)) => drop(Unsettled::of(&mut handed)),
             Reply::Consumer(consumer, _) => self.with(|session| session.drop_stream(consumer)),
             Reply::Fetched(None) | Reply::Done | Reply::Queue(_) | Reply::Count(_) => {}
+        }
+    }
+
+    /// Returns the destination of the rejected messages of `queue`, as far as it is known to exist.
+    pub(crate) fn known(&self, queue: &QueueName) -> Known {
+        let info = self.with(|session| session.dead_letter_info(queue));
+        Known {
+            takes_dead_letters: info.dead_letter_exchange,
+            delivery_limit: info.delivery_limit,
         }
     }
 

@@ -13,6 +13,7 @@
 //! | `polling` | per thread: the connection whose callbacks it polls, and the time that a poll takes |
 //! | `signal` | a future that is polled only after it was woken, for graceful shutdown |
 //! | `handler`, `attempt`, `failing` | one delivery's way through a callback |
+//! | `moving` | moving a failed message to the queue in which it waits or is parked |
 //! | `buffer` | space for publishes that wait |
 //! | `timeout` | the time limit of every call |
 //! | `lock` | locking a mutex that may be poisoned |
@@ -27,6 +28,7 @@ mod handles;
 mod inner;
 mod link;
 mod lock;
+pub(crate) mod moving;
 mod opening;
 pub(crate) mod polling;
 mod shutdown;

@@ -284,11 +284,11 @@ async fn a_manual_ack_callback_that_fails_is_tried_again(fixture: Fixture) {
     fill(&chan, &queue, &["body"]).await;
     let (recorder, mut calls) = record::<String>();
     let attempts = AtomicUsize::new(0);
-    let backoff = mooq::Backoff::new().first_delay(Duration::from_millis(1));
+    let policy = mooq::Retry::every(Duration::from_millis(1)).in_place();
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
         .manual_ack()
-        .on_error(mooq::FailurePolicy::Retry(backoff))
+        .retry(policy)
         .callback(move |resp: Delivery<String>| {
             let fails = attempts.fetch_add(1, Ordering::SeqCst) < 2;
             if !fails {

@@ -5,7 +5,7 @@ use std::future::IntoFuture;
 use bytes::Bytes;
 use mooq::{
     ByContentType, ByType, Cbor, Channel, CodecError, Compressed, Connection, Delivery, ErrorKind,
-    FailurePolicy, Json, MsgPack, Properties, Protobuf, RawBytes, Text,
+    Json, MsgPack, Properties, Protobuf, RawBytes, Retry, Text,
 };
 use serde::{Deserialize, Serialize};
 
@@ -125,7 +125,7 @@ async fn an_unknown_content_type_is_rejected_where_its_policy_says_so(fixture: F
     let (recorder, mut calls) = record::<Order>();
     chan.register_callback(&queue)
         .codec(ByContentType::new(Json).or(MsgPack))
-        .on_error(FailurePolicy::Reject)
+        .retry(Retry::never().then_reject())
         .callback(recorder.callback())
         .await
         .unwrap();
@@ -236,7 +236,7 @@ async fn a_body_that_expands_too_far_costs_only_its_own_message(fixture: Fixture
     let codec = Compressed::gzip(RawBytes);
     chan.register_callback(&queue)
         .codec(codec.expanded_limit(LIMIT_IN_BYTES))
-        .on_error(FailurePolicy::Reject)
+        .retry(Retry::never().then_reject())
         .callback(recorder.callback())
         .await
         .unwrap();
@@ -286,7 +286,7 @@ async fn versions_are_told_apart_by_type(fixture: Fixture) {
     let (recorder, mut calls) = record::<Order>();
     chan.register_callback(&queue)
         .codec(orders.clone())
-        .on_error(FailurePolicy::Reject)
+        .retry(Retry::never().then_reject())
         .callback(recorder.callback())
         .await
         .unwrap();

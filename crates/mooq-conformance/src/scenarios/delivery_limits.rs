@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mooq::{
-    Backoff, Channel, Connection, Delivery, FailurePolicy, Json, NoCallback, Outcome, RawBytes,
-    RegisterConsumer,
+    Channel, Connection, Delivery, Json, NoCallback, Outcome, RawBytes, RegisterConsumer, Retry,
 };
 use mooq_core::FieldValue;
 use tokio::sync::mpsc;
@@ -97,7 +96,7 @@ async fn a_callback_that_fails_under_requeue_is_counted(fixture: Fixture) {
     let poisoned = Poisoned::new(&fixture).await;
     let (calls, counter) = counter();
     let register = poisoned.register(&fixture);
-    let register = register.on_error(FailurePolicy::Requeue);
+    let register = register.retry(Retry::requeue());
     register
         .callback(move |_: Delivery<String>| {
             counter.fetch_add(1, Ordering::SeqCst);
@@ -114,7 +113,7 @@ async fn a_callback_that_panics_under_requeue_is_counted(fixture: Fixture) {
     let poisoned = Poisoned::new(&fixture).await;
     let (calls, counter) = counter();
     let register = poisoned.register(&fixture);
-    let register = register.on_error(FailurePolicy::Requeue);
+    let register = register.retry(Retry::requeue());
     register
         .callback(move |msg: Delivery<String>| {
             counter.fetch_add(1, Ordering::SeqCst);
@@ -147,7 +146,7 @@ async fn a_body_that_does_not_decode_under_requeue_is_counted(fixture: Fixture) 
     let poisoned = Poisoned::new(&fixture).await;
     let register = poisoned.register(&fixture);
     register
-        .on_decode_error(FailurePolicy::Requeue)
+        .on_decode_error(Retry::requeue())
         .callback(|_: Delivery<u32>| async {})
         .await
         .unwrap();
@@ -173,13 +172,11 @@ async fn a_delivery_requeued_by_hand_is_counted(fixture: Fixture) {
 #[scenario]
 async fn a_failed_delivery_is_counted_when_its_consumer_is_cancelled(fixture: Fixture) {
     let poisoned = Poisoned::new(&fixture).await;
-    let a_day = Backoff::new().first_delay(Duration::from_secs(86_400));
+    let a_day = Duration::from_secs(86_400);
     let (failing, mut failed) = mpsc::unbounded_channel();
     let register = poisoned.register(&fixture);
     let consumer = register
-        .on_error(FailurePolicy::Retry(
-            a_day.max_delay(Duration::from_secs(86_400)),
-        ))
+        .retry(Retry::every(a_day).in_place())
         .callback(move |_: Delivery<String>| {
             failing.send(()).unwrap();
             async { Err::<(), _>("poison") }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mooq::{
-    Backoff, Channel, Connection, Consumer, Delivery, ErrorKind, Event, FailurePolicy, Json,
-    NoCallback, Properties, RegisterConsumer,
+    Channel, Connection, Consumer, Delivery, ErrorKind, Event, Json, NoCallback, Properties,
+    RegisterConsumer, Retry,
 };
 
 use crate::expect::{INTENDED, LIMIT};
@@ -15,15 +15,14 @@ use crate::scenario;
 use crate::steps::{Calls, bodies, drain, fill, processing, put, ready_in, record};
 use crate::{Fixture, within};
 
-/// A backoff that retries at once.
-fn quickly() -> Backoff {
-    Backoff::new().first_delay(Duration::from_millis(1))
+/// A policy that retries at once.
+fn quickly() -> Retry {
+    Retry::exponential(Duration::from_millis(1), Duration::from_secs(60)).in_place()
 }
 
 /// A policy that retries after the scenario is over.
-fn much_later() -> FailurePolicy {
-    let hour = Duration::from_secs(3_600);
-    FailurePolicy::Retry(Backoff::new().first_delay(hour).max_delay(hour))
+fn much_later() -> Retry {
+    Retry::every(Duration::from_secs(3_600)).in_place()
 }
 
 #[scenario]
@@ -33,7 +32,7 @@ async fn a_failed_callback_is_tried_again_with_the_same_delivery(fixture: Fixtur
     let attempts = AtomicUsize::new(0);
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
-        .on_error(FailurePolicy::Retry(quickly()))
+        .retry(quickly())
         .callback(move |resp: Delivery<String>| {
             recorder.note(resp);
             let attempt = attempts.fetch_add(1, Ordering::SeqCst) + 1;
@@ -78,7 +77,7 @@ async fn a_callback_that_panics_is_caught_and_the_service_goes_on(fixture: Fixtu
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
         .concurrency(1)
-        .on_error(FailurePolicy::Retry(quickly()))
+        .retry(quickly())
         .callback(move |resp: Delivery<String>| {
             let panics = panics.fetch_add(1, Ordering::SeqCst) < 2;
             recorder.note(resp);
@@ -100,7 +99,7 @@ async fn a_callback_that_panics_before_its_future_is_caught_too(fixture: Fixture
     let panics = AtomicUsize::new(0);
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
-        .on_error(FailurePolicy::Retry(quickly()))
+        .retry(quickly())
         .callback(move |resp: Delivery<String>| {
             recorder.note(resp);
             let panics = panics.fetch_add(1, Ordering::SeqCst) < 1;
@@ -146,8 +145,7 @@ async fn concurrency_of_one_has_messages_wait_behind_a_failed_one(fixture: Fixtu
     let (conn, chan, queue) = bad_queue(&fixture).await;
     put(&chan, &queue, "next").await;
     let (_, mut calls) = fails_for_a_time(&fixture, &chan, 2, |register| {
-        let policy = FailurePolicy::Retry(quickly());
-        register.concurrency(1).on_error(policy)
+        register.concurrency(1).retry(quickly())
     })
     .await;
     assert_eq!(
@@ -164,7 +162,7 @@ async fn failed_message_holds_no_other_up_where_several_may_run(fixture: Fixture
         put(&chan, &queue, body).await;
     }
     let (_, mut calls) = fails_for_a_time(&fixture, &chan, 1, |register| {
-        register.concurrency(2).on_error(much_later())
+        register.concurrency(2).retry(much_later())
     })
     .await;
     assert_eq!(bodies(calls.take(&conn, 4).await), ["bad", "1", "2", "3"]);
@@ -178,8 +176,8 @@ async fn a_message_is_rejected_after_as_many_attempts_as_were_asked_for(fixture:
     let (conn, chan, queue) = bad_queue(&fixture).await;
     put(&chan, &queue, "next").await;
     let (_, mut calls) = fails_for_a_time(&fixture, &chan, 9, |register| {
-        let policy = FailurePolicy::Retry(quickly().attempts(2));
-        register.concurrency(1).on_error(policy)
+        let policy = quickly().attempts(2).then_reject();
+        register.concurrency(1).retry(policy)
     })
     .await;
     assert_eq!(bodies(calls.take(&conn, 3).await), ["bad", "bad", "next"]);
@@ -194,10 +192,8 @@ async fn failing_message_is_reported_as_an_event(fixture: Fixture) {
     let publish = chan.publish("", "bad").routing_key(&queue);
     publish.message_id("payment-7").await.unwrap();
     let mut events = conn.events();
-    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 3, |register| {
-        register.on_error(FailurePolicy::Retry(quickly()))
-    })
-    .await;
+    let (_, mut calls) =
+        fails_for_a_time(&fixture, &chan, 3, |register| register.retry(quickly())).await;
     calls.take(&conn, 4).await;
     match within("the event", events.next()).await {
         Some(Event::KeepsFailing {
@@ -220,10 +216,8 @@ async fn failing_message_is_reported_as_an_event(fixture: Fixture) {
 #[scenario]
 async fn a_cancelled_consumer_gives_back_what_it_would_try_again(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
-    let (consumer, mut calls) = fails_for_a_time(&fixture, &chan, 1, |register| {
-        register.on_error(much_later())
-    })
-    .await;
+    let (consumer, mut calls) =
+        fails_for_a_time(&fixture, &chan, 1, |register| register.retry(much_later())).await;
     // In two rounds of processing: the retry outlives the first round.
     calls.next(&conn).await;
     put(&chan, &queue, "next").await;
@@ -237,10 +231,8 @@ async fn a_cancelled_consumer_gives_back_what_it_would_try_again(fixture: Fixtur
 #[scenario]
 async fn a_shutdown_does_not_wait_for_what_would_be_tried_again(fixture: Fixture) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
-    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 1, |register| {
-        register.on_error(much_later())
-    })
-    .await;
+    let (_, mut calls) =
+        fails_for_a_time(&fixture, &chan, 1, |register| register.retry(much_later())).await;
     calls.next(&conn).await;
     let processed = conn.clone();
     let processing = tokio::spawn(async move { processed.process_events().await });
@@ -254,10 +246,8 @@ async fn a_shutdown_does_not_wait_for_what_would_be_tried_again(fixture: Fixture
 #[scenario]
 async fn processing_until_idle_does_not_wait_for_what_would_be_tried_again(fixture: Fixture) {
     let (conn, chan, _queue) = bad_queue(&fixture).await;
-    let (_, mut calls) = fails_for_a_time(&fixture, &chan, 1, |register| {
-        register.on_error(much_later())
-    })
-    .await;
+    let (_, mut calls) =
+        fails_for_a_time(&fixture, &chan, 1, |register| register.retry(much_later())).await;
     // The delivery first: a busy broker may take longer to deliver than processing stays idle.
     calls.next(&conn).await;
     let idle = conn.process_events().until_idle();
@@ -276,7 +266,7 @@ async fn requeue_brings_a_failed_message_back_until_it_works(fixture: Fixture) {
     let attempts = Arc::new(AtomicUsize::new(0));
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
-        .on_error(FailurePolicy::Requeue)
+        .retry(Retry::requeue())
         .callback(move |resp: Delivery<String>| {
             recorder.note(resp);
             let attempt = attempts.fetch_add(1, Ordering::SeqCst) + 1;
@@ -296,21 +286,21 @@ async fn requeue_brings_a_failed_message_back_until_it_works(fixture: Fixture) {
 
 #[scenario]
 async fn reject_drops_a_failed_message_at_once(fixture: Fixture) {
-    fails_once(fixture, FailurePolicy::Reject).await;
+    fails_once(fixture, Retry::never().then_reject()).await;
 }
 
 #[scenario]
-async fn ack_takes_a_failed_message_as_done(fixture: Fixture) {
-    fails_once(fixture, FailurePolicy::Ack).await;
+async fn drop_takes_a_failed_message_as_done(fixture: Fixture) {
+    fails_once(fixture, Retry::never().then_drop()).await;
 }
 
 /// Asserts that with `policy` a failed message does not come back.
-async fn fails_once(fixture: Fixture, policy: FailurePolicy) {
+async fn fails_once(fixture: Fixture, policy: Retry) {
     let (conn, chan, queue) = bad_queue(&fixture).await;
     let (recorder, calls) = record::<String>();
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
-        .on_error(policy)
+        .retry(policy)
         .callback(move |resp: Delivery<String>| {
             let result = works(&resp);
             recorder.note(resp);
@@ -419,7 +409,7 @@ async fn requeue_keeps_a_body_that_does_not_decode_in_the_queue(fixture: Fixture
     let (recorder, mut calls) = record::<u32>();
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
-        .on_decode_error(FailurePolicy::Requeue)
+        .on_decode_error(Retry::requeue())
         .callback(recorder.callback())
         .await
         .unwrap();
@@ -441,7 +431,7 @@ async fn failing_message_goes_to_a_known_dead_letter_exchange(fixture: Fixture) 
         register
             .queue_argument("x-dead-letter-exchange", "")
             .queue_argument("x-dead-letter-routing-key", dead.as_str())
-            .on_error(FailurePolicy::Retry(quickly()))
+            .retry(quickly())
     })
     .await;
     put(&chan, &queue, "bad").await;
@@ -465,9 +455,7 @@ async fn failing_message_is_kept_until_its_dead_letter_exchange_exists(fixture: 
             .await
             .unwrap();
         chan.register_callback(&queue)
-            .on_error(FailurePolicy::Retry(
-                quickly().max_delay(Duration::from_millis(10)),
-            ))
+            .retry(Retry::every(Duration::from_millis(10)).in_place())
             .callback(|_: Delivery<String>| async { Err::<(), _>("the message is bad") })
             .await
             .unwrap();
@@ -519,7 +507,7 @@ async fn failing_message_is_tried_up_to_a_known_delivery_limit(fixture: Fixture)
             .queue_argument("x-delivery-limit", 2)
             .queue_argument("x-dead-letter-exchange", "")
             .queue_argument("x-dead-letter-routing-key", dead.as_str())
-            .on_error(FailurePolicy::Retry(quickly()))
+            .retry(quickly())
     })
     .await;
     put(&chan, &queue, "bad").await;

@@ -70,6 +70,7 @@ mod recovery_publishing;
 mod recovery_queues;
 mod registering;
 mod restarting;
+mod retries;
 mod routing;
 mod routing_headers;
 mod routing_topic;

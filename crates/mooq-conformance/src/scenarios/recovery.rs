@@ -286,13 +286,12 @@ async fn message_waiting_for_a_retry_comes_back_after_a_loss(fixture: Fixture) {
     let (exchange, queue) = (fixture.name("exchange"), fixture.name("queue"));
     let (recorder, mut calls) = record::<String>();
     let hour = Duration::from_secs(3_600);
-    let later = mooq::Backoff::new().first_delay(hour).max_delay(hour);
     let register = victim.chan.register_consumer(&exchange, "fanout");
     register
         .queue(&queue)
         // With room for one: the requeued message must not take it up.
         .concurrency(1)
-        .on_error(mooq::FailurePolicy::Retry(later))
+        .retry(mooq::Retry::every(hour).in_place())
         .callback(move |msg: Delivery<String>| {
             let fails = !msg.redelivered;
             recorder.note(msg);

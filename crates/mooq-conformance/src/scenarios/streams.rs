@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use mooq::{Deliveries, Delivery, ErrorKind, FailurePolicy, RawBytes};
+use mooq::{Deliveries, Delivery, ErrorKind, RawBytes, Retry};
 
 use crate::Fixture;
 use crate::scenario;
@@ -199,7 +199,7 @@ async fn requeue_gives_a_body_that_does_not_decode_a_second_try(fixture: Fixture
     fill(&chan, &queue, &["no number"]).await;
     let mut stream = chan
         .consume::<u32>(&queue)
-        .on_decode_error(FailurePolicy::Requeue)
+        .on_decode_error(Retry::requeue())
         .await
         .unwrap();
     for attempt in ["the first item", "the second item"] {
@@ -218,7 +218,8 @@ async fn reject_takes_a_body_that_does_not_decode_out_of_the_queue(fixture: Fixt
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["no number"]).await;
     let stream = chan.consume::<u32>(&queue);
-    let mut stream = stream.on_decode_error(FailurePolicy::Reject).await.unwrap();
+    let policy = Retry::never().then_reject();
+    let mut stream = stream.on_decode_error(policy).await.unwrap();
     let item = crate::within("the item", stream.next()).await;
     assert_eq!(item.unwrap().unwrap_err().kind(), ErrorKind::Decode);
     conn.close().await.unwrap();

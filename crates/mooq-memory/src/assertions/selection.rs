@@ -45,7 +45,7 @@ use mooq_engine::{
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// use mooq::memory::{DeadLetterReason, InMemoryBroker, Settled};
-/// use mooq::{Delivery, FailurePolicy};
+/// use mooq::{Delivery, Retry};
 ///
 /// let broker = InMemoryBroker::start();
 /// let recording = broker.record(1_000);
@@ -60,7 +60,7 @@ use mooq_engine::{
 ///     .callback(|number: Delivery<i32>| async move {
 ///         if number.msg < 0 { Err("it is negative") } else { Ok(()) }
 ///     })
-///     .on_error(FailurePolicy::Reject)
+///     .retry(Retry::never().then_reject())
 ///     .await?;
 /// for number in [1, -2] {
 ///     chan.publish("numbers", &number).await?;

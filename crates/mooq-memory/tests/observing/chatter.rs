@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mooq::ExchangeKind::{Direct, Fanout};
 use mooq::memory::InMemoryBroker;
-use mooq::{Backoff, Channel, Connection, Delivery, FailurePolicy};
+use mooq::{Channel, Connection, Delivery, Retry};
 use tokio::task::JoinHandle;
 
 /// Counts of the services' actions.
@@ -112,9 +112,7 @@ async fn take_orders(chan: &Channel, done: &Arc<Done>) {
         .queue("orders")
         .queue_argument("x-dead-letter-exchange", "refused")
         .prefetch(2)
-        .on_error(FailurePolicy::Retry(
-            Backoff::new().first_delay(Duration::ZERO).attempts(2),
-        ))
+        .retry(Retry::after([Duration::ZERO]).in_place().then_reject())
         .callback(move |order: Delivery<u32>| {
             let (out, done) = (out.clone(), Arc::clone(&done));
             async move {
@@ -161,7 +159,7 @@ async fn book(chan: &Channel, done: &Arc<Done>) {
                 done.refused.fetch_add(1, Ordering::Relaxed);
             }
         })
-        .on_error(FailurePolicy::Reject)
+        .retry(Retry::never().then_reject())
         .await
         .unwrap();
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mooq::memory::{DeadLetterReason, InMemoryBroker, PublishOutcome, Settled};
-use mooq::{Delivery, FailurePolicy, Outcome};
+use mooq::{Delivery, Outcome, Retry};
 
 use crate::{publish, set_up};
 
@@ -188,7 +188,7 @@ async fn direct_replies_are_recorded_with_the_pseudo_queue() {
                 server.publish("", &reply).routing_key(&*to).await
             }
         })
-        .on_error(FailurePolicy::Reject)
+        .retry(Retry::never().then_reject())
         .await
         .unwrap();
     let replies = chan.consume::<i32>("amq.rabbitmq.reply-to").auto_ack();

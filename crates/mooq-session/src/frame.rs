@@ -14,9 +14,11 @@ const CONTENT_HEADER: usize = 12;
 /// Maximum number of bytes in a method besides its table: three short strings and some numbers.
 const METHOD: usize = 1_024;
 
+/// Checks the properties of a message to publish.
+///
 /// # Errors
 /// `InvalidArgument` if a message with these properties cannot be sent.
-pub(crate) fn check_properties(properties: &Properties, frame_max: u32) -> Result<()> {
+pub fn check_properties(properties: &Properties, frame_max: u32) -> Result<()> {
     let size = properties.encoded_len();
     check(
         "the properties of the message",
@@ -26,9 +28,11 @@ pub(crate) fn check_properties(properties: &Properties, frame_max: u32) -> Resul
     )
 }
 
+/// Checks the arguments of a method.
+///
 /// # Errors
 /// `InvalidArgument` if no method with these arguments can be sent.
-pub(crate) fn check_arguments(arguments: &FieldTable, frame_max: u32) -> Result<()> {
+pub fn check_arguments(arguments: &FieldTable, frame_max: u32) -> Result<()> {
     arguments.check("argument")?;
     check(
         "the arguments",
