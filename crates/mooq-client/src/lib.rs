@@ -14,6 +14,7 @@
 //! | [`ConsumeQueue`], [`Get`] | consuming as a stream, or one message |
 //! | [`Delivery`] | a message and its settlement |
 //! | [`Encode`], [`Decode`] | codecs: [`Json`], [`Text`], [`RawBytes`], and your own |
+//! | [`layer`] | hooks for crates that build on this one |
 
 mod api;
 mod runtime;
@@ -29,6 +30,7 @@ pub use api::events::Events;
 pub use api::exchange::DeclareExchange;
 pub use api::failure::{Backoff, FailurePolicy};
 pub use api::get::{Get, GetOne};
+pub use api::layer;
 pub use api::options::ConnectOptions;
 pub use api::outcome::{Callback, CallbackError, IntoOutcome, Outcome};
 pub use api::process_events::ProcessEvents;

@@ -17,6 +17,8 @@ pub trait Shell {
     type Port: PortCell<Self::Wire>;
     /// The callback of a consumer, with its settings.
     type Callback: Clone;
+    /// The receiver of a consumer's deliveries that wait for no runner.
+    type Direct: Clone;
     /// A caller that waits for a [`Reply`](crate::Reply).
     type Caller;
 }
