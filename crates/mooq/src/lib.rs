@@ -163,6 +163,7 @@
 //! | declare, bind, delete | [`Channel`], [`DeclareExchange`](topology::DeclareExchange), [`DeclareQueue`](topology::DeclareQueue), [`Bind`](topology::Bind) |
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
+//! | request, and answer requests | [`Rpc`], [`Request`], [`RegisterResponder`], [`RemoteError`] |
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | `mooq::test` and `mooq::testing`, [`memory`], [`Delivery::new`] |
 //! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`](memory::InMemoryBroker::wait_idle), [`InMemoryBroker::record`](memory::InMemoryBroker::record), [`Recording`](memory::Recording), [`Selection`](memory::Selection) |
@@ -206,7 +207,7 @@ pub mod prelude {
     pub use crate::{
         Channel, ConnectOptions, Connection, Delivery, ErrorKind, ExchangeKind,
         ExchangeKind::{Direct, Fanout, Headers, Topic},
-        FailurePolicy, Json, Outcome, RawBytes, Text,
+        FailurePolicy, Json, Outcome, RawBytes, Rpc, Text,
     };
 }
 
@@ -265,6 +266,9 @@ pub use mooq_macros::test;
 pub use mooq_memory::faults;
 #[cfg(feature = "native")]
 pub use mooq_rabbit::NativeTransport;
+pub use mooq_rpc::{
+    RegisterResponder, RemoteError, Request, Responder, ResponderRegistration, Rpc,
+};
 #[cfg(feature = "test")]
 #[doc(inline)]
 pub use mooq_test as testing;
@@ -283,6 +287,11 @@ pub struct VirtualTimeDoctests;
 #[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../../../docs/coming-from-python.md")]
 pub struct ComingFromPythonDoctests;
+
+/// The snippets of the guide to requests and replies, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/rpc.md")]
+pub struct RpcDoctests;
 
 /// The snippets of the page about direct exchanges, likewise.
 #[cfg(all(doctest, feature = "rabbit"))]
