@@ -15,9 +15,9 @@ use crate::replies::{Place, REPLY_TO, Replies};
 use crate::request::Sending;
 use crate::waiting::Answer;
 
-/// Number of times that the consumer of replies is registered for one request, if the connection is
-/// lost meanwhile.
-const REGISTRATIONS: usize = 3;
+/// Number of losses of the connection while the consumer of replies is registered for one request
+/// that is to be sent again.
+const LOSSES: usize = 2;
 
 /// How far a request has come, for the error at its timeout.
 #[derive(Default)]
@@ -103,11 +103,14 @@ async fn replied(sending: &Sending, progress: &Progress) -> Result<Deliver> {
 
 /// Registers the consumer of replies.
 async fn register(replies: &Arc<Replies>, channel: &Channel, resends: bool) -> Result<()> {
-    let mut left = if resends { REGISTRATIONS } else { 1 };
+    let mut losses = 0;
     loop {
-        left -= 1;
         match replies.register(channel).await {
-            Err(err) if err.kind() == ErrorKind::ConnectionLost && left > 0 => {}
+            Err(err) if err.kind() == ErrorKind::ConnectionLost && resends && losses < LOSSES => {
+                losses += 1;
+            }
+            // That was the connection's timeout, and the request has one of its own.
+            Err(err) if err.kind() == ErrorKind::TimedOut => tokio::task::yield_now().await,
             registered => return registered,
         }
     }

@@ -6,14 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use futures_util::poll;
+use mooq::topology::Overflow;
 use mooq::{
     Channel, Connection, Delivery, ErrorKind, FailurePolicy, RawBytes, RemoteError, Rpc, Text,
 };
 use tokio::sync::{Barrier, Notify, mpsc};
+use tokio::task::JoinHandle;
 
 use crate::expect::{INTENDED, LIMIT};
 use crate::scenario;
-use crate::steps::{drain, processing, put, ready_in, until_gone};
+use crate::steps::{drain, put, ready_in, until_gone};
 use crate::{Fixture, within};
 
 /// Polls until a queue has this number of ready messages.
@@ -38,9 +40,32 @@ pub(super) async fn double(number: Delivery<u32>) -> Result<u32, RemoteError> {
     }
 }
 
+/// A connection whose events are processed in a task.
+pub(super) struct Service {
+    conn: Connection,
+    running: JoinHandle<mooq::Result<()>>,
+}
+
+impl Service {
+    pub(super) fn start(conn: Connection) -> Self {
+        let running = conn.clone();
+        let running = tokio::spawn(async move { running.process_events().await });
+        Self { conn, running }
+    }
+
+    /// Ends once what runs is answered and acknowledged.
+    pub(super) async fn end(self) {
+        self.conn.shutdown(LIMIT).await.unwrap();
+        within("the end of processing", self.running)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+}
+
 /// A connection on which [`doubles`] answers, and one with a channel to ask on.
 struct Pair {
-    service: Connection,
+    service: Service,
     exchange: String,
     queue: String,
     chan: Channel,
@@ -55,7 +80,7 @@ impl Pair {
         doubles(&answers, &exchange, &queue).await;
         let (conn, chan) = fixture.channel().await;
         Self {
-            service,
+            service: Service::start(service),
             exchange,
             queue,
             chan,
@@ -66,7 +91,7 @@ impl Pair {
     /// Asks for the double of `number`.
     async fn ask(&self, number: u32) -> mooq::Result<u32> {
         let request = self.chan.request(&self.exchange, &number);
-        processing(&self.service, "the reply", request.into_future()).await
+        within("the reply", request).await
     }
 }
 
@@ -75,6 +100,7 @@ async fn request_is_answered_with_its_responders_value(fixture: Fixture) {
     let pair = Pair::connect(&fixture).await;
     assert_eq!(pair.ask(21).await.unwrap(), 42);
     assert_eq!(pair.ask(4).await.unwrap(), 8);
+    pair.service.end().await;
     assert_eq!(pair.chan.late_replies(), 0);
     assert_eq!(ready_in(&pair.chan, &pair.queue).await, 0);
 }
@@ -101,15 +127,17 @@ async fn requests_in_flight_on_one_channel_are_answered_in_any_order(fixture: Fi
         })
         .await
         .unwrap();
+    let service = Service::start(service);
     let (_conn, chan) = fixture.channel().await;
     let requests = (0..REQUESTS).map(|number| {
         let request = chan.request::<usize>(&exchange, &number);
         async move { Ok::<_, mooq::Error>((number, request.await?)) }
     });
-    let answered = processing(&service, "the replies", try_join_all(requests)).await;
+    let answered = within("the replies", try_join_all(requests)).await;
     for (number, square) in answered.unwrap() {
         assert_eq!(square, number * number);
     }
+    service.end().await;
     assert_eq!(chan.late_replies(), 0);
 }
 
@@ -124,8 +152,9 @@ async fn channels_get_their_own_replies(fixture: Fixture) {
             async move { request.await.map(|twice| assert_eq!(twice, 2 * number)) }
         })
     });
-    let answered = processing(&pair.service, "the replies", try_join_all(requests)).await;
+    let answered = within("the replies", try_join_all(requests)).await;
     answered.unwrap();
+    pair.service.end().await;
     for chan in [&pair.chan, &one, &other] {
         assert_eq!(chan.late_replies(), 0);
     }
@@ -141,8 +170,9 @@ async fn error_of_a_responder_has_its_name_and_message(fixture: Fixture) {
         (remote.name(), remote.message()),
         ("TooLarge", "at most 1,000")
     );
-    // The request is done.
     assert_eq!(pair.ask(1).await.unwrap(), 2);
+    pair.service.end().await;
+    // All are done.
     assert_eq!(ready_in(&pair.chan, &pair.queue).await, 0);
 }
 
@@ -156,9 +186,9 @@ async fn request_that_reaches_no_queue_has_no_responder_at_once(fixture: Fixture
         .callback(double)
         .await
         .unwrap();
+    let service = Service::start(service);
     let ask = || chan.request::<u32>(&exchange, &1);
-    let answered = processing(&service, "the reply", ask().into_future()).await;
-    assert_eq!(answered.unwrap(), 2);
+    assert_eq!(within("the reply", ask()).await.unwrap(), 2);
 
     let err = within("an error", ask().routing_key("other"))
         .await
@@ -172,6 +202,19 @@ async fn request_that_reaches_no_queue_has_no_responder_at_once(fixture: Fixture
     until_gone(&fixture, &queue).await;
     let err = within("an error", ask()).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::NoResponder, "{err}");
+    service.end().await;
+}
+
+#[scenario]
+async fn request_that_a_full_queue_refuses_is_nacked(fixture: Fixture) {
+    let (_conn, chan) = fixture.channel().await;
+    let queue = fixture.name("queue");
+    let full = chan.declare_queue(&queue).max_length(1);
+    full.overflow(Overflow::RejectPublish).await.unwrap();
+    put(&chan, &queue, "first").await;
+    let request = chan.request::<u32>("", &1).routing_key(&queue);
+    let err = within("an error", request).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Nacked, "{err}");
 }
 
 #[scenario]
@@ -185,6 +228,7 @@ async fn request_to_a_missing_exchange_fails_and_the_next_is_answered(fixture: F
         assert_eq!(err.kind(), ErrorKind::ExchangeNotFound, "{err}");
         assert_eq!(pair.ask(number).await.unwrap(), 2 * number);
     }
+    pair.service.end().await;
 }
 
 #[scenario]
@@ -244,6 +288,7 @@ async fn reply_to_a_request_that_was_dropped_is_counted(fixture: Fixture) {
         })
         .await
         .unwrap();
+    let service = Service::start(service);
     let (_conn, chan) = fixture.channel().await;
     let story = async {
         let mut dropped = Box::pin(chan.request::<u32>(&exchange, &1).into_future());
@@ -264,7 +309,8 @@ async fn reply_to_a_request_that_was_dropped_is_counted(fixture: Fixture) {
         go_on.notify_one();
         assert_eq!(second.await.unwrap(), 2);
     };
-    processing(&service, "the replies", story).await;
+    within("the replies", story).await;
+    service.end().await;
     assert_eq!(chan.late_replies(), 1);
 }
 
@@ -283,6 +329,7 @@ async fn requests_and_replies_have_the_codec_that_they_ask_for(fixture: Fixture)
         })
         .await
         .unwrap();
+    let service = Service::start(service);
     let (_conn, chan) = fixture.channel().await;
     let story = async {
         let loud: String = chan.request_with(&exchange, "loud", Text).await.unwrap();
@@ -297,7 +344,8 @@ async fn requests_and_replies_have_the_codec_that_they_ask_for(fixture: Fixture)
         assert!(text.contains("with application/octet-stream"), "{text}");
         assert!(text.contains("u32"), "{text}");
     };
-    processing(&service, "the replies", story).await;
+    within("the replies", story).await;
+    service.end().await;
 }
 
 #[scenario]
@@ -313,7 +361,7 @@ async fn responder_that_cannot_answer_says_so(fixture: Fixture) {
     }
 
     let pair = Pair::connect(&fixture).await;
-    let answers = pair.service.create_channel().await.unwrap();
+    let answers = pair.service.conn.create_channel().await.unwrap();
     answers
         .register_responder(&pair.exchange, "direct")
         .routing_key("encode")
@@ -334,19 +382,18 @@ async fn responder_that_cannot_answer_says_so(fixture: Fixture) {
         ("panic", RemoteError::PANICKED, INTENDED),
     ] {
         let request = pair.chan.request::<u32>(&pair.exchange, &1);
-        let request = request.routing_key(key).into_future();
-        let answered = processing(&pair.service, "the reply", request).await;
+        let answered = within("the reply", request.routing_key(key)).await;
         let err = answered.unwrap_err();
         let remote = RemoteError::of(&err).unwrap();
         assert_eq!(remote.name(), name);
         assert!(remote.message().contains(text), "{remote}");
     }
     let request = pair.chan.request::<u32>(&pair.exchange, "no number");
-    let answered = processing(&pair.service, "the reply", request.into_future()).await;
-    let err = answered.unwrap_err();
+    let err = within("the reply", request).await.unwrap_err();
     assert_eq!(RemoteError::of(&err).unwrap().name(), RemoteError::DECODE);
-    // None of these requests comes again.
     assert_eq!(pair.ask(3).await.unwrap(), 6);
+    pair.service.end().await;
+    // None of these requests comes again.
     assert_eq!(ready_in(&pair.chan, &pair.queue).await, 0);
 }
 
@@ -354,7 +401,7 @@ async fn responder_that_cannot_answer_says_so(fixture: Fixture) {
 async fn responder_may_ask_another_and_passes_its_error_on(fixture: Fixture) {
     let pair = Pair::connect(&fixture).await;
     let outer = fixture.name("outer");
-    let answers = pair.service.create_channel().await.unwrap();
+    let answers = pair.service.conn.create_channel().await.unwrap();
     let asks = answers.clone();
     let inner = pair.exchange.clone();
     answers
@@ -371,8 +418,8 @@ async fn responder_may_ask_another_and_passes_its_error_on(fixture: Fixture) {
         let err = ask(5000).await.unwrap_err();
         assert_eq!(RemoteError::of(&err).unwrap().name(), "TooLarge");
     };
-    processing(&pair.service, "the replies", story).await;
-    pair.service.close().await.unwrap();
+    within("the replies", story).await;
+    pair.service.end().await;
 }
 
 #[scenario]
@@ -392,19 +439,19 @@ async fn message_that_asks_for_no_reply_is_handled_by_the_consumers_policy(fixtu
         .callback(double)
         .await
         .unwrap();
-    let story = async {
-        for number in [1, 5000, 2] {
-            answers.publish(&exchange, &number).await.unwrap();
-        }
-        // Answered after those before it.
-        let last: u32 = answers.request(&exchange, &3).await.unwrap();
-        assert_eq!(last, 6);
-    };
-    processing(&service, "the reply", story).await;
-    until_ready(&answers, &dead, 1).await;
-    let dead = answers.get_one::<u32>(&dead).await.unwrap();
+    let service = Service::start(service);
+    let (_conn, chan) = fixture.channel().await;
+    for number in [1, 5000, 2] {
+        chan.publish(&exchange, &number).await.unwrap();
+    }
+    // Answered after those before it.
+    let last = within("the reply", chan.request::<u32>(&exchange, &3)).await;
+    assert_eq!(last.unwrap(), 6);
+    service.end().await;
+    until_ready(&chan, &dead, 1).await;
+    let dead = chan.get_one::<u32>(&dead).await.unwrap();
     assert_eq!(dead.ack().await.unwrap(), 5000);
-    assert_eq!(ready_in(&answers, &queue).await, 0);
+    assert_eq!(ready_in(&chan, &queue).await, 0);
 }
 
 #[scenario]
@@ -418,12 +465,15 @@ async fn reply_whose_queue_is_gone_is_counted_and_its_request_is_done(fixture: F
         .callback(double)
         .await
         .unwrap();
-    let gone = answers.publish(&exchange, &1);
+    let service = Service::start(service);
+    let (_conn, chan) = fixture.channel().await;
+    let gone = chan.publish(&exchange, &1);
     gone.reply_to(fixture.name("gone")).await.unwrap();
-    let next = answers.request::<u32>(&exchange, &2).into_future();
-    assert_eq!(processing(&service, "the reply", next).await.unwrap(), 4);
+    let next = within("the reply", chan.request::<u32>(&exchange, &2)).await;
+    assert_eq!(next.unwrap(), 4);
     assert_eq!(responder.unroutable_replies(), 1);
-    assert_eq!(ready_in(&answers, &queue).await, 0);
+    service.end().await;
+    assert_eq!(ready_in(&chan, &queue).await, 0);
 }
 
 #[scenario]
@@ -442,8 +492,7 @@ async fn shutdown_lets_a_responder_wait_for_a_reply_of_its_own(fixture: Fixture)
         })
         .await
         .unwrap();
-    let running = service.clone();
-    let running = tokio::spawn(async move { running.process_events().await });
+    let service = Service::start(service);
     let (_conn, chan) = fixture.channel().await;
     let request = tokio::spawn(chan.request::<u32>(&exchange, &7).into_future());
     let asked = within(
@@ -452,7 +501,7 @@ async fn shutdown_lets_a_responder_wait_for_a_reply_of_its_own(fixture: Fixture)
     );
     let asked = asked.await.unwrap();
 
-    let ending = tokio::spawn(async move { service.shutdown(LIMIT).await });
+    let ending = tokio::spawn(service.end());
     let consumers = async || chan.declare_queue(&queue).passive().await.unwrap();
     let stopped = async { while consumers().await.consumer_count > 0 {} };
     within("the end of the consumer", stopped).await;
@@ -463,6 +512,5 @@ async fn shutdown_lets_a_responder_wait_for_a_reply_of_its_own(fixture: Fixture)
     asked.ack().await.unwrap();
 
     assert_eq!(within("the reply", request).await.unwrap().unwrap(), 8);
-    within("the shutdown", ending).await.unwrap().unwrap();
-    within("the end", running).await.unwrap().unwrap();
+    within("the shutdown", ending).await.unwrap();
 }
