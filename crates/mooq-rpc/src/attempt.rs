@@ -90,7 +90,7 @@ async fn replied(sending: &Sending, progress: &Progress) -> Result<Deliver> {
         match answer(&place, confirmed, progress).await {
             Ok(Answer::Reply(reply)) => return Ok(reply),
             Ok(Answer::Lost(reason)) if resends => {
-                tracing::debug!(%reason, "a request is sent again")
+                tracing::debug!(%reason, "a request is sent again");
             }
             // Another error may be because of the request itself.
             Err(err) if resends && err.scope() == ErrorScope::Connection => {

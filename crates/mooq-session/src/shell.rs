@@ -54,7 +54,8 @@ pub trait Wire: Clone + PartialEq + fmt::Debug {
     /// Returns true if the wire was marked as lost.
     fn is_lost(&self) -> bool;
 
-    /// A number that no other wire of the connection has.
+    /// A number that no other wire of the connection has. Wires that are opened later have greater
+    /// ones.
     fn id(&self) -> u64;
 
     /// Counts a delivery that was given to the user and is not yet settled.
