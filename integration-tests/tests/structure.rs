@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The checked crates, each with central types that all its files may name.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("mooq-core", &[]),
     ("mooq-engine", &["Engine", "Caller"]),
     ("mooq-wire", &[]),
@@ -24,6 +24,7 @@ const CRATES: [(&str, &[&str]); 6] = [
     ("mooq-session", &["Session"]),
     ("mooq-codecs", &[]),
     ("mooq-client", &[]),
+    ("mooq-rpc", &[]),
 ];
 
 /// Maximum number of files that may need one another.

@@ -14,6 +14,7 @@
 //! | [`Retry`] | what becomes of a message that fails |
 //! | [`ConsumeQueue`], [`Get`] | consuming as a stream, or one message |
 //! | [`Delivery`] | a message and its settlement |
+//! | [`layer`] | hooks for crates that build on this one |
 
 mod api;
 mod runtime;
@@ -28,6 +29,7 @@ pub use api::delivery::Delivery;
 pub use api::events::Events;
 pub use api::exchange::DeclareExchange;
 pub use api::get::{Get, GetOne};
+pub use api::layer;
 pub use api::options::ConnectOptions;
 pub use api::outcome::{Callback, CallbackError, IntoOutcome};
 pub use api::process_events::ProcessEvents;

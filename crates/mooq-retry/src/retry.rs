@@ -593,9 +593,9 @@ mod tests {
 
     #[test]
     fn predicate_decides_which_errors_are_retried() {
-        let retry = Retry::every(S).retry_if(|err| !err.is::<std::fmt::Error>());
-        assert!(!retry.retries(&std::fmt::Error));
+        let retry = Retry::every(S).retry_if(|err| !err.is::<fmt::Error>());
+        assert!(!retry.retries(&fmt::Error));
         assert!(retry.retries(&std::io::Error::other("busy")));
-        assert!(Retry::every(S).retries(&std::fmt::Error));
+        assert!(Retry::every(S).retries(&fmt::Error));
     }
 }

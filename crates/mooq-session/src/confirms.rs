@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,18 @@ impl fmt::Debug for Permit {
     }
 }
 
+/// Terms of a publish.
+#[derive(Debug, Clone, Copy)]
+pub struct PublishTerms {
+    /// Time that the outcome may take.
+    pub limit: Duration,
+    /// The publish is sent again if the connection is lost.
+    pub resend: bool,
+    /// The message expires with the limit: its expiration is what is left of the limit when it is
+    /// sent, however long it has waited for the channel.
+    pub expires: bool,
+}
+
 /// One slot for each publish, by its id, without an allocation of its own. The broker's sequence
 /// numbers start over with each wire.
 ///
@@ -40,6 +53,8 @@ pub(crate) struct Confirms {
     /// The id of the first slot.
     first: PublishId,
     numbering: Numbering,
+    /// The id of the wire that answers.
+    wire: u64,
     /// Sequence number before which every publish is answered: a `multiple` begins here.
     answered_to: u64,
     /// Number of publishes without the broker's answer.
@@ -68,6 +83,8 @@ pub(crate) struct Retained {
     publish: Publish,
     /// The message is sent again if the connection is lost before its answer.
     resend: bool,
+    /// The message expires at its publish's deadline.
+    expires: bool,
     /// The current wire has not got the message yet.
     unsent: bool,
     /// An earlier wire has got the message, so the broker may have it.
@@ -80,10 +97,11 @@ pub(crate) struct Retained {
 
 impl Retained {
     /// A message in flight.
-    pub(crate) fn sent(publish: Publish, resend: bool) -> Box<Self> {
+    pub(crate) fn sent(publish: Publish, terms: PublishTerms) -> Box<Self> {
         Box::new(Self {
             publish,
-            resend,
+            resend: terms.resend,
+            expires: terms.expires,
             unsent: false,
             sent_before: false,
             returned: None,
@@ -92,15 +110,11 @@ impl Retained {
     }
 
     /// A message that waits for the channel.
-    pub(crate) fn waiting(publish: Publish, resend: bool, room: Permit) -> Box<Self> {
-        Box::new(Self {
-            publish,
-            resend,
-            unsent: true,
-            sent_before: false,
-            returned: None,
-            room: Some(room),
-        })
+    pub(crate) fn waiting(publish: Publish, terms: PublishTerms, room: Permit) -> Box<Self> {
+        let mut retained = Self::sent(publish, terms);
+        retained.unsent = true;
+        retained.room = Some(room);
+        retained
     }
 }
 
@@ -109,8 +123,8 @@ impl Retained {
 enum State {
     /// No outcome yet; a publisher may wait.
     Waiting(Option<Waker>),
-    /// The outcome, not taken yet.
-    Settled(Result<()>),
+    /// The outcome, not taken yet: the id of the wire that confirmed it, or an error.
+    Settled(Result<u64>),
     /// The outcome was taken, or no publisher will take it.
     Gone,
 }
@@ -121,6 +135,7 @@ impl Default for Confirms {
             slots: VecDeque::new(),
             first: 1,
             numbering: Numbering::default(),
+            wire: 0,
             answered_to: 1,
             unanswered: 0,
             armed: None,
@@ -169,7 +184,7 @@ impl Confirms {
     }
 
     /// Returns the outcome of publish `id`, once there is one.
-    pub(crate) fn poll(&mut self, id: u64, cx: &Context<'_>) -> Poll<Result<()>> {
+    pub(crate) fn poll(&mut self, id: u64, cx: &Context<'_>) -> Poll<Result<u64>> {
         let Some(slot) = self.slot(id) else {
             return Poll::Ready(Err(already_resolved()));
         };
@@ -209,10 +224,11 @@ impl Confirms {
         if begin <= self.answered_to {
             self.answered_to = self.answered_to.max(end);
         }
+        let outcome = outcome.clone().map(|()| self.wire);
         for sequence in begin..end {
             let id = self.numbering.id(sequence);
             if let Some(slot) = id.and_then(|id| self.slot(id)) {
-                let first = slot.answer(outcome, woken);
+                let first = slot.answer(&outcome, woken);
                 self.unanswered -= usize::from(first);
             }
         }
@@ -273,20 +289,27 @@ impl Confirms {
         self.shrink();
     }
 
-    /// Hands over the waiting publishes to a new wire, in order.
+    /// Hands over the waiting publishes to the new wire of this id, in order.
     ///
     /// # Errors
     /// The first error of `hand_over`; publishes that were not handed over keep waiting.
     pub(crate) fn replay(
         &mut self,
+        wire: u64,
+        now: Instant,
         mut hand_over: impl FnMut(&mut Publish) -> Result<()>,
     ) -> Result<()> {
+        self.wire = wire;
         self.numbering = Numbering::beginning_with(self.end());
         self.answered_to = 1;
         for (slot, id) in self.slots.iter_mut().zip(self.first..) {
             let Some(kept) = slot.kept.as_mut().filter(|kept| kept.unsent) else {
                 continue;
             };
+            if kept.expires {
+                let left = slot.deadline.saturating_duration_since(now);
+                set_expiration(&mut kept.publish, left);
+            }
             hand_over(&mut kept.publish)?;
             self.numbering.sent_again(id);
             kept.unsent = false;
@@ -364,7 +387,7 @@ impl Confirms {
 
 impl Slot {
     /// Records the broker's answer. False if there was one before.
-    fn answer(&mut self, outcome: &Result<()>, woken: &mut Vec<Waker>) -> bool {
+    fn answer(&mut self, outcome: &Result<u64>, woken: &mut Vec<Waker>) -> bool {
         if self.answered {
             return false;
         }
@@ -418,6 +441,14 @@ impl Slot {
         }
         over
     }
+}
+
+/// Makes the message expire after `left`, in whole milliseconds.
+pub(crate) fn set_expiration(publish: &mut Publish, left: Duration) {
+    // RabbitMQ refuses a longer time.
+    let left = left.as_millis().min(u32::MAX.into()).to_string();
+    let properties = Arc::make_mut(&mut publish.message.properties);
+    properties.expiration = left.try_into().ok();
 }
 
 /// Returns true if the broker may have returned the message `sent`.

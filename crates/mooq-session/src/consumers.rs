@@ -42,6 +42,26 @@ pub enum Sink<S: Shell> {
     Stream(Option<Waker>),
     /// A callback, which the runner of callbacks calls.
     Callback(Callback<S>),
+    /// A receiver that gets each delivery at once, as [`Output::Direct`]. The consumer must not
+    /// acknowledge. It keeps no channel open, and a shutdown leaves it to the end of its channel.
+    Direct(S::Direct),
+}
+
+/// News for the receiver of a [`Sink::Direct`].
+#[derive(Debug)]
+pub enum Direct {
+    /// A delivery.
+    Deliver(Deliver),
+    /// The wire of this id is lost. The consumer is registered again before its channel is open
+    /// again.
+    Lost {
+        /// The wire: each one after it has a greater id.
+        wire: u64,
+        /// Reason.
+        reason: Error,
+    },
+    /// The consumer has ended, for this reason: nothing follows.
+    Ended(Error),
 }
 
 /// A consumer's callback.

@@ -8,7 +8,7 @@ use mooq_core::{
 
 use crate::callbacks::callback;
 use crate::channel::Registration;
-use crate::consumers::{Consumer, Record, Sink};
+use crate::consumers::{Consumer, Direct, Record, Sink};
 use crate::event::Event;
 use crate::ids::{CallId, ChannelId, ConsumerId};
 use crate::output::{Answer, Dropped, Output, Reply, Request};
@@ -78,6 +78,7 @@ impl<S: Shell> Session<S> {
                 let callback = Dropped::Callback(callback.callback);
                 self.outbox.push(Output::Drop(callback));
             }
+            Some(Sink::Direct(direct)) => self.outbox.push(Output::Drop(Dropped::Direct(direct))),
             Some(Sink::Stream(Some(waker))) => self.outbox.drop_waker(waker),
             Some(Sink::Stream(None)) | None => {}
         }
@@ -263,6 +264,13 @@ impl<S: Shell> Session<S> {
         if !consumer.no_ack && consumer.wire != *wire {
             return self.outbox.drop_delivers(delivers.collect());
         }
+        if let Sink::Direct(direct) = &consumer.sink {
+            for deliver in delivers {
+                let news = Direct::Deliver(deliver);
+                self.outbox.push(Output::Direct(direct.clone(), news));
+            }
+            return;
+        }
         let was_empty = consumer.waiting.is_empty();
         consumer.waiting.extend(delivers);
         if was_empty {
@@ -282,7 +290,7 @@ impl<S: Shell> Session<S> {
                 self.outbox.wake_all(waker.into_iter().collect());
             }
             Some(Sink::Callback(_)) => self.callbacks.ready(id, &mut self.outbox),
-            None => {}
+            Some(Sink::Direct(_)) | None => {}
         }
     }
 
@@ -346,6 +354,11 @@ impl<S: Shell> Session<S> {
         if !consumer.registered {
             // The answer to its registration decides.
             return;
+        }
+        if let Sink::Direct(direct) = &consumer.sink {
+            let ended = Output::Direct(direct.clone(), Direct::Ended(err.clone()));
+            self.outbox.push(ended);
+            return self.remove_consumer(id);
         }
         let Some(own) = callback(Some(consumer)) else {
             return self.tell_consumer(id);
@@ -520,7 +533,7 @@ impl<S: Shell> Session<S> {
                 consumer.end.get_or_insert_with(closed_locally);
                 self.tell_consumer(id);
             }
-            Sink::Callback(_) | Sink::Stream(_) => self.give_back_and_remove(id),
+            Sink::Callback(_) | Sink::Stream(_) | Sink::Direct(_) => self.give_back_and_remove(id),
         }
     }
 
@@ -532,12 +545,16 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// The consumers that are still registered, to be cancelled one by one.
+    /// The consumers that are still registered, to be cancelled one by one. Those without a runner
+    /// are not among them: what runs may still need their deliveries.
     #[must_use]
     pub fn registered_consumers(&self) -> Vec<ConsumerId> {
         let channels = self.channels.keys();
-        channels
-            .flat_map(|channel| self.consumers.of(*channel))
-            .collect()
+        let consumers = channels.flat_map(|channel| self.consumers.of(*channel));
+        let is_direct = |id: &ConsumerId| {
+            let consumer = self.consumers.get(*id);
+            consumer.is_some_and(|consumer| matches!(consumer.sink, Sink::Direct(_)))
+        };
+        consumers.filter(|id| !is_direct(id)).collect()
     }
 }

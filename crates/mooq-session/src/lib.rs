@@ -74,15 +74,15 @@ mod topology;
 
 pub use callbacks::{Finished, RunnerStatus, Start, Waiting};
 pub use calls::described;
-pub use confirms::{Permit, already_resolved};
-pub use consumers::{Callback, Handed, Retry, Sink};
+pub use confirms::{Permit, PublishTerms, already_resolved};
+pub use consumers::{Callback, Direct, Handed, Retry, Sink};
 pub use event::{ConnectionState, Event, Fate};
 pub use frame::{check_arguments, check_properties};
 pub use ids::{CallId, ChannelId, ConsumerId, PublishId, RequestId};
 pub use output::{Answer, Dropped, Output, Reply, Request};
 pub use phase::Phase;
 pub use policy::{OnLoss, Recovery, WhileDisconnected};
-pub use port::{Port, PublishTerms, Taken};
+pub use port::{Port, Taken};
 pub use purpose::AfterCancel;
 pub use session::{Host, Options, Session};
 pub use shell::{Link, PortCell, Shell, Wire};

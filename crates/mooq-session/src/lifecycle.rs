@@ -5,9 +5,9 @@ use std::time::Instant;
 use mooq_core::{ChannelEvent, Error, ErrorScope, QueueName, Result};
 
 use crate::channel::Closing;
-use crate::consumers::Sink;
+use crate::consumers::{Direct, Sink};
 use crate::ids::{CallId, ChannelId};
-use crate::output::{Answer, Reply, Request};
+use crate::output::{Answer, Output, Reply, Request};
 use crate::phase::{Phase, not_connected};
 use crate::purpose::Purpose;
 use crate::reasons::{channel_closed_locally, is_local_close};
@@ -84,6 +84,7 @@ impl<S: Shell> Session<S> {
         self.outbox.wake_all(woken);
         self.arm_publishes(id);
         wire.set_lost();
+        let wire_id = wire.id();
         self.forget_wire(wire);
         for consumer in self.consumers.of(id) {
             let Some(own) = self.consumers.get_mut(consumer) else {
@@ -92,6 +93,12 @@ impl<S: Shell> Session<S> {
             own.drop_waiting(&mut self.outbox);
             if own.record.is_none() {
                 self.end_consumer(consumer, reason);
+            } else if let Sink::Direct(direct) = &own.sink {
+                let lost = Direct::Lost {
+                    wire: wire_id,
+                    reason: reason.clone(),
+                };
+                self.outbox.push(Output::Direct(direct.clone(), lost));
             }
         }
         if !self.waits() {

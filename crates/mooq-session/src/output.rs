@@ -9,7 +9,7 @@ use mooq_core::{
     QueueDeclare, QueueDeclared, QueueName, Result,
 };
 
-use crate::consumers::{Consumer, Handed, Sink};
+use crate::consumers::{Consumer, Direct, Handed, Sink};
 use crate::event::{ConnectionState, Event};
 use crate::ids::{ConsumerId, RequestId};
 use crate::shell::Shell;
@@ -45,6 +45,8 @@ pub enum Output<S: Shell> {
         /// Its processing has failed.
         failed: bool,
     },
+    /// Passes news to the receiver of a [`Sink::Direct`].
+    Direct(S::Direct, Direct),
     /// Wakes a task.
     Wake(Waker),
     /// Drops a value that may run foreign code when it is dropped: drop it after releasing the
@@ -65,6 +67,8 @@ pub enum Dropped<S: Shell> {
     Delivers(VecDeque<Deliver>),
     /// The callback of a consumer that is gone.
     Callback(S::Callback),
+    /// The receiver of a consumer that is gone.
+    Direct(S::Direct),
     /// A waker that is not to be woken.
     Waker(Waker),
     /// A channel of the transport, which closes with its last clone.
@@ -233,6 +237,7 @@ impl<S: Shell> Outbox<S> {
             Sink::Callback(callback) => {
                 self.push(Output::Drop(Dropped::Callback(callback.callback)));
             }
+            Sink::Direct(direct) => self.push(Output::Drop(Dropped::Direct(direct))),
             // Wakes the reader of the stream, which has ended.
             Sink::Stream(waker) => self.outputs.extend(waker.map(Output::Wake)),
         }

@@ -4,13 +4,13 @@
 //! needs nothing else of the session, and the shell can guard it with a lock of its own.
 
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mooq_core::{
     ChannelEvent, Error, ErrorKind, ErrorScope, Handoff, Message, Publish, Result, Returned,
 };
 
-use crate::confirms::{Confirms, Permit, Retained};
+use crate::confirms::{Confirms, Permit, PublishTerms, Retained, set_expiration};
 use crate::ids::PublishId;
 use crate::phase::{Phase, not_connected};
 use crate::shell::Wire;
@@ -27,15 +27,6 @@ pub struct Port<W> {
     waits: bool,
     /// Wakers of the tasks that wait until no publish is in flight.
     drained: Vec<Waker>,
-}
-
-/// Terms of a publish.
-#[derive(Debug, Clone, Copy)]
-pub struct PublishTerms {
-    /// Time that the outcome may take.
-    pub limit: Duration,
-    /// The publish is sent again if the connection is lost.
-    pub resend: bool,
 }
 
 /// A publish that was taken.
@@ -94,7 +85,7 @@ impl<W: Wire> Port<W> {
             return Err(not_connected(&reason));
         }
         let permit = room(&publish.message)?;
-        let retained = Retained::waiting(publish, terms.resend, permit);
+        let retained = Retained::waiting(publish, terms, permit);
         let (id, earliest) = self.confirms.open(terms.limit, now, Some(retained));
         Ok(Taken {
             id,
@@ -103,15 +94,18 @@ impl<W: Wire> Port<W> {
         })
     }
 
-    fn send(&mut self, publish: Publish, terms: PublishTerms, now: Instant) -> Result<Taken> {
+    fn send(&mut self, mut publish: Publish, terms: PublishTerms, now: Instant) -> Result<Taken> {
         let Phase::Open(wire) = &self.phase else {
             return Err(Error::new(
                 ErrorKind::ChannelClosed,
                 "the channel is not open",
             ));
         };
+        if terms.expires {
+            set_expiration(&mut publish, terms.limit);
+        }
         let keep = publish.mandatory || terms.resend;
-        let retained = keep.then(|| Retained::sent(publish.clone(), terms.resend));
+        let retained = keep.then(|| Retained::sent(publish.clone(), terms));
         let (id, earliest) = self.confirms.open(terms.limit, now, retained);
         let handoff = match wire.publish(publish) {
             Ok(handoff) => handoff,
@@ -131,6 +125,12 @@ impl<W: Wire> Port<W> {
 
     /// Returns the outcome of a publish, once there is one.
     pub fn poll(&mut self, id: PublishId, cx: &Context<'_>) -> Poll<Result<()>> {
+        self.poll_on(id, cx).map(|outcome| outcome.map(drop))
+    }
+
+    /// Returns the outcome of a publish, once there is one, with the id of the wire that confirmed
+    /// it.
+    pub fn poll_on(&mut self, id: PublishId, cx: &Context<'_>) -> Poll<Result<u64>> {
         self.confirms.poll(id, cx)
     }
 
@@ -205,7 +205,7 @@ impl<W: Wire> Port<W> {
             None => wire.publish(publish.clone()).map(drop),
         };
         self.numbered = Some(wire.clone());
-        if let Err(err) = self.confirms.replay(&mut hand_over) {
+        if let Err(err) = self.confirms.replay(wire.id(), now, &mut hand_over) {
             let over = err.scope() != ErrorScope::Connection;
             self.confirms.lose(&err, now, over, woken);
             self.tell_drained(woken);

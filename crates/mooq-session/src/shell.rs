@@ -17,6 +17,8 @@ pub trait Shell {
     type Port: PortCell<Self::Wire>;
     /// The callback of a consumer, with its settings.
     type Callback: Clone;
+    /// The receiver of a consumer's deliveries that wait for no runner.
+    type Direct: Clone;
     /// A caller that waits for a [`Reply`](crate::Reply).
     type Caller;
 }
@@ -52,7 +54,8 @@ pub trait Wire: Clone + PartialEq + fmt::Debug {
     /// Returns true if the wire was marked as lost.
     fn is_lost(&self) -> bool;
 
-    /// A number that no other wire of the connection has.
+    /// A number that no other wire of the connection has. Wires that are opened later have greater
+    /// ones.
     fn id(&self) -> u64;
 
     /// Counts a delivery that was given to the user and is not yet settled.

@@ -165,6 +165,7 @@
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
 //! | encode and decode | [`Json`], [`Text`], [`RawBytes`], [`ByContentType`], [`ByType`], [`Encode`], [`Decode`], and those of the features |
 //! | retry what fails, later | [`Retry`], [`Outcome`], [`Publish::delay`] |
+//! | request, and answer requests | [`Rpc`], [`Request`], [`RegisterResponder`], [`RemoteError`] |
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | `mooq::test` and `mooq::testing`, [`memory`], [`Delivery::new`] |
 //! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`](memory::InMemoryBroker::wait_idle), [`InMemoryBroker::record`](memory::InMemoryBroker::record), [`Recording`](memory::Recording), [`Selection`](memory::Selection) |
@@ -210,7 +211,7 @@ pub mod prelude {
     pub use crate::{
         Channel, ConnectOptions, Connection, Delivery, ErrorKind, ExchangeKind,
         ExchangeKind::{Direct, Fanout, Headers, Topic},
-        Json, Outcome, RawBytes, Retry, Text,
+        Json, Outcome, RawBytes, Retry, Rpc, Text,
     };
 }
 
@@ -279,6 +280,9 @@ pub use mooq_macros::test;
 pub use mooq_memory::faults;
 #[cfg(feature = "native")]
 pub use mooq_rabbit::NativeTransport;
+pub use mooq_rpc::{
+    RegisterResponder, RemoteError, Request, Responder, ResponderRegistration, Rpc,
+};
 #[cfg(feature = "test")]
 #[doc(inline)]
 pub use mooq_test as testing;
@@ -297,6 +301,11 @@ pub struct VirtualTimeDoctests;
 #[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../../../docs/coming-from-python.md")]
 pub struct ComingFromPythonDoctests;
+
+/// The snippets of the guide to requests and replies, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/rpc.md")]
+pub struct RpcDoctests;
 
 /// The snippets of the page about direct exchanges, likewise.
 #[cfg(all(doctest, feature = "rabbit"))]

@@ -41,9 +41,9 @@ use crate::runtime::{ChannelRef, ConnectionRef, WireRef};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Channel {
-    channel: Arc<ChannelRef>,
+    pub(super) channel: Arc<ChannelRef>,
     /// Keeps the connection open while a channel is in use.
-    connection: Arc<ConnectionRef>,
+    pub(super) connection: Arc<ConnectionRef>,
 }
 
 impl Channel {

@@ -27,10 +27,17 @@ impl Future for Confirmation {
     /// As awaiting the [`Publish`](crate::Publish) itself. `InvalidArgument` if the confirmation
     /// was ready before.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.poll_on(cx).map(|outcome| outcome.map(drop))
+    }
+}
+
+impl Confirmation {
+    /// Returns the outcome with the id of the wire that confirmed.
+    pub(super) fn poll_on(&mut self, cx: &Context<'_>) -> Poll<Result<u64>> {
         let Some((channel, id)) = &self.pending else {
             return Poll::Ready(Err(already_resolved()));
         };
-        let outcome = ready!(channel.port().with(|port| port.poll(*id, cx)));
+        let outcome = ready!(channel.port().with(|port| port.poll_on(*id, cx)));
         self.pending = None;
         Poll::Ready(outcome)
     }

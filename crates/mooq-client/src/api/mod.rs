@@ -15,6 +15,7 @@ pub(crate) mod exchange;
 pub(crate) mod first_error;
 pub(crate) mod forward;
 pub(crate) mod get;
+pub mod layer;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod process_events;

@@ -98,6 +98,7 @@ pub struct Publish<'a> {
     body: Bytes,
     timeout: Duration,
     on_loss: OnLoss,
+    expires: bool,
     deferred: FirstError,
 }
 
@@ -190,6 +191,7 @@ impl<'a> Publish<'a> {
             body: deferred.note(body).unwrap_or_default(),
             timeout: channel.timeout(),
             on_loss: OnLoss::default(),
+            expires: false,
             deferred,
         }
     }
@@ -368,6 +370,14 @@ impl Publish<'_> {
         self
     }
 
+    /// Makes the message expire with its publish's [timeout](Self::timeout): its
+    /// [expiration](Self::expiration) is what is left of the timeout when the message is sent, even
+    /// if it has waited for the connection. At most 2³²−1 ms, RabbitMQ's limit.
+    pub fn expires_with_timeout(mut self) -> Self {
+        self.expires = true;
+        self
+    }
+
     fn change_properties(&mut self) -> &mut Properties {
         // The content type is the codec's unless a setter says otherwise: it is set at the end.
         let properties = self.properties.get_or_insert_with(|| {
@@ -461,6 +471,7 @@ impl Publish<'_> {
             terms: PublishTerms {
                 limit: self.timeout,
                 resend: self.on_loss == OnLoss::Resend,
+                expires: self.expires,
             },
         })
     }

@@ -1,13 +1,15 @@
 //! References that keep a connection and a channel open.
 
+use std::any::Any;
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use mooq_core::{Publish, Result};
 use mooq_session::{ChannelId, PortCell, PublishId, PublishTerms, Reply, Request, Session, Taken};
 use tokio::time::Instant;
 
 use super::inner::{ConnectionInner, PortRef, Tokio};
+use super::lock::lock;
 use super::timeout::within;
 
 /// Keeps a connection open: the connection closes when the last one is dropped.
@@ -43,6 +45,8 @@ pub(crate) struct ChannelRef {
     inner: Arc<ConnectionInner>,
     id: ChannelId,
     port: PortRef,
+    /// States that the crates above keep, each of another type.
+    states: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
 }
 
 impl ChannelRef {
@@ -56,6 +60,7 @@ impl ChannelRef {
                 inner: Arc::clone(inner),
                 id,
                 port: port.clone(),
+                states: Mutex::default(),
             });
             call
         });
@@ -78,6 +83,18 @@ impl ChannelRef {
 
     pub(crate) fn port(&self) -> &PortRef {
         &self.port
+    }
+
+    /// Returns the channel's state of type `T`.
+    pub(crate) fn state<T: Any + Default + Send + Sync>(&self) -> Arc<T> {
+        let mut states = lock(&self.states);
+        let found = states.iter().find(|state| state.is::<T>()).cloned();
+        if let Some(Ok(state)) = found.map(Arc::downcast) {
+            return state;
+        }
+        let state = Arc::<T>::default();
+        states.push(Arc::clone(&state) as Arc<dyn Any + Send + Sync>);
+        state
     }
 
     /// Calls `f` with the session.

@@ -12,7 +12,8 @@ use mooq_core::{
 use mooq_retry::Known;
 use mooq_session::reasons::closed_locally;
 use mooq_session::{
-    CallId, ConnectionState, Dropped, Event, Output, Permit, Port, PortCell, Reply, Session, Shell,
+    CallId, ConnectionState, Direct, Dropped, Event, Output, Permit, Port, PortCell, Reply,
+    Session, Shell,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, oneshot, watch};
@@ -37,6 +38,7 @@ impl Shell for Tokio {
     type Wire = WireRef;
     type Port = PortRef;
     type Callback = Arc<CallbackConsumer>;
+    type Direct = Sender<Direct>;
     type Caller = oneshot::Sender<CallResult>;
 }
 
@@ -160,6 +162,7 @@ impl ConnectionInner {
                 delivery_tag,
                 failed,
             } => after_unlock.given_back.push((wire, delivery_tag, failed)),
+            Output::Direct(receiver, news) => receiver.send(news),
             Output::Wake(waker) => after_unlock.woken.push(waker),
             Output::Drop(dropped) => after_unlock.dropped.push(dropped),
         }

@@ -24,6 +24,7 @@ impl<'a> Moves<'a> {
         let terms = PublishTerms {
             limit: channel.inner().timeout(),
             resend: false,
+            expires: false,
         };
         Self(channel, terms)
     }

@@ -67,6 +67,10 @@ pub enum ErrorKind {
     Nacked,
     /// The message was mandatory and reached no queue.
     Returned,
+    /// The request reached no queue: there is no responder.
+    NoResponder,
+    /// The request was answered with an error, by its responder.
+    Remote,
     /// The broker cancelled the consumer, for example because its queue was deleted; or mooq does
     /// not read from the consumer's queue, because connections to RabbitMQ ended again and again as
     /// soon as it was read.

@@ -23,9 +23,17 @@ fn mandatory(messages: &[&Message]) -> Confirms {
     confirms
 }
 
+fn terms(resend: bool) -> PublishTerms {
+    PublishTerms {
+        limit: LIMIT,
+        resend,
+        expires: false,
+    }
+}
+
 /// A mandatory message in flight.
 fn sent(message: &Message, resend: bool) -> Box<Retained> {
-    Retained::sent(publish(message), resend)
+    Retained::sent(publish(message), terms(resend))
 }
 
 fn publish(message: &Message) -> Publish {
@@ -37,7 +45,7 @@ fn publish(message: &Message) -> Publish {
 
 /// A message that waits for the channel.
 fn waiting(message: &Message) -> Box<Retained> {
-    Retained::waiting(publish(message), false, Permit::new(()))
+    Retained::waiting(publish(message), terms(false), Permit::new(()))
 }
 
 fn lost() -> Error {
@@ -56,7 +64,7 @@ fn replay(confirms: &mut Confirms) -> Vec<String> {
         handed.push(format!("{:?}", colour.unwrap()));
         Ok(())
     };
-    confirms.replay(hand_over).unwrap();
+    confirms.replay(7, Instant::now(), hand_over).unwrap();
     handed
 }
 
@@ -88,12 +96,12 @@ fn confirm_up_to(confirms: &mut Confirms, sequence: u64) {
     confirms.settle(sequence, true, &Ok(()), &mut Vec::new());
 }
 
-fn outcome(confirms: &mut Confirms, sequence: u64) -> Poll<Result<()>> {
+fn outcome(confirms: &mut Confirms, sequence: u64) -> Poll<Result<u64>> {
     confirms.poll(sequence, &Context::from_waker(Waker::noop()))
 }
 
 fn settled_ok(confirms: &mut Confirms, sequence: u64) -> bool {
-    matches!(outcome(confirms, sequence), Poll::Ready(Ok(())))
+    matches!(outcome(confirms, sequence), Poll::Ready(Ok(_)))
 }
 
 fn failure(confirms: &mut Confirms, sequence: u64) -> ErrorKind {
@@ -359,7 +367,7 @@ fn a_replay_that_breaks_off_leaves_the_rest_waiting() {
         }
         _ => Err(lost()),
     };
-    confirms.replay(hand_over).unwrap_err();
+    confirms.replay(7, Instant::now(), hand_over).unwrap_err();
     lose(&mut confirms);
     // The first may have arrived.
     assert_eq!(failure(&mut confirms, 1), ErrorKind::ConnectionLost);

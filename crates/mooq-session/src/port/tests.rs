@@ -4,6 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -14,7 +16,10 @@ struct Fake(Rc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    id: u64,
     sent: Cell<usize>,
+    /// The expiration of the message that was sent last.
+    expiration: RefCell<Option<String>>,
     refusal: RefCell<Option<Error>>,
 }
 
@@ -29,11 +34,15 @@ impl Wire for Fake {
         None
     }
 
-    fn publish(&self, _: Publish) -> Result<Handoff> {
+    fn publish(&self, publish: Publish) -> Result<Handoff> {
         if let Some(refusal) = self.0.refusal.borrow_mut().take() {
             return Err(refusal);
         }
         self.0.sent.set(self.0.sent.get() + 1);
+        let expiration = &publish.message.properties.expiration;
+        self.0
+            .expiration
+            .replace(expiration.as_deref().map(str::to_owned));
         Ok(Handoff::Done)
     }
 
@@ -44,7 +53,7 @@ impl Wire for Fake {
     }
 
     fn id(&self) -> u64 {
-        0
+        self.0.id
     }
 
     fn hand_out(&self) {}
@@ -63,18 +72,23 @@ fn open(port: &mut Port<Fake>) -> Fake {
 }
 
 fn publish(port: &mut Port<Fake>, resend: bool) -> PublishId {
+    let terms = PublishTerms {
+        limit: LIMIT,
+        resend,
+        expires: false,
+    };
+    publish_at(port, terms, Instant::now())
+}
+
+fn publish_at(port: &mut Port<Fake>, terms: PublishTerms, now: Instant) -> PublishId {
     let message = Message {
         exchange: "".try_into().unwrap(),
         routing_key: "queue".try_into().unwrap(),
         properties: Arc::default(),
         body: "body".into(),
     };
-    let terms = PublishTerms {
-        limit: LIMIT,
-        resend,
-    };
     let room = |_: &Message| Ok(Permit::new(()));
-    let taken = port.publish(Publish::new(message), terms, Instant::now(), room);
+    let taken = port.publish(Publish::new(message), terms, now, room);
     taken.unwrap().id
 }
 
@@ -169,4 +183,57 @@ fn a_closed_port_ends_what_waits_and_takes_no_more() {
     port.close(&lost(), &mut woken);
     let reason = port.phase().closed().unwrap();
     assert_eq!(reason.kind(), ErrorKind::ChannelClosed);
+}
+
+#[test]
+fn message_that_expires_with_its_publish_gets_what_is_left_of_the_limit() {
+    let mut port = Port::new(true);
+    let began = Instant::now();
+    let terms = |limit| PublishTerms {
+        limit,
+        resend: true,
+        expires: true,
+    };
+    publish_at(&mut port, terms(LIMIT), began);
+    let after = |seconds| began + Duration::from_secs(seconds);
+    let expiration = |wire: &Fake| wire.0.expiration.take();
+
+    let first = Fake::default();
+    port.open(&first, after(10), &mut Vec::new()).unwrap();
+    assert_eq!(expiration(&first).as_deref(), Some("20000"));
+
+    // It is sent again after a loss.
+    port.lose(&lost(), after(12), &mut Vec::new());
+    let second = Fake::default();
+    port.open(&second, after(25), &mut Vec::new()).unwrap();
+    assert_eq!(expiration(&second).as_deref(), Some("5000"));
+
+    publish_at(&mut port, terms(LIMIT), after(26));
+    assert_eq!(expiration(&second).as_deref(), Some("30000"));
+    // RabbitMQ takes no longer time.
+    publish_at(&mut port, terms(Duration::MAX), after(26));
+    assert_eq!(expiration(&second).as_deref(), Some("4294967295"));
+    publish(&mut port, false);
+    assert_eq!(expiration(&second), None);
+}
+
+#[test]
+fn outcome_names_the_wire_that_confirmed() {
+    let mut port = Port::new(true);
+    let polled = |port: &mut Port<Fake>, id| {
+        port.poll_on(id, &Context::from_waker(Waker::noop()))
+            .map(|outcome| outcome.map_err(|err| err.kind()))
+    };
+    for number in [3, 8] {
+        let id = publish(&mut port, false);
+        let wire = Fake(Rc::new(Inner {
+            id: number,
+            ..Inner::default()
+        }));
+        port.open(&wire, Instant::now(), &mut Vec::new()).unwrap();
+        confirm(&mut port, &wire, 1);
+        // The loss before its publisher looks changes nothing.
+        lose(&mut port);
+        assert_eq!(polled(&mut port, id), Poll::Ready(Ok(number)));
+    }
 }

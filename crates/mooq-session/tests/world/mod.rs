@@ -14,9 +14,9 @@ use mooq_core::{
     Message, Publish, QueueDeclare, QueueDeclared, QueueName,
 };
 use mooq_session::{
-    AfterCancel, Answer, CallId, ChannelId, ConnectionState, ConsumerId, Finished, Host, Options,
-    Output, Permit, Port, PortCell, PublishId, PublishTerms, Recovery, Reply, Request, RequestId,
-    Session, Shell, Sink, WhileDisconnected, Wire,
+    AfterCancel, Answer, CallId, ChannelId, ConnectionState, ConsumerId, Direct, Dropped, Finished,
+    Host, Options, Output, Permit, Port, PortCell, PublishId, PublishTerms, Recovery, Reply,
+    Request, RequestId, Session, Shell, Sink, WhileDisconnected, Wire,
 };
 
 use broker::{FakeLink, FakePort, FakeWire};
@@ -35,7 +35,7 @@ pub(crate) enum Step {
     },
     Consume {
         channel: u8,
-        callback: bool,
+        kind: Kind,
     },
     Cancel {
         consumer: u8,
@@ -107,7 +107,11 @@ impl From<[u8; 3]> for Step {
             },
             3 | 25 => Self::Consume {
                 channel: a,
-                callback: b % 2 == 1,
+                kind: match b % 4 {
+                    1 | 3 => Kind::Callback,
+                    2 => Kind::Direct,
+                    _ => Kind::Stream,
+                },
             },
             4 => Self::Cancel { consumer: a },
             5 if b < 64 => Self::CloseChannel { channel: a },
@@ -144,6 +148,7 @@ impl Shell for Fake {
     type Wire = FakeWire;
     type Port = FakePort;
     type Callback = ();
+    type Direct = u64;
     type Caller = u64;
 }
 
@@ -169,10 +174,21 @@ struct Published {
     outcome: Option<bool>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
     Stream,
     Callback,
+    Direct,
+}
+
+/// What the receiver of a direct consumer has been told.
+#[derive(Default)]
+struct Told {
+    channel: Option<ChannelId>,
+    /// The wire that was lost last.
+    lost: Option<u64>,
+    /// It has ended, or was dropped.
+    is_over: bool,
 }
 
 /// A session, and all that is around it.
@@ -193,6 +209,8 @@ pub(crate) struct World {
     /// What each caller asked to register, and what was registered.
     registering: HashMap<u64, (ChannelId, Kind)>,
     consumers: Vec<(ConsumerId, ChannelId, ConsumerTag, Kind)>,
+    /// The receivers of direct consumers, by the callers that registered them.
+    direct: BTreeMap<u64, Told>,
     /// Consumers that their users have cancelled, by channel and tag.
     cancelled: HashSet<(ChannelId, ConsumerTag)>,
     /// Queues that were deleted and not declared again since.
@@ -244,6 +262,7 @@ impl World {
             callers: 0,
             registering: HashMap::new(),
             consumers: Vec::new(),
+            direct: BTreeMap::new(),
             cancelled: HashSet::new(),
             deleted: BTreeSet::new(),
             declaring: HashMap::new(),
@@ -310,7 +329,7 @@ impl World {
             Step::Get { channel, queue } => {
                 self.request(channel, Request::Get(Self::queue(queue), false));
             }
-            Step::Consume { channel, callback } => self.consume(channel, callback),
+            Step::Consume { channel, kind } => self.consume(channel, kind),
             Step::Cancel { consumer } => self.cancel(consumer),
             Step::CloseChannel { channel } => {
                 if let Some((id, _)) = self.channel(channel) {
@@ -379,6 +398,7 @@ impl World {
         let terms = PublishTerms {
             limit: Duration::from_secs(60),
             resend,
+            expires: resend,
         };
         let now = self.now;
         let taken = port
@@ -405,16 +425,21 @@ impl World {
         Some(caller)
     }
 
-    fn consume(&mut self, channel: u8, callback: bool) {
+    fn consume(&mut self, channel: u8, kind: Kind) {
         let Some((id, _)) = self.channel(channel) else {
             return;
         };
-        let (sink, kind) = match callback {
-            true => (Sink::callback((), 2), Kind::Callback),
-            false => (Sink::Stream(None), Kind::Stream),
-        };
         let caller = self.caller();
-        let consume = Consume::new(Self::queue(0));
+        let mut consume = Consume::new(Self::queue(0));
+        let sink = match kind {
+            Kind::Callback => Sink::callback((), 2),
+            Kind::Stream => Sink::Stream(None),
+            Kind::Direct => {
+                consume.no_ack = true;
+                self.direct.insert(caller, Told::default());
+                Sink::Direct(caller)
+            }
+        };
         let call = self.session.consume(id, consume, 10, true, sink, caller);
         self.calls.insert(caller, call);
         self.registering.insert(caller, (id, kind));
@@ -444,7 +469,10 @@ impl World {
             .published
             .iter()
             .any(|publish| publish.channel == id && publish.outcome.is_none())
-            || self.consumers.iter().any(|(_, channel, ..)| *channel == id)
+            || self
+                .consumers
+                .iter()
+                .any(|(_, channel, _, kind)| *channel == id && *kind != Kind::Direct)
             || self.registering.values().any(|(channel, _)| *channel == id);
         if !is_held {
             self.dropped.insert(id);
@@ -703,6 +731,10 @@ impl World {
                 Output::Abort(id) => self.asked.retain(|asked| asked.id != id),
                 Output::Reply(caller, reply) => self.replied(caller, reply),
                 Output::State(ConnectionState::Closed(_)) => self.is_over = true,
+                Output::Direct(caller, news) => self.tell(caller, news),
+                Output::Drop(Dropped::Direct(caller)) => {
+                    self.direct.entry(caller).or_default().is_over = true;
+                }
                 Output::GiveBack { .. }
                 | Output::Tell(_)
                 | Output::Note(..)
@@ -710,6 +742,24 @@ impl World {
                 | Output::Wake(_)
                 | Output::Drop(_) => {}
             }
+        }
+    }
+
+    /// Nothing follows the end of a direct consumer, and no wire is lost twice or after a later one.
+    fn tell(&mut self, caller: u64, news: Direct) {
+        let told = self.direct.entry(caller).or_default();
+        assert!(!told.is_over, "{news:?} after the end");
+        match news {
+            Direct::Deliver(_) => {}
+            Direct::Lost { wire, .. } => {
+                assert!(
+                    told.lost < Some(wire),
+                    "{wire} is lost after {:?}",
+                    told.lost
+                );
+                told.lost = Some(wire);
+            }
+            Direct::Ended(_) => told.is_over = true,
         }
     }
 
@@ -752,6 +802,9 @@ impl World {
                 let (channel, kind) = registering.unwrap();
                 self.cancelled.remove(&(channel, tag.clone()));
                 self.consumers.push((id, channel, tag, kind));
+                if let Some(told) = self.direct.get_mut(&caller) {
+                    told.channel = Some(channel);
+                }
             }
             Ok(Reply::Fetched(Some(handed))) => self.handed.push(handed),
             _ => {}
@@ -828,6 +881,19 @@ impl World {
             waiting.is_empty(),
             "these callers wait for ever: {waiting:?}; {phases:?}; {:?}",
             self.session.state()
+        );
+        let is_closed = |channel: ChannelId| {
+            let mut ports = self.channels.iter().filter(|(id, _)| *id == channel);
+            ports.any(|(_, port)| port.with(|port| port.phase().closed().is_some()))
+        };
+        let untold = self
+            .direct
+            .iter()
+            .filter(|(_, told)| !told.is_over && told.channel.is_some_and(is_closed));
+        let untold: Vec<_> = untold.map(|(caller, _)| caller).collect();
+        assert!(
+            untold.is_empty(),
+            "these direct consumers were not told of their channel's end: {untold:?}"
         );
         let unknown = self
             .published
