@@ -105,7 +105,7 @@ pub(crate) fn text(delay: Duration) -> String {
         (60 * 1_000, "m"),
         (1_000, "s"),
     ];
-    let fits = |(unit, _): &(u128, &str)| millis > 0 && millis % unit == 0;
+    let fits = |(unit, _): &(u128, &str)| millis > 0 && millis.is_multiple_of(*unit);
     let (unit, name) = units.into_iter().find(fits).unwrap_or((1, "ms"));
     format!("{}{name}", millis / unit)
 }

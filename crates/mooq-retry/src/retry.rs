@@ -345,7 +345,7 @@ impl Retry {
     /// Returns true if deliveries wait in delay queues.
     #[must_use]
     pub fn uses_delay_queues(&self) -> bool {
-        self.way == Way::DelayQueues
+        self.way == Way::DelayQueues && self.limit() != Some(1)
     }
 
     /// Returns true if its consumer's registration declares queues for it.
@@ -381,7 +381,7 @@ impl Retry {
     ///
     /// # Errors
     /// As [`check`](Self::check); `InvalidArgument` if its deliveries are settled before they can
-    /// fail, or if it has delay queues and its queue has no name.
+    /// fail, or if the broker names its queue, and the names of other queues would follow from that.
     pub fn check_consumer(&self, auto_ack: bool, is_named: bool) -> Result<()> {
         self.check()?;
         let what = if auto_ack {
@@ -389,6 +389,9 @@ impl Retry {
         } else if !is_named && self.uses_delay_queues() {
             "delay queues lead back to a queue by its name: give the queue one, or retry with \
              in_place()"
+        } else if !is_named && self.then.is_none() && self.limit().is_some() {
+            "messages of a queue without a name are parked where then_park() says: without it, \
+             choose then_reject() or then_drop()"
         } else {
             return Ok(());
         };
@@ -589,6 +592,31 @@ mod tests {
         assert!(longest > 14 * S && longest <= 15 * S, "{longest:?}");
         let forever = Retry::every(Duration::MAX).jitter(100).in_place();
         assert_eq!(forever.delay_in_place(9, u64::MAX), Duration::MAX);
+    }
+
+    #[test]
+    fn policy_of_a_queue_without_a_name_needs_no_name_of_it() {
+        let says = |retry: Retry| {
+            retry
+                .check_consumer(false, false)
+                .map_err(|err| err.to_string())
+        };
+        assert!(
+            says(Retry::every(S))
+                .unwrap_err()
+                .contains("give the queue one")
+        );
+        assert!(says(Retry::never()).unwrap_err().contains("then_park()"));
+        for retry in [
+            Retry::default(),
+            Retry::never().then_reject(),
+            Retry::after([S]).in_place().then_park("aside"),
+            Retry::requeue(),
+        ] {
+            says(retry).unwrap();
+        }
+        assert!(Retry::every(S).check_consumer(false, true).is_ok());
+        assert!(Retry::default().check_consumer(true, true).is_err());
     }
 
     #[test]
