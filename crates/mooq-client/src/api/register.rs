@@ -318,7 +318,7 @@ impl IntoFuture for RegisterConsumer<(), WithCallback> {
     /// consumer stays registered.
     fn into_future(self) -> Self::IntoFuture {
         let WithCallback(handler) = self.callback;
-        let limit = self.registration.timeout();
+        let limit = self.registration.channel.timeout();
         let registering = self.registration.carry_out(handler);
         // Limits all steps together, regardless of the time that each of them takes.
         Box::pin(within(limit, "registering the consumer", registering))

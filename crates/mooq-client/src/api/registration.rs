@@ -1,7 +1,6 @@
 //! Registering a consumer with the broker, step by step.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use mooq_core::{
     Binding, BindingDestination, Error, ErrorKind, FieldTable, IntoChecked, QueueName, Result,
@@ -21,7 +20,7 @@ use crate::runtime::moving::Moves;
 /// Settings of a consumer to register: its exchange, queue, bindings and options.
 #[derive(Debug)]
 pub(super) struct Registration {
-    channel: Channel,
+    pub(super) channel: Channel,
     /// The exchange to declare and bind to. None if the queue is only consumed from.
     pub(super) exchange: Option<DeclareExchange>,
     /// The queue to declare, if there is an exchange to bind it to.
@@ -73,11 +72,6 @@ impl Registration {
             ));
         }
         self.concurrency = Some(n);
-    }
-
-    /// Returns the time limit of the whole registration.
-    pub(super) fn timeout(&self) -> Duration {
-        self.channel.timeout()
     }
 
     /// Checks the policies for failures.
