@@ -2,6 +2,7 @@
 //! for their names ([parameters and policies](https://www.rabbitmq.com/docs/policies)).
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use mooq_core::{Error, ErrorKind, ExchangeName, FieldTable, FieldValue, RoutingKey};
 use regex_lite::Regex;
@@ -25,6 +26,62 @@ pub enum ApplyTo {
     Queues,
     /// Exchanges.
     Exchanges,
+    /// Classic queues (3.12).
+    ClassicQueues,
+    /// Quorum queues (3.12).
+    QuorumQueues,
+    /// Streams, which the in-memory broker does not have (3.12).
+    Streams,
+}
+
+impl ApplyTo {
+    /// All kinds, in RabbitMQ's order.
+    const ALL: [Self; 6] = [
+        Self::Queues,
+        Self::ClassicQueues,
+        Self::QuorumQueues,
+        Self::Streams,
+        Self::Exchanges,
+        Self::All,
+    ];
+
+    /// Returns RabbitMQ's name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Queues => "queues",
+            Self::Exchanges => "exchanges",
+            Self::ClassicQueues => "classic_queues",
+            Self::QuorumQueues => "quorum_queues",
+            Self::Streams => "streams",
+        }
+    }
+
+    fn includes_queue(self, kind: QueueType) -> bool {
+        match self {
+            Self::All | Self::Queues => true,
+            Self::ClassicQueues => kind == QueueType::Classic,
+            Self::QuorumQueues => kind == QueueType::Quorum,
+            Self::Exchanges | Self::Streams => false,
+        }
+    }
+}
+
+impl FromStr for ApplyTo {
+    type Err = Error;
+
+    /// Reads RabbitMQ's name.
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == name);
+        found.ok_or_else(|| {
+            let known = Self::ALL.map(|kind| format!("'{}'", kind.as_str()));
+            invalid(format!(
+                "it applies to '{name}', expected one of {}",
+                known.join(", ")
+            ))
+        })
+    }
 }
 
 /// Additions to the arguments of the queues and exchanges whose names match a pattern.
@@ -138,6 +195,16 @@ impl Policy {
 
     /// Checks that a version of RabbitMQ knows all of the policy's settings.
     pub(crate) fn check(&self, profile: Profile) -> Result<(), Error> {
+        let is_newer = !matches!(
+            self.apply_to,
+            ApplyTo::All | ApplyTo::Queues | ApplyTo::Exchanges
+        );
+        if is_newer && !profile.tells_queue_types_apart_in_policies() {
+            let name = self.apply_to.as_str();
+            return Err(invalid(format!(
+                "apply-to '{name}' unrecognised; should be one of: 'queues', 'exchanges', or 'all'"
+            )));
+        }
         // Exchanges have a setting too, which every version knows.
         self.check_settings(|key| {
             QueueArgument::of_setting(key).is_none_or(|of| of.is_for_policies(profile))
@@ -166,11 +233,11 @@ impl Policy {
             QueueType::Classic => self.definition.is_foreign_to_classic_queues,
             QueueType::Quorum => self.definition.is_foreign_to_quorum_queues,
         };
-        self.apply_to != ApplyTo::Exchanges && !is_foreign && self.pattern.is_match(name)
+        self.apply_to.includes_queue(kind) && !is_foreign && self.pattern.is_match(name)
     }
 
     fn is_for_exchange(&self, name: &str) -> bool {
-        self.apply_to != ApplyTo::Queues && self.pattern.is_match(name)
+        matches!(self.apply_to, ApplyTo::All | ApplyTo::Exchanges) && self.pattern.is_match(name)
     }
 }
 
@@ -185,21 +252,37 @@ impl Policies {
         self.0.remove(name);
     }
 
+    /// Returns the policies by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Policy)> {
+        self.0.iter().map(|(name, policy)| (name.as_str(), policy))
+    }
+
     /// Returns the additions to the arguments of a queue.
     pub(crate) fn of_queue(&self, kind: QueueType, name: &str) -> Option<&Definition> {
-        self.highest(|policy| policy.is_for_queue(kind, name))
+        self.for_queue(kind, name)
+            .map(|(_, policy)| &policy.definition)
     }
 
     /// Returns the additions to the arguments of an exchange.
     pub(crate) fn of_exchange(&self, name: &str) -> Option<&Definition> {
+        self.for_exchange(name)
+            .map(|(_, policy)| &policy.definition)
+    }
+
+    /// Returns the policy of a queue, and its name.
+    pub(crate) fn for_queue(&self, kind: QueueType, name: &str) -> Option<(&str, &Policy)> {
+        self.highest(|policy| policy.is_for_queue(kind, name))
+    }
+
+    /// Returns the policy of an exchange, and its name.
+    pub(crate) fn for_exchange(&self, name: &str) -> Option<(&str, &Policy)> {
         self.highest(|policy| policy.is_for_exchange(name))
     }
 
-    fn highest(&self, matches: impl Fn(&Policy) -> bool) -> Option<&Definition> {
-        let matching = self.0.values().filter(|policy| matches(policy));
+    fn highest(&self, matches: impl Fn(&Policy) -> bool) -> Option<(&str, &Policy)> {
+        let matching = self.iter().filter(|(_, policy)| matches(policy));
         // RabbitMQ does not say which of two policies with the same priority applies.
-        let highest = matching.max_by_key(|policy| policy.priority)?;
-        Some(&highest.definition)
+        matching.max_by_key(|(_, policy)| policy.priority)
     }
 }
 
