@@ -60,6 +60,7 @@
 mod activity;
 mod administration;
 mod alarms;
+mod apply_to;
 mod arguments;
 mod bindings;
 mod channel;
@@ -122,6 +123,7 @@ use slotmap::SlotMap;
 
 pub use activity::Activity;
 pub use alarms::Alarm;
+pub use apply_to::ApplyTo;
 pub use client::{ClientDetails, ClientSocket};
 pub use command::{Capabilities, Command, Effect, Login, Mechanism, Method, Reply};
 pub use deprecated::DeprecatedFeatures;
@@ -135,7 +137,7 @@ pub use inspect::{
 pub use options::Options;
 pub use permissions::Permissions;
 pub use plugins::Plugin;
-pub use policy::{ApplyTo, Policy};
+pub use policy::Policy;
 pub use profile::Profile;
 pub use queue::kind::QueueType;
 pub use queue::tally::QueueTally;

@@ -2,11 +2,11 @@
 //! for their names ([parameters and policies](https://www.rabbitmq.com/docs/policies)).
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use mooq_core::{Error, ErrorKind, ExchangeName, FieldTable, FieldValue, RoutingKey};
 use regex_lite::Regex;
 
+use super::apply_to::ApplyTo;
 use super::erlang::term::text_or_value_after;
 use super::profile::Profile;
 use super::queue::argument_table::QueueArgument;
@@ -14,75 +14,6 @@ use super::queue::arguments::{DeadLetterStrategy, Overflow, QueueArguments};
 use super::queue::delayed::{Delayed, RetrySettings};
 use super::queue::delivery_limit::DeliveryLimit;
 use super::queue::kind::QueueType;
-
-/// Kinds of resource that a policy applies to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ApplyTo {
-    /// Queues and exchanges.
-    #[default]
-    All,
-    /// Queues.
-    Queues,
-    /// Exchanges.
-    Exchanges,
-    /// Classic queues (3.12).
-    ClassicQueues,
-    /// Quorum queues (3.12).
-    QuorumQueues,
-    /// Streams, which the in-memory broker does not have (3.12).
-    Streams,
-}
-
-impl ApplyTo {
-    /// All kinds, in RabbitMQ's order.
-    const ALL: [Self; 6] = [
-        Self::Queues,
-        Self::ClassicQueues,
-        Self::QuorumQueues,
-        Self::Streams,
-        Self::Exchanges,
-        Self::All,
-    ];
-
-    /// Returns RabbitMQ's name.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::All => "all",
-            Self::Queues => "queues",
-            Self::Exchanges => "exchanges",
-            Self::ClassicQueues => "classic_queues",
-            Self::QuorumQueues => "quorum_queues",
-            Self::Streams => "streams",
-        }
-    }
-
-    fn includes_queue(self, kind: QueueType) -> bool {
-        match self {
-            Self::All | Self::Queues => true,
-            Self::ClassicQueues => kind == QueueType::Classic,
-            Self::QuorumQueues => kind == QueueType::Quorum,
-            Self::Exchanges | Self::Streams => false,
-        }
-    }
-}
-
-impl FromStr for ApplyTo {
-    type Err = Error;
-
-    /// Reads RabbitMQ's name.
-    fn from_str(name: &str) -> Result<Self, Error> {
-        let found = Self::ALL.into_iter().find(|kind| kind.as_str() == name);
-        found.ok_or_else(|| {
-            let known = Self::ALL.map(|kind| format!("'{}'", kind.as_str()));
-            invalid(format!(
-                "it applies to '{name}', expected one of {}",
-                known.join(", ")
-            ))
-        })
-    }
-}
 
 /// Additions to the arguments of the queues and exchanges whose names match a pattern.
 #[derive(Debug, Clone)]
@@ -195,16 +126,7 @@ impl Policy {
 
     /// Checks that a version of RabbitMQ knows all of the policy's settings.
     pub(crate) fn check(&self, profile: Profile) -> Result<(), Error> {
-        let is_newer = !matches!(
-            self.apply_to,
-            ApplyTo::All | ApplyTo::Queues | ApplyTo::Exchanges
-        );
-        if is_newer && !profile.tells_queue_types_apart_in_policies() {
-            let name = self.apply_to.as_str();
-            return Err(invalid(format!(
-                "apply-to '{name}' unrecognised; should be one of: 'queues', 'exchanges', or 'all'"
-            )));
-        }
+        self.apply_to.check(profile)?;
         // Exchanges have a setting too, which every version knows.
         self.check_settings(|key| {
             QueueArgument::of_setting(key).is_none_or(|of| of.is_for_policies(profile))
@@ -237,7 +159,7 @@ impl Policy {
     }
 
     fn is_for_exchange(&self, name: &str) -> bool {
-        matches!(self.apply_to, ApplyTo::All | ApplyTo::Exchanges) && self.pattern.is_match(name)
+        self.apply_to.includes_exchanges() && self.pattern.is_match(name)
     }
 }
 
@@ -572,5 +494,20 @@ mod tests {
                 .of_queue(QueueType::Classic, "new-orders")
                 .is_none()
         );
+    }
+
+    #[test]
+    fn policy_for_one_type_of_queues_leaves_the_others_alone() {
+        let policy = Policy::new("", &table("max-length", 1.into())).unwrap();
+        let policy = policy.apply_to("quorum_queues".parse().unwrap());
+        assert!(policy.check(Profile::V4_0).is_ok());
+        let err = policy.check(Profile::V3_10).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidArgument);
+        let mut policies = Policies::default();
+        policies.set("quorum".into(), policy);
+        assert!(policies.of_queue(QueueType::Quorum, "q").is_some());
+        assert!(policies.of_queue(QueueType::Classic, "q").is_none());
+        assert!(policies.of_exchange("q").is_none());
+        assert!("nothing".parse::<ApplyTo>().is_err());
     }
 }

@@ -75,10 +75,6 @@ impl Object {
         self.0.get(key)
     }
 
-    pub(crate) fn into_entries(self) -> Map<String, Value> {
-        self.0
-    }
-
     /// A text; none if it is not there.
     pub(crate) fn text(&self, key: &str) -> Result<Option<&str>, Failure> {
         match self.0.get(key) {
@@ -131,7 +127,11 @@ impl Object {
 pub(crate) fn table(key: &str, value: &Value) -> Result<FieldTable, Failure> {
     match value {
         Value::Object(_) if has_null(value) => Err(Failure::bad_request("null_not_allowed")),
-        Value::Object(entries) => Ok(table_from(entries.clone())?),
+        Value::Object(entries) => {
+            let table = table_from(entries.clone())?;
+            table.check(key)?;
+            Ok(table)
+        }
         Value::Array(entries) if entries.is_empty() => Ok(FieldTable::new()),
         _ => Err(Failure::bad_request(json!(["not_a_table", key]))),
     }
@@ -208,6 +208,9 @@ mod tests {
         let body = object(json!({"arguments": {"a": [1, {"b": null}]}}));
         let expected = Failure::bad_request("null_not_allowed");
         assert_eq!(body.arguments(), Err(expected));
+        let nested = (0..=FieldTable::MAX_DEPTH).fold(json!(1), |value, _| json!({"a": value}));
+        let refused = object(json!({"arguments": nested})).arguments();
+        assert!(refused.is_err(), "{refused:?}");
         let body = object(json!({"arguments": []}));
         assert_eq!(body.arguments(), Ok(FieldTable::new()));
     }

@@ -22,6 +22,13 @@ pub(crate) trait Rules: Copy {
     fn may_be_drained(self) -> bool;
     /// True if every broker has exchanges of the kind `x-local-random`.
     fn has_local_random(self) -> bool;
+    /// True if a node tells RabbitMQ's version.
+    fn tells_versions_of_nodes(self) -> bool;
+    /// True if definitions tell a queue's type beside its arguments, and of exchanges that they are
+    /// internal only if they are.
+    fn tells_types_in_definitions(self) -> bool;
+    /// True if the policies in the definitions of a virtual host name it.
+    fn names_vhost_of_policies(self) -> bool;
     /// True if listeners tell that they take TLS.
     fn tells_tls_of_listeners(self) -> bool;
     /// True if quorum queues tell their delivery limits.
@@ -85,6 +92,18 @@ impl Rules for Profile {
 
     fn has_local_random(self) -> bool {
         self >= Self::V4_0
+    }
+
+    fn tells_versions_of_nodes(self) -> bool {
+        self >= Self::V4_3
+    }
+
+    fn tells_types_in_definitions(self) -> bool {
+        self >= Self::V4_3
+    }
+
+    fn names_vhost_of_policies(self) -> bool {
+        self < Self::V4_0
     }
 
     fn tells_tls_of_listeners(self) -> bool {

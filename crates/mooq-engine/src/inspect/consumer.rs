@@ -1,5 +1,7 @@
 //! Inspection of consumers.
 
+use std::time::Duration;
+
 use mooq_core::{ConsumerTag, FieldTable, QueueName, VirtualHost};
 
 use crate::Engine;
@@ -26,6 +28,8 @@ pub struct ConsumerInfo {
     pub arguments: FieldTable,
     /// Prefetch of the consumer; 0 for no limit.
     pub prefetch: u16,
+    /// Longest time that a delivery may stay unacked; a day if no other limit is set.
+    pub timeout: Duration,
     /// Priority: consumers with a higher one get every message until they can take no more.
     pub priority: i64,
     /// Number of unacked deliveries.
@@ -66,6 +70,7 @@ impl Engine {
             exclusive: consumer.exclusive,
             arguments: consumer.arguments.clone(),
             prefetch: consumer.prefetch,
+            timeout: Duration::from_millis(consumer.timeout),
             priority: consumer.priority,
             unacked: consumer.unacked,
             credit: consumer.credit,

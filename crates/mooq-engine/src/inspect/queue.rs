@@ -55,6 +55,8 @@ pub struct QueueInfo {
 pub struct QueueDetails {
     /// The queue.
     pub info: QueueInfo,
+    /// Number of consumers, with those that wait behind a single active consumer.
+    pub consumers: u32,
     /// Size of the bodies of the ready messages, in bytes.
     pub ready_bytes: u64,
     /// Size of the bodies of the unacked messages, in bytes.
@@ -128,6 +130,7 @@ impl Engine {
         let owner = queue.owner.and_then(|key| self.connections.get(key));
         QueueDetails {
             info: QueueInfo::of(queue),
+            consumers: queue.consumers.count(),
             ready_bytes: ready.bytes,
             unacked_bytes: unacked.bytes,
             persistent: ready.persistent + unacked.persistent,

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::exchanges::named;
 use super::vhosts::of_each;
-use super::{Answer, Status, object, queues, sorted};
+use super::{Answer, Status, object, queues, sorted_by_columns};
 use crate::access::{Api, Caller};
 use crate::body::{Object, name};
 use crate::client::perform;
@@ -35,7 +35,7 @@ pub(crate) async fn list(
 ) -> Answer {
     let vhosts = caller.vhosts(&api);
     let bindings = of_each(&vhosts, |vhost| all(&api, vhost));
-    sorted(bindings, &ORDER, &query)
+    sorted_by_columns(bindings, &ORDER, &query)
 }
 
 pub(crate) async fn of_vhost(
@@ -45,7 +45,7 @@ pub(crate) async fn of_vhost(
     query: Query,
 ) -> Answer {
     let vhost = caller.vhost(&api, &vhost)?;
-    sorted(all(&api, &vhost), &ORDER, &query)
+    sorted_by_columns(all(&api, &vhost), &ORDER, &query)
 }
 
 /// All bindings of a virtual host, with those of the default exchange.
@@ -73,7 +73,7 @@ pub(crate) async fn from_exchange(
 ) -> Answer {
     let vhost = caller.vhost(&api, &vhost)?;
     let source = ("source", named(&exchange));
-    sorted(with(&api, &vhost, [source, source]), &ORDER, &query)
+    sorted_by_columns(with(&api, &vhost, [source, source]), &ORDER, &query)
 }
 
 pub(crate) async fn to_exchange(
@@ -87,7 +87,7 @@ pub(crate) async fn to_exchange(
         ("destination_type", "exchange"),
         ("destination", named(&exchange)),
     ];
-    sorted(with(&api, &vhost, entries), &ORDER, &query)
+    sorted_by_columns(with(&api, &vhost, entries), &ORDER, &query)
 }
 
 pub(crate) async fn to_queue(
@@ -98,7 +98,7 @@ pub(crate) async fn to_queue(
 ) -> Answer {
     let vhost = caller.vhost(&api, &vhost)?;
     let entries = [("destination_type", "queue"), ("destination", &queue)];
-    sorted(with(&api, &vhost, entries), &ORDER, &query)
+    sorted_by_columns(with(&api, &vhost, entries), &ORDER, &query)
 }
 
 /// Both ends of a binding in a path: `q` stands for a queue, `e` for an exchange.
@@ -128,7 +128,7 @@ pub(crate) async fn between(
     };
     let mut bindings = with(&api, &vhost, [("destination_type", kind), ("destination", &to)]);
     bindings.retain(|binding| binding["source"] == named(&source));
-    sorted(bindings, &ORDER, &query)
+    sorted_by_columns(bindings, &ORDER, &query)
 }
 
 pub(crate) async fn bind(

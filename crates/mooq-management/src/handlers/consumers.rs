@@ -6,7 +6,7 @@ use mooq_memory::ConnectionInfo;
 use serde_json::Value;
 
 use super::vhosts::of_each;
-use super::{Answer, sorted};
+use super::{Answer, sorted_by_columns};
 use crate::access::{Api, Caller};
 use crate::listing::Query;
 use crate::views::consumer as view;
@@ -22,7 +22,7 @@ pub(crate) async fn list(
     let consumers = of_each(&api.vhost_names(), |vhost| {
         views(&api, &caller, vhost, &connections)
     });
-    sorted(consumers, &ORDER, &query)
+    sorted_by_columns(consumers, &ORDER, &query)
 }
 
 pub(crate) async fn of_vhost(
@@ -33,7 +33,7 @@ pub(crate) async fn of_vhost(
 ) -> Answer {
     let vhost = caller.vhost(&api, &vhost)?;
     let connections = api.broker.connections("*");
-    sorted(views(&api, &caller, &vhost, &connections), &ORDER, &query)
+    sorted_by_columns(views(&api, &caller, &vhost, &connections), &ORDER, &query)
 }
 
 /// The consumers on connections that the user sees.
@@ -48,7 +48,7 @@ fn views(
         let mut connections = connections.iter();
         let connection = connections.find(|of| of.number == info.connection)?;
         let is_seen = caller.sees(&connection.user);
-        is_seen.then(|| view::view(vhost, info, connection))
+        is_seen.then(|| view::view(vhost, info, connection, api.profile))
     });
     seen.collect()
 }

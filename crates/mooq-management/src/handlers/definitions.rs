@@ -3,6 +3,7 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use mooq_core::Error;
+use mooq_memory::{Profile, VirtualHostInfo};
 use serde_json::{Map, Value};
 
 use super::{Answer, Status, ok};
@@ -21,6 +22,7 @@ pub(crate) async fn export(State(api): State<Api>, caller: Caller) -> Answer {
         definitions.insert("original_cluster_name".into(), NODE.into());
         definitions.insert("rabbitmq_definition_format".into(), "cluster".into());
     }
+    adapt(&mut definitions, None, api.profile);
     ok(&Value::Object(definitions))
 }
 
@@ -51,10 +53,47 @@ pub(crate) async fn export_vhost(
         definitions.remove("metadata");
         definitions.remove("description");
     }
+    adapt(&mut definitions, Some(&vhost), api.profile);
     ok(&Value::Object(definitions))
 }
 
-fn find(api: &Api, name: &str) -> Result<mooq_memory::VirtualHostInfo, Failure> {
+/// Gives the objects in definitions, of a whole broker or of one virtual host, the fields of the
+/// version.
+fn adapt(
+    definitions: &mut Map<String, Value>,
+    vhost: Option<&VirtualHostInfo>,
+    profile: Profile,
+) {
+    if profile.tells_types_in_definitions() {
+        each(definitions, "queues", |queue| {
+            let kind = queue.get("arguments").map(|of| of["x-queue-type"].clone());
+            queue.insert("type".into(), kind.unwrap_or_default());
+        });
+        each(definitions, "exchanges", |exchange| {
+            if exchange.get("internal") == Some(&Value::Bool(false)) {
+                exchange.remove("internal");
+            }
+        });
+    }
+    if let Some(vhost) = vhost
+        && profile.names_vhost_of_policies()
+    {
+        for kind in ["parameters", "policies"] {
+            each(definitions, kind, |object| {
+                object.insert("vhost".into(), vhost.name.as_str().into());
+            });
+        }
+    }
+}
+
+/// Calls `f` with the objects of a kind in definitions.
+fn each(definitions: &mut Map<String, Value>, kind: &str, f: impl FnMut(&mut Map<String, Value>)) {
+    let objects = definitions.get_mut(kind).and_then(Value::as_array_mut);
+    let objects = objects.into_iter().flatten();
+    objects.filter_map(Value::as_object_mut).for_each(f);
+}
+
+fn find(api: &Api, name: &str) -> Result<VirtualHostInfo, Failure> {
     let missing = || Failure::bad_request("vhost_not_found");
     api.find_vhost(name).ok_or_else(missing)
 }
@@ -77,7 +116,8 @@ pub(crate) async fn import_vhost(
     Text(body): Text,
 ) -> Status {
     caller.administrator()?;
-    let vhost = find(&api, &name)?;
+    let missing = || Failure::missing("vhost_not_found");
+    let vhost = api.find_vhost(&name).ok_or_else(missing)?;
     check_json(&body)?;
     imported(api.broker.import_vhost_definitions(&vhost.name, &body))
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::access::Api;
 use crate::failure::{Failure, json_response};
-use crate::listing::{Query, columns_of, list};
+use crate::listing::{Query, columns_of, list, list_by_columns};
 
 /// The answer to a request.
 type Answer = Result<Response, Failure>;
@@ -40,6 +40,11 @@ fn object(value: Value, query: &Query) -> Answer {
 /// Answers with a list, in this order unless the query asks for another.
 fn sorted(objects: Vec<Value>, order: &[&str], query: &Query) -> Answer {
     ok(&list(objects, order, query)?)
+}
+
+/// Answers with a list of objects without statistics.
+fn sorted_by_columns(objects: Vec<Value>, order: &[&str], query: &Query) -> Answer {
+    ok(&list_by_columns(objects, order, query)?)
 }
 
 /// Answers a request that creates or changes an object.

@@ -35,9 +35,9 @@ fn totals(api: &Api, caller: &Caller) -> Totals {
     }
     for vhost in caller.vhosts(api) {
         totals.exchanges += api.broker.exchanges_in(&vhost, "*").len();
+        totals.consumers += api.broker.consumers_in(&vhost, "*").len();
         for queue in api.broker.queues_in(&vhost, "*") {
             totals.queues += 1;
-            totals.consumers += usize::try_from(queue.consumers).unwrap_or(usize::MAX);
             totals.ready += queue.ready;
             totals.unacked += queue.unacked;
         }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use mooq_memory::{PermissionsInfo, TopicPermissionsInfo};
 use serde_json::{Value, json};
 
-use super::{Answer, Status, import, ok, sorted};
+use super::{Answer, Status, import, ok, sorted_by_columns};
 use crate::access::{Api, Caller};
 use crate::body::Object;
 use crate::failure::Failure;
@@ -20,7 +20,7 @@ pub(crate) async fn list(
     query: Query,
 ) -> Answer {
     caller.administrator()?;
-    sorted(matching(&api, |_| true), &ORDER, &query)
+    sorted_by_columns(matching(&api, |_| true), &ORDER, &query)
 }
 
 pub(crate) async fn of_vhost(
@@ -32,7 +32,7 @@ pub(crate) async fn of_vhost(
     caller.administrator()?;
     api.find_vhost(&vhost).ok_or_else(Failure::not_found)?;
     let found = matching(&api, |of| of.vhost.as_str() == vhost);
-    sorted(found, &ORDER, &query)
+    sorted_by_columns(found, &ORDER, &query)
 }
 
 pub(crate) async fn of_user(
@@ -43,7 +43,7 @@ pub(crate) async fn of_user(
 ) -> Answer {
     caller.administrator()?;
     api.user(&user)?;
-    sorted(matching(&api, |of| of.user == user), &ORDER, &query)
+    sorted_by_columns(matching(&api, |of| of.user == user), &ORDER, &query)
 }
 
 fn matching(api: &Api, which: impl Fn(&PermissionsInfo) -> bool) -> Vec<Value> {
@@ -111,7 +111,7 @@ pub(crate) async fn topics(
     query: Query,
 ) -> Answer {
     caller.administrator()?;
-    sorted(views(&matching_topics(&api, |_| true)), &ORDER, &query)
+    sorted_by_columns(views(&matching_topics(&api, |_| true)), &ORDER, &query)
 }
 
 pub(crate) async fn topics_of_vhost(
@@ -123,7 +123,7 @@ pub(crate) async fn topics_of_vhost(
     caller.administrator()?;
     api.find_vhost(&vhost).ok_or_else(Failure::not_found)?;
     let found = matching_topics(&api, |of| of.vhost.as_str() == vhost);
-    sorted(views(&found), &ORDER, &query)
+    sorted_by_columns(views(&found), &ORDER, &query)
 }
 
 pub(crate) async fn topics_of_user(
@@ -135,7 +135,7 @@ pub(crate) async fn topics_of_user(
     caller.administrator()?;
     api.user(&user)?;
     let found = matching_topics(&api, |of| of.user == user);
-    sorted(views(&found), &ORDER, &query)
+    sorted_by_columns(views(&found), &ORDER, &query)
 }
 
 pub(crate) async fn show_topics(
@@ -146,7 +146,7 @@ pub(crate) async fn show_topics(
 ) -> Answer {
     caller.administrator()?;
     let found = topics_between(&api, &vhost, &user)?;
-    sorted(views(&found), &ORDER, &query)
+    sorted_by_columns(views(&found), &ORDER, &query)
 }
 
 /// A user's topic permissions in a virtual host, of which there is at least one.

@@ -6,7 +6,7 @@ use mooq_core::{Error, VirtualHost};
 use mooq_memory::{ApplyTo, Policy, PolicyInfo};
 use serde_json::{Value, json};
 
-use super::{Answer, Status, object, ok, sorted};
+use super::{Answer, Status, object, ok, sorted_by_columns};
 use crate::access::{Api, Caller};
 use crate::body::{Object, table};
 use crate::failure::Failure;
@@ -68,14 +68,14 @@ impl Whose {
         let vhosts = caller.vhosts(api);
         let mut found = self.all(api);
         found.retain(|policy| vhosts.contains(&policy.vhost));
-        sorted(found.iter().map(view::view).collect(), &ORDER, query)
+        sorted_by_columns(found.iter().map(view::view).collect(), &ORDER, query)
     }
 
     fn in_one(self, api: &Api, caller: &Caller, vhost: &str, query: &Query) -> Answer {
         let vhost = caller.vhost(api, vhost)?;
         let mut found = self.all(api);
         found.retain(|policy| policy.vhost == vhost);
-        sorted(found.iter().map(view::view).collect(), &ORDER, query)
+        sorted_by_columns(found.iter().map(view::view).collect(), &ORDER, query)
     }
 
     fn one(self, api: &Api, caller: &Caller, (vhost, name): &At, query: &Query) -> Answer {
@@ -221,7 +221,7 @@ pub(crate) async fn parameters(
     let mut found = api.broker.operator_policies();
     found.retain(|policy| vhosts.contains(&policy.vhost));
     let order = ["component", "vhost", "name"];
-    sorted(found.iter().map(view::parameter).collect(), &order, &query)
+    sorted_by_columns(found.iter().map(view::parameter).collect(), &order, &query)
 }
 
 /// The parameters of a plugin, of which there are none: operator policies are none of a plugin.

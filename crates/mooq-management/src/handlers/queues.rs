@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use mooq_core::{Fetched, QueueDeclare, QueueName, Settle, Settlement, VirtualHost};
 use mooq_engine::{Method, Reply};
-use mooq_memory::{QueueDetails, QueueInfo};
+use mooq_memory::{ConnectionInfo, QueueDetails, QueueInfo};
 use serde_json::Value;
 
 use super::vhosts::of_each;
@@ -42,8 +42,20 @@ pub(crate) async fn of_vhost(
 
 fn summaries(api: &Api, vhost: &VirtualHost) -> Vec<Value> {
     let queues = api.broker.queue_details_in(vhost, "*");
+    let connections = api.broker.connections("*");
     let queues = queues.iter();
-    queues.map(|details| view::summary(vhost, details, api.profile)).collect()
+    queues
+        .map(|details| view::summary(vhost, details, owner(details, &connections), api.profile))
+        .collect()
+}
+
+/// The connection that alone may use a queue.
+fn owner<'a>(
+    details: &QueueDetails,
+    connections: &'a [ConnectionInfo],
+) -> Option<&'a ConnectionInfo> {
+    let number = details.owner?;
+    connections.iter().find(|connection| connection.number == number)
 }
 
 pub(crate) async fn show(
@@ -56,15 +68,9 @@ pub(crate) async fn show(
     let found = api.broker.queue_details_in(&vhost, &queue).into_iter();
     let mut found = found.filter(|details| details.info.name.as_str() == queue);
     let details = found.next().ok_or_else(Failure::not_found)?;
-    object(whole(&api, &vhost, &details), &query)
-}
-
-fn whole(api: &Api, vhost: &VirtualHost, details: &QueueDetails) -> Value {
-    let owner = details.owner.and_then(|number| {
-        let mut connections = api.broker.connections("*").into_iter();
-        connections.find(|connection| connection.number == number)
-    });
-    view::view(vhost, details, owner.as_ref(), api.profile)
+    let connections = api.broker.connections("*");
+    let owner = owner(&details, &connections);
+    object(view::view(&vhost, &details, owner, api.profile), &query)
 }
 
 pub(super) fn find(api: &Api, vhost: &VirtualHost, name: &str) -> Option<QueueInfo> {

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use mooq_memory::UserInfo;
 use serde_json::{Value, json};
 
-use super::{Answer, Status, import, object, sorted};
+use super::{Answer, Status, import, object, sorted_by_columns};
 use crate::access::{Api, Caller};
 use crate::body::Object;
 use crate::failure::Failure;
@@ -36,7 +36,7 @@ pub(crate) async fn without_permissions(
 }
 
 fn views(users: &[UserInfo], query: &Query) -> Answer {
-    sorted(users.iter().map(view::view).collect(), &["name"], query)
+    sorted_by_columns(users.iter().map(view::view).collect(), &["name"], query)
 }
 
 pub(crate) async fn show(

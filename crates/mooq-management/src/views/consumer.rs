@@ -2,16 +2,18 @@
 
 use mooq_core::VirtualHost;
 use mooq_memory::json::table_to;
-use mooq_memory::{ConnectionInfo, ConsumerInfo};
+use mooq_memory::{ConnectionInfo, ConsumerInfo, Profile};
 use serde_json::{Value, json};
 
-use super::{NODE, channel, connection};
+use super::{NODE, channel, connection, entries};
+use crate::versions::Rules;
 
 /// A consumer on a channel of a connection.
 pub(crate) fn view(
     vhost: &VirtualHost,
     info: &ConsumerInfo,
     connection: &ConnectionInfo,
+    profile: Profile,
 ) -> Value {
     let peer = connection.client.socket.map(|socket| socket.peer);
     let status = match (info.single_active, info.active) {
@@ -19,7 +21,7 @@ pub(crate) fn view(
         (true, false) => "waiting",
         (false, _) => "up",
     };
-    json!({
+    let mut view = entries(json!({
         "consumer_tag": info.tag.as_str(),
         "queue": {"name": info.queue.as_str(), "vhost": vhost.as_str()},
         "channel_details": {
@@ -37,5 +39,10 @@ pub(crate) fn view(
         "active": info.active,
         "activity_status": status,
         "arguments": table_to(&info.arguments),
-    })
+    }));
+    if profile.tells_consumer_timeouts() {
+        let millis = u64::try_from(info.timeout.as_millis()).unwrap_or(u64::MAX);
+        view.insert("consumer_timeout".into(), millis.into());
+    }
+    Value::Object(view)
 }

@@ -22,9 +22,6 @@ use serde_json::{Map, Value};
 /// Name of the broker's only node, and of the cluster. Clients on a socket are sent it as well.
 pub(crate) const NODE: &str = "rabbit@mooq";
 
-/// User as whom the broker acts by itself.
-pub(crate) const INTERNAL_USER: &str = "rmq-internal";
-
 /// The entries of an object.
 fn entries(value: Value) -> Map<String, Value> {
     match value {

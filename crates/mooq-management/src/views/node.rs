@@ -35,6 +35,10 @@ pub(crate) fn view(options: &Options, alarms: &[Alarm], listeners: &[ListenerInf
         "exchange_types": overview::exchange_types(options),
         "contexts": overview::contexts(listeners, false),
     }));
+    if profile.tells_versions_of_nodes() {
+        let version = profile.server_version().into();
+        view.insert("rabbitmq_version".into(), version);
+    }
     if profile.may_be_drained() {
         view.insert("being_drained".into(), false.into());
     }

@@ -8,11 +8,35 @@ use serde_json::{Value, json};
 use super::{NODE, connection, entries};
 use crate::versions::Rules;
 
-/// A queue in a list.
-pub(crate) fn summary(vhost: &VirtualHost, details: &QueueDetails, profile: Profile) -> Value {
+/// A queue in a list: without what is null, unless the version tells it there as well.
+pub(crate) fn summary(
+    vhost: &VirtualHost,
+    details: &QueueDetails,
+    owner: Option<&ConnectionInfo>,
+    profile: Profile,
+) -> Value {
+    let mut view = entries(view(vhost, details, owner, profile));
+    if !profile.tells_nulls_in_lists() {
+        view.retain(|_, value| !value.is_null());
+    }
+    Value::Object(view)
+}
+
+/// A queue by itself, and the connection that alone may use it.
+pub(crate) fn view(
+    vhost: &VirtualHost,
+    details: &QueueDetails,
+    owner: Option<&ConnectionInfo>,
+    profile: Profile,
+) -> Value {
     let info = &details.info;
     let (ready, unacked) = (info.ready, info.unacked);
     let (ready_bytes, unacked_bytes) = (details.ready_bytes, details.unacked_bytes);
+    // A quorum queue stores every message.
+    let (persistent, persistent_bytes) = match info.kind {
+        QueueType::Quorum => (ready + unacked, ready_bytes + unacked_bytes),
+        _ => (details.persistent, details.persistent_bytes),
+    };
     let mut view = entries(json!({
         "name": info.name.as_str(),
         "vhost": vhost.as_str(),
@@ -23,29 +47,21 @@ pub(crate) fn summary(vhost: &VirtualHost, details: &QueueDetails, profile: Prof
         "arguments": table_to(&info.arguments),
         "node": NODE,
         "state": "running",
-        "consumers": info.consumers,
+        "consumers": details.consumers,
         "messages": ready + unacked,
         "messages_ready": ready,
         "messages_unacknowledged": unacked,
-        "messages_persistent": details.persistent,
+        "messages_persistent": persistent,
         "messages_ram": ready + unacked,
         "message_bytes": ready_bytes + unacked_bytes,
         "message_bytes_ready": ready_bytes,
         "message_bytes_unacknowledged": unacked_bytes,
-        "message_bytes_persistent": details.persistent_bytes,
+        "message_bytes_persistent": persistent_bytes,
         "message_bytes_ram": ready_bytes + unacked_bytes,
         "effective_policy_definition": table_to(&details.effective_policy),
+        "policy": details.policy,
+        "operator_policy": details.operator_policy,
     }));
-    for (key, policy) in [
-        ("policy", &details.policy),
-        ("operator_policy", &details.operator_policy),
-    ] {
-        match policy {
-            Some(policy) => view.insert(key.into(), policy.as_str().into()),
-            None if profile.tells_nulls_in_lists() => view.insert(key.into(), Value::Null),
-            None => None,
-        };
-    }
     let more = match info.kind {
         QueueType::Quorum => json!({
             "leader": NODE,
@@ -73,20 +89,6 @@ pub(crate) fn summary(vhost: &VirtualHost, details: &QueueDetails, profile: Prof
         view.insert("internal".into(), false.into());
         view.insert("internal_owner".into(), false.into());
     }
-    Value::Object(view)
-}
-
-/// A queue by itself, and the connection that alone may use it.
-pub(crate) fn view(
-    vhost: &VirtualHost,
-    details: &QueueDetails,
-    owner: Option<&ConnectionInfo>,
-    profile: Profile,
-) -> Value {
-    let mut view = entries(summary(vhost, details, profile));
-    view.insert("policy".into(), details.policy.as_deref().into());
-    let operators = details.operator_policy.as_deref();
-    view.insert("operator_policy".into(), operators.into());
     let tag = |tag: &Option<mooq_core::ConsumerTag>| -> Value {
         tag.as_ref().map_or(Value::Null, |tag| tag.as_str().into())
     };
@@ -133,7 +135,7 @@ mod tests {
     fn policy_that_a_queue_lacks_is_null_where_the_version_tells_it() {
         let (root, details) = (VirtualHost::root(), details(&json!({})));
         for (profile, in_list) in [(Profile::V3_10, Some(&Value::Null)), (Profile::V4_0, None)] {
-            let summary = summary(&root, &details, profile);
+            let summary = summary(&root, &details, None, profile);
             assert_eq!(summary.get("policy"), in_list, "{profile}");
             let view = view(&root, &details, None, profile);
             assert_eq!(view.get("policy"), Some(&Value::Null), "{profile}");
