@@ -195,7 +195,13 @@ mod tests {
         };
         let header = format!("basic {encoded}");
         assert_eq!(basic_credentials(&header), Some(expected));
-        for malformed in ["", "Basic", "Basic ***", "Basic dXNlcg==", "Bearer dXNlcjpw"] {
+        for malformed in [
+            "",
+            "Basic",
+            "Basic ***",
+            "Basic dXNlcg==",
+            "Bearer dXNlcjpw",
+        ] {
             assert_eq!(basic_credentials(malformed), None, "{malformed}");
         }
     }

@@ -64,7 +64,9 @@ impl Object {
     /// Checks that all of the keys are there.
     pub(crate) fn require(&self, keys: &[&str]) -> Result<(), Failure> {
         let missing = keys.iter().filter(|key| !self.0.contains_key(**key));
-        let missing: Vec<_> = missing.map(|key| format!("{{key_missing,{key}}}")).collect();
+        let missing: Vec<_> = missing
+            .map(|key| format!("{{key_missing,{key}}}"))
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -115,10 +117,9 @@ impl Object {
 
     /// A table of arguments; an empty one if it is not there.
     pub(crate) fn arguments(&self) -> Result<FieldTable, Failure> {
-        self.0.get("arguments").map_or_else(
-            || Ok(FieldTable::new()),
-            |value| table("arguments", value),
-        )
+        self.0
+            .get("arguments")
+            .map_or_else(|| Ok(FieldTable::new()), |value| table("arguments", value))
     }
 }
 

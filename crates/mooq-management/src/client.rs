@@ -72,7 +72,10 @@ impl Client {
             connection,
             effects: VecDeque::new(),
         };
-        client.call(Method::ChannelOpen).await.map_err(Refused::of_method)?;
+        client
+            .call(Method::ChannelOpen)
+            .await
+            .map_err(Refused::of_method)?;
         Ok(client)
     }
 

@@ -107,10 +107,9 @@ impl From<Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = match self.told {
-            Some((error, reason)) => json_response(
-                self.status,
-                &json!({"error": error, "reason": reason}),
-            ),
+            Some((error, reason)) => {
+                json_response(self.status, &json!({"error": error, "reason": reason}))
+            }
             None => self.status.into_response(),
         };
         if self.challenge {

@@ -28,7 +28,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 impl Query {
     fn parse(query: &str) -> Self {
         let entries = form_urlencoded::parse(query.as_bytes());
-        Self(entries.map(|(key, value)| (key.into(), value.into())).collect())
+        Self(
+            entries
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        )
     }
 
     /// The parameter of this name, unless it is missing or empty.
@@ -69,9 +73,9 @@ pub(crate) fn list(
     let columns: Vec<&str> = query.get("sort").into_iter().collect();
     let columns = [columns.as_slice(), order].concat();
     objects.sort_by(|a, b| {
-        let by_column = columns.iter().map(|column| {
-            compare(at_path(a, column), at_path(b, column))
-        });
+        let by_column = columns
+            .iter()
+            .map(|column| compare(at_path(a, column), at_path(b, column)));
         let mut by_column = by_column.filter(|order| order.is_ne());
         by_column.next().unwrap_or(Ordering::Equal)
     });
@@ -103,7 +107,10 @@ fn select(value: Value, paths: &[&[&str]]) -> Value {
     let entries = match value {
         Value::Object(entries) => entries,
         Value::Array(values) => {
-            return values.into_iter().map(|value| select(value, paths)).collect();
+            return values
+                .into_iter()
+                .map(|value| select(value, paths))
+                .collect();
         }
         other => return other,
     };
@@ -128,7 +135,9 @@ fn select(value: Value, paths: &[&[&str]]) -> Value {
 static NOTHING: Value = Value::Null;
 
 fn at_path<'a>(object: &'a Value, path: &str) -> &'a Value {
-    let found = path.split('.').try_fold(object, |value, key| value.get(key));
+    let found = path
+        .split('.')
+        .try_fold(object, |value, key| value.get(key));
     found.unwrap_or(&NOTHING)
 }
 
@@ -235,7 +244,9 @@ fn number(query: &Query, key: &str) -> Result<Option<i64>, Failure> {
         return Ok(None);
     };
     let number = text.parse();
-    number.map(Some).map_err(|_| Failure::bad_request("Pagination parameters are invalid"))
+    number
+        .map(Some)
+        .map_err(|_| Failure::bad_request("Pagination parameters are invalid"))
 }
 
 #[cfg(test)]
@@ -251,12 +262,15 @@ mod tests {
 
     fn queues() -> Vec<Value> {
         let queues = [("b", 2), ("a", 10), ("C", 1)].into_iter();
-        queues.map(|(name, messages)| json!({"name": name, "messages": messages})).collect()
+        queues
+            .map(|(name, messages)| json!({"name": name, "messages": messages}))
+            .collect()
     }
 
     fn names(list: &Value) -> Vec<&str> {
         let list = list.as_array().unwrap().iter();
-        list.map(|object| object["name"].as_str().unwrap()).collect()
+        list.map(|object| object["name"].as_str().unwrap())
+            .collect()
     }
 
     #[test]

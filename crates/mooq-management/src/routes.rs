@@ -48,7 +48,10 @@ fn broker_routes(api: &Api) -> Router<Api> {
         .route("/parameters", get(policies::parameters))
         .route("/parameters/{component}", get(policies::parameters_of))
         .route("/global-parameters", get(policies::global_parameters))
-        .route("/definitions", get(definitions::export).post(definitions::import))
+        .route(
+            "/definitions",
+            get(definitions::export).post(definitions::import),
+        )
         .route(
             "/definitions/{vhost}",
             get(definitions::export_vhost).post(definitions::import_vhost),
@@ -73,9 +76,15 @@ fn administration_routes() -> Router<Api> {
             get(permissions::topics_of_vhost),
         )
         .route("/vhosts/{vhost}/connections", get(connections::of_vhost))
-        .route("/vhosts/{vhost}/channels", get(connections::channels_of_vhost))
+        .route(
+            "/vhosts/{vhost}/channels",
+            get(connections::channels_of_vhost),
+        )
         .route("/users", get(users::list))
-        .route("/users/without-permissions", get(users::without_permissions))
+        .route(
+            "/users/without-permissions",
+            get(users::without_permissions),
+        )
         .route("/users/bulk-delete", post(users::delete_several))
         .route(
             "/users/{user}",
@@ -109,7 +118,10 @@ fn administration_routes() -> Router<Api> {
                 .delete(policies::delete),
         )
         .route("/operator-policies", get(policies::list_operators))
-        .route("/operator-policies/{vhost}", get(policies::operators_of_vhost))
+        .route(
+            "/operator-policies/{vhost}",
+            get(policies::operators_of_vhost),
+        )
         .route(
             "/operator-policies/{vhost}/{name}",
             get(policies::show_operators)
@@ -136,7 +148,10 @@ fn topology_routes() -> Router<Api> {
             "/exchanges/{vhost}/{name}/bindings/destination",
             get(bindings::to_exchange),
         )
-        .route("/exchanges/{vhost}/{name}/publish", post(exchanges::publish))
+        .route(
+            "/exchanges/{vhost}/{name}/publish",
+            post(exchanges::publish),
+        )
         .route("/queues", get(queues::list))
         .route("/queues/{vhost}", get(queues::of_vhost))
         .route(
@@ -167,7 +182,10 @@ fn client_routes() -> Router<Api> {
             "/connections/{name}",
             get(connections::show).delete(connections::close),
         )
-        .route("/connections/{name}/channels", get(connections::channels_of))
+        .route(
+            "/connections/{name}/channels",
+            get(connections::channels_of),
+        )
         .route(
             "/connections/username/{user}",
             get(connections::of_user).delete(connections::close_of_user),

@@ -5,8 +5,8 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
-use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::Request;
+use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 pub use ureq::http::{HeaderMap, Method};
 use url::Url;
 
@@ -50,7 +50,10 @@ impl Answer {
 }
 
 fn basic(username: &str, password: &str) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
+    format!(
+        "Basic {}",
+        STANDARD.encode(format!("{username}:{password}"))
+    )
 }
 
 impl Management {

@@ -108,7 +108,10 @@ async fn run(cli: &Cli) -> io::Result<()> {
     // Before the startup line: a process that reads the line may send the signal at once.
     let mut ending = Ending::listen()?;
     let ports = [
-        ("tls_port", tls.as_ref().map(|server| server.address().port())),
+        (
+            "tls_port",
+            tls.as_ref().map(|server| server.address().port()),
+        ),
         ("management_port", management_port(management.as_ref())),
     ];
     announce(server.address(), ports)?;

@@ -53,12 +53,19 @@ impl Drop for Running {
 #[test]
 fn management_is_off_unless_a_port_is_given() {
     let server = Running::start(&["--port", "0"], &[]);
-    assert!(!server.address.contains("management_port"), "{}", server.address);
+    assert!(
+        !server.address.contains("management_port"),
+        "{}",
+        server.address
+    );
 }
 
 #[tokio::test]
 async fn management_is_of_the_user_of_the_environment() {
-    let user = [("RABBITMQ_DEFAULT_USER", "admin"), ("RABBITMQ_DEFAULT_PASS", "secret")];
+    let user = [
+        ("RABBITMQ_DEFAULT_USER", "admin"),
+        ("RABBITMQ_DEFAULT_PASS", "secret"),
+    ];
     let server = Running::start(&["--port", "0", "--management-port", "0"], &user);
     let management = server.management();
     let guest = management.ask(Method::GET, "/api/overview", "").await;

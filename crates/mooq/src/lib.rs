@@ -225,11 +225,11 @@ pub mod memory {
     pub use mooq_memory::{
         Activity, Alarm, AlarmGuard, ApplyTo, BindingInfo, ChannelInfo, ClientDetails,
         ClientSocket, ConnectionInfo, ConsumerInfo, DeadLetterReason, DeprecatedFeatures,
-        ExchangeInfo, InMemoryBroker, ListenerGuard, ListenerInfo, Options, PermissionsInfo, Plugin,
-        Policy, PolicyInfo, Profile, PublishOutcome, QueueDetails, QueueInfo, QueueTally, QueueType,
-        ReadyMessage, Recorded, RecordedDeadLetter, RecordedDelivery, RecordedPublish, Recording,
-        Selection, Settled, TopicPermissionsInfo, UnackedMessage, UserInfo, VirtualHostInfo,
-        VirtualHostMetadata,
+        ExchangeInfo, InMemoryBroker, ListenerGuard, ListenerInfo, Options, PermissionsInfo,
+        Plugin, Policy, PolicyInfo, Profile, PublishOutcome, QueueDetails, QueueInfo, QueueTally,
+        QueueType, ReadyMessage, Recorded, RecordedDeadLetter, RecordedDelivery, RecordedPublish,
+        Recording, Selection, Settled, TopicPermissionsInfo, UnackedMessage, UserInfo,
+        VirtualHostInfo, VirtualHostMetadata,
     };
 }
 

@@ -6,8 +6,8 @@ use mooq_core::{ShortString, VirtualHost};
 
 use super::{matches, unsettled};
 use crate::Engine;
-use crate::client::ClientDetails;
 use crate::channel::{Channel, PublishingMode};
+use crate::client::ClientDetails;
 
 /// Snapshot of a connection.
 #[derive(Debug, Clone, PartialEq)]

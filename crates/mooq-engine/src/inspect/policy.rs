@@ -60,10 +60,7 @@ pub(super) fn merged(policy: Option<&Policy>, operators: Option<&Policy>) -> Fie
     let definition = |of: Option<&Policy>| of.map(|of| of.definition().clone()).unwrap_or_default();
     let (mut merged, operators) = (definition(policy), definition(operators));
     for (key, value) in &operators {
-        let both = (
-            merged.get(key).and_then(FieldValue::as_i64),
-            value.as_i64(),
-        );
+        let both = (merged.get(key).and_then(FieldValue::as_i64), value.as_i64());
         let value = match both {
             (Some(one), Some(other)) if LIMITS.contains(&key.as_str()) => {
                 FieldValue::I64(one.min(other))
@@ -92,11 +89,17 @@ mod tests {
             ("overflow", "drop-head".into()),
             ("message-ttl", 5.into()),
         ]);
-        let operators = policy(&[("max-length", 50.into()), ("overflow", "reject-publish".into())]);
+        let operators = policy(&[
+            ("max-length", 50.into()),
+            ("overflow", "reject-publish".into()),
+        ]);
         let both = merged(Some(&ordinary), Some(&operators));
         assert_eq!(both.get("max-length"), Some(&FieldValue::I64(50)));
         assert_eq!(both.get("overflow"), Some(&"reject-publish".into()));
-        assert_eq!(both.get("message-ttl").and_then(FieldValue::as_i64), Some(5));
+        assert_eq!(
+            both.get("message-ttl").and_then(FieldValue::as_i64),
+            Some(5)
+        );
         assert_eq!(merged(None, None), FieldTable::new());
     }
 }

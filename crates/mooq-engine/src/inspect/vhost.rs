@@ -26,7 +26,10 @@ impl Engine {
         let vhosts = self.sorted_vhosts().into_iter();
         vhosts
             .map(|vhost| {
-                let queues = vhost.queues.values().filter_map(|key| self.queues.get(*key));
+                let queues = vhost
+                    .queues
+                    .values()
+                    .filter_map(|key| self.queues.get(*key));
                 let counts = queues.map(|queue| (queue.ready.len() as u64, queue.unacked));
                 let (ready, unacked) = counts.fold((0, 0), |sum, of| (sum.0 + of.0, sum.1 + of.1));
                 VirtualHostInfo {

@@ -28,11 +28,7 @@ const ORDER: [&str; 6] = [
     "properties_key",
 ];
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     let vhosts = caller.vhosts(&api);
     let bindings = of_each(&vhosts, |vhost| all(&api, vhost));
     sorted_by_columns(bindings, &ORDER, &query)
@@ -126,7 +122,11 @@ pub(crate) async fn between(
         BindingDestination::Queue(name) => ("queue", name.as_str().to_owned()),
         BindingDestination::Exchange(name) => ("exchange", name.as_str().to_owned()),
     };
-    let mut bindings = with(&api, &vhost, [("destination_type", kind), ("destination", &to)]);
+    let mut bindings = with(
+        &api,
+        &vhost,
+        [("destination_type", kind), ("destination", &to)],
+    );
     bindings.retain(|binding| binding["source"] == named(&source));
     sorted_by_columns(bindings, &ORDER, &query)
 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode};
 use mooq_memory::ConnectionInfo;
 use serde_json::Value;
 
-use super::{Answer, Status, object, sorted};
+use super::{Answer, Status, consumers, object, sorted, vhosts};
 use crate::access::{Api, Caller};
 use crate::failure::Failure;
 use crate::listing::Query;
@@ -16,11 +16,7 @@ const ORDER: [&str; 3] = ["vhost", "name", "number"];
 /// The reason that a client is sent, unless the request has another.
 const REASON: &str = "Closed via management plugin";
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     let connections = seen(&api, &caller, |_| true);
     sorted(connections.iter().map(view::view).collect(), &ORDER, &query)
 }
@@ -43,7 +39,11 @@ pub(crate) async fn of_user(
     query: Query,
 ) -> Answer {
     let connections = seen(&api, &caller, |connection| connection.user == user);
-    sorted(connections.iter().map(view::tracked).collect(), &ORDER, &query)
+    sorted(
+        connections.iter().map(view::tracked).collect(),
+        &ORDER,
+        &query,
+    )
 }
 
 /// Connections that the user sees.
@@ -127,11 +127,7 @@ pub(crate) async fn channels_of(
     sorted(channel_views(&api, &[connection]), &ORDER, &query)
 }
 
-pub(crate) async fn channels(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn channels(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     let connections = seen(&api, &caller, |_| true);
     sorted(channel_views(&api, &connections), &ORDER, &query)
 }
@@ -165,5 +161,11 @@ pub(crate) async fn channel(
     let connections = seen(&api, &caller, |_| true);
     let mut channels = channel_views(&api, &connections).into_iter();
     let found = channels.find(|channel| channel["name"] == *name);
-    object(found.ok_or_else(Failure::not_found)?, &query)
+    let mut channel = found.ok_or_else(Failure::not_found)?;
+    let mut consumers = vhosts::of_each(&api.vhost_names(), |vhost| {
+        consumers::views(&api, &caller, vhost, &connections)
+    });
+    consumers.retain(|consumer| consumer["channel_details"]["name"] == *name);
+    channel["consumer_details"] = consumers.into();
+    object(channel, &query)
 }

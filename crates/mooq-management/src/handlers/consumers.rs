@@ -13,11 +13,7 @@ use crate::views::consumer as view;
 
 const ORDER: [&str; 3] = ["queue.vhost", "queue.name", "consumer_tag"];
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     let connections = api.broker.connections("*");
     let consumers = of_each(&api.vhost_names(), |vhost| {
         views(&api, &caller, vhost, &connections)
@@ -36,8 +32,8 @@ pub(crate) async fn of_vhost(
     sorted_by_columns(views(&api, &caller, &vhost, &connections), &ORDER, &query)
 }
 
-/// The consumers on connections that the user sees.
-fn views(
+/// The consumers of a virtual host on connections that the user sees.
+pub(super) fn views(
     api: &Api,
     caller: &Caller,
     vhost: &VirtualHost,

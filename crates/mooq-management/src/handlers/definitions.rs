@@ -59,11 +59,7 @@ pub(crate) async fn export_vhost(
 
 /// Gives the objects in definitions, of a whole broker or of one virtual host, the fields of the
 /// version.
-fn adapt(
-    definitions: &mut Map<String, Value>,
-    vhost: Option<&VirtualHostInfo>,
-    profile: Profile,
-) {
+fn adapt(definitions: &mut Map<String, Value>, vhost: Option<&VirtualHostInfo>, profile: Profile) {
     if profile.tells_types_in_definitions() {
         each(definitions, "queues", |queue| {
             let kind = queue.get("arguments").map(|of| of["x-queue-type"].clone());

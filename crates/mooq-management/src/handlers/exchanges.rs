@@ -24,11 +24,7 @@ use crate::views::{exchange as view, properties};
 
 const ORDER: [&str; 2] = ["vhost", "name"];
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     let vhosts = caller.vhosts(&api);
     let exchanges = of_each(&vhosts, |vhost| views(&api, vhost));
     sorted(exchanges, &ORDER, &query)
@@ -46,7 +42,10 @@ pub(crate) async fn of_vhost(
 
 fn views(api: &Api, vhost: &VirtualHost) -> Vec<Value> {
     let exchanges = api.broker.exchanges_in(vhost, "*");
-    exchanges.iter().map(|info| view::view(vhost, info)).collect()
+    exchanges
+        .iter()
+        .map(|info| view::view(vhost, info))
+        .collect()
 }
 
 pub(crate) async fn show(
@@ -71,7 +70,11 @@ pub(super) fn find(api: &Api, vhost: &VirtualHost, in_path: &str) -> Option<Exch
 
 /// The name that a path gives an exchange: the default exchange's name is empty.
 pub(super) fn named(in_path: &str) -> &str {
-    if in_path == "amq.default" { "" } else { in_path }
+    if in_path == "amq.default" {
+        ""
+    } else {
+        in_path
+    }
 }
 
 pub(crate) async fn declare(

@@ -83,7 +83,9 @@ fn told_alarms(api: &Api, reason: &str) -> Answer {
     if alarms.is_empty() {
         return ok(&json!({"status": "ok"}));
     }
-    let alarms = alarms.into_iter().map(|alarm| json!({"node": NODE, "resource": word(alarm)}));
+    let alarms = alarms
+        .into_iter()
+        .map(|alarm| json!({"node": NODE, "resource": word(alarm)}));
     failed(json!({"reason": reason, "alarms": alarms.collect::<Value>()}))
 }
 

@@ -10,11 +10,7 @@ use crate::listing::Query;
 use crate::views::overview::Totals;
 use crate::views::{NODE, node as node_view, overview as view, user};
 
-pub(crate) async fn overview(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn overview(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     let totals = totals(&api, &caller);
     let options = api.broker.options();
     let mut overview = view::view(&options, totals);
@@ -49,11 +45,7 @@ pub(crate) async fn cluster_name(_: Caller) -> Answer {
     ok(&json!({"name": NODE}))
 }
 
-pub(crate) async fn nodes(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn nodes(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     caller.monitor()?;
     sorted(vec![node_of(&api)], &["name"], &query)
 }

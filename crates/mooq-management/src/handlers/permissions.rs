@@ -14,11 +14,7 @@ use crate::views::permissions as view;
 
 const ORDER: [&str; 2] = ["vhost", "user"];
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     caller.administrator()?;
     sorted_by_columns(matching(&api, |_| true), &ORDER, &query)
 }
@@ -105,11 +101,7 @@ pub(crate) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn topics(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn topics(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     caller.administrator()?;
     sorted_by_columns(views(&matching_topics(&api, |_| true)), &ORDER, &query)
 }

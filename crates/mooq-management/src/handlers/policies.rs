@@ -44,13 +44,7 @@ impl Whose {
         all.find(|policy| policy.vhost == *vhost && policy.name == name)
     }
 
-    fn set(
-        self,
-        api: &Api,
-        vhost: &VirtualHost,
-        name: &str,
-        policy: Policy,
-    ) -> Result<(), Error> {
+    fn set(self, api: &Api, vhost: &VirtualHost, name: &str, policy: Policy) -> Result<(), Error> {
         match self {
             Self::Users => api.broker.set_policy(vhost.clone(), name, policy),
             Self::Operators => api.broker.set_operator_policy(vhost.clone(), name, policy),
@@ -122,26 +116,20 @@ fn policy(body: &Object) -> Result<Result<Policy, Error>, Failure> {
 
 fn invalid(text: &str, api: &Api) -> Failure {
     let text = if api.profile.escapes_texts() {
-        text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+        text.replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('>', "&gt;")
     } else {
         text.to_owned()
     };
     Failure::bad_request(format!("Validation failed\n\n{text}\n"))
 }
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     Whose::Users.in_all(&api, &caller, &query)
 }
 
-pub(crate) async fn list_operators(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn list_operators(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     Whose::Operators.in_all(&api, &caller, &query)
 }
 
@@ -211,11 +199,7 @@ pub(crate) async fn delete_operators(
     Whose::Operators.delete(&api, &caller, &at)
 }
 
-pub(crate) async fn parameters(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn parameters(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     caller.policymaker()?;
     let vhosts = caller.vhosts(&api);
     let mut found = api.broker.operator_policies();

@@ -8,7 +8,7 @@ use mooq_memory::{ConnectionInfo, QueueDetails, QueueInfo};
 use serde_json::Value;
 
 use super::vhosts::of_each;
-use super::{Answer, Status, object, ok, sorted};
+use super::{Answer, Status, consumers, object, ok, sorted};
 use crate::access::{Api, Caller};
 use crate::body::{Object, name};
 use crate::client::{Client, Refused, perform};
@@ -20,11 +20,7 @@ use crate::views::{message, queue as view};
 
 const ORDER: [&str; 2] = ["vhost", "name"];
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     let vhosts = caller.vhosts(&api);
     let queues = of_each(&vhosts, |vhost| summaries(&api, vhost));
     sorted(queues, &ORDER, &query)
@@ -42,10 +38,9 @@ pub(crate) async fn of_vhost(
 
 fn summaries(api: &Api, vhost: &VirtualHost) -> Vec<Value> {
     let queues = api.broker.queue_details_in(vhost, "*");
-    let connections = api.broker.connections("*");
     let queues = queues.iter();
     queues
-        .map(|details| view::summary(vhost, details, owner(details, &connections), api.profile))
+        .map(|details| view::summary(vhost, details, api.profile))
         .collect()
 }
 
@@ -55,7 +50,9 @@ fn owner<'a>(
     connections: &'a [ConnectionInfo],
 ) -> Option<&'a ConnectionInfo> {
     let number = details.owner?;
-    connections.iter().find(|connection| connection.number == number)
+    connections
+        .iter()
+        .find(|connection| connection.number == number)
 }
 
 pub(crate) async fn show(
@@ -70,7 +67,11 @@ pub(crate) async fn show(
     let details = found.next().ok_or_else(Failure::not_found)?;
     let connections = api.broker.connections("*");
     let owner = owner(&details, &connections);
-    object(view::view(&vhost, &details, owner, api.profile), &query)
+    let mut whole = view::view(&vhost, &details, owner, api.profile);
+    let mut consumers = consumers::views(&api, &caller, &vhost, &connections);
+    consumers.retain(|consumer| consumer["queue"]["name"] == *queue);
+    whole["consumer_details"] = consumers.into();
+    object(whole, &query)
 }
 
 pub(super) fn find(api: &Api, vhost: &VirtualHost, name: &str) -> Option<QueueInfo> {
@@ -184,7 +185,9 @@ pub(crate) async fn fetch(
     let truncate = truncate.map(|bytes| usize::try_from(bytes).unwrap_or(0));
     let mut client = Client::open(&api, &caller, &vhost).await?;
     let fetched = get(&mut client, &name("queue", &queue)?, count, mode).await?;
-    let views = fetched.iter().map(|one| message::view(one, encoding, truncate));
+    let views = fetched
+        .iter()
+        .map(|one| message::view(one, encoding, truncate));
     ok(&views.collect())
 }
 

@@ -14,11 +14,7 @@ use crate::failure::Failure;
 use crate::listing::Query;
 use crate::views::user as view;
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     caller.administrator()?;
     views(&api.broker.users(), &query)
 }

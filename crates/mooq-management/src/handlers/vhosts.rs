@@ -12,11 +12,7 @@ use crate::failure::Failure;
 use crate::listing::Query;
 use crate::views::vhost as view;
 
-pub(crate) async fn list(
-    State(api): State<Api>,
-    caller: Caller,
-    query: Query,
-) -> Answer {
+pub(crate) async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
     let mut vhosts = api.broker.vhosts();
     if !caller.is_monitor() {
         let own = caller.vhosts(&api);

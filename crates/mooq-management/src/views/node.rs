@@ -11,9 +11,7 @@ pub(crate) fn view(options: &Options, alarms: &[Alarm], listeners: &[ListenerInf
     let profile = options.profile;
     let plugins = options.plugins.iter().copied().map(Plugin::name);
     let plugins: Vec<_> = plugins.chain(["rabbitmq_management"]).collect();
-    let mechanism = |name: &str, description: &str| {
-        json!({"name": name, "description": description, "enabled": true})
-    };
+    let mechanism = |name: &str, description: &str| json!({"name": name, "description": description, "enabled": true});
     let mut view = entries(json!({
         "name": NODE,
         "type": "disc",

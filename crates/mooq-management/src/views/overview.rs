@@ -162,9 +162,15 @@ mod tests {
     fn exchange_types_are_those_of_the_version_and_the_plugins() {
         let options = Options::of(Profile::V3_10).plugin(Plugin::RandomExchange);
         let types = exchange_types(&options);
-        assert_eq!(kinds(&types), ["direct", "fanout", "headers", "topic", "x-random"]);
+        assert_eq!(
+            kinds(&types),
+            ["direct", "fanout", "headers", "topic", "x-random"]
+        );
         let types = exchange_types(&Options::of(Profile::V4_0));
-        assert_eq!(kinds(&types), ["direct", "fanout", "headers", "topic", "x-local-random"]);
+        assert_eq!(
+            kinds(&types),
+            ["direct", "fanout", "headers", "topic", "x-local-random"]
+        );
     }
 
     #[test]

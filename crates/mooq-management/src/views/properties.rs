@@ -140,7 +140,10 @@ mod tests {
         for (properties, reason) in [
             (json!({"priority": "high"}), json!(["not_int", "priority"])),
             (json!({"priority": 256}), json!(["not_int", "priority"])),
-            (json!({"expiration": 6}), json!(["not_string", "expiration"])),
+            (
+                json!({"expiration": 6}),
+                json!(["not_string", "expiration"]),
+            ),
             (json!({"headers": {"a": null}}), json!("null_not_allowed")),
             (json!("x"), json!(["not_a_table", "properties"])),
         ] {

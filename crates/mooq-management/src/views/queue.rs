@@ -9,13 +9,8 @@ use super::{NODE, connection, entries};
 use crate::versions::Rules;
 
 /// A queue in a list: without what is null, unless the version tells it there as well.
-pub(crate) fn summary(
-    vhost: &VirtualHost,
-    details: &QueueDetails,
-    owner: Option<&ConnectionInfo>,
-    profile: Profile,
-) -> Value {
-    let mut view = entries(view(vhost, details, owner, profile));
+pub(crate) fn summary(vhost: &VirtualHost, details: &QueueDetails, profile: Profile) -> Value {
+    let mut view = entries(view(vhost, details, None, profile));
     if !profile.tells_nulls_in_lists() {
         view.retain(|_, value| !value.is_null());
     }
@@ -135,7 +130,7 @@ mod tests {
     fn policy_that_a_queue_lacks_is_null_where_the_version_tells_it() {
         let (root, details) = (VirtualHost::root(), details(&json!({})));
         for (profile, in_list) in [(Profile::V3_10, Some(&Value::Null)), (Profile::V4_0, None)] {
-            let summary = summary(&root, &details, None, profile);
+            let summary = summary(&root, &details, profile);
             assert_eq!(summary.get("policy"), in_list, "{profile}");
             let view = view(&root, &details, None, profile);
             assert_eq!(view.get("policy"), Some(&Value::Null), "{profile}");
@@ -151,7 +146,10 @@ mod tests {
         let of = |profile| view(&root, &details, None, profile);
         let view = of(Profile::V4_3);
         assert_eq!(view["members"], json!([NODE]));
-        assert_eq!((&view["delivery_limit"], &view["messages_delayed"]), (&json!(20), &json!(0)));
+        assert_eq!(
+            (&view["delivery_limit"], &view["messages_delayed"]),
+            (&json!(20), &json!(0))
+        );
         assert_eq!(view.get("messages_ready_ram"), None);
         let view = of(Profile::V3_10);
         assert_eq!(view.get("delivery_limit"), None);

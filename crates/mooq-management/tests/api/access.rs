@@ -36,7 +36,13 @@ async fn wrong_password_is_refused_in_the_words_of_the_version() {
 #[tokio::test]
 async fn tags_decide_what_a_user_may_ask() {
     let served = Served::start().await;
-    for tag in ["management", "policymaker", "monitoring", "administrator", "other"] {
+    for tag in [
+        "management",
+        "policymaker",
+        "monitoring",
+        "administrator",
+        "other",
+    ] {
         served.broker.add_user(tag, "secret");
         served.broker.set_user_tags(tag, [tag]).unwrap();
     }
@@ -47,7 +53,13 @@ async fn tags_decide_what_a_user_may_ask() {
         ("/api/definitions", [false, false, false, true, false]),
         ("/api/parameters", [false, true, false, true, false]),
     ] {
-        let tags = ["management", "policymaker", "monitoring", "administrator", "other"];
+        let tags = [
+            "management",
+            "policymaker",
+            "monitoring",
+            "administrator",
+            "other",
+        ];
         for (tag, permitted) in tags.into_iter().zip(permitted) {
             let user = served.http.as_user(tag, "secret");
             let answer = user.ask(Method::GET, path, "").await;
@@ -80,9 +92,13 @@ async fn vhost_without_permissions_is_closed_but_to_administrators() {
 
         // An administrator sees it, and may do no more in it than its permissions say.
         let administrator = served.http.as_user("administrator", "secret");
-        let answer = administrator.ask(Method::GET, "/api/queues/closed", "").await;
+        let answer = administrator
+            .ask(Method::GET, "/api/queues/closed", "")
+            .await;
         assert_eq!(answer.status, 200);
-        let refused = administrator.ask(Method::PUT, "/api/queues/closed/q", "{}").await;
+        let refused = administrator
+            .ask(Method::PUT, "/api/queues/closed/q", "{}")
+            .await;
         assert_eq!(refused.status, 401);
         let expected = json!({"error": "not_authorised", "reason": "Access refused."});
         assert_eq!(refused.json(), expected);
@@ -96,10 +112,30 @@ async fn user_who_creates_a_vhost_has_permissions_in_it() {
     assert_eq!(served.put("/api/users/admin", &user).await, 201);
     let admin = served.http.as_user("admin", "secret");
     let shop = r#"{"description": "the shop", "tags": "a,b"}"#;
-    assert_eq!(admin.ask(Method::PUT, "/api/vhosts/shop", shop).await.status, 201);
-    assert_eq!(admin.ask(Method::PUT, "/api/vhosts/shop", shop).await.status, 204);
-    assert_eq!(admin.ask(Method::PUT, "/api/queues/shop/q", "{}").await.status, 201);
-    let vhost = served.get("/api/vhosts/shop?columns=name,description,tags").await;
+    assert_eq!(
+        admin
+            .ask(Method::PUT, "/api/vhosts/shop", shop)
+            .await
+            .status,
+        201
+    );
+    assert_eq!(
+        admin
+            .ask(Method::PUT, "/api/vhosts/shop", shop)
+            .await
+            .status,
+        204
+    );
+    assert_eq!(
+        admin
+            .ask(Method::PUT, "/api/queues/shop/q", "{}")
+            .await
+            .status,
+        201
+    );
+    let vhost = served
+        .get("/api/vhosts/shop?columns=name,description,tags")
+        .await;
     let expected = json!({"name": "shop", "description": "the shop", "tags": ["a", "b"]});
     assert_eq!(vhost, expected);
 }
@@ -110,10 +146,14 @@ async fn user_is_created_changed_and_deleted() {
     let path = "/api/users/billing";
     let user = json!({"password": "secret", "tags": "monitoring, other"});
     assert_eq!(served.put(path, &user).await, 201);
-    let view = served.get("/api/users/billing?columns=name,tags,limits").await;
+    let view = served
+        .get("/api/users/billing?columns=name,tags,limits")
+        .await;
     let expected = json!({"name": "billing", "tags": ["monitoring", "other"], "limits": {}});
     assert_eq!(view, expected);
-    let without = served.get("/api/users/without-permissions?columns=name").await;
+    let without = served
+        .get("/api/users/without-permissions?columns=name")
+        .await;
     assert_eq!(without, json!([{"name": "billing"}]));
 
     // The hash that one broker tells lets the user in at another one.
@@ -127,7 +167,10 @@ async fn user_is_created_changed_and_deleted() {
     assert_eq!(untagged.status, 400);
     let expected = json!({"error": "bad_request", "reason": "tags_not_present"});
     assert_eq!(untagged.json(), expected);
-    assert_eq!(served.put(path, &json!({"password": "", "tags": ""})).await, 204);
+    assert_eq!(
+        served.put(path, &json!({"password": "", "tags": ""})).await,
+        204
+    );
     let user = served.http.as_user("billing", "");
     assert_eq!(user.ask(Method::GET, "/api/whoami", "").await.status, 401);
 
@@ -163,8 +206,16 @@ async fn permissions_are_set_listed_and_cleared() {
 
     assert_eq!(served.ask(Method::DELETE, path, "").await.status, 204);
     assert_eq!(served.ask(Method::DELETE, path, "").await.status, 404);
-    let missing = served.ask(Method::PUT, path, r#"{"read": ""}"#).await.json();
-    assert_eq!(missing["reason"], "[{key_missing,configure},{key_missing,write}]");
-    let nobody = served.ask(Method::PUT, "/api/permissions/%2F/nobody", "{}").await;
+    let missing = served
+        .ask(Method::PUT, path, r#"{"read": ""}"#)
+        .await
+        .json();
+    assert_eq!(
+        missing["reason"],
+        "[{key_missing,configure},{key_missing,write}]"
+    );
+    let nobody = served
+        .ask(Method::PUT, "/api/permissions/%2F/nobody", "{}")
+        .await;
     assert_eq!(nobody.json()["reason"], "vhost_or_user_not_found");
 }

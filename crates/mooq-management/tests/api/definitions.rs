@@ -9,8 +9,14 @@ use crate::Served;
 /// Gives a broker one object of each kind.
 async fn fill(served: &Served) {
     for (path, body) in [
-        ("/api/vhosts/shop", json!({"description": "the shop", "tags": ["a"]})),
-        ("/api/users/billing", json!({"password": "secret", "tags": "monitoring"})),
+        (
+            "/api/vhosts/shop",
+            json!({"description": "the shop", "tags": ["a"]}),
+        ),
+        (
+            "/api/users/billing",
+            json!({"password": "secret", "tags": "monitoring"}),
+        ),
         (
             "/api/permissions/shop/billing",
             json!({"configure": "", "write": "^orders$", "read": ".*"}),
@@ -49,7 +55,10 @@ async fn fill(served: &Served) {
             "/api/bindings/shop/e/sales/q/orders",
             json!({"routing_key": "order.#", "arguments": {"x": 1}}),
         ),
-        ("/api/bindings/shop/e/sales/e/audit", json!({"routing_key": "#"})),
+        (
+            "/api/bindings/shop/e/sales/e/audit",
+            json!({"routing_key": "#"}),
+        ),
     ] {
         assert_eq!(served.post(path, &body).await.status, 201, "{path}");
     }
@@ -81,7 +90,12 @@ async fn definitions_of_a_vhost_go_into_another_one() {
     let imported = served.post("/api/definitions/copy", &definitions).await;
     assert_eq!(imported.status, 204, "{}", imported.text);
     let mut copy = served.get("/api/definitions/copy").await;
-    for own in ["description", "explanation", "metadata", "original_vhost_name"] {
+    for own in [
+        "description",
+        "explanation",
+        "metadata",
+        "original_vhost_name",
+    ] {
         definitions[own] = Value::Null;
         copy[own] = Value::Null;
     }
@@ -95,12 +109,18 @@ async fn definitions_that_cannot_be_imported_name_the_object() {
     for (body, reason) in [
         ("nonsense", "failed_to_parse_json"),
         ("[]", "not_json"),
-        (&missing, "queue 'q' in vhost 'nope': there is no virtual host 'nope'"),
+        (
+            &missing,
+            "queue 'q' in vhost 'nope': there is no virtual host 'nope'",
+        ),
     ] {
         let refused = served.ask(Method::POST, "/api/definitions", body).await;
         let told = (refused.status, refused.json()["reason"].clone());
         assert_eq!(told, (400, json!(reason)));
     }
     let unknown = served.ask(Method::GET, "/api/definitions/nope", "").await;
-    assert_eq!((unknown.status, unknown.json()["reason"].clone()), (400, json!("vhost_not_found")));
+    assert_eq!(
+        (unknown.status, unknown.json()["reason"].clone()),
+        (400, json!("vhost_not_found"))
+    );
 }

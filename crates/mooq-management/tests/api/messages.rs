@@ -28,8 +28,13 @@ async fn with_queue() -> Served {
 async fn message_is_published_and_fetched_with_its_properties() {
     let served = with_queue().await;
     let properties = json!({"type": "order", "headers": {"attempt": 1}, "delivery_mode": 2});
-    let routed = served.post(PUBLISH, &message("a pencil", &properties)).await;
-    assert_eq!((routed.status, routed.json()), (200, json!({"routed": true})));
+    let routed = served
+        .post(PUBLISH, &message("a pencil", &properties))
+        .await;
+    assert_eq!(
+        (routed.status, routed.json()),
+        (200, json!({"routed": true}))
+    );
     let fetch = json!({"count": 5, "ackmode": "ack_requeue_true", "encoding": "auto"});
     let mut expected = json!([{
         "payload_bytes": 8, "redelivered": false, "exchange": "", "routing_key": "orders",
@@ -55,10 +60,22 @@ async fn rejected_messages_come_back_once_each() {
     }
     let fetch = json!({"count": 5, "ackmode": "reject_requeue_true", "encoding": "auto"});
     let fetched = served.post(GET, &fetch).await.json();
-    assert_eq!((&fetched[0]["payload"], &fetched[1]["payload"]), (&json!("1"), &json!("2")));
+    assert_eq!(
+        (&fetched[0]["payload"], &fetched[1]["payload"]),
+        (&json!("1"), &json!("2"))
+    );
     assert_eq!(served.broker.queues("orders")[0].ready, 2);
     let fetch = json!({"count": "5", "ackmode": "reject_requeue_false", "encoding": "auto"});
-    assert_eq!(served.post(GET, &fetch).await.json().as_array().unwrap().len(), 2);
+    assert_eq!(
+        served
+            .post(GET, &fetch)
+            .await
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        2
+    );
     assert_eq!(served.broker.queues("orders")[0].tally.rejected, 2);
 }
 
@@ -67,17 +84,25 @@ async fn publish_says_why_it_failed() {
     let served = with_queue().await;
     let mut unroutable = message("x", &json!({}));
     unroutable["routing_key"] = "nope".into();
-    assert_eq!(served.post(PUBLISH, &unroutable).await.json(), json!({"routed": false}));
+    assert_eq!(
+        served.post(PUBLISH, &unroutable).await.json(),
+        json!({"routed": false})
+    );
 
     let mut base64 = message("*", &json!({}));
     base64["payload_encoding"] = "base64".into();
     for (body, reason) in [
         (base64, json!(["not_base64", "*"])),
-        (message("x", &json!({"priority": "high"})), json!(["not_int", "priority"])),
+        (
+            message("x", &json!({"priority": "high"})),
+            json!(["not_int", "priority"]),
+        ),
         (
             message("x", &json!({"user_id": "other"})),
-            json!("406 PRECONDITION_FAILED - user_id property set to 'other' but authenticated \
-                   user was 'guest'"),
+            json!(
+                "406 PRECONDITION_FAILED - user_id property set to 'other' but authenticated \
+                   user was 'guest'"
+            ),
         ),
         (
             json!({"routing_key": "q", "payload": "x"}),
@@ -92,7 +117,10 @@ async fn publish_says_why_it_failed() {
     let full = served.broker.faults().queue("orders").fill_queues();
     let nacked = served.post(PUBLISH, &message("x", &json!({}))).await;
     let reason = "rejected Unable to publish message. Check queue limits.";
-    assert_eq!((nacked.status, nacked.json()["reason"].clone()), (400, json!(reason)));
+    assert_eq!(
+        (nacked.status, nacked.json()["reason"].clone()),
+        (400, json!(reason))
+    );
     drop(full);
 }
 
@@ -150,7 +178,10 @@ async fn clients_are_listed_and_their_connections_closed() {
     channel.channel.consume(consume).await.unwrap();
     served.post(PUBLISH, &message("x", &json!({}))).await;
     let delivered = channel.events.next().await;
-    assert!(matches!(delivered, Some(ChannelEvent::Deliver(_))), "{delivered:?}");
+    assert!(
+        matches!(delivered, Some(ChannelEvent::Deliver(_))),
+        "{delivered:?}"
+    );
 
     // What was declared and published over HTTP has taken numbers, too.
     let number = served.broker.connections("shop")[0].number;
@@ -160,7 +191,9 @@ async fn clients_are_listed_and_their_connections_closed() {
     );
     let name = format!("%3Crabbit%40mooq.{number}%3E");
     let columns = "columns=name,user_provided_name,user,vhost,state,channels,type";
-    let connection = served.get(&format!("/api/connections/{name}?{columns}")).await;
+    let connection = served
+        .get(&format!("/api/connections/{name}?{columns}"))
+        .await;
     let expected = json!({
         "name": connection_name, "user_provided_name": "shop", "user": "guest", "vhost": "/",
         "state": "running", "channels": 1, "type": "direct",
@@ -180,7 +213,9 @@ async fn clients_are_listed_and_their_connections_closed() {
         "channel_details": {"name": channel_name},
     }]);
     assert_eq!(consumers, expected);
-    let totals = served.get("/api/overview?columns=object_totals,queue_totals").await;
+    let totals = served
+        .get("/api/overview?columns=object_totals,queue_totals")
+        .await;
     let expected = json!({
         "object_totals": {"connections": 1, "channels": 1, "exchanges": 7, "queues": 1,
                           "consumers": 1},
@@ -204,7 +239,10 @@ async fn clients_are_listed_and_their_connections_closed() {
 async fn aliveness_test_leaves_its_queue_before_4_3() {
     for (profile, queues) in [(Profile::V4_0, 1), (Profile::V4_3, 0)] {
         let served = Served::start_as(profile).await;
-        assert_eq!(served.get("/api/aliveness-test/%2F").await, json!({"status": "ok"}));
+        assert_eq!(
+            served.get("/api/aliveness-test/%2F").await,
+            json!({"status": "ok"})
+        );
         assert_eq!(served.broker.queues("aliveness-test").len(), queues);
     }
 }

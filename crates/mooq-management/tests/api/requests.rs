@@ -14,18 +14,34 @@ async fn unknown_path_is_not_found_even_without_a_login() {
     let expected = json!({"error": "Object Not Found", "reason": "Not Found"});
     for path in ["/api/nope", "/api/queues/%2F/q/nope", "/", "/api"] {
         let answer = served.http.without_login().ask(Method::GET, path, "").await;
-        assert_eq!((answer.status, answer.json()), (404, expected.clone()), "{path}");
+        assert_eq!(
+            (answer.status, answer.json()),
+            (404, expected.clone()),
+            "{path}"
+        );
     }
-    for path in ["/api/queues/nope", "/api/queues/%2F/nope", "/api/nodes/nope", "/api/vhosts/nope"] {
+    for path in [
+        "/api/queues/nope",
+        "/api/queues/%2F/nope",
+        "/api/nodes/nope",
+        "/api/vhosts/nope",
+    ] {
         let answer = served.ask(Method::GET, path, "").await;
-        assert_eq!((answer.status, answer.json()), (404, expected.clone()), "{path}");
+        assert_eq!(
+            (answer.status, answer.json()),
+            (404, expected.clone()),
+            "{path}"
+        );
     }
 }
 
 #[tokio::test]
 async fn slash_at_the_end_of_a_path_does_not_count() {
     let served = Served::start().await;
-    assert_eq!(served.get("/api/users/?columns=name").await, json!([{"name": "guest"}]));
+    assert_eq!(
+        served.get("/api/users/?columns=name").await,
+        json!([{"name": "guest"}])
+    );
 }
 
 #[tokio::test]
@@ -49,7 +65,11 @@ async fn body_that_is_no_object_is_refused() {
     let not_json = json!({"error": "bad_request", "reason": "not_json"});
     for body in ["{nonsense", "[]", "1"] {
         let answer = served.ask(Method::PUT, "/api/queues/%2F/q", body).await;
-        assert_eq!((answer.status, answer.json()), (400, not_json.clone()), "{body}");
+        assert_eq!(
+            (answer.status, answer.json()),
+            (400, not_json.clone()),
+            "{body}"
+        );
     }
     assert!(served.broker.queues("*").is_empty());
     let empty = served.ask(Method::PUT, "/api/queues/%2F/q", "").await;
@@ -72,11 +92,17 @@ async fn body_beyond_the_limit_is_refused() {
 async fn lists_take_columns_an_order_and_pages() {
     let served = Served::start().await;
     for queue in ["b", "a", "c"] {
-        served.put(&format!("/api/queues/%2F/{queue}"), &json!({})).await;
+        served
+            .put(&format!("/api/queues/%2F/{queue}"), &json!({}))
+            .await;
     }
-    let names = served.get("/api/queues?columns=name&sort=name&sort_reverse=true").await;
+    let names = served
+        .get("/api/queues?columns=name&sort=name&sort_reverse=true")
+        .await;
     assert_eq!(names, json!([{"name": "c"}, {"name": "b"}, {"name": "a"}]));
-    let page = served.get("/api/queues?page=2&page_size=2&columns=name").await;
+    let page = served
+        .get("/api/queues?page=2&page_size=2&columns=name")
+        .await;
     let expected = json!({
         "page": 2, "page_size": 2, "page_count": 2, "total_count": 3, "filtered_count": 3,
         "item_count": 1, "items": [{"name": "c"}],
@@ -111,7 +137,10 @@ async fn alarms_fail_the_health_checks() {
         "alarms": [{"node": "rabbit@mooq", "resource": "memory"}],
     });
     assert_eq!(answer.json(), expected);
-    assert_eq!(served.get("/api/nodes?columns=mem_alarm").await, json!([{"mem_alarm": true}]));
+    assert_eq!(
+        served.get("/api/nodes?columns=mem_alarm").await,
+        json!([{"mem_alarm": true}])
+    );
     drop(alarm);
     assert_eq!(served.get(path).await, json!({"status": "ok"}));
 }
@@ -120,7 +149,9 @@ async fn alarms_fail_the_health_checks() {
 async fn listeners_are_those_that_are_open() {
     let served = Served::start().await;
     let port = served.server.address().port();
-    let own = served.get(&format!("/api/health/checks/port-listener/{port}")).await;
+    let own = served
+        .get(&format!("/api/health/checks/port-listener/{port}"))
+        .await;
     assert_eq!(own, json!({"status": "ok", "port": port}));
     let amqp = "/api/health/checks/protocol-listener/amqp091";
     assert_eq!(served.ask(Method::GET, amqp, "").await.status, 503);

@@ -17,7 +17,10 @@ async fn queue_is_declared_described_and_deleted() {
     assert_eq!(other.status, 400);
     let reason = "inequivalent arg 'durable' for queue 'orders' in vhost '/': received 'false' but \
                   current is 'true'";
-    assert_eq!(other.json(), json!({"error": "bad_request", "reason": reason}));
+    assert_eq!(
+        other.json(),
+        json!({"error": "bad_request", "reason": reason})
+    );
     let columns = "columns=name,durable,arguments,messages,type,policy";
     let view = served.get(&format!("{path}?{columns}")).await;
     let expected = json!({
@@ -33,20 +36,41 @@ async fn queue_is_declared_described_and_deleted() {
 async fn names_with_slashes_and_globs_are_one_name() {
     let served = Served::start().await;
     for queue in ["a%2Fb", "a*", "aa"] {
-        assert_eq!(served.put(&format!("/api/queues/%2F/{queue}"), &json!({})).await, 201);
+        assert_eq!(
+            served
+                .put(&format!("/api/queues/%2F/{queue}"), &json!({}))
+                .await,
+            201
+        );
     }
-    assert_eq!(served.get("/api/queues/%2F/a%2A?columns=name").await, json!({"name": "a*"}));
-    assert_eq!(served.get("/api/queues/%2F/a%2Fb?columns=name").await, json!({"name": "a/b"}));
+    assert_eq!(
+        served.get("/api/queues/%2F/a%2A?columns=name").await,
+        json!({"name": "a*"})
+    );
+    assert_eq!(
+        served.get("/api/queues/%2F/a%2Fb?columns=name").await,
+        json!({"name": "a/b"})
+    );
     let long = "x".repeat(256);
-    let refused = served.ask(Method::PUT, &format!("/api/queues/%2F/{long}"), "").await;
+    let refused = served
+        .ask(Method::PUT, &format!("/api/queues/%2F/{long}"), "")
+        .await;
     let reason = "queue should be less than 255 bytes, actually was 256\n";
-    assert_eq!((refused.status, refused.json()["reason"].clone()), (400, json!(reason)));
+    assert_eq!(
+        (refused.status, refused.json()["reason"].clone()),
+        (400, json!(reason))
+    );
 }
 
 #[tokio::test]
 async fn exclusive_queue_belongs_to_its_connection_alone() {
     let served = Served::start().await;
-    let opened = served.broker.transport().open(&Endpoint::new(Scheme::Memory)).await.unwrap();
+    let opened = served
+        .broker
+        .transport()
+        .open(&Endpoint::new(Scheme::Memory))
+        .await
+        .unwrap();
     let channel = opened.connection.open_channel().await.unwrap().channel;
     let declare = mooq_core::QueueDeclare {
         exclusive: true,
@@ -59,7 +83,10 @@ async fn exclusive_queue_belongs_to_its_connection_alone() {
     let refused = served.ask(Method::DELETE, "/api/queues/%2F/own", "").await;
     assert_eq!(refused.status, 400);
     let reason = refused.json()["reason"].as_str().unwrap().to_owned();
-    assert!(reason.starts_with("cannot obtain exclusive access to locked queue 'own'"), "{reason}");
+    assert!(
+        reason.starts_with("cannot obtain exclusive access to locked queue 'own'"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]
@@ -69,17 +96,28 @@ async fn binding_has_a_path_by_its_key_and_arguments() {
     let path = "/api/bindings/%2F/e/amq.topic/q/q";
     for (body, location) in [
         (json!({"routing_key": "a.*"}), "q/a.%252A"),
-        (json!({"routing_key": "a/b c", "arguments": {"x": 1}}), "q/a%252Fb%2Bc~9nmLZQ"),
+        (
+            json!({"routing_key": "a/b c", "arguments": {"x": 1}}),
+            "q/a%252Fb%2Bc~9nmLZQ",
+        ),
         (json!({}), "q/~"),
     ] {
         let answer = served.post(path, &body).await;
         assert_eq!(answer.status, 201);
         assert_eq!(answer.headers.get("location").unwrap(), location);
     }
-    assert_eq!(served.get(&format!("{path}/a.*")).await["properties_key"], "a.%2A");
-    assert_eq!(served.get(&format!("{path}/a.%252A")).await["properties_key"], "a.%2A");
+    assert_eq!(
+        served.get(&format!("{path}/a.*")).await["properties_key"],
+        "a.%2A"
+    );
+    assert_eq!(
+        served.get(&format!("{path}/a.%252A")).await["properties_key"],
+        "a.%2A"
+    );
     assert_eq!(served.get(&format!("{path}/~")).await["routing_key"], "");
-    let all = served.get("/api/queues/%2F/q/bindings?columns=source,properties_key").await;
+    let all = served
+        .get("/api/queues/%2F/q/bindings?columns=source,properties_key")
+        .await;
     let expected = json!([
         {"source": "", "properties_key": "q"},
         {"source": "amq.topic", "properties_key": "~"},
@@ -87,10 +125,14 @@ async fn binding_has_a_path_by_its_key_and_arguments() {
         {"source": "amq.topic", "properties_key": "a%2Fb+c~9nmLZQ"},
     ]);
     assert_eq!(all, expected);
-    let unbound = served.ask(Method::DELETE, &format!("{path}/a%252Fb%2Bc~9nmLZQ"), "").await;
+    let unbound = served
+        .ask(Method::DELETE, &format!("{path}/a%252Fb%2Bc~9nmLZQ"), "")
+        .await;
     assert_eq!(unbound.status, 204);
     assert_eq!(served.broker.bindings("amq.topic").len(), 2);
-    let missing = served.ask(Method::DELETE, &format!("{path}/nope"), "").await;
+    let missing = served
+        .ask(Method::DELETE, &format!("{path}/nope"), "")
+        .await;
     assert_eq!(missing.status, 404);
 }
 
@@ -99,13 +141,31 @@ async fn exchanges_of_the_broker_cannot_be_deleted() {
     let served = Served::start().await;
     let refused = json!({"error": "not_authorised", "reason": "Access refused."});
     for exchange in ["amq.direct", "amq.default"] {
-        let answer = served.ask(Method::DELETE, &format!("/api/exchanges/%2F/{exchange}"), "").await;
-        assert_eq!((answer.status, answer.json()), (401, refused.clone()), "{exchange}");
+        let answer = served
+            .ask(
+                Method::DELETE,
+                &format!("/api/exchanges/%2F/{exchange}"),
+                "",
+            )
+            .await;
+        assert_eq!(
+            (answer.status, answer.json()),
+            (401, refused.clone()),
+            "{exchange}"
+        );
     }
     let path = "/api/exchanges/%2F/audit";
-    assert_eq!(served.put(path, &json!({"type": "fanout", "internal": true})).await, 201);
+    assert_eq!(
+        served
+            .put(path, &json!({"type": "fanout", "internal": true}))
+            .await,
+        201
+    );
     let view = served.get(path).await;
-    assert_eq!((&view["type"], &view["internal"]), (&json!("fanout"), &json!(true)));
+    assert_eq!(
+        (&view["type"], &view["internal"]),
+        (&json!("fanout"), &json!(true))
+    );
     assert_eq!(served.ask(Method::DELETE, path, "").await.status, 204);
     let unknown = served.ask(Method::PUT, path, r#"{"type": "x-nope"}"#).await;
     assert_eq!(unknown.json()["reason"], "unknown exchange type 'x-nope'");
@@ -122,9 +182,16 @@ async fn policies_apply_to_queues_and_are_told_with_them() {
     });
     assert_eq!(served.put(path, &policy).await, 201);
     let operators = json!({"pattern": "", "definition": {"max-length": 5}, "apply-to": "queues"});
-    assert_eq!(served.put("/api/operator-policies/%2F/limit", &operators).await, 201);
+    assert_eq!(
+        served
+            .put("/api/operator-policies/%2F/limit", &operators)
+            .await,
+        201
+    );
     let columns = "policy,operator_policy,effective_policy_definition";
-    let view = served.get(&format!("/api/queues/%2F/orders?columns={columns}")).await;
+    let view = served
+        .get(&format!("/api/queues/%2F/orders?columns={columns}"))
+        .await;
     let expected = json!({
         "policy": "short", "operator_policy": "limit",
         "effective_policy_definition": {"max-length": 5},
@@ -137,7 +204,10 @@ async fn policies_apply_to_queues_and_are_told_with_them() {
     expected["vhost"] = "/".into();
     assert_eq!(listed, json!([expected]));
     let parameters = served.get("/api/parameters?columns=component,name").await;
-    assert_eq!(parameters, json!([{"component": "operator_policy", "name": "limit"}]));
+    assert_eq!(
+        parameters,
+        json!([{"component": "operator_policy", "name": "limit"}])
+    );
 
     let wrong = json!({"pattern": "x", "definition": {"max-length": -1}});
     let refused = served.ask(Method::PUT, path, &wrong.to_string()).await;

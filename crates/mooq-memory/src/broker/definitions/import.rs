@@ -4,9 +4,7 @@ use mooq_core::{
     Binding, BindingDestination, Error, ExchangeDeclare, ExchangeKind, IntoChecked, QueueDeclare,
     VirtualHost,
 };
-use mooq_engine::{
-    ApplyTo, Engine, Password, Permissions, Policy, Time, VirtualHostMetadata,
-};
+use mooq_engine::{ApplyTo, Engine, Password, Permissions, Policy, Time, VirtualHostMetadata};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
