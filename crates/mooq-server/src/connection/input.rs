@@ -83,7 +83,7 @@ impl Connection {
     fn receive_method(&mut self, now: Instant, method: Method) {
         match (std::mem::replace(&mut self.phase, Phase::Finished), method) {
             (Phase::Start, Method::ConnectionStartOk(start_ok)) => {
-                let client = handshake::client(&start_ok);
+                let client = handshake::client(&start_ok, self.settings.socket);
                 match client.credentials.clone() {
                     Some((mechanism, credentials)) => {
                         let name = client.connection_name.clone();
@@ -102,6 +102,8 @@ impl Connection {
                     return self.fall_silent(now);
                 };
                 client.channel_max = tuned.channel_max;
+                client.details.frame_max = chosen.frame_max;
+                client.details.heartbeat = tuned.heartbeat;
                 self.frame_max = tuned.frame_max;
                 self.decoder.set_limits(Limits::tuned(tuned.frame_max));
                 self.heartbeat = tuned.heartbeat.map(|interval| Heartbeat {
@@ -119,6 +121,7 @@ impl Connection {
                     connection_name: client.connection_name,
                     capabilities: client.capabilities,
                     channel_max: client.channel_max,
+                    client: client.details,
                 };
                 self.actions.push_back(Action::Open(login));
                 self.phase = Phase::Opening;

@@ -33,7 +33,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use mooq_core::{CloseReason, Credentials, Error, ShortString};
-use mooq_engine::{self as engine, Login, Mechanism};
+use mooq_engine::{self as engine, ClientSocket, Login, Mechanism};
 use mooq_memory::{Hold, Options, Profile};
 use mooq_wire::frame::FrameDecoder;
 use mooq_wire::method::{ConnectionClose, ConnectionCloseOk};
@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) proposal: Proposal,
     /// The largest body that the broker takes, in bytes.
     pub(crate) message_size_limit: usize,
+    /// Both ends of the socket, if there is one.
+    pub(crate) socket: Option<ClientSocket>,
 }
 
 impl Settings {
@@ -70,6 +72,7 @@ impl Settings {
                 heartbeat: options.heartbeat,
             },
             message_size_limit: options.message_size_limit(),
+            socket: None,
         }
     }
 }
