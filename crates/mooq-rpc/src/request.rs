@@ -24,8 +24,8 @@ use crate::remote_error::RemoteError;
 /// Many requests of one channel may be in flight at once, and are answered in any order.
 ///
 /// The message is transient, mandatory, and [expires with the request's
-/// timeout](mooq_client::Publish::expires_with_timeout): a responder does not get a request whose
-/// caller has given up. It has a `correlation_id` of mooq's, and the `reply_to` of the channel.
+/// timeout](mooq_client::Publish::expires_with_timeout), so that no responder gets it later. It has
+/// a `correlation_id` of mooq's, and the `reply_to` of the channel.
 ///
 /// # Examples
 /// ```
