@@ -160,7 +160,7 @@ pub enum Method {
     BasicPublish(Publish),
     /// `basic.publish` of a message whose header announces a body over
     /// [`Options::message_size_limit`](crate::Options::message_size_limit): for fronts that do not
-    /// wait for a body that the broker refuses.
+    /// keep a body that the broker refuses.
     PublishTooLarge {
         /// The size that the header announces, in bytes.
         size: u64,

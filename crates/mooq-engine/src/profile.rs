@@ -544,6 +544,13 @@ impl Profile {
         }
     }
 
+    /// Largest body that a content header may announce, in bytes: a larger one ends the connection
+    /// before the body arrives.
+    #[must_use]
+    pub fn max_announced_body(self) -> Option<u64> {
+        (self >= Self::V4_3).then_some(512 * MIB as u64)
+    }
+
     /// True if a body longer than announced is refused as such; otherwise it is refused as a frame
     /// that is not a body.
     #[must_use]

@@ -120,6 +120,10 @@ struct Incomplete {
     method: Method,
     header: ContentHeader,
     body: Body,
+    /// Size of the pieces so far, in bytes.
+    got: u64,
+    /// False if the pieces are dropped.
+    keeps_body: bool,
 }
 
 /// The part of a body that has arrived.
@@ -154,13 +158,22 @@ impl Assembler {
         }
     }
 
-    /// Size of the body that is being assembled, in bytes, as its header announces it. For callers
-    /// that refuse a message that is too large before it has arrived.
+    /// Size of the body that is being assembled, in bytes, as its header announces it.
     #[must_use]
     pub fn announced_body_size(&self) -> Option<u64> {
         match &self.state {
             State::Body(incomplete) => Some(incomplete.header.body_size),
             _ => None,
+        }
+    }
+
+    /// Drops the body that is being assembled, with the pieces that are still to come: only their
+    /// sizes count, and the content ends with an empty body. For callers that refuse a message for
+    /// its size, but not before it is complete.
+    pub fn drop_body(&mut self) {
+        if let State::Body(incomplete) = &mut self.state {
+            incomplete.keeps_body = false;
+            incomplete.body = Body::One(Bytes::new());
         }
     }
 
@@ -194,16 +207,20 @@ impl Assembler {
                     }
                     other => other.into(),
                 })?;
-                let body = Body::One(Bytes::new());
                 self.extend(Box::new(Incomplete {
                     method,
                     header,
-                    body,
+                    body: Body::One(Bytes::new()),
+                    got: 0,
+                    keeps_body: true,
                 }))
             }
             (State::Header(_), _) => Err(AssemblyError::ExpectedHeader),
             (State::Body(mut incomplete), Payload::Body(piece)) => {
-                incomplete.body.push(piece);
+                incomplete.got += piece.len() as u64;
+                if incomplete.keeps_body {
+                    incomplete.body.push(piece);
+                }
                 self.extend(incomplete)
             }
             (State::Body(_), _) => Err(AssemblyError::ExpectedBody),
@@ -213,7 +230,7 @@ impl Assembler {
     /// Ends the content if its body is complete.
     fn extend(&mut self, incomplete: Box<Incomplete>) -> Result<Option<Assembled>, AssemblyError> {
         let announced = incomplete.header.body_size;
-        let got = incomplete.body.len() as u64;
+        let got = incomplete.got;
         if got > announced {
             return Err(AssemblyError::BodyTooLong { announced, got });
         }
@@ -225,6 +242,7 @@ impl Assembler {
             method,
             header,
             body,
+            ..
         } = *incomplete;
         let content = Some((header.properties, body.whole()));
         Ok(Some(Assembled { method, content }))
@@ -232,13 +250,6 @@ impl Assembler {
 }
 
 impl Body {
-    fn len(&self) -> usize {
-        match self {
-            Self::One(piece) => piece.len(),
-            Self::Many(pieces) => pieces.len(),
-        }
-    }
-
     /// Adds the next piece.
     pub fn push(&mut self, piece: Bytes) {
         match self {

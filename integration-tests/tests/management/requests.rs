@@ -202,7 +202,6 @@ pub(crate) const READ: &[&str] = &[
     "/api/cluster-name",
     "/api/nodes",
     "/api/nodes/{node}",
-    "/api/nodes/nope",
     "/api/extensions?columns=nothing",
     "/api/whoami",
     "/api/vhosts",

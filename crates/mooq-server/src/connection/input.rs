@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use mooq_engine::{self as engine, Login};
 use mooq_memory::LoginRefused;
 use mooq_wire::Limits;
-use mooq_wire::content::{Assembled, Assembler, AssemblyError};
+use mooq_wire::content::{Assembled, AssemblyError};
 use mooq_wire::frame::{Frame, PROTOCOL_HEADER, Payload};
 use mooq_wire::method::{ConnectionCloseOk, ConnectionOpenOk, Method};
 
@@ -203,9 +203,27 @@ impl Connection {
             Payload::Heartbeat => return,
         };
         let expected = channel.assembler.method().map(Method::id);
+        let limit = self.settings.message_size_limit as u64;
+        let too_large = channel.assembler.announced_body_size();
+        let too_large = too_large.filter(|size| *size > limit);
         let assembled = match channel.assembler.push(payload, &limits) {
             Ok(Some(assembled)) => assembled,
-            Ok(None) => return self.check_announced_size(number),
+            Ok(None) => {
+                let Some(announced) = channel.assembler.announced_body_size() else {
+                    return;
+                };
+                let max = self.settings.profile.max_announced_body();
+                if let (Some(max), Some(method)) = (max, expected)
+                    && announced > max
+                {
+                    let reason = refusal::announced_too_much(announced, max, method);
+                    return self.refuse(now, Some(reason));
+                }
+                if announced > limit {
+                    channel.assembler.drop_body();
+                }
+                return;
+            }
             Err(error) => {
                 let tells_excess = self.settings.profile.tells_excess_of_body();
                 let reason = refusal::of_assembly(&error, expected, &bytes, tells_excess);
@@ -213,6 +231,14 @@ impl Connection {
             }
         };
         match &assembled.method {
+            // RabbitMQ refuses a large message once it is complete.
+            Method::BasicPublish(publish) if !publish.immediate => {
+                if let Some(size) = too_large {
+                    let refuse = engine::Method::PublishTooLarge { size };
+                    self.actions.push_back(Action::Command(number, refuse));
+                    return;
+                }
+            }
             Method::BasicAck(ack) => {
                 channel.unsettled.settle(ack.delivery_tag, ack.multiple);
             }
@@ -296,25 +322,6 @@ impl Connection {
             let nowait = false;
             channel.requests.push_back(Request { kind, nowait });
         }
-        self.actions.push_back(Action::Command(number, command));
-    }
-
-    /// Refuses a message whose header announces a larger body than the broker takes. RabbitMQ waits
-    /// for the body first, and then says the same.
-    fn check_announced_size(&mut self, number: u16) {
-        let Some(channel) = self.channels.get_mut(&number) else {
-            return;
-        };
-        let Some(size) = channel.assembler.announced_body_size() else {
-            return;
-        };
-        if size <= self.settings.message_size_limit as u64 {
-            return;
-        }
-        // The broker closes the channel, so the body is ignored.
-        channel.closing = true;
-        channel.assembler = Assembler::new();
-        let command = engine::Method::PublishTooLarge { size };
         self.actions.push_back(Action::Command(number, command));
     }
 }

@@ -107,6 +107,12 @@ pub(super) fn of_assembly(
     })
 }
 
+/// 501: a content header that announces a body that no broker takes.
+pub(super) fn announced_too_much(size: u64, max: u64, method: MethodId) -> CloseReason {
+    let text = format_args!("content body size {size} exceeds maximum allowed size {max}");
+    frame_error(text, method)
+}
+
 /// The refusal of a content header that cannot be decoded.
 fn of_header(error: &DecodeError, payload: &[u8]) -> Option<CloseReason> {
     match error {

@@ -139,6 +139,30 @@ fn a_body_longer_than_announced_is_refused() {
 }
 
 #[test]
+fn dropped_body_counts_until_it_is_complete() {
+    let payloads = published(10, 4096);
+    let mut assembler = Assembler::new();
+    for payload in &payloads[..2] {
+        assembler.push(payload.clone(), &Limits::default()).unwrap();
+    }
+    let mut push = |piece: &'static [u8]| {
+        assembler.drop_body();
+        let piece = Payload::Body(Bytes::from_static(piece));
+        assembler.push(piece, &Limits::default()).unwrap()
+    };
+    assert_eq!(push(&[0; 6]), None);
+    let assembled = push(&[0; 4]).unwrap();
+    assert_eq!(assembled.content.unwrap().1, Bytes::new());
+
+    // The next body is kept.
+    for payload in &payloads[..2] {
+        assembler.push(payload.clone(), &Limits::default()).unwrap();
+    }
+    let last = assembler.push(payloads[2].clone(), &Limits::default());
+    assert_eq!(last.unwrap().unwrap().content.unwrap().1.len(), 10);
+}
+
+#[test]
 fn headers_that_announce_much_allocate_nothing() {
     let mut header = BytesMut::new();
     header.put_u16(60);

@@ -93,41 +93,47 @@ async fn requests_for_access_are_granted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn body_over_the_limit_is_refused_by_its_header() {
+async fn body_over_the_limit_is_refused_once_it_is_complete() {
     let mut options = Options::default();
     options.max_message_size = Some(100);
     let mut client = Client::open(&InMemoryBroker::start_with_options(options)).await;
-    for (size, text) in [
-        (
-            101,
-            "PRECONDITION_FAILED - message size 101 is larger than configured max size 100",
-        ),
-        (
-            u64::MAX,
-            "PRECONDITION_FAILED - message size 18446744073709551615 is larger than configured max \
-             size 100",
-        ),
-    ] {
-        client
-            .write(&[publish(), header(60, 0, size, 0)].concat())
-            .await;
-        // The body that follows is ignored, whether the close was sent before it or after.
-        client.write(&frame(3, 1, &[0; 50])).await;
-        let close = ChannelClose {
-            reply_code: 406,
-            reply_text: text.into(),
-            class_id: 60,
-            method_id: 40,
-        };
-        client.hears(1, close).await;
-        client.write(&frame(3, 1, &[0; 51])).await;
-        client.reopens().await;
-    }
+    client
+        .write(&[publish(), header(60, 0, 101, 0), frame(3, 1, &[0; 50])].concat())
+        .await;
+    // Other channels go on, and nothing is said before the end.
+    client.write(&method(2, 20, 10, b"\0")).await;
+    client.hears(2, ChannelOpenOk {}).await;
+    client.write(&frame(3, 1, &[0; 51])).await;
+    let close = ChannelClose {
+        reply_code: 406,
+        reply_text: "PRECONDITION_FAILED - message size 101 is larger than configured max size 100"
+            .into(),
+        class_id: 60,
+        method_id: 40,
+    };
+    client.hears(1, close).await;
+    client.reopens().await;
     client
         .write(&[publish(), header(60, 0, 100, 0), frame(3, 1, &[0; 100])].concat())
         .await;
     client.say(1, ConfirmSelect { nowait: false }).await;
     client.hears(1, ConfirmSelectOk {}).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_announced_over_512_mib_ends_the_connection_from_4_3_on() {
+    const MAX: u64 = 512 << 20;
+    for (profile, size) in [(Profile::V4_0, u64::MAX), (Profile::V4_3, MAX)] {
+        let mut client = Client::open(&InMemoryBroker::start_as(profile)).await;
+        client
+            .write(&[publish(), header(60, 0, size, 0)].concat())
+            .await;
+        client.hears_nothing().await;
+    }
+    let bytes = [publish(), header(60, 0, MAX + 1, 0)].concat();
+    let text = "FRAME_ERROR - content body size 536870913 exceeds maximum allowed size 536870912";
+    let expected = Some((501, text.to_owned(), (60, 40)));
+    assert_eq!(refusal(Profile::V4_3, &bytes).await, expected);
 }
 
 #[tokio::test(start_paused = true)]
