@@ -14,7 +14,7 @@ use super::reply_code::ReplyCode;
 use super::reply_error::ReplyError;
 use super::time::Time;
 use super::users::Password;
-use super::vhost;
+use super::vhost::{self, VirtualHostMetadata};
 
 impl Engine {
     /// Adds a virtual host, unless one of this name exists.
@@ -51,6 +51,21 @@ impl Engine {
         self.finish();
     }
 
+    /// Sets the description and the tags of a virtual host.
+    ///
+    /// # Errors
+    /// `VirtualHostNotFound` if there is no such virtual host.
+    pub fn describe_vhost(
+        &mut self,
+        name: &VirtualHost,
+        metadata: VirtualHostMetadata,
+    ) -> Result<(), Error> {
+        let found = self.vhosts_by_name.get(name).copied();
+        let vhost = found.and_then(|key| self.vhosts.get_mut(key));
+        vhost.ok_or_else(|| no_vhost(name))?.metadata = metadata;
+        Ok(())
+    }
+
     /// Adds a user, or changes the password of an existing user. A new user may do everything in
     /// every virtual host, unless permissions are set for the user there.
     pub fn add_user(&mut self, username: impl Into<String>, password: impl Into<String>) {
@@ -62,6 +77,26 @@ impl Engine {
     /// no permissions.
     pub fn import_user(&mut self, username: impl Into<String>, password: Password) {
         self.users.add(username.into(), password, false);
+    }
+
+    /// Sets a user's tags, which permit its access to a management API: `administrator`,
+    /// `monitoring`, `policymaker`, `management`, or any others.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if there is no such user.
+    pub fn set_user_tags(&mut self, username: &str, tags: Vec<String>) -> Result<(), Error> {
+        self.users.tag(username, tags)
+    }
+
+    /// Closes a connection, as an administrator does: 320, with `why` as the reason. Returns false
+    /// if no connection has this number.
+    pub fn close_connection(&mut self, now: Time, number: u64, why: &str) -> bool {
+        self.advance(now);
+        let is_it = |connection: &Connection| connection.number == number;
+        let found = !self.connections_where(is_it).is_empty();
+        self.close_connections(is_it, |_| why.to_owned());
+        self.finish();
+        found
     }
 
     /// Removes a user and closes its connections. Does nothing if no user has this name.

@@ -28,6 +28,12 @@ pub(crate) struct Alarms {
 }
 
 impl Alarms {
+    fn raised(&self) -> impl Iterator<Item = Alarm> {
+        let counts = [(Alarm::Memory, self.memory), (Alarm::Disk, self.disk)];
+        let raised = counts.into_iter().filter(|(_, count)| *count > 0);
+        raised.map(|(alarm, _)| alarm)
+    }
+
     fn is_on(&self) -> bool {
         self.memory > 0 || self.disk > 0
     }
@@ -49,6 +55,12 @@ impl Alarms {
 }
 
 impl Engine {
+    /// Returns the alarms that are on.
+    #[must_use]
+    pub fn raised_alarms(&self) -> Vec<Alarm> {
+        self.alarms.raised().collect()
+    }
+
     /// Raises an alarm. Until the alarm is cleared, a connection that begins to publish is blocked:
     /// the broker handles nothing that a blocked connection sends. Connections that only consume
     /// and acknowledge are unaffected.
@@ -128,6 +140,9 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(command.connection) else {
             return Some(command);
         };
+        if connection.client.internal {
+            return Some(command);
+        }
         if let Some(unread) = &mut connection.unread {
             unread.push_back(command);
             return None;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::client::ClientDetails;
 use crate::ids::{ConnectionId, MethodId};
 use mooq_core::{
     Binding, BindingDestination, ChannelEvent, CloseReason, ConnectionEvent, Consume, ConsumerTag,
@@ -11,7 +12,7 @@ use mooq_core::{
 
 /// A client's details before its connection is open: `connection.start-ok`, `connection.tune-ok`
 /// and `connection.open` in one.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Login {
     /// The credentials to log in with.
     pub credentials: Credentials,
@@ -24,6 +25,8 @@ pub struct Login {
     /// The largest number of open channels that client and broker agreed on. None stands for the
     /// broker's own limit, [`Options::channel_max`](crate::Options::channel_max).
     pub channel_max: Option<u16>,
+    /// Details for listings.
+    pub client: ClientDetails,
 }
 
 /// A mechanism by which a client passes its credentials. The refusal of a login names it.

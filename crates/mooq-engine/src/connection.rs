@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::client::ClientDetails;
 use super::command::{Capabilities, Command};
 use super::ids::{ChannelId, QueueId, VhostId};
 use super::permissions::Permissions;
+use super::time::Time;
 use mooq_core::ShortString;
 
 #[derive(Debug)]
@@ -13,12 +15,15 @@ pub(crate) struct Connection {
     pub(crate) vhost: VhostId,
     /// Number of connections opened up to this one, itself included.
     pub(crate) number: u64,
+    /// Time at which the connection was opened.
+    pub(crate) opened: Time,
     pub(crate) username: String,
     /// The client's name for the connection.
     pub(crate) name: Option<ShortString>,
     /// The user's permissions.
     pub(crate) permissions: Arc<Permissions>,
     pub(crate) capabilities: Capabilities,
+    pub(crate) client: ClientDetails,
     /// Queues of the connection that no other connection may use.
     pub(crate) exclusive_queues: Vec<QueueId>,
     /// Commands that the client has sent since the broker stopped reading from the connection; none
@@ -44,10 +49,12 @@ impl Connection {
         Self {
             vhost,
             number: 0,
+            opened: Time::START,
             username,
             name,
             permissions,
             capabilities,
+            client: ClientDetails::default(),
             exclusive_queues: Vec::new(),
             unread: None,
             blocked: false,

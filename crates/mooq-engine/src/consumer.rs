@@ -1,7 +1,7 @@
 //! A consumer: the subscription of one channel to one queue.
 
 use crate::ids::{ChannelId, QueueId};
-use mooq_core::ConsumerTag;
+use mooq_core::{ConsumerTag, FieldTable};
 
 #[derive(Debug)]
 pub(crate) struct Consumer {
@@ -10,6 +10,12 @@ pub(crate) struct Consumer {
     pub(crate) queue: QueueId,
     /// True if deliveries are settled as they are sent.
     pub(crate) no_ack: bool,
+    /// True if the consumer asked for exclusive use of its queue.
+    pub(crate) exclusive: bool,
+    /// Arguments of the consume.
+    pub(crate) arguments: FieldTable,
+    /// Prefetch of the consumer; 0 for no limit.
+    pub(crate) prefetch: u16,
     /// Priority: consumers with a higher one get every message until they can take no more.
     pub(crate) priority: i64,
     /// Number of deliveries that the consumer may still get before it acknowledges one; none for no

@@ -21,7 +21,7 @@ pub(crate) struct Exchange {
     pub(crate) durable: bool,
     pub(crate) auto_delete: bool,
     pub(crate) internal: bool,
-    arguments: FieldTable,
+    pub(crate) arguments: FieldTable,
     /// Alternate exchange that a policy adds to the arguments.
     pub(crate) policy_alternate: Option<ExchangeName>,
     /// Bindings of which the exchange is the source.

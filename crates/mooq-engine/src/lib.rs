@@ -60,10 +60,12 @@
 mod activity;
 mod administration;
 mod alarms;
+mod apply_to;
 mod arguments;
 mod bindings;
 mod channel;
 mod classic_consumers;
+mod client;
 mod command;
 mod connection;
 mod consumer;
@@ -121,19 +123,23 @@ use slotmap::SlotMap;
 
 pub use activity::Activity;
 pub use alarms::Alarm;
+pub use apply_to::ApplyTo;
+pub use client::{ClientDetails, ClientSocket};
 pub use command::{Capabilities, Command, Effect, Login, Mechanism, Method, Reply};
 pub use deprecated::DeprecatedFeatures;
 pub use faults::{Fault, FaultId, Scope};
 pub use ids::{ConnectionId, RecordingId};
 pub use inspect::{
-    BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo, ExchangeInfo, QueueInfo, ReadyMessage,
-    UnackedMessage,
+    BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo, ExchangeInfo, PermissionsInfo,
+    PolicyInfo, QueueDetails, QueueInfo, ReadyMessage, TopicPermissionsInfo, UnackedMessage,
+    UserInfo, VirtualHostInfo,
 };
 pub use options::Options;
 pub use permissions::Permissions;
 pub use plugins::Plugin;
-pub use policy::{ApplyTo, Policy};
+pub use policy::Policy;
 pub use profile::Profile;
+pub use queue::kind::QueueType;
 pub use queue::tally::QueueTally;
 pub use recording::{
     DeadLetterReason, Log, PublishOutcome, RecordedDeadLetter, RecordedDelivery, RecordedPublish,
@@ -141,6 +147,7 @@ pub use recording::{
 };
 pub use time::Time;
 pub use users::Password;
+pub use vhost::VirtualHostMetadata;
 
 use alarms::Alarms;
 use channel::{Channel, Ended};
@@ -255,6 +262,9 @@ impl Engine {
             effects: VecDeque::new(),
         };
         engine.add_vhost(mooq_core::VirtualHost::root());
+        for vhost in engine.vhosts.values_mut() {
+            vhost.metadata.description = "Default virtual host".into();
+        }
         engine
     }
 
@@ -333,12 +343,14 @@ impl Engine {
         let mut connection =
             Connection::new(vhost, username, name, permissions, login.capabilities);
         connection.channel_max = login.channel_max.unwrap_or(self.options.channel_max);
+        connection.client = login.client;
         Ok(self.add_connection(connection))
     }
 
     fn add_connection(&mut self, mut connection: Connection) -> ConnectionId {
         self.connections_opened += 1;
         connection.number = self.connections_opened;
+        connection.opened = self.now;
         let id = self.connections.insert(connection);
         self.adapt_links();
         id

@@ -30,6 +30,11 @@ impl Limiter {
         self.resumed()
     }
 
+    /// Returns the limit; 0 for none.
+    pub(crate) fn prefetch(&self) -> u16 {
+        self.prefetch
+    }
+
     /// Returns true if there is a limit.
     pub(crate) fn is_active(&self) -> bool {
         self.prefetch != 0

@@ -64,8 +64,9 @@ enum Pattern {
     /// `.*`, without running a regular expression.
     #[default]
     Everything,
-    /// The empty pattern. RabbitMQ reads it as `^$`, and no name is empty.
-    Nothing,
+    /// The empty pattern. RabbitMQ reads it as `^$`, and no name is empty. Holds the pattern as it
+    /// was given.
+    Nothing(&'static str),
     Regex(Regex),
 }
 
@@ -73,7 +74,8 @@ impl Pattern {
     fn parse(pattern: &str) -> Result<Self, Error> {
         Ok(match pattern {
             ".*" => Self::Everything,
-            "" | "^$" => Self::Nothing,
+            "" => Self::Nothing(""),
+            "^$" => Self::Nothing("^$"),
             other => Self::Regex(Regex::new(other).map_err(|e| {
                 let message = format!("'{other}' is not a regular expression");
                 Error::new(ErrorKind::InvalidArgument, message).with_source(e)
@@ -84,8 +86,17 @@ impl Pattern {
     fn matches(&self, name: &str) -> bool {
         match self {
             Self::Everything => true,
-            Self::Nothing => false,
+            Self::Nothing(_) => false,
             Self::Regex(regex) => regex.is_match(name),
+        }
+    }
+
+    /// Returns the pattern as it was given.
+    fn source(&self) -> &str {
+        match self {
+            Self::Everything => ".*",
+            Self::Nothing(source) => source,
+            Self::Regex(regex) => regex.as_str(),
         }
     }
 }
@@ -108,12 +119,26 @@ impl Permissions {
     /// Returns no permissions at all.
     pub(crate) fn cleared() -> Self {
         Self {
-            configure: Pattern::Nothing,
-            write: Pattern::Nothing,
-            read: Pattern::Nothing,
+            configure: Pattern::Nothing(""),
+            write: Pattern::Nothing(""),
+            read: Pattern::Nothing(""),
             topics: HashMap::default(),
             are_cleared: true,
         }
+    }
+
+    /// Returns the regular expressions that they were made of, in rabbitmqctl's order: configure,
+    /// write, read.
+    #[must_use]
+    pub fn sources(&self) -> [&str; 3] {
+        [&self.configure, &self.write, &self.read].map(Pattern::source)
+    }
+
+    /// Returns the topic exchanges with limits, each with the regular expressions for write and
+    /// read.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = (&ExchangeName, [&str; 2])> {
+        let topics = self.topics.iter();
+        topics.map(|(exchange, of)| (exchange, [&of.write, &of.read].map(Pattern::source)))
     }
 
     /// True if the user has no permissions at all and may not even log in.

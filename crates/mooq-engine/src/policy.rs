@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use mooq_core::{Error, ErrorKind, ExchangeName, FieldTable, FieldValue, RoutingKey};
 use regex_lite::Regex;
 
+use super::apply_to::ApplyTo;
 use super::erlang::term::text_or_value_after;
 use super::profile::Profile;
 use super::queue::argument_table::QueueArgument;
@@ -13,19 +14,6 @@ use super::queue::arguments::{DeadLetterStrategy, Overflow, QueueArguments};
 use super::queue::delayed::{Delayed, RetrySettings};
 use super::queue::delivery_limit::DeliveryLimit;
 use super::queue::kind::QueueType;
-
-/// Kinds of resource that a policy applies to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ApplyTo {
-    /// Queues and exchanges.
-    #[default]
-    All,
-    /// Queues.
-    Queues,
-    /// Exchanges.
-    Exchanges,
-}
 
 /// Additions to the arguments of the queues and exchanges whose names match a pattern.
 #[derive(Debug, Clone)]
@@ -138,6 +126,7 @@ impl Policy {
 
     /// Checks that a version of RabbitMQ knows all of the policy's settings.
     pub(crate) fn check(&self, profile: Profile) -> Result<(), Error> {
+        self.apply_to.check(profile)?;
         // Exchanges have a setting too, which every version knows.
         self.check_settings(|key| {
             QueueArgument::of_setting(key).is_none_or(|of| of.is_for_policies(profile))
@@ -166,11 +155,11 @@ impl Policy {
             QueueType::Classic => self.definition.is_foreign_to_classic_queues,
             QueueType::Quorum => self.definition.is_foreign_to_quorum_queues,
         };
-        self.apply_to != ApplyTo::Exchanges && !is_foreign && self.pattern.is_match(name)
+        self.apply_to.includes_queue(kind) && !is_foreign && self.pattern.is_match(name)
     }
 
     fn is_for_exchange(&self, name: &str) -> bool {
-        self.apply_to != ApplyTo::Queues && self.pattern.is_match(name)
+        self.apply_to.includes_exchanges() && self.pattern.is_match(name)
     }
 }
 
@@ -185,21 +174,37 @@ impl Policies {
         self.0.remove(name);
     }
 
+    /// Returns the policies by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Policy)> {
+        self.0.iter().map(|(name, policy)| (name.as_str(), policy))
+    }
+
     /// Returns the additions to the arguments of a queue.
     pub(crate) fn of_queue(&self, kind: QueueType, name: &str) -> Option<&Definition> {
-        self.highest(|policy| policy.is_for_queue(kind, name))
+        self.for_queue(kind, name)
+            .map(|(_, policy)| &policy.definition)
     }
 
     /// Returns the additions to the arguments of an exchange.
     pub(crate) fn of_exchange(&self, name: &str) -> Option<&Definition> {
+        self.for_exchange(name)
+            .map(|(_, policy)| &policy.definition)
+    }
+
+    /// Returns the policy of a queue, and its name.
+    pub(crate) fn for_queue(&self, kind: QueueType, name: &str) -> Option<(&str, &Policy)> {
+        self.highest(|policy| policy.is_for_queue(kind, name))
+    }
+
+    /// Returns the policy of an exchange, and its name.
+    pub(crate) fn for_exchange(&self, name: &str) -> Option<(&str, &Policy)> {
         self.highest(|policy| policy.is_for_exchange(name))
     }
 
-    fn highest(&self, matches: impl Fn(&Policy) -> bool) -> Option<&Definition> {
-        let matching = self.0.values().filter(|policy| matches(policy));
+    fn highest(&self, matches: impl Fn(&Policy) -> bool) -> Option<(&str, &Policy)> {
+        let matching = self.iter().filter(|(_, policy)| matches(policy));
         // RabbitMQ does not say which of two policies with the same priority applies.
-        let highest = matching.max_by_key(|policy| policy.priority)?;
-        Some(&highest.definition)
+        matching.max_by_key(|(_, policy)| policy.priority)
     }
 }
 
@@ -489,5 +494,20 @@ mod tests {
                 .of_queue(QueueType::Classic, "new-orders")
                 .is_none()
         );
+    }
+
+    #[test]
+    fn policy_for_one_type_of_queues_leaves_the_others_alone() {
+        let policy = Policy::new("", &table("max-length", 1.into())).unwrap();
+        let policy = policy.apply_to("quorum_queues".parse().unwrap());
+        assert!(policy.check(Profile::V4_0).is_ok());
+        let err = policy.check(Profile::V3_10).unwrap_err();
+        assert_eq!(err.kind(), ErrorKind::InvalidArgument);
+        let mut policies = Policies::default();
+        policies.set("quorum".into(), policy);
+        assert!(policies.of_queue(QueueType::Quorum, "q").is_some());
+        assert!(policies.of_queue(QueueType::Classic, "q").is_none());
+        assert!(policies.of_exchange("q").is_none());
+        assert!("nothing".parse::<ApplyTo>().is_err());
     }
 }

@@ -163,6 +163,11 @@ impl Profile {
         self >= Self::V4_0
     }
 
+    /// True if a policy may apply to the queues of one type (3.12).
+    pub(crate) fn tells_queue_types_apart_in_policies(self) -> bool {
+        self >= Self::V4_0
+    }
+
     /// True if the queue type "" stands for the type of a queue that names none (4.2.8, 4.3.1).
     pub(crate) fn takes_empty_queue_type(self) -> bool {
         self >= Self::V4_2

@@ -13,6 +13,7 @@ pub(crate) struct Users(HashMap<String, User, RandomState>);
 
 struct User {
     password: Password,
+    tags: Vec<String>,
     /// Permissions by virtual host.
     permissions: HashMap<VirtualHost, Arc<Permissions>, RandomState>,
     /// Everything is permitted in a virtual host where no permissions are set, or nothing.
@@ -25,15 +26,23 @@ struct User {
 pub enum Password {
     /// The password itself.
     Plain(String),
-    /// A check against a hash, which returns true for the right password.
-    Hashed(Arc<dyn Fn(&str) -> bool + Send + Sync>),
+    /// A hash of the password.
+    Hashed {
+        /// The hash, as RabbitMQ exports it: base64, empty for a user who cannot log in by
+        /// password.
+        hash: String,
+        /// RabbitMQ's name of the algorithm.
+        algorithm: String,
+        /// Returns true for the right password.
+        is_right: Arc<dyn Fn(&str) -> bool + Send + Sync>,
+    },
 }
 
 impl Password {
     fn is(&self, password: &str) -> bool {
         match self {
             Self::Plain(own) => own == password,
-            Self::Hashed(is_right) => is_right(password),
+            Self::Hashed { is_right, .. } => is_right(password),
         }
     }
 }
@@ -42,7 +51,7 @@ impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Plain(_) => "Plain(..)",
-            Self::Hashed(_) => "Hashed(..)",
+            Self::Hashed { .. } => "Hashed(..)",
         })
     }
 }
@@ -52,7 +61,11 @@ impl Default for Users {
     fn default() -> Self {
         let mut users = Self(HashMap::default());
         let guest = Credentials::default();
+        let name = guest.username.clone();
         users.add(guest.username, Password::Plain(guest.password), true);
+        if let Some(guest) = users.0.get_mut(&name) {
+            guest.tags.push("administrator".into());
+        }
         users
     }
 }
@@ -72,6 +85,7 @@ impl Users {
             None => {
                 let user = User {
                     password,
+                    tags: Vec::new(),
                     permissions: HashMap::default(),
                     permits_by_default,
                 };
@@ -83,6 +97,21 @@ impl Users {
     /// Removes a user. Returns true if the user existed.
     pub(crate) fn remove(&mut self, username: &str) -> bool {
         self.0.remove(username).is_some()
+    }
+
+    /// Sets the user's tags.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if there is no such user.
+    pub(crate) fn tag(&mut self, username: &str, tags: Vec<String>) -> Result<(), Error> {
+        self.user_mut(username)?.tags = tags;
+        Ok(())
+    }
+
+    /// Returns the name, password and tags of each user.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Password, &[String])> {
+        let users = self.0.iter();
+        users.map(|(name, user)| (name.as_str(), &user.password, user.tags.as_slice()))
     }
 
     /// Returns the user's permissions in a virtual host; none if there is no such user.
@@ -109,12 +138,16 @@ impl Users {
         vhost: VirtualHost,
         permissions: Permissions,
     ) -> Result<(), Error> {
-        let user = self.0.get_mut(username).ok_or_else(|| {
-            let message = format!("there is no user '{username}'");
-            Error::new(ErrorKind::InvalidArgument, message)
-        })?;
+        let user = self.user_mut(username)?;
         user.permissions.insert(vhost, permissions.into());
         Ok(())
+    }
+
+    fn user_mut(&mut self, username: &str) -> Result<&mut User, Error> {
+        self.0.get_mut(username).ok_or_else(|| {
+            let message = format!("there is no user '{username}'");
+            Error::new(ErrorKind::InvalidArgument, message)
+        })
     }
 
     /// Removes all users' permissions in a virtual host that has gone.

@@ -9,9 +9,19 @@ use super::reply_error::Resource;
 use foldhash::fast::RandomState;
 use mooq_core::{ExchangeName, QueueName};
 
+/// A virtual host's description, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VirtualHostMetadata {
+    /// The description; empty for none.
+    pub description: String,
+    /// The tags.
+    pub tags: Vec<String>,
+}
+
 #[derive(Debug)]
 pub(crate) struct VirtualHost {
     pub(crate) name: mooq_core::VirtualHost,
+    pub(crate) metadata: VirtualHostMetadata,
     pub(crate) exchanges: HashMap<ExchangeName, ExchangeId, RandomState>,
     pub(crate) queues: HashMap<QueueName, QueueId, RandomState>,
     pub(crate) policies: Policies,
@@ -35,6 +45,7 @@ impl VirtualHost {
     pub(crate) fn new(name: mooq_core::VirtualHost) -> Self {
         Self {
             name,
+            metadata: VirtualHostMetadata::default(),
             exchanges: HashMap::default(),
             queues: HashMap::default(),
             policies: Policies::default(),

@@ -13,15 +13,21 @@
 
 mod assertions;
 mod broker;
+#[cfg(feature = "definitions")]
+pub mod json;
 
 pub use assertions::{Recorded, Selection};
 pub use broker::faults;
+#[cfg(feature = "definitions")]
+pub use broker::password_hash;
 pub use broker::{
-    AlarmGuard, Hold, InMemoryBroker, LoginRefused, MemoryTransport, ProtocolConnection, Recording,
+    AlarmGuard, Hold, InMemoryBroker, ListenerGuard, ListenerInfo, LoginRefused, MemoryTransport,
+    ProtocolConnection, Recording,
 };
 pub use mooq_engine::{
-    Activity, Alarm, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo,
-    DeadLetterReason, DeprecatedFeatures, ExchangeInfo, Options, Plugin, Policy, Profile,
-    PublishOutcome, QueueInfo, QueueTally, ReadyMessage, RecordedDeadLetter, RecordedDelivery,
-    RecordedPublish, Settled, UnackedMessage,
+    Activity, Alarm, ApplyTo, BindingInfo, ChannelInfo, ClientDetails, ClientSocket,
+    ConnectionInfo, ConsumerInfo, DeadLetterReason, DeprecatedFeatures, ExchangeInfo, Options,
+    PermissionsInfo, Plugin, Policy, PolicyInfo, Profile, PublishOutcome, QueueDetails, QueueInfo,
+    QueueTally, QueueType, ReadyMessage, RecordedDeadLetter, RecordedDelivery, RecordedPublish,
+    Settled, TopicPermissionsInfo, UnackedMessage, UserInfo, VirtualHostInfo, VirtualHostMetadata,
 };

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mooq_core::Scheme;
-use mooq_memory::InMemoryBroker;
+use mooq_engine::ClientSocket;
+use mooq_memory::{InMemoryBroker, ListenerGuard};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle, JoinSet};
@@ -80,6 +81,19 @@ enum Encryption {
 }
 
 impl Encryption {
+    /// RabbitMQ's name of the protocol.
+    fn protocol(&self) -> &'static str {
+        match self {
+            Self::None => "amqp",
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => "amqp/ssl",
+        }
+    }
+
+    fn is_tls(&self) -> bool {
+        self.scheme() != Scheme::Amqp
+    }
+
     fn scheme(&self) -> Scheme {
         match self {
             Self::None => Scheme::Amqp,
@@ -97,6 +111,7 @@ pub struct Server {
     address: SocketAddr,
     stop: watch::Sender<State>,
     accepting: Option<JoinHandle<()>>,
+    _announced: ListenerGuard,
 }
 
 impl Server {
@@ -108,6 +123,7 @@ impl Server {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let scheme = encryption.scheme();
+        let announced = broker.announce_listener(encryption.protocol(), address);
         let (stop, stopped) = watch::channel(State::Serving);
         let accepting = tokio::spawn(accept(listener, encryption, broker.clone(), stopped));
         Ok(Self {
@@ -115,6 +131,7 @@ impl Server {
             address,
             stop,
             accepting: Some(accepting),
+            _announced: announced,
         })
     }
 
@@ -237,7 +254,13 @@ async fn serve(
     if let Err(error) = socket.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
-    let settings = Settings::of(&broker.options());
+    let mut settings = Settings::of(&broker.options());
+    // A client that has hung up has no address.
+    settings.socket = socket.local_addr().ok().map(|local| ClientSocket {
+        peer,
+        local,
+        tls: encryption.is_tls(),
+    });
     let served = match encryption {
         Encryption::None => task::serve(ready(Ok(socket)), &broker, settings, stopped).await,
         #[cfg(feature = "tls")]

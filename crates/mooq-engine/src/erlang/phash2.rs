@@ -41,6 +41,11 @@ pub(crate) fn phash2(term: &Term<'_>) -> u32 {
     mixed_in(term, 0) % RANGE
 }
 
+/// Returns the hash of a term as a whole, as `phash2/2` does with a range of 2^32.
+pub(crate) fn phash2_whole(term: &Term<'_>) -> u32 {
+    mixed_in(term, 0)
+}
+
 /// Returns the hash of a term that follows others with the hash `hash`.
 fn mixed_in(term: &Term<'_>, hash: u32) -> u32 {
     match term {

@@ -1,6 +1,6 @@
 //! Erlang terms for the values of headers and arguments, and their texts.
 
-use mooq_core::FieldValue;
+use mooq_core::{FieldTable, FieldValue};
 
 use super::layout::Layout;
 use super::phash2::Term;
@@ -41,10 +41,7 @@ pub(crate) fn term(value: &FieldValue) -> Term<'_> {
         FieldValue::Bytes(bytes) => Term::Binary(bytes),
         FieldValue::Array(values) => Term::List(values.iter().map(typed).collect()),
         FieldValue::Timestamp(seconds) => Term::Integer((*seconds).into()),
-        FieldValue::Table(table) => {
-            let entries = table.iter().map(|(key, value)| table_entry(key, value));
-            Term::List(entries.collect())
-        }
+        FieldValue::Table(entries) => Term::List(table(entries)),
         integer => integer
             .as_i64()
             .map_or(Term::Atom("undefined"), |value| Term::Integer(value.into())),
@@ -54,6 +51,14 @@ pub(crate) fn term(value: &FieldValue) -> Term<'_> {
 /// Returns a value with the name of its type, as RabbitMQ keeps it.
 pub(crate) fn typed(value: &FieldValue) -> Term<'_> {
     Term::Tuple(vec![Term::Atom(type_name(value)), term(value)])
+}
+
+/// Returns the entries of a table.
+pub(crate) fn table(entries: &FieldTable) -> Vec<Term<'_>> {
+    let entries = entries.iter();
+    entries
+        .map(|(key, value)| table_entry(key, value))
+        .collect()
 }
 
 fn table_entry<'a>(key: &'a str, value: &'a FieldValue) -> Term<'a> {

@@ -4,6 +4,8 @@ use mooq_core::{BindingDestination, ExchangeName, FieldTable, QueueName, Routing
 
 use crate::Engine;
 use crate::bindings::Destination;
+use crate::erlang::phash2::{Term, phash2_whole};
+use crate::erlang::term::table;
 
 /// Snapshot of a binding.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +29,15 @@ impl BindingInfo {
             BindingDestination::Queue(name) => Some(name),
             BindingDestination::Exchange(_) => None,
         }
+    }
+}
+
+impl BindingInfo {
+    /// Returns the hash by which RabbitMQ's management plugin names the arguments: `phash2/2` of
+    /// Erlang with a range of 2^32.
+    #[must_use]
+    pub fn arguments_hash(&self) -> u32 {
+        phash2_whole(&Term::List(table(&self.arguments)))
     }
 }
 

@@ -1,13 +1,15 @@
 //! Inspection of consumers.
 
-use mooq_core::{ConsumerTag, QueueName, VirtualHost};
+use std::time::Duration;
+
+use mooq_core::{ConsumerTag, FieldTable, QueueName, VirtualHost};
 
 use crate::Engine;
 use crate::ids::ConsumerId;
 use crate::queue::Queue;
 
 /// Snapshot of a consumer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ConsumerInfo {
     /// The consumer's tag.
@@ -20,6 +22,14 @@ pub struct ConsumerInfo {
     pub channel: u16,
     /// True if deliveries are settled as they are sent.
     pub auto_ack: bool,
+    /// True if the consumer asked for exclusive use of its queue.
+    pub exclusive: bool,
+    /// Arguments of the consume.
+    pub arguments: FieldTable,
+    /// Prefetch of the consumer; 0 for no limit.
+    pub prefetch: u16,
+    /// Longest time that a delivery may stay unacked; a day if no other limit is set.
+    pub timeout: Duration,
     /// Priority: consumers with a higher one get every message until they can take no more.
     pub priority: i64,
     /// Number of unacked deliveries.
@@ -29,6 +39,8 @@ pub struct ConsumerInfo {
     pub credit: Option<u32>,
     /// True if the consumer gets messages; false if it waits behind a single active consumer.
     pub active: bool,
+    /// True if the queue has a single active consumer, which is this one if `active` is true.
+    pub single_active: bool,
 }
 
 impl Engine {
@@ -55,10 +67,15 @@ impl Engine {
             connection: self.connections.get(channel.connection)?.number,
             channel: channel.number,
             auto_ack: consumer.no_ack,
+            exclusive: consumer.exclusive,
+            arguments: consumer.arguments.clone(),
+            prefetch: consumer.prefetch,
+            timeout: Duration::from_millis(consumer.timeout),
             priority: consumer.priority,
             unacked: consumer.unacked,
             credit: consumer.credit,
             active: !waits,
+            single_active: queue.options.single_active_consumer,
         })
     }
 }

@@ -8,7 +8,10 @@ mod connection;
 mod consumer;
 mod exchange;
 mod message;
+mod policy;
 mod queue;
+mod user;
+mod vhost;
 
 use glob_match::glob_match;
 use mooq_core::VirtualHost;
@@ -18,7 +21,10 @@ pub use connection::{ChannelInfo, ConnectionInfo};
 pub use consumer::ConsumerInfo;
 pub use exchange::ExchangeInfo;
 pub use message::{ReadyMessage, UnackedMessage};
-pub use queue::QueueInfo;
+pub use policy::PolicyInfo;
+pub use queue::{QueueDetails, QueueInfo};
+pub use user::{PermissionsInfo, TopicPermissionsInfo, UserInfo};
+pub use vhost::VirtualHostInfo;
 
 use super::Engine;
 use super::channel::{Channel, PublishingMode};

@@ -89,6 +89,9 @@ impl Engine {
             channel: caller.channel,
             queue: key,
             no_ack: consume.no_ack,
+            exclusive: consume.exclusive,
+            arguments: consume.arguments,
+            prefetch,
             priority: asked.priority,
             credit: (prefetch > 0 && !(consume.no_ack && kind == QueueType::Classic))
                 .then_some(prefetch.into()),

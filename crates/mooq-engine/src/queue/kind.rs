@@ -12,8 +12,9 @@ use crate::reply_error::{ReplyError, Resource, type_name};
 pub(crate) const QUEUE_TYPE: &str = "x-queue-type";
 
 /// Types of queues.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) enum QueueType {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum QueueType {
     /// [Classic](https://www.rabbitmq.com/docs/classic-queues), the type of a queue that names
     /// none.
     #[default]
@@ -142,6 +143,15 @@ impl QueueType {
             Self::Quorum if key == "x-consumer-timeout" => false,
             Self::Quorum if key == HA_FAILOVER => profile.has_mirrors(),
             _ => profile.leaves_consumer_argument_to_others(key),
+        }
+    }
+
+    /// Returns the name of the type, as `x-queue-type` takes it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Classic => "classic",
+            Self::Quorum => "quorum",
         }
     }
 

@@ -1,9 +1,9 @@
 //! Administration of a broker, in rabbitmqctl's words.
 
-use mooq_core::{Error, ExchangeName, IntoChecked, VirtualHost};
+use mooq_core::{Credentials, Error, ExchangeName, IntoChecked, VirtualHost};
 
 use super::InMemoryBroker;
-use mooq_engine::Permissions;
+use mooq_engine::{Permissions, UserInfo};
 
 /// Virtual hosts, users and their permissions.
 impl InMemoryBroker {
@@ -39,6 +39,38 @@ impl InMemoryBroker {
         let (username, password) = (username.into(), password.into());
         self.shared
             .admin(|engine, _| engine.add_user(username, password));
+    }
+
+    /// Sets a user's tags, as `rabbitmqctl set_user_tags` does. Tags permit access to a management
+    /// API (`administrator`, `monitoring`, `policymaker`, `management`), and nothing else. `guest`
+    /// is an administrator; other users have no tags at first.
+    ///
+    /// # Errors
+    /// `InvalidArgument` if the user does not exist.
+    pub fn set_user_tags<T: Into<String>>(
+        &self,
+        username: &str,
+        tags: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        let tags = tags.into_iter().map(Into::into).collect();
+        self.shared
+            .admin(|engine, _| engine.set_user_tags(username, tags))
+    }
+
+    /// The user with this name and password. `None` if no user has this name, or if the password is
+    /// wrong. Unlike a login, the check is no subject of faults.
+    #[must_use]
+    pub fn user_with(&self, credentials: &Credentials) -> Option<UserInfo> {
+        self.shared
+            .with_engine(|engine| engine.user_with(credentials))
+    }
+
+    /// Closes a connection, as the management plugin does: with 320 and the text `CONNECTION_FORCED
+    /// - ` and `why`. Returns false if no connection has this number, which
+    /// [`ConnectionInfo`](mooq_engine::ConnectionInfo) has.
+    pub fn close_connection(&self, number: u64, why: &str) -> bool {
+        self.shared
+            .admin(|engine, now| engine.close_connection(now, number, why))
     }
 
     /// Deletes a user and closes its connections. Nothing happens if no user has this name.

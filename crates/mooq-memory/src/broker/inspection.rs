@@ -4,8 +4,9 @@ use mooq_core::VirtualHost;
 
 use super::InMemoryBroker;
 use mooq_engine::{
-    BindingInfo, ConnectionInfo, ConsumerInfo, ExchangeInfo, QueueInfo, ReadyMessage,
-    UnackedMessage,
+    Alarm, BindingInfo, ConnectionInfo, ConsumerInfo, ExchangeInfo, PermissionsInfo, PolicyInfo,
+    QueueDetails, QueueInfo, ReadyMessage, TopicPermissionsInfo, UnackedMessage, UserInfo,
+    VirtualHostInfo,
 };
 
 /// Inspection, which changes nothing and which no client notices. Everything due by then has
@@ -60,6 +61,14 @@ impl InMemoryBroker {
     pub fn queues_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<QueueInfo> {
         self.shared
             .with_state_now(|state, _| state.engine.queues(vhost, glob))
+    }
+
+    /// Queues of a virtual host whose names match, by name, with sizes, policies and consumers.
+    /// Looks at every message of every queue.
+    #[must_use]
+    pub fn queue_details_in(&self, vhost: &VirtualHost, glob: &str) -> Vec<QueueDetails> {
+        self.shared
+            .with_state_now(|state, _| state.engine.queue_details(vhost, glob))
     }
 
     /// Exchanges of the virtual host `/` whose names match, by name.
@@ -136,6 +145,49 @@ impl InMemoryBroker {
     pub fn unacked_messages_in(&self, vhost: &VirtualHost, queue: &str) -> Vec<UnackedMessage> {
         self.shared
             .with_state_now(|state, _| state.engine.unacked_messages(vhost, queue))
+    }
+
+    /// All virtual hosts, by name.
+    #[must_use]
+    pub fn vhosts(&self) -> Vec<VirtualHostInfo> {
+        self.shared.with_state_now(|state, _| state.engine.vhosts())
+    }
+
+    /// All users, by name.
+    #[must_use]
+    pub fn users(&self) -> Vec<UserInfo> {
+        self.shared.with_engine(|engine| engine.users())
+    }
+
+    /// The permissions of all users, by virtual host and user. A user without permissions in a
+    /// virtual host is left out.
+    #[must_use]
+    pub fn permissions(&self) -> Vec<PermissionsInfo> {
+        self.shared.with_engine(|engine| engine.permissions())
+    }
+
+    /// The topic permissions of all users, by virtual host, user and exchange.
+    #[must_use]
+    pub fn topic_permissions(&self) -> Vec<TopicPermissionsInfo> {
+        self.shared.with_engine(|engine| engine.topic_permissions())
+    }
+
+    /// The policies of all virtual hosts, by virtual host and name.
+    #[must_use]
+    pub fn policies(&self) -> Vec<PolicyInfo> {
+        self.shared.with_engine(|engine| engine.policies())
+    }
+
+    /// The operator policies of all virtual hosts, by virtual host and name.
+    #[must_use]
+    pub fn operator_policies(&self) -> Vec<PolicyInfo> {
+        self.shared.with_engine(|engine| engine.operator_policies())
+    }
+
+    /// The alarms that are on.
+    #[must_use]
+    pub fn raised_alarms(&self) -> Vec<Alarm> {
+        self.shared.with_engine(|engine| engine.raised_alarms())
     }
 
     /// Connections whose names match, in all virtual hosts, in the order in which they were opened.

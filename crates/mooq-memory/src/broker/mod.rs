@@ -14,6 +14,7 @@ mod definitions;
 pub mod faults;
 mod idle;
 mod inspection;
+mod listeners;
 mod mailboxes;
 mod policies;
 mod protocol;
@@ -29,7 +30,10 @@ use std::fmt;
 use std::sync::Arc;
 
 pub use alarms::AlarmGuard;
+#[cfg(feature = "definitions")]
+pub use definitions::password_hash;
 use faults::Faults;
+pub use listeners::{ListenerGuard, ListenerInfo};
 use mooq_engine::{Options, Plugin, Profile};
 pub use protocol::{Hold, LoginRefused, ProtocolConnection};
 pub use recording::Recording;

@@ -13,6 +13,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::idle::Idle;
+use super::listeners::ListenerInfo;
 use super::mailboxes::{Closed, Mailboxes, Wakers};
 use super::scheduler::Scheduler;
 use super::state::State;
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     /// Wakes the clients that wait to connect over a frozen link, and the servers of clients that
     /// are held up.
     thawed: Notify,
+    listeners: Mutex<Vec<ListenerInfo>>,
 }
 
 /// Result of a call.
@@ -78,6 +80,7 @@ impl Shared {
             timer: Timer::new(this.clone()),
             scheduler: Scheduler::new(this.clone()),
             thawed: Notify::new(),
+            listeners: Mutex::default(),
         })
     }
 
@@ -119,6 +122,13 @@ impl Shared {
         state.engine.shut_down(now);
         state.engine.forget_transient();
         self.finish(state);
+    }
+
+    /// The sockets on which the broker is served.
+    pub(super) fn listeners(&self) -> MutexGuard<'_, Vec<ListenerInfo>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Calls `f` with the engine.

@@ -8,7 +8,7 @@ use mooq_core::{Endpoint, Error, ErrorKind, OpenedConnection, Result, Transport}
 use super::InMemoryBroker;
 use super::connection::MemoryConnection;
 use super::shared::Refused;
-use mooq_engine::{Capabilities, Login};
+use mooq_engine::{Capabilities, ClientDetails, Login};
 
 /// Connects to in-memory brokers of this process.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +55,7 @@ impl Transport for MemoryTransport {
             connection_name: endpoint.connection_name.clone(),
             capabilities,
             channel_max: None,
+            client: ClientDetails::default(),
         };
         let opened = broker
             .shared

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mooq_core::{Credentials, FieldTable, FieldValue, ShortString};
-use mooq_engine::{Capabilities, Mechanism};
+use mooq_engine::{Capabilities, ClientDetails, ClientSocket, Mechanism};
 use mooq_memory::Profile;
 use mooq_wire::method::{ConnectionStart, ConnectionStartOk, ConnectionTune, ConnectionTuneOk};
 
@@ -42,6 +42,8 @@ pub(super) struct Client {
     pub(super) authentication_failure_close: bool,
     /// The number of channels that was agreed, once it was. `None` for no limit.
     pub(super) channel_max: Option<u16>,
+    /// Details for listings.
+    pub(super) details: ClientDetails,
 }
 
 /// The limits that were agreed.
@@ -87,7 +89,7 @@ fn text(text: &str) -> ShortString {
 }
 
 /// Reads `connection.start-ok`.
-pub(super) fn client(start_ok: &ConnectionStartOk) -> Client {
+pub(super) fn client(start_ok: &ConnectionStartOk, socket: Option<ClientSocket>) -> Client {
     let properties = &start_ok.client_properties;
     let has = |name| match properties.get("capabilities") {
         Some(FieldValue::Table(capabilities)) => {
@@ -99,12 +101,20 @@ pub(super) fn client(start_ok: &ConnectionStartOk) -> Client {
         consumer_cancel_notify: has("consumer_cancel_notify"),
         connection_blocked: has("connection.blocked"),
     };
+    let credentials = sasl::credentials(&start_ok.mechanism, &start_ok.response);
+    let mut details = ClientDetails::default();
+    details.properties = properties.clone();
+    details.socket = socket;
+    if let Some((mechanism, _)) = &credentials {
+        details.mechanism = *mechanism;
+    }
     Client {
-        credentials: sasl::credentials(&start_ok.mechanism, &start_ok.response),
+        credentials,
         connection_name: connection_name(properties),
         capabilities,
         authentication_failure_close: has("authentication_failure_close"),
         channel_max: None,
+        details,
     }
 }
 

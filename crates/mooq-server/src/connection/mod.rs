@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use mooq_core::{ChannelEvent, CloseReason, ConnectionEvent, Credentials, Error, ShortString};
-use mooq_engine::{self as engine, Effect, Login, Mechanism, Reply};
+use mooq_engine::{self as engine, ClientSocket, Effect, Login, Mechanism, Reply};
 use mooq_memory::{Hold, LoginRefused, Options, Profile};
 use mooq_wire::content::{Assembled, Assembler, AssemblyError};
 use mooq_wire::frame::{Frame, FrameDecoder, PROTOCOL_HEADER, Payload};
@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) proposal: Proposal,
     /// The largest body that the broker takes, in bytes.
     pub(crate) message_size_limit: usize,
+    /// Both ends of the socket, if there is one.
+    pub(crate) socket: Option<ClientSocket>,
 }
 
 impl Settings {
@@ -70,6 +72,7 @@ impl Settings {
                 heartbeat: options.heartbeat,
             },
             message_size_limit: options.message_size_limit(),
+            socket: None,
         }
     }
 }
@@ -296,7 +299,7 @@ impl Connection {
     fn receive_method(&mut self, now: Instant, method: Method) {
         match (std::mem::replace(&mut self.phase, Phase::Finished), method) {
             (Phase::Start, Method::ConnectionStartOk(start_ok)) => {
-                let client = handshake::client(&start_ok);
+                let client = handshake::client(&start_ok, self.settings.socket);
                 match client.credentials.clone() {
                     Some((mechanism, credentials)) => {
                         let name = client.connection_name.clone();
@@ -315,6 +318,8 @@ impl Connection {
                     return self.fall_silent(now);
                 };
                 client.channel_max = tuned.channel_max;
+                client.details.frame_max = chosen.frame_max;
+                client.details.heartbeat = tuned.heartbeat;
                 self.frame_max = tuned.frame_max;
                 self.decoder.set_limits(Limits::tuned(tuned.frame_max));
                 self.heartbeat = tuned.heartbeat.map(|interval| Heartbeat {
@@ -332,6 +337,7 @@ impl Connection {
                     connection_name: client.connection_name,
                     capabilities: client.capabilities,
                     channel_max: client.channel_max,
+                    client: client.details,
                 };
                 self.actions.push_back(Action::Open(login));
                 self.phase = Phase::Opening;

@@ -174,3 +174,66 @@ fn a_refusal_names_the_object() {
          NOT_FOUND - no queue 'q' in vhost '/'"
     );
 }
+
+#[test]
+fn an_export_is_imported_as_it_was() {
+    let definitions = r#"{
+        "users": [{"name": "billing", "password": "secret", "tags": "monitoring,other"}],
+        "vhosts": [{"name": "shop", "description": "the shop", "tags": ["a"]}],
+        "permissions": [{"user": "billing", "vhost": "shop", "configure": "^$", "write": "",
+                         "read": "^orders$"}],
+        "topic_permissions": [{"user": "billing", "vhost": "shop", "exchange": "sales",
+                               "write": "^w", "read": ".*"}],
+        "policies": [{"vhost": "shop", "name": "short", "pattern": "^o",
+                      "apply-to": "quorum_queues", "priority": 1, "definition": {"max-length": 5}}],
+        "parameters": [{"component": "operator_policy", "name": "limit", "vhost": "shop",
+                        "value": {"pattern": "", "definition": {"max-length": 3}}}],
+        "exchanges": [{"name": "sales", "vhost": "shop", "type": "topic", "durable": true,
+                       "arguments": {"alternate-exchange": "amq.fanout"}}],
+        "queues": [{"name": "orders", "vhost": "shop", "durable": true,
+                    "arguments": {"x-queue-type": "quorum", "x-max-length": 9}}],
+        "bindings": [{"source": "sales", "vhost": "shop", "destination": "orders",
+                      "destination_type": "queue", "routing_key": "order.#",
+                      "arguments": {"x": {"a": [1, "b"]}}}]
+    }"#;
+    let (broker, imported) = import(definitions);
+    assert_eq!(imported.unwrap(), [""; 0]);
+    let exported = broker.export_definitions();
+    let (copy, imported) = import(&exported);
+    assert_eq!(imported.unwrap(), [""; 0]);
+    assert_eq!(copy.export_definitions(), exported);
+    assert!(logs_in(&copy, "billing", "secret"));
+    assert!(!exported.contains("secret"), "{exported}");
+
+    let shop = VirtualHost::try_from("shop").unwrap();
+    let of_shop = broker.export_vhost_definitions(&shop).unwrap();
+    let other = VirtualHost::try_from("other").unwrap();
+    copy.add_vhost(other.clone()).unwrap();
+    let imported = copy.import_vhost_definitions(&other, &of_shop);
+    assert_eq!(imported.unwrap(), [""; 0]);
+    assert_eq!(copy.queues_in(&other, "orders").len(), 1);
+    let missing = copy.export_vhost_definitions(&VirtualHost::try_from("nope").unwrap());
+    assert_eq!(missing.unwrap_err().kind(), ErrorKind::VirtualHostNotFound);
+}
+
+#[test]
+fn limits_and_default_queue_types_are_left_out_by_name() {
+    let (broker, imported) = import(
+        r#"{"users": [{"name": "few", "password": "", "limits": {"max-connections": 1}}],
+            "vhosts": [{"name": "old", "default_queue_type": "undefined", "limits": []},
+                       {"name": "new", "metadata": {"description": "d", "tags": [],
+                                                    "default_queue_type": "quorum"},
+                        "limits": {"max-queues": 1}}]}"#,
+    );
+    assert_eq!(
+        imported.unwrap(),
+        [
+            "limits of user 'few'",
+            "limits of vhost 'new'",
+            "default queue type 'quorum' of vhost 'new'"
+        ]
+    );
+    let vhosts = broker.vhosts();
+    let new = vhosts.iter().find(|vhost| vhost.name.as_str() == "new");
+    assert_eq!(new.unwrap().metadata.description, "d");
+}

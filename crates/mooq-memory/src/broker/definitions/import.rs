@@ -1,69 +1,20 @@
-//! Importing definitions: a RabbitMQ's users, virtual hosts, policies and topology as a JSON file
-//! ([definitions](https://www.rabbitmq.com/docs/definitions)).
+//! Import of definitions: each object as it stands in the file, and its way into the engine.
 
-use std::sync::Arc;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use mooq_core::{
-    Binding, BindingDestination, Error, ErrorKind, ExchangeDeclare, ExchangeKind, FieldTable,
-    FieldValue, IntoChecked, QueueDeclare, ShortString, VirtualHost,
+    Binding, BindingDestination, Error, ExchangeDeclare, ExchangeKind, IntoChecked, QueueDeclare,
+    VirtualHost,
 };
-use mooq_engine::{ApplyTo, Engine, Password, Permissions, Policy, Time};
+use mooq_engine::{ApplyTo, Engine, Password, Permissions, Policy, Time, VirtualHostMetadata};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256, Sha512};
 
-use super::InMemoryBroker;
+use super::{invalid, password};
+use crate::json::table_from;
 
-/// Number of bytes of a password hash that are its salt.
-const SALT: usize = 4;
-
-impl InMemoryBroker {
-    /// Imports definitions, as `rabbitmqctl export_definitions` and the management plugin export
-    /// them: users with their permissions, virtual hosts, policies, exchanges, queues and bindings.
-    /// Existing objects stay: an exchange or a queue as it is, a user with its new password.
-    /// Users that are imported have the permissions of the definitions and no others.
-    ///
-    /// Returns descriptions of what an in-memory broker does not have, and was left out: for
-    /// example the parameters of shovels and federation.
-    ///
-    /// # Errors
-    /// `InvalidArgument` if the text is not JSON or not that of definitions, if a password is
-    /// hashed by something other than SHA-256 or SHA-512, or if the broker's version of RabbitMQ
-    /// refuses an object; `VirtualHostNotFound`; `InvalidName`. The error names the object. What
-    /// stands before it is imported.
-    ///
-    /// # Examples
-    /// ```
-    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use mooq_memory::InMemoryBroker;
-    ///
-    /// let definitions = r#"{
-    ///     "vhosts": [{"name": "/"}],
-    ///     "queues": [{"name": "orders", "vhost": "/", "durable": true,
-    ///                 "arguments": {"x-queue-type": "quorum"}}],
-    ///     "bindings": [{"vhost": "/", "source": "amq.topic", "destination": "orders",
-    ///                   "destination_type": "queue", "routing_key": "order.*"}]
-    /// }"#;
-    /// let broker = InMemoryBroker::start();
-    /// let left_out = broker.import_definitions(definitions)?;
-    /// assert!(left_out.is_empty());
-    /// assert_eq!(broker.queues("orders").len(), 1);
-    /// # Ok::<(), mooq_core::Error>(())
-    /// # }).unwrap();
-    /// ```
-    pub fn import_definitions(&self, json: &str) -> Result<Vec<String>, Error> {
-        let definitions: Definitions = serde_json::from_str(json)
-            .map_err(|e| invalid(format!("these are no definitions: {e}")).with_source(e))?;
-        self.shared
-            .admin(|engine, now| definitions.import(engine, now))
-    }
-}
-
+/// A file with definitions.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Definitions {
+pub(super) struct Definitions {
     users: Vec<User>,
     vhosts: Vec<Vhost>,
     permissions: Vec<UserPermissions>,
@@ -82,11 +33,37 @@ struct User {
     password: Option<String>,
     password_hash: Option<String>,
     hashing_algorithm: Option<String>,
+    #[serde(default)]
+    tags: Tags,
+    #[serde(default)]
+    limits: Value,
+}
+
+/// Tags of a user or of a virtual host: a list, or a text with commas.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Tags {
+    List(Vec<String>),
+    Text(String),
 }
 
 #[derive(Deserialize)]
 struct Vhost {
     name: String,
+    #[serde(flatten)]
+    description: Described,
+    /// The same once more, as RabbitMQ exports it since 3.11.
+    #[serde(default)]
+    metadata: Described,
+    #[serde(default)]
+    limits: Value,
+}
+
+#[derive(Default, Deserialize)]
+struct Described {
+    description: Option<String>,
+    tags: Option<Tags>,
+    default_queue_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -184,14 +161,24 @@ fn durable() -> bool {
 
 impl Definitions {
     /// Imports everything, each kind of object before those that refer to it.
-    fn import(self, engine: &mut Engine, now: Time) -> Result<Vec<String>, Error> {
+    pub(super) fn import(self, engine: &mut Engine, now: Time) -> Result<Vec<String>, Error> {
+        let mut left_out = Vec::new();
         for user in self.users {
             let at = format!("user '{}'", user.name);
-            let password = user.password().map_err(|e| named(&at, e))?;
-            engine.import_user(user.name, password);
+            if has_entries(&user.limits) {
+                left_out.push(format!("limits of {at}"));
+            }
+            user.import(engine).map_err(|e| named(&at, e))?;
         }
         for vhost in self.vhosts {
-            engine.add_vhost(vhost.name.into_checked()?);
+            let at = format!("vhost '{}'", vhost.name);
+            if has_entries(&vhost.limits) {
+                left_out.push(format!("limits of {at}"));
+            }
+            if let Some(kind) = vhost.other_queue_type() {
+                left_out.push(format!("default queue type '{kind}' of {at}"));
+            }
+            vhost.import(engine).map_err(|e| named(&at, e))?;
         }
         for of in self.permissions {
             let at = format!("permissions of user '{}' in vhost '{}'", of.user, of.vhost);
@@ -204,7 +191,6 @@ impl Definitions {
             );
             of.import(engine).map_err(|e| named(&at, e))?;
         }
-        let mut left_out = Vec::new();
         for parameter in self.parameters {
             let at = format!(
                 "parameter '{}' of component '{}' in vhost '{}'",
@@ -253,38 +239,75 @@ impl Definitions {
     }
 }
 
+/// Returns true if a value has something in it.
+fn has_entries(value: &Value) -> bool {
+    match value {
+        Value::Object(entries) => !entries.is_empty(),
+        Value::Array(entries) => !entries.is_empty(),
+        Value::Null => false,
+        _ => true,
+    }
+}
+
 impl User {
+    fn import(self, engine: &mut Engine) -> Result<(), Error> {
+        let password = self.password()?;
+        engine.import_user(&self.name, password);
+        engine.set_user_tags(&self.name, self.tags.into_list())
+    }
+
     /// The password. A user without one cannot log in by password, as in RabbitMQ.
     fn password(&self) -> Result<Password, Error> {
         if let Some(password) = &self.password {
             return Ok(Password::Plain(password.clone()));
         }
         let hash = self.password_hash.as_deref().unwrap_or_default();
-        let hash = STANDARD
-            .decode(hash)
-            .map_err(|e| invalid("its password hash is not base64").with_source(e))?;
-        let algorithm = self.hashing_algorithm.as_deref();
-        let digest: fn(&[u8], &str) -> Vec<u8> = match algorithm {
-            Some("rabbit_password_hashing_sha256") | None => salted::<Sha256>,
-            Some("rabbit_password_hashing_sha512") => salted::<Sha512>,
-            Some(other) => {
-                let message =
-                    format!("its password is hashed by '{other}', expected SHA-256 or SHA-512");
-                return Err(invalid(message));
-            }
-        };
-        Ok(Password::Hashed(Arc::new(move |password| {
-            let Some((salt, hash)) = hash.split_at_checked(SALT) else {
-                return false;
-            };
-            digest(salt, password) == hash
-        })))
+        password::hashed(hash, self.hashing_algorithm.as_deref())
     }
 }
 
-fn salted<D: Digest>(salt: &[u8], password: &str) -> Vec<u8> {
-    let hash = D::new().chain_update(salt).chain_update(password);
-    hash.finalize().to_vec()
+impl Default for Tags {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl Tags {
+    fn into_list(self) -> Vec<String> {
+        match self {
+            Self::List(tags) => tags,
+            Self::Text(tags) => {
+                let tags = tags.split(',').map(|tag| tag.trim().to_owned());
+                tags.filter(|tag| !tag.is_empty()).collect()
+            }
+        }
+    }
+}
+
+impl Vhost {
+    fn import(self, engine: &mut Engine) -> Result<(), Error> {
+        let name: VirtualHost = self.name.into_checked()?;
+        engine.add_vhost(name.clone());
+        let (description, tags) = (
+            self.description.description.or(self.metadata.description),
+            self.description.tags.or(self.metadata.tags),
+        );
+        if description.is_none() && tags.is_none() {
+            return Ok(());
+        }
+        let metadata = VirtualHostMetadata {
+            description: description.unwrap_or_default(),
+            tags: tags.unwrap_or_default().into_list(),
+        };
+        engine.describe_vhost(&name, metadata)
+    }
+
+    /// The type of queues that name none, if it is another than classic.
+    fn other_queue_type(&self) -> Option<&str> {
+        let kinds = [&self.description, &self.metadata].into_iter();
+        let mut kinds = kinds.filter_map(|of| of.default_queue_type.as_deref());
+        kinds.find(|kind| !matches!(*kind, "" | "classic" | "undefined"))
+    }
 }
 
 impl UserPermissions {
@@ -316,16 +339,10 @@ impl Parameter {
 impl PolicyBody {
     fn parse(self) -> Result<Policy, Error> {
         let apply_to = match self.apply_to.as_deref() {
-            Some("all") | None => ApplyTo::All,
-            Some("queues") => ApplyTo::Queues,
-            Some("exchanges") => ApplyTo::Exchanges,
-            Some(other) => {
-                let message =
-                    format!("it applies to '{other}', expected 'all', 'queues' or 'exchanges'");
-                return Err(invalid(message));
-            }
+            Some(name) => name.parse()?,
+            None => ApplyTo::All,
         };
-        let policy = Policy::new(&self.pattern, &table(self.definition)?)?;
+        let policy = Policy::new(&self.pattern, &table_from(self.definition)?)?;
         Ok(policy.apply_to(apply_to).priority(self.priority))
     }
 }
@@ -337,7 +354,7 @@ impl Exchange {
             durable: self.durable,
             auto_delete: self.auto_delete,
             internal: self.internal,
-            arguments: table(self.arguments)?,
+            arguments: table_from(self.arguments)?,
             ..ExchangeDeclare::new(self.name.into_checked()?, kind)
         };
         engine.import_exchange(now, &self.vhost.into_checked()?, declare)
@@ -349,7 +366,7 @@ impl Queue {
         let declare = QueueDeclare {
             durable: self.durable,
             auto_delete: self.auto_delete,
-            arguments: table(self.arguments)?,
+            arguments: table_from(self.arguments)?,
             ..QueueDeclare::new(self.name.into_checked()?)
         };
         engine.import_queue(now, &self.vhost.into_checked()?, declare)
@@ -371,47 +388,12 @@ impl BindingEntry {
             source: self.source.into_checked()?,
             destination,
             routing_key: self.routing_key.into_checked()?,
-            arguments: table(self.arguments)?,
+            arguments: table_from(self.arguments)?,
         };
         engine.import_binding(now, &self.vhost.into_checked()?, binding)
     }
 }
 
-fn table(entries: Map<String, Value>) -> Result<FieldTable, Error> {
-    let mut table = FieldTable::new();
-    for (key, value) in entries {
-        let key: ShortString = key.into_checked()?;
-        table.insert(key, field(value)?);
-    }
-    Ok(table)
-}
-
-/// Converts a value as RabbitMQ's import does: a whole number is a signed one of 64 bits.
-fn field(value: Value) -> Result<FieldValue, Error> {
-    Ok(match value {
-        Value::Null => FieldValue::Void,
-        Value::Bool(flag) => FieldValue::Bool(flag),
-        Value::String(text) => FieldValue::String(text),
-        Value::Array(values) => {
-            let values = values.into_iter().map(field);
-            FieldValue::Array(values.collect::<Result<_, _>>()?)
-        }
-        Value::Object(entries) => FieldValue::Table(table(entries)?),
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(whole), _) => FieldValue::I64(whole),
-            (None, Some(real)) => FieldValue::F64(real),
-            (None, None) => return Err(invalid(format!("the number {number} is too large"))),
-        },
-    })
-}
-
 fn named(object: &str, error: Error) -> Error {
     Error::new(error.kind(), format!("{object}: {error}")).with_source(error)
 }
-
-fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::InvalidArgument, message.into())
-}
-
-#[cfg(test)]
-mod tests;
