@@ -42,6 +42,7 @@
 //! | Feature | Brings |
 //! |---|---|
 //! | `cli` | the command `mooq-server`, for tests in other languages |
+//! | `management` | RabbitMQ's management HTTP API ([`ListenManagement`]) |
 //! | `tls` | `amqps://`, by rustls ([`Listen::listen_tls`]) |
 //!
 //! | Module | Responsibility |
@@ -58,5 +59,7 @@ mod task;
 mod tls;
 
 pub use listener::{Listen, Server};
+#[cfg(feature = "management")]
+pub use mooq_management::{ListenManagement, ManagementServer};
 #[cfg(feature = "tls")]
 pub use tls::ServerTls;

@@ -47,6 +47,11 @@ struct Cli {
     /// the place of the default user and virtual host
     #[arg(long, value_name = "FILE")]
     definitions: Option<PathBuf>,
+    /// Port for the management HTTP API, RabbitMQ's 15672; 0 stands for any free port. The API is
+    /// off unless a port is given
+    #[cfg(feature = "management")]
+    #[arg(long, value_name = "PORT")]
+    management_port: Option<u16>,
     #[cfg(feature = "tls")]
     #[command(flatten)]
     tls: TlsArguments,
@@ -99,9 +104,17 @@ async fn run(cli: &Cli) -> io::Result<()> {
     let address = SocketAddr::new(cli.bind, cli.port);
     let server = named(address, broker.listen(address).await)?;
     let tls = listen_tls(cli, &broker).await?;
+    let management = listen_management(cli, &broker).await?;
     // Before the startup line: a process that reads the line may send the signal at once.
     let mut ending = Ending::listen()?;
-    announce(&server, tls.as_ref())?;
+    let ports = [
+        (
+            "tls_port",
+            tls.as_ref().map(|server| server.address().port()),
+        ),
+        ("management_port", management_port(management.as_ref())),
+    ];
+    announce(server.address(), ports)?;
     ending.signal().await;
     let _outage = broker.faults().stop();
     let tls = async {
@@ -110,6 +123,7 @@ async fn run(cli: &Cli) -> io::Result<()> {
         }
     };
     tokio::join!(server.drain(GOODBYE), tls);
+    stop_management(management).await;
     Ok(())
 }
 
@@ -137,8 +151,51 @@ async fn listen_tls(_: &Cli, _: &InMemoryBroker) -> io::Result<Option<Server>> {
     Ok(None)
 }
 
+#[cfg(feature = "management")]
+type Management = mooq_server::ManagementServer;
+
+/// Stands for a server that is never there.
+#[cfg(not(feature = "management"))]
+enum Management {}
+
+#[cfg(feature = "management")]
+async fn listen_management(cli: &Cli, broker: &InMemoryBroker) -> io::Result<Option<Management>> {
+    use mooq_server::ListenManagement;
+
+    let Some(port) = cli.management_port else {
+        return Ok(None);
+    };
+    let address = SocketAddr::new(cli.bind, port);
+    named(address, broker.listen_management(address).await).map(Some)
+}
+
+#[cfg(not(feature = "management"))]
+async fn listen_management(_: &Cli, _: &InMemoryBroker) -> io::Result<Option<Management>> {
+    Ok(None)
+}
+
+#[cfg(feature = "management")]
+fn management_port(management: Option<&Management>) -> Option<u16> {
+    management.map(|server| server.address().port())
+}
+
+#[cfg(not(feature = "management"))]
+fn management_port(_: Option<&Management>) -> Option<u16> {
+    None
+}
+
+#[cfg(feature = "management")]
+async fn stop_management(management: Option<Management>) {
+    if let Some(management) = management {
+        management.stop().await;
+    }
+}
+
+#[cfg(not(feature = "management"))]
+async fn stop_management(_: Option<Management>) {}
+
 /// Adds the address to an error.
-fn named(address: SocketAddr, listening: io::Result<Server>) -> io::Result<Server> {
+fn named<T>(address: SocketAddr, listening: io::Result<T>) -> io::Result<T> {
     listening.map_err(|error| io::Error::new(error.kind(), format!("{address}: {error}")))
 }
 
@@ -149,7 +206,10 @@ fn set_defaults(broker: &InMemoryBroker) -> io::Result<()> {
     if user.is_ok() || password.is_ok() {
         broker.delete_user("guest");
         let or_guest = |given: Result<String, _>| given.unwrap_or_else(|_| "guest".into());
-        broker.add_user(or_guest(user), or_guest(password));
+        let user = or_guest(user);
+        broker.add_user(user.as_str(), or_guest(password));
+        let tagged = broker.set_user_tags(&user, ["administrator"]);
+        tagged.map_err(io::Error::other)?;
     }
     if let Ok(vhost) = env::var("RABBITMQ_DEFAULT_VHOST")
         && vhost != "/"
@@ -180,8 +240,8 @@ fn import(broker: &InMemoryBroker, file: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn announce(server: &Server, tls: Option<&Server>) -> io::Result<()> {
-    let address = server.address();
+/// Tells where the broker is, and further ports by name.
+fn announce(address: SocketAddr, ports: [(&str, Option<u16>); 2]) -> io::Result<()> {
     let mut output = io::stdout().lock();
     // An IP address and numbers need no escapes in JSON.
     write!(
@@ -190,8 +250,10 @@ fn announce(server: &Server, tls: Option<&Server>) -> io::Result<()> {
         address.ip(),
         address.port()
     )?;
-    if let Some(tls) = tls {
-        write!(output, ",\"tls_port\":{}", tls.address().port())?;
+    for (name, port) in ports {
+        if let Some(port) = port {
+            write!(output, ",\"{name}\":{port}")?;
+        }
     }
     writeln!(output, "}}")?;
     writeln!(output, "Server startup complete")?;

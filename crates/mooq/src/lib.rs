@@ -179,6 +179,7 @@
 //! | `memory` | yes | `memory://` URLs, and [`memory`] |
 //! | `native` | no | [`NativeTransport`]: RabbitMQ without amqprs, for connections that are opened with it |
 //! | `server` | no | [`server`]: the in-memory broker on a socket, for services that use another client |
+//! | `management` | no | [`server`] also serves RabbitMQ's management HTTP API |
 //! | `broker-ctl` | no | [`Broker`] for RabbitMQ too: run and closed as [`GetBroker::get_broker`] returns it |
 //! | `test` | no | the attribute `mooq::test` and `mooq::testing`, for `[dev-dependencies]` |
 //! | `testcontainers` | no | tests on RabbitMQ in a container, if `MOOQ_TEST_BROKER` asks for it |
@@ -222,11 +223,13 @@ pub mod topology {
 #[cfg(feature = "memory")]
 pub mod memory {
     pub use mooq_memory::{
-        Activity, Alarm, AlarmGuard, ApplyTo, BindingInfo, ChannelInfo, ConnectionInfo,
-        ConsumerInfo, DeadLetterReason, DeprecatedFeatures, ExchangeInfo, InMemoryBroker, Options,
-        Plugin, Policy, Profile, PublishOutcome, QueueInfo, QueueTally, ReadyMessage, Recorded,
-        RecordedDeadLetter, RecordedDelivery, RecordedPublish, Recording, Selection, Settled,
-        UnackedMessage,
+        Activity, Alarm, AlarmGuard, ApplyTo, BindingInfo, ChannelInfo, ClientDetails,
+        ClientSocket, ConnectionInfo, ConsumerInfo, DeadLetterReason, DeprecatedFeatures,
+        ExchangeInfo, InMemoryBroker, ListenerGuard, ListenerInfo, Options, PermissionsInfo,
+        Plugin, Policy, PolicyInfo, Profile, PublishOutcome, QueueDetails, QueueInfo, QueueTally,
+        QueueType, ReadyMessage, Recorded, RecordedDeadLetter, RecordedDelivery, RecordedPublish,
+        Recording, Selection, Settled, TopicPermissionsInfo, UnackedMessage, UserInfo,
+        VirtualHostInfo, VirtualHostMetadata,
     };
 }
 
@@ -236,6 +239,8 @@ pub mod memory {
 #[cfg(feature = "server")]
 pub mod server {
     pub use mooq_server::{Listen, Server};
+    #[cfg(feature = "management")]
+    pub use mooq_server::{ListenManagement, ManagementServer};
 }
 
 #[cfg(any(feature = "memory", feature = "broker-ctl"))]
