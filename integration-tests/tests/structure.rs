@@ -16,12 +16,13 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The checked crates, each with central types that all its files may name.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 6] = [
     ("mooq-core", &[]),
     ("mooq-engine", &["Engine", "Caller"]),
     ("mooq-wire", &[]),
     ("mooq-session", &["Session"]),
     ("mooq-client", &[]),
+    ("mooq-management", &[]),
 ];
 
 /// Maximum number of files that may need one another.
