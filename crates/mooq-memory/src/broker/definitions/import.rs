@@ -1,8 +1,8 @@
 //! Import of definitions: each object as it stands in the file, and its way into the engine.
 
 use mooq_core::{
-    Binding, BindingDestination, Error, ExchangeDeclare, ExchangeKind, IntoChecked, QueueDeclare,
-    VirtualHost,
+    Binding, BindingDestination, Error, ErrorKind, ExchangeDeclare, ExchangeKind, IntoChecked,
+    QueueDeclare, VirtualHost,
 };
 use mooq_engine::{ApplyTo, Engine, Password, Permissions, Policy, Time, VirtualHostMetadata};
 use serde::Deserialize;
@@ -222,7 +222,14 @@ impl Definitions {
         }
         for exchange in self.exchanges {
             let at = format!("exchange '{}' in vhost '{}'", exchange.name, exchange.vhost);
-            exchange.import(engine, now).map_err(|e| named(&at, e))?;
+            // One of a broker's own that this one does not have, as RabbitMQ's for its log.
+            let is_reserved = exchange.name.starts_with("amq.");
+            match exchange.import(engine, now) {
+                Err(error) if is_reserved && error.kind() == ErrorKind::InvalidArgument => {
+                    left_out.push(at);
+                }
+                imported => imported.map_err(|e| named(&at, e))?,
+            }
         }
         for queue in self.queues {
             let at = format!("queue '{}' in vhost '{}'", queue.name, queue.vhost);

@@ -123,13 +123,16 @@ fn what_the_broker_does_not_have_is_left_out_by_name() {
         r#"{"rabbit_version": "4.0.5", "rabbitmq_version": "4.0.5", "product_name": "RabbitMQ",
             "global_parameters": [{"name": "cluster_name", "value": "rabbit@here"},
                                   {"name": "mqtt_port_to_vhost_mapping", "value": {}}],
-            "parameters": [{"component": "shovel", "name": "away", "vhost": "/", "value": {}}]}"#,
+            "parameters": [{"component": "shovel", "name": "away", "vhost": "/", "value": {}}],
+            "exchanges": [{"name": "amq.rabbitmq.log", "vhost": "/", "type": "topic"},
+                          {"name": "amq.topic", "vhost": "/", "type": "topic"}]}"#,
     );
     assert_eq!(
         imported.unwrap(),
         [
             "parameter 'away' of component 'shovel' in vhost '/'",
-            "global parameter 'mqtt_port_to_vhost_mapping'"
+            "global parameter 'mqtt_port_to_vhost_mapping'",
+            "exchange 'amq.rabbitmq.log' in vhost '/'"
         ]
     );
 }
