@@ -29,6 +29,10 @@ pub(crate) trait Rules: Copy {
     fn tells_types_in_definitions(self) -> bool;
     /// True if the policies in the definitions of a virtual host name it.
     fn names_vhost_of_policies(self) -> bool;
+    /// True if every broker has exchanges of the kind `x-modulus-hash`.
+    fn has_modulus_hash(self) -> bool;
+    /// True if a consumer without credit is told as blocked.
+    fn tells_blocked_consumers(self) -> bool;
     /// True if listeners tell that they take TLS.
     fn tells_tls_of_listeners(self) -> bool;
     /// True if quorum queues tell their delivery limits.
@@ -104,6 +108,14 @@ impl Rules for Profile {
 
     fn names_vhost_of_policies(self) -> bool {
         self < Self::V4_0
+    }
+
+    fn has_modulus_hash(self) -> bool {
+        self >= Self::V4_3
+    }
+
+    fn tells_blocked_consumers(self) -> bool {
+        self >= Self::V4_3
     }
 
     fn tells_tls_of_listeners(self) -> bool {

@@ -19,6 +19,7 @@ pub(crate) fn view(
     let status = match (info.single_active, info.active) {
         (true, true) => "single_active",
         (true, false) => "waiting",
+        (false, _) if profile.tells_blocked_consumers() && info.credit == Some(0) => "blocked",
         (false, _) => "up",
     };
     let mut view = entries(json!({

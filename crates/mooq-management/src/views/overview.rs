@@ -120,6 +120,10 @@ pub(super) fn exchange_types(options: &Options) -> Value {
         let description = "Picks one random local binding (queue) to route via (to).";
         kinds.push((kind, description.into()));
     }
+    if options.profile.has_modulus_hash() {
+        let kind = ExchangeKind::ModulusHash.as_str().to_owned();
+        kinds.push((kind, "Modulus Hashing Exchange".into()));
+    }
     for plugin in &options.plugins {
         let (kind, description) = match plugin {
             Plugin::ConsistentHashExchange => {

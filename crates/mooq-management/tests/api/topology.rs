@@ -120,9 +120,9 @@ async fn binding_has_a_path_by_its_key_and_arguments() {
         .await;
     let expected = json!([
         {"source": "", "properties_key": "q"},
-        {"source": "amq.topic", "properties_key": "~"},
-        {"source": "amq.topic", "properties_key": "a.%2A"},
         {"source": "amq.topic", "properties_key": "a%2Fb+c~9nmLZQ"},
+        {"source": "amq.topic", "properties_key": "a.%2A"},
+        {"source": "amq.topic", "properties_key": "~"},
     ]);
     assert_eq!(all, expected);
     let unbound = served
