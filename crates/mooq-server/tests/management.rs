@@ -30,7 +30,10 @@ impl Running {
             .expect("mooq-server starts");
         let output = process.stdout.take().expect("the server's output is piped");
         let mut lines = BufReader::new(output).lines();
-        let address = lines.next().expect("the server prints a line").unwrap();
+        let mut line = || lines.next().expect("the server prints a line").unwrap();
+        // Both lines: the server ends if its output has no reader.
+        let address = line();
+        assert_eq!(line(), "Server startup complete");
         Self { process, address }
     }
 
