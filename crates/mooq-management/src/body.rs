@@ -167,7 +167,7 @@ mod tests {
 
     use super::*;
 
-    fn object(value: Value) -> Object {
+    fn object(value: &Value) -> Object {
         Object::parse(&value.to_string()).unwrap()
     }
 
@@ -184,7 +184,7 @@ mod tests {
 
     #[test]
     fn missing_keys_are_named_in_order() {
-        let body = object(json!({"routing_key": "q"}));
+        let body = object(&json!({"routing_key": "q"}));
         let expected = "[{key_missing,properties},{key_missing,payload}]";
         assert_eq!(
             body.require(&["routing_key", "properties", "payload"]),
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn flags_and_integers_may_be_texts() {
-        let body = object(json!({"durable": "true", "count": "5", "wrong": "yes", "x": 1.5}));
+        let body = object(&json!({"durable": "true", "count": "5", "wrong": "yes", "x": 1.5}));
         assert_eq!(body.flag("durable"), Ok(true));
         assert_eq!(body.flag("other"), Ok(false));
         let expected = Failure::bad_request(json!(["not_boolean", "yes"]));
@@ -206,13 +206,13 @@ mod tests {
 
     #[test]
     fn tables_take_no_null_and_an_empty_array() {
-        let body = object(json!({"arguments": {"a": [1, {"b": null}]}}));
+        let body = object(&json!({"arguments": {"a": [1, {"b": null}]}}));
         let expected = Failure::bad_request("null_not_allowed");
         assert_eq!(body.arguments(), Err(expected));
         let nested = (0..FieldTable::MAX_DEPTH + 10).fold(json!(1), |value, _| json!({"a": value}));
-        let refused = object(json!({"arguments": nested})).arguments();
+        let refused = object(&json!({"arguments": nested})).arguments();
         assert!(refused.is_err(), "{refused:?}");
-        let body = object(json!({"arguments": []}));
+        let body = object(&json!({"arguments": []}));
         assert_eq!(body.arguments(), Ok(FieldTable::new()));
     }
 }

@@ -156,38 +156,40 @@ impl InMemoryBroker {
     /// All users, by name.
     #[must_use]
     pub fn users(&self) -> Vec<UserInfo> {
-        self.shared.with_engine(|engine| engine.users())
+        self.shared.with_engine(mooq_engine::Engine::users)
     }
 
     /// The permissions of all users, by virtual host and user. A user without permissions in a
     /// virtual host is left out.
     #[must_use]
     pub fn permissions(&self) -> Vec<PermissionsInfo> {
-        self.shared.with_engine(|engine| engine.permissions())
+        self.shared.with_engine(mooq_engine::Engine::permissions)
     }
 
     /// The topic permissions of all users, by virtual host, user and exchange.
     #[must_use]
     pub fn topic_permissions(&self) -> Vec<TopicPermissionsInfo> {
-        self.shared.with_engine(|engine| engine.topic_permissions())
+        self.shared
+            .with_engine(mooq_engine::Engine::topic_permissions)
     }
 
     /// The policies of all virtual hosts, by virtual host and name.
     #[must_use]
     pub fn policies(&self) -> Vec<PolicyInfo> {
-        self.shared.with_engine(|engine| engine.policies())
+        self.shared.with_engine(mooq_engine::Engine::policies)
     }
 
     /// The operator policies of all virtual hosts, by virtual host and name.
     #[must_use]
     pub fn operator_policies(&self) -> Vec<PolicyInfo> {
-        self.shared.with_engine(|engine| engine.operator_policies())
+        self.shared
+            .with_engine(mooq_engine::Engine::operator_policies)
     }
 
     /// The alarms that are on.
     #[must_use]
     pub fn raised_alarms(&self) -> Vec<Alarm> {
-        self.shared.with_engine(|engine| engine.raised_alarms())
+        self.shared.with_engine(mooq_engine::Engine::raised_alarms)
     }
 
     /// Connections whose names match, in all virtual hosts, in the order in which they were opened.

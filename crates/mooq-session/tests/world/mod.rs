@@ -731,7 +731,7 @@ impl World {
                 Output::Abort(id) => self.asked.retain(|asked| asked.id != id),
                 Output::Reply(caller, reply) => self.replied(caller, reply),
                 Output::State(ConnectionState::Closed(_)) => self.is_over = true,
-                Output::Direct(caller, news) => self.tell(caller, news),
+                Output::Direct(caller, news) => self.tell(caller, &news),
                 Output::Drop(Dropped::Direct(caller)) => {
                     self.direct.entry(caller).or_default().is_over = true;
                 }
@@ -746,18 +746,18 @@ impl World {
     }
 
     /// Nothing follows the end of a direct consumer, and no wire is lost twice or after a later one.
-    fn tell(&mut self, caller: u64, news: Direct) {
+    fn tell(&mut self, caller: u64, news: &Direct) {
         let told = self.direct.entry(caller).or_default();
         assert!(!told.is_over, "{news:?} after the end");
         match news {
             Direct::Deliver(_) => {}
             Direct::Lost { wire, .. } => {
                 assert!(
-                    told.lost < Some(wire),
+                    told.lost < Some(*wire),
                     "{wire} is lost after {:?}",
                     told.lost
                 );
-                told.lost = Some(wire);
+                told.lost = Some(*wire);
             }
             Direct::Ended(_) => told.is_over = true,
         }
