@@ -289,12 +289,8 @@ impl<S: Shell> Session<S> {
     /// Lets go of the wire that a channel was to use next, which the broker may have closed.
     pub(super) fn drop_candidate(&mut self, channel: ChannelId) {
         let candidate = self.channels.get_mut(&channel);
-        let Some(wire) = candidate.and_then(|channel| channel.candidate.take()) else {
-            return;
-        };
-        match wire.closed() {
-            Some(_) => self.forget_wire(wire),
-            None => self.discard_wire(channel, wire),
+        if let Some(wire) = candidate.and_then(|channel| channel.candidate.take()) {
+            self.discard_wire(channel, wire);
         }
     }
 
