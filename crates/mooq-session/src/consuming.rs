@@ -14,7 +14,9 @@ use crate::ids::{CallId, ChannelId, ConsumerId};
 use crate::output::{Answer, Dropped, Output, Reply, Request};
 use crate::phase::{Phase, not_connected};
 use crate::purpose::{AfterCancel, Purpose, Registering};
-use crate::reasons::{abandoned_call, channel_closed_locally, closed_locally, is_local_close};
+use crate::reasons::{
+    abandoned_call, channel_closed_locally, closed_locally, closed_without_event, is_local_close,
+};
 use crate::session::Session;
 use crate::shell::{PortCell, Shell, Wire};
 
@@ -129,6 +131,16 @@ impl<S: Shell> Session<S> {
         let first = channel.registrations.front_mut()?;
         if !self.callers.contains_key(&first.call) {
             self.registered(id, Err(abandoned_call()));
+            return None;
+        }
+        // The channel may have ended, or have another wire, since the prefetch was asked for.
+        let ended = match channel.port.with(|port| port.phase().clone()) {
+            Phase::Open(current) if current == *wire => None,
+            Phase::Open(_) => Some(closed_without_event()),
+            Phase::Reopening(reason) | Phase::Closed(reason) => Some(reason),
+        };
+        if let Some(reason) = ended {
+            self.registered(id, Err(reason));
             return None;
         }
         let sink = first.sink.take()?;

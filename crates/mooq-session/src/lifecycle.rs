@@ -62,15 +62,12 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Lets go of a wire that is not to be used, with its deliveries. Closes it, unless it is closed
-    /// already.
+    /// Closes a wire that is not to be used.
     pub(crate) fn discard_wire(&mut self, channel: ChannelId, wire: S::Wire) {
         wire.set_lost();
         self.drop_deliveries_of(channel, &wire);
-        if wire.closed().is_none() {
-            let purpose = Purpose::Forget("closing a channel that is not to be used");
-            self.ask(&wire, Request::Close, purpose);
-        }
+        let purpose = Purpose::Forget("closing a channel that is not to be used");
+        self.ask(&wire, Request::Close, purpose);
         self.forget_wire(wire);
     }
 

@@ -71,7 +71,7 @@ impl<S: Shell> Session<S> {
                 wire: Some(wire), ..
             }) => self.outbox.drop_wire(wire),
             Job::Declare(_) => {}
-            Job::Reopen(reopen) => self.drop_candidate(reopen.channel),
+            Job::Reopen(reopen) => self.discard_candidate(reopen.channel),
         }
     }
 
