@@ -72,7 +72,7 @@ impl<C, D> RegisterResponder<C, D> {
     ///
     /// With [`auto_ack`](RegisterConsumer::auto_ack) each request is handled at most once, and is
     /// lost if the responder's connection is.
-    /// [`on_error`](RegisterConsumer::on_error) is the policy for a reply that could not be
+    /// [`retry`](RegisterConsumer::retry) is the policy for a reply that could not be
     /// published, and for an error that no caller waits for.
     pub fn consumer<F>(mut self, set: F) -> Self
     where
@@ -114,7 +114,7 @@ impl<C, D> RegisterResponder<C, D> {
     /// Settling the delivery in the callback does nothing: the responder does it.
     ///
     /// A message without `reply_to` is handled as well, and its value dropped. An error is then one
-    /// of the callback: the consumer's [`on_error`](RegisterConsumer::on_error) decides.
+    /// of the callback: the consumer's [`retry`](RegisterConsumer::retry) decides.
     pub fn callback<T, R, E, F, Fut>(self, callback: F) -> ResponderRegistration
     where
         T: Send + 'static,
