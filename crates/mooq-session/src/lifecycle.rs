@@ -62,12 +62,23 @@ impl<S: Shell> Session<S> {
         }
     }
 
-    /// Closes a wire that is not to be used.
+    /// Lets go of the wire that a channel was to use next, if it has one.
+    pub(crate) fn discard_candidate(&mut self, channel: ChannelId) {
+        let state = self.channels.get_mut(&channel);
+        if let Some(wire) = state.and_then(|state| state.candidate.take()) {
+            self.discard_wire(channel, wire);
+        }
+    }
+
+    /// Lets go of a wire that is not to be used, with its deliveries, and closes it unless it is
+    /// closed already.
     pub(crate) fn discard_wire(&mut self, channel: ChannelId, wire: S::Wire) {
         wire.set_lost();
         self.drop_deliveries_of(channel, &wire);
-        let purpose = Purpose::Forget("closing a channel that is not to be used");
-        self.ask(&wire, Request::Close, purpose);
+        if wire.closed().is_none() {
+            let purpose = Purpose::Forget("closing a channel that is not to be used");
+            self.ask(&wire, Request::Close, purpose);
+        }
         self.forget_wire(wire);
     }
 
@@ -125,13 +136,11 @@ impl<S: Shell> Session<S> {
             (wire, port.phase().closed().cloned())
         });
         let reason = first.unwrap_or_else(|| reason.clone());
-        let (candidate, owned) = (channel.candidate.take(), std::mem::take(&mut channel.owned));
+        let owned = std::mem::take(&mut channel.owned);
         let opening = channel.opening.take();
         self.outbox.wake_all(woken);
         self.stop_reopening(id);
-        if let Some(candidate) = candidate {
-            self.discard_wire(id, candidate);
-        }
+        self.discard_candidate(id);
         if let Some(call) = opening {
             self.reply(call, Err(reason.clone()));
         }

@@ -279,32 +279,11 @@ impl<S: Shell> Session<S> {
         };
         reopen.tries -= 1;
         let (channel, is_last) = (reopen.channel, reopen.tries == 0);
-        self.replace_candidate(channel);
+        self.discard_candidate(channel);
         if err.scope() != ErrorScope::Channel || is_gone || is_last {
             return self.job_failed(id, err, now);
         }
         self.open_next_wire(id, now);
-    }
-
-    /// Gives up the wire that a channel was to use next, with what it has delivered.
-    pub(super) fn discard_candidate(&mut self, channel: ChannelId) {
-        let state = self.channels.get_mut(&channel);
-        if let Some(wire) = state.and_then(|state| state.candidate.take()) {
-            self.discard_wire(channel, wire);
-        }
-    }
-
-    /// Lets go of the wire that a channel was to use next, for another attempt: what it has
-    /// delivered is dropped when its consumers are registered again.
-    fn replace_candidate(&mut self, channel: ChannelId) {
-        let state = self.channels.get_mut(&channel);
-        let Some(wire) = state.and_then(|state| state.candidate.take()) else {
-            return;
-        };
-        match wire.closed() {
-            Some(_) => self.forget_wire(wire),
-            None => self.discard_wire(channel, wire),
-        }
     }
 
     fn begin_registering(&mut self, id: JobId, wire: S::Wire, now: Instant) {
@@ -449,7 +428,7 @@ impl<S: Shell> Session<S> {
         if refused && self.may_become_free(id, &err, is_taken, now) {
             let what = "a consumer's place may still be the lost connection's";
             self.outbox.note(what, err);
-            self.replace_candidate(channel);
+            self.discard_candidate(channel);
             return self.pause(id, now);
         }
         let is_missing = err.kind() == ErrorKind::QueueNotFound;
@@ -476,7 +455,7 @@ impl<S: Shell> Session<S> {
         reopen.tries -= 1;
         reopen.stage = Stage::Declaring;
         let channel = reopen.channel;
-        self.replace_candidate(channel);
+        self.discard_candidate(channel);
         self.declare_for(id, &[queue], now);
     }
 
