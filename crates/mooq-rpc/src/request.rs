@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use mooq_client::layer::FirstError;
 use mooq_client::{Channel, OnLoss, layer};
 use mooq_codecs::{Decode, Encode, Encoded, Json};
 use mooq_core::{
@@ -69,7 +70,7 @@ pub struct Request<R, C = Json> {
     sending: Sending,
     /// The reply's.
     codec: C,
-    error: Option<Error>,
+    deferred: FirstError,
     reply: PhantomData<fn() -> R>,
 }
 
@@ -94,9 +95,9 @@ impl<R, C> Request<R, C> {
         codec: C,
         encode: &impl Encode<T>,
     ) -> Self {
-        let mut error = None;
-        let exchange = note(&mut error, exchange.into_checked()).unwrap_or_default();
-        let encoded = note(&mut error, encode.encode(msg));
+        let mut deferred = FirstError::default();
+        let exchange = deferred.check(exchange).unwrap_or_default();
+        let encoded = deferred.note(encode.encode(msg));
         let encoded = encoded.unwrap_or_else(|| Encoded::new(Bytes::new(), ""));
         let properties = properties_of(&encoded);
         Self {
@@ -110,14 +111,14 @@ impl<R, C> Request<R, C> {
                 on_loss: OnLoss::default(),
             },
             codec,
-            error,
+            deferred,
             reply: PhantomData,
         }
     }
 
     /// The routing key, at most 255 bytes; empty by default.
     pub fn routing_key(mut self, key: impl IntoChecked<RoutingKey>) -> Self {
-        if let Some(key) = note(&mut self.error, key.into_checked()) {
+        if let Some(key) = self.deferred.check(key) {
             self.sending.routing_key = key;
         }
         self
@@ -129,9 +130,8 @@ impl<R, C> Request<R, C> {
         key: impl IntoChecked<ShortString>,
         value: impl Into<FieldValue>,
     ) -> Self {
-        if let Some(key) = note(&mut self.error, key.into_checked()) {
-            self.sending.properties.headers.insert(key, value);
-        }
+        let headers = &mut self.sending.properties.headers;
+        self.deferred.insert(headers, key, value);
         self
     }
 
@@ -152,7 +152,7 @@ impl<R, C> Request<R, C> {
         Request {
             sending: self.sending,
             codec,
-            error: self.error,
+            deferred: self.deferred,
             reply: PhantomData,
         }
     }
@@ -175,15 +175,6 @@ impl<R, C> Request<R, C> {
         self.sending.on_loss = choice;
         self
     }
-}
-
-/// Returns the value of `result`, or none if it is an error. The first error is kept.
-fn note<T>(error: &mut Option<Error>, result: Result<T>) -> Option<T> {
-    result
-        .map_err(|err| {
-            error.get_or_insert(err);
-        })
-        .ok()
 }
 
 impl<R, C> IntoFuture for Request<R, C>
@@ -209,9 +200,7 @@ where
     /// ([`late_replies`](crate::Rpc::late_replies)).
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            if let Some(err) = self.error {
-                return Err(err);
-            }
+            self.deferred.finish()?;
             let to = describe(&self.sending);
             let deliver = attempt::reply_to(self.sending, &to).await?;
             decode(&self.codec, &deliver.message, &to)

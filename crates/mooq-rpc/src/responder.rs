@@ -1,6 +1,5 @@
 //! A request's way through a responder, up to its ack.
 
-use std::any::Any;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use mooq_client::layer::InnerChannel;
+use mooq_client::layer::{InnerChannel, panic_text};
 use mooq_client::{CallbackError, Consumer, Delivery};
 use mooq_codecs::{Decode, Encode};
 use mooq_core::{ConsumerTag, ErrorKind, Properties, QueueName, Result, ShortString};
@@ -226,15 +225,5 @@ impl Reply {
             properties,
             body: err.body(),
         }
-    }
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text
-    } else {
-        "with a value that is not text"
     }
 }

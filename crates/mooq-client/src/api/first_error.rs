@@ -5,16 +5,16 @@ use mooq_core::{Error, ErrorKind, FieldTable, FieldValue, IntoChecked, Result, S
 /// The first error of a builder's setters, kept until the builder is awaited: so setters read as
 /// Python's keyword arguments do, and no error is lost.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct FirstError(Option<Error>);
+pub struct FirstError(Option<Error>);
 
 impl FirstError {
     /// Returns the checked value, or none if it failed its check.
-    pub(crate) fn check<N>(&mut self, value: impl IntoChecked<N>) -> Option<N> {
+    pub fn check<N>(&mut self, value: impl IntoChecked<N>) -> Option<N> {
         self.note(value.into_checked())
     }
 
     /// Returns the value of `result`, or none if it is an error.
-    pub(crate) fn note<N>(&mut self, result: Result<N>) -> Option<N> {
+    pub fn note<N>(&mut self, result: Result<N>) -> Option<N> {
         match result {
             Ok(value) => Some(value),
             Err(err) => {
@@ -25,7 +25,7 @@ impl FirstError {
     }
 
     /// Sets `key` in a table of headers or arguments, unless the key fails its check.
-    pub(crate) fn insert(
+    pub fn insert(
         &mut self,
         table: &mut FieldTable,
         key: impl IntoChecked<ShortString>,
@@ -37,7 +37,7 @@ impl FirstError {
     }
 
     /// Returns the prefetch `n`, which must not be 0.
-    pub(crate) fn prefetch(&mut self, n: u16) -> u16 {
+    pub fn prefetch(&mut self, n: u16) -> u16 {
         if n == 0 {
             self.fail(Error::new(
                 ErrorKind::InvalidArgument,
@@ -48,12 +48,12 @@ impl FirstError {
     }
 
     /// Records `err`, unless there is an earlier one.
-    pub(crate) fn fail(&mut self, err: Error) {
+    pub fn fail(&mut self, err: Error) {
         self.0.get_or_insert(err);
     }
 
     /// Fails with a setter's error, if there was one.
-    pub(crate) fn finish(self) -> Result<()> {
+    pub fn finish(self) -> Result<()> {
         self.0.map_or(Ok(()), Err)
     }
 }

@@ -18,6 +18,8 @@ use super::consumer_options::DEFAULT_PREFETCH;
 use super::subscription::Place;
 use crate::runtime::{ChannelRef, ConnectionRef};
 
+pub use super::first_error::FirstError;
+pub use crate::runtime::handler::panic_text;
 pub use mooq_session::Direct;
 
 /// Returns the state that a crate keeps for a channel, one for each type. Clones of a channel share

@@ -218,12 +218,12 @@ pub(crate) fn settle(unsettled: Unsettled, settlement: Settlement) {
     }
 }
 
-fn panic_text(panic: &(dyn Any + Send)) -> &str {
-    if let Some(text) = panic.downcast_ref::<&str>() {
-        text
-    } else if let Some(text) = panic.downcast_ref::<String>() {
-        text
-    } else {
-        "with a value that is not text"
+/// Returns the message of a panic.
+#[must_use]
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "with a value that is not text",
     }
 }
