@@ -4,6 +4,8 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use mooq_core::{FieldTable, IntoChecked};
 use mooq_memory::json::table_from;
 use serde_json::{Map, Value, json};
@@ -145,6 +147,12 @@ fn has_null(value: &Value) -> bool {
         Value::Object(entries) => entries.values().any(has_null),
         _ => false,
     }
+}
+
+/// Decodes base64.
+pub(crate) fn base64(text: &str) -> Result<Vec<u8>, Failure> {
+    let wrong = |_| Failure::bad_request(json!(["not_base64", text]));
+    STANDARD.decode(text).map_err(wrong)
 }
 
 /// Checks a name in a path or a body, which is at most 255 bytes long.

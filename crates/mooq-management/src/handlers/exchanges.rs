@@ -2,8 +2,6 @@
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use mooq_core::{
     ChannelEvent, ExchangeDeclare, ExchangeKind, ExchangeName, Message, Publish, VirtualHost,
@@ -15,7 +13,7 @@ use serde_json::{Value, json};
 use super::vhosts::of_each;
 use super::{Answer, Status, object, ok, sorted};
 use crate::access::{Api, Caller};
-use crate::body::{Object, name};
+use crate::body::{Object, base64, name};
 use crate::client::{Client, Refused, perform};
 use crate::failure::Failure;
 use crate::listing::Query;
@@ -174,11 +172,7 @@ fn payload(body: &Object) -> Result<Bytes, Failure> {
     };
     match body.text_or_empty("payload_encoding")? {
         "string" => Ok(payload.clone().into()),
-        "base64" => {
-            let decoded = STANDARD.decode(payload);
-            let wrong = |_| Failure::bad_request(json!(["not_base64", payload]));
-            decoded.map(Bytes::from).map_err(wrong)
-        }
+        "base64" => base64(payload).map(Bytes::from),
         other => Err(Failure::bad_request(json!(["unsupported_encoding", other]))),
     }
 }

@@ -70,24 +70,31 @@ pub(crate) async fn put(
     body: Object,
 ) -> Status {
     caller.administrator()?;
-    check_both(&api, &vhost, &user)?;
     let keys = ["configure", "write", "read"];
-    body.require(&keys)?;
+    let permissions = granted(&api, &vhost, &user, &body, &keys)?;
     let existed = find(&api, &vhost, &user).is_some();
-    let mut permissions = json!({"vhost": vhost, "user": user});
-    for key in keys {
-        permissions[key] = body.text_or_empty(key)?.into();
-    }
     import(&api, "permissions", &permissions)?;
     Ok(super::put(existed))
 }
 
-/// Checks that a virtual host and a user exist.
-fn check_both(api: &Api, vhost: &str, user: &str) -> Result<(), Failure> {
+/// The permissions in a body, with their virtual host and user, which exist, as definitions have
+/// them.
+fn granted(
+    api: &Api,
+    vhost: &str,
+    user: &str,
+    body: &Object,
+    keys: &[&str],
+) -> Result<Value, Failure> {
     if api.find_vhost(vhost).is_none() || api.user(user).is_err() {
         return Err(Failure::bad_request("vhost_or_user_not_found"));
     }
-    Ok(())
+    body.require(keys)?;
+    let mut permissions = json!({"vhost": vhost, "user": user});
+    for key in keys {
+        permissions[*key] = body.text_or_empty(key)?.into();
+    }
+    Ok(permissions)
 }
 
 pub(crate) async fn delete(
@@ -174,14 +181,9 @@ pub(crate) async fn put_topic(
     body: Object,
 ) -> Status {
     caller.administrator()?;
-    check_both(&api, &vhost, &user)?;
     let keys = ["exchange", "write", "read"];
-    body.require(&keys)?;
+    let permissions = granted(&api, &vhost, &user, &body, &keys)?;
     let existed = topics_between(&api, &vhost, &user).is_ok();
-    let mut permissions = json!({"vhost": vhost, "user": user});
-    for key in keys {
-        permissions[key] = body.text_or_empty(key)?.into();
-    }
     import(&api, "topic_permissions", &permissions)?;
     Ok(super::put(existed))
 }

@@ -2,14 +2,12 @@
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use mooq_memory::UserInfo;
 use serde_json::{Value, json};
 
 use super::{Answer, Status, import, object, sorted_by_columns};
 use crate::access::{Api, Caller};
-use crate::body::Object;
+use crate::body::{Object, base64};
 use crate::failure::Failure;
 use crate::listing::Query;
 use crate::views::user as view;
@@ -59,8 +57,7 @@ pub(crate) async fn put(
         // RabbitMQ lets nobody in with an empty password.
         (Some(password), _) if !password.is_empty() => user["password"] = password.into(),
         (_, Some(hash)) => {
-            let wrong = || Failure::bad_request(json!(["not_base64", hash]));
-            STANDARD.decode(hash).map_err(|_| wrong())?;
+            base64(hash)?;
             user["password_hash"] = hash.into();
             if let Some(algorithm) = body.text("hashing_algorithm")? {
                 user["hashing_algorithm"] = algorithm.into();
