@@ -25,11 +25,11 @@ const FRAME_MAX: u32 = 131_072;
 /// The messages of a workload.
 #[derive(Debug, Clone, Copy)]
 pub struct Messages {
-    /// How many there are.
+    /// Number of messages.
     pub count: u64,
-    /// Size of the body in bytes: at least 8.
+    /// Size of the body in bytes.
     pub body: usize,
-    /// How they are stored.
+    /// Transient or persistent.
     pub mode: DeliveryMode,
 }
 

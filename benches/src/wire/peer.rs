@@ -34,7 +34,7 @@ impl Peer {
     /// Connects to a broker and logs in.
     ///
     /// # Errors
-    /// What the socket says, or `InvalidData` for anything that is not the expected answer.
+    /// The socket's error, or `InvalidData` for anything that is not the expected answer.
     pub fn connect(endpoint: &Endpoint) -> io::Result<Self> {
         let stream = TcpStream::connect((endpoint.host.as_str(), endpoint.port))?;
         stream.set_nodelay(true)?;

@@ -15,7 +15,7 @@ use super::peer::Peer;
 #[derive(Debug)]
 pub struct Server {
     process: Child,
-    /// Where it listens.
+    /// The broker's address.
     pub endpoint: Endpoint,
     /// Time from the start of the process to the first login.
     pub login: Duration,
@@ -25,7 +25,7 @@ impl Server {
     /// Compiles mooq-server as a release, beside the program that runs. Returns its path.
     ///
     /// # Errors
-    /// What cargo says.
+    /// The compilation fails.
     pub fn build() -> Result<PathBuf, Box<dyn Error>> {
         let cargo = env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let status = Command::new(cargo)

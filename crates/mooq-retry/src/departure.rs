@@ -17,7 +17,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 pub struct Departure {
     /// The copy.
     pub message: Message,
-    /// Where it goes.
+    /// The message's next place.
     pub destination: Destination,
     /// The queue in which it is parked, if it has failed for good.
     pub parked: Option<QueueName>,

@@ -132,7 +132,7 @@ pub enum Event {
         attempts: u32,
         /// Reason for the latest failure.
         error: String,
-        /// What became of the message.
+        /// The message's fate.
         fate: Fate,
     },
     /// A message that failed could not be moved to the queue in which it waits or is parked. It is

@@ -12,7 +12,7 @@ use super::super::operation::{
 };
 use super::{Channel, Consumer, Known, delays, is_limited, is_quorum};
 
-/// What is sure about an operation before it is performed.
+/// Certain consequences of an operation, before it is performed.
 #[derive(Debug, Default)]
 pub(super) struct Prospects {
     /// The brokers refuse the operation.
@@ -40,8 +40,8 @@ impl Prospects {
 }
 
 impl Known {
-    /// What is sure about an operation, or none if RabbitMQ may handle it in more than one way.
-    /// Completes the operation from what is known.
+    /// Completes an operation from the known state, and returns its prospects. None if RabbitMQ may
+    /// handle the operation in more than one way.
     pub(super) fn prospects(&self, operation: &mut Operation) -> Option<Prospects> {
         let connection = operation.connection();
         let daring = operation.daring;
