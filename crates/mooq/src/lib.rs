@@ -212,8 +212,16 @@ pub mod prelude {
     pub use crate::{
         Channel, ConnectOptions, Connection, Delivery, ErrorKind, ExchangeKind,
         ExchangeKind::{Direct, Fanout, Headers, Topic},
-        Json, Outcome, RawBytes, Retry, Rpc, Text,
+        Json, Outcome, RawBytes, Retry, Rpc, Schedule, Text,
     };
+}
+
+/// Layers around callbacks and publishes, in the shape of [tower](https://docs.rs/tower).
+///
+/// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/layers.md).
+pub mod layers {
+    pub use mooq_client::Outgoing;
+    pub use mooq_layers::*;
 }
 
 /// Declaring, binding and deleting exchanges and queues: what the methods of [`Channel`] return.
@@ -291,6 +299,9 @@ pub use mooq_rpc::{
 #[cfg(feature = "test")]
 #[doc(inline)]
 pub use mooq_test as testing;
+pub use mooq_workers::{
+    AnyOrder, BatchFailed, Batches, ByKey, IntoBatchOutcome, Schedule, Workers,
+};
 
 /// The README's snippets, compiled and run with the doctests.
 #[cfg(all(doctest, feature = "test"))]

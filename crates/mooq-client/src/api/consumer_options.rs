@@ -103,6 +103,20 @@ macro_rules! callback_options {
             self
         }
 
+        /// Notes an error, with which the registration fails: for crates that build on this one.
+        #[doc(hidden)]
+        pub fn fail(mut self, err: ::mooq_core::Error) -> Self {
+            self.registration().options.deferred.fail(err);
+            self
+        }
+
+        /// Wraps `layer` around the callback, within the layers of its channel and connection and
+        /// those that were added before: see [`layers`](crate::layers).
+        pub fn layer(mut self, layer: impl $crate::layers::CallbackLayer) -> Self {
+            self.registration().layers.push(layer);
+            self
+        }
+
         /// Acknowledges automatically: the broker counts each message as done when it sends it.
         /// This is fast, but a message is lost if its callback fails, or if the channel, the
         /// connection or the process ends before. The prefetch has no effect then.

@@ -2,7 +2,6 @@
 //! [`Connection`](crate::Connection).
 
 pub(crate) mod channel;
-pub(crate) mod codec;
 pub(crate) mod confirmation;
 pub(crate) mod connection;
 pub(crate) mod consumer;
@@ -15,12 +14,14 @@ pub(crate) mod exchange;
 pub(crate) mod first_error;
 pub(crate) mod forward;
 pub(crate) mod get;
-pub mod layer;
+pub mod hooks;
+pub mod layers;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod process_events;
 pub(crate) mod processing;
 pub(crate) mod publish;
+pub(crate) mod published;
 pub(crate) mod queue_arguments;
 pub(crate) mod register;
 pub(crate) mod register_callback;

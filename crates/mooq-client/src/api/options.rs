@@ -1,5 +1,6 @@
 //! Options of a connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mooq_core::{
@@ -8,6 +9,7 @@ use mooq_core::{
 };
 
 use super::first_error::FirstError;
+use super::layers::{CallbackLayer, Layers, PublishLayer};
 use mooq_session::{Recovery, WhileDisconnected};
 
 /// Options of a connection: the broker's address, the credentials, and the timeouts of calls. The
@@ -34,6 +36,7 @@ pub struct ConnectOptions {
     pub(crate) recovery: Recovery,
     pub(crate) while_disconnected: WhileDisconnected,
     pub(crate) publish_buffer: usize,
+    pub(crate) layers: Arc<Layers>,
     deferred: FirstError,
 }
 
@@ -225,6 +228,19 @@ impl ConnectOptions {
         self
     }
 
+    /// Wraps `layer` around the callbacks of the connection's consumers: see
+    /// [`layers`](crate::layers).
+    pub fn callback_layer(mut self, layer: impl CallbackLayer) -> Self {
+        Arc::make_mut(&mut self.layers).callbacks.push(layer);
+        self
+    }
+
+    /// Wraps `layer` around the connection's publishes: see [`layers`](crate::layers).
+    pub fn publish_layer(mut self, layer: impl PublishLayer) -> Self {
+        Arc::make_mut(&mut self.layers).push_publish(layer);
+        self
+    }
+
     /// Returns the endpoint that is tried first.
     ///
     /// # Errors
@@ -269,6 +285,7 @@ impl From<Endpoint> for ConnectOptions {
             recovery: Recovery::new(),
             while_disconnected: WhileDisconnected::default(),
             publish_buffer: Self::DEFAULT_PUBLISH_BUFFER,
+            layers: Arc::default(),
             deferred: FirstError::default(),
         }
     }

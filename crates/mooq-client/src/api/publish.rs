@@ -13,8 +13,9 @@ use mooq_core::{
 use serde::Serialize;
 
 use super::channel::Channel;
-use super::confirmation::{Confirmation, Prepared, Published};
+use super::confirmation::{Confirmation, Outgoing};
 use super::first_error::FirstError;
+use super::published::{Prepared, Published};
 use mooq_session::{OnLoss, PublishTerms};
 
 /// The properties of most messages, by mooq's own codecs, held once for all messages.
@@ -429,7 +430,8 @@ impl Publish<'_> {
     /// broker takes messages is not held back: bound the number of outstanding confirmations.
     ///
     /// # Errors
-    /// As [`send`](Self::send), without its `TimedOut`.
+    /// As [`send`](Self::send), without its `TimedOut`; `NotAllowed` if a
+    /// [layer](crate::Channel::publish_layer) around the channel's publishes waits.
     ///
     /// # Examples
     /// ```
@@ -447,8 +449,7 @@ impl Publish<'_> {
     /// # }
     /// ```
     pub fn publish_now(self) -> Result<Confirmation> {
-        let (confirmation, _room) = self.prepare()?.hand_over()?;
-        Ok(confirmation)
+        self.prepare()?.now()
     }
 
     /// Returns the publish ready to be handed over, or the error that a setter found.
@@ -459,7 +460,7 @@ impl Publish<'_> {
             *content_encoding = content_encoding.take().or(encoding);
         }
         self.deferred.finish()?;
-        Ok(Prepared {
+        let outgoing = Outgoing {
             message: Message {
                 exchange: self.exchange,
                 routing_key: self.routing_key,
@@ -473,6 +474,11 @@ impl Publish<'_> {
                 resend: self.on_loss == OnLoss::Resend,
                 expires: self.expires,
             },
+            waits_for_room: true,
+        };
+        Ok(Prepared {
+            outgoing,
+            through: self.channel.layers().publishing.clone(),
         })
     }
 }

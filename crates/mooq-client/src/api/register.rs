@@ -18,7 +18,7 @@ use super::first_error::FirstError;
 use super::outcome::Callback;
 use super::queue_arguments::queue_arguments;
 use super::registration::Registration;
-use crate::runtime::handler::{Handler, TypedHandler};
+use crate::runtime::handler::{Handler, TypedCallback};
 use crate::runtime::timeout::within;
 
 /// A consumer to register: made by
@@ -191,7 +191,7 @@ impl<C> RegisterConsumer<C, NoCallback> {
         RegisterConsumer {
             registration: self.registration,
             codec: (),
-            callback: WithCallback(Arc::new(TypedHandler::new(self.codec, callback))),
+            callback: WithCallback(Arc::new(TypedCallback::new(self.codec, callback))),
         }
     }
 }

@@ -24,6 +24,7 @@ use super::link::open_link;
 use super::lock::lock;
 use super::polling::ConnectionId;
 use super::wire::{LinkRef, Unsettled, WireRef, Work};
+use crate::api::layers::Layers;
 use crate::api::options::{ConnectOptions, Endpoints};
 
 /// The session's types in this shell.
@@ -218,6 +219,10 @@ impl ConnectionInner {
 
     pub(crate) fn timeout(&self) -> Duration {
         self.options.timeout
+    }
+
+    pub(crate) fn layers(&self) -> &Arc<Layers> {
+        &self.options.layers
     }
 
     /// Opens a connection to the host of this number.

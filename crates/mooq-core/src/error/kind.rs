@@ -83,6 +83,8 @@ pub enum ErrorKind {
     ConsumeTimeout,
     /// The connection is lost, and the buffer for publishes that wait for it is full.
     BufferFull,
+    /// A layer around a publish failed, with an error of its own.
+    LayerFailed,
     /// The operation did not finish within the given time. Its request may still take effect.
     TimedOut,
 }

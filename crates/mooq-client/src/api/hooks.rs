@@ -9,17 +9,20 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use mooq_core::mailbox::mailbox;
-use mooq_core::{Consume, Result};
+use mooq_core::{Consume, Result, Settlement};
 use mooq_session::Sink;
 
 use super::channel::Channel;
 use super::confirmation::Confirmation;
 use super::consumer_options::DEFAULT_PREFETCH;
+use super::delivery::{Delivery, SettledBy};
+use super::layers::Layers;
 use super::subscription::Place;
 use crate::runtime::{ChannelRef, ConnectionRef};
 
 pub use super::first_error::FirstError;
 pub use crate::runtime::handler::panic_text;
+pub use crate::runtime::polling::in_same_callback;
 pub use mooq_session::Direct;
 
 /// Returns the state that a crate keeps for a channel, one for each type. Clones of a channel share
@@ -77,12 +80,50 @@ pub async fn confirmed_on(mut confirmation: Confirmation) -> Result<u64> {
     poll_fn(|cx| confirmation.poll_on(cx)).await
 }
 
+/// Keeps `guard` until a delivery of a callback is settled: over retries in place, and also if it is
+/// put off, rejected or moved. Returns it if the delivery is settled already, or by nobody.
+///
+/// # Errors
+/// The guard.
+pub fn keep_until_settled<T, G: Any + Send + Sync>(
+    delivery: &Delivery<T>,
+    guard: G,
+) -> std::result::Result<(), G> {
+    let mut guard = Some(guard);
+    if let SettledBy::Callback(held) = &delivery.settled_by {
+        held.with(|unsettled| unsettled.kept = guard.take().map(|guard| Box::new(guard) as _));
+    }
+    guard.map_or(Ok(()), Err)
+}
+
+/// Returns true if a guard of type `G` is kept until this delivery is settled.
+pub fn is_kept<T, G: Any>(delivery: &Delivery<T>) -> bool {
+    let SettledBy::Callback(held) = &delivery.settled_by else {
+        return false;
+    };
+    let kept = held.with(|unsettled| unsettled.kept.as_ref().is_some_and(|kept| kept.is::<G>()));
+    kept.unwrap_or(false)
+}
+
+/// Acknowledges a delivery before its callback has ended.
+///
+/// # Errors
+/// As [`Delivery::ack`].
+pub fn ack_early<T>(delivery: &Delivery<T>) -> Result<()> {
+    let SettledBy::Callback(held) = &delivery.settled_by else {
+        return Ok(());
+    };
+    let unsettled = held.take();
+    unsettled.map_or(Ok(()), |unsettled| unsettled.settle(Settlement::Ack))
+}
+
 /// A channel for code that the connection owns, such as a callback: it keeps the channel open, but
 /// not the connection.
 #[derive(Debug, Clone)]
 pub struct InnerChannel {
     channel: Arc<ChannelRef>,
     connection: Weak<ConnectionRef>,
+    layers: Arc<Layers>,
 }
 
 impl InnerChannel {
@@ -92,6 +133,7 @@ impl InnerChannel {
         Self {
             channel: Arc::clone(&channel.channel),
             connection: Arc::downgrade(&channel.connection),
+            layers: Arc::clone(&channel.layers),
         }
     }
 
@@ -101,6 +143,7 @@ impl InnerChannel {
         Some(Channel {
             channel: Arc::clone(&self.channel),
             connection: self.connection.upgrade()?,
+            layers: Arc::clone(&self.layers),
         })
     }
 }
