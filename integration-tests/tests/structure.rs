@@ -24,7 +24,9 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("mooq-session", &["Session"]),
     ("mooq-codecs", &[]),
     ("mooq-client", &[]),
+    ("mooq-layers", &[]),
     ("mooq-rpc", &[]),
+    ("mooq-workers", &[]),
     ("mooq-management", &[]),
 ];
 

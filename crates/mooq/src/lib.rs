@@ -166,6 +166,8 @@
 //! | encode and decode | [`Json`], [`Text`], [`RawBytes`], [`ByContentType`], [`ByType`], [`Encode`], [`Decode`], and those of the features |
 //! | retry what fails, later | [`Retry`], [`Outcome`], [`Publish::delay`] |
 //! | request, and answer requests | [`Rpc`], [`Request`], [`RegisterResponder`], [`RemoteError`] |
+//! | run callbacks on several threads, in order by a key, in batches | [`Schedule`] |
+//! | wrap callbacks and publishes | [`layers`] |
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | `mooq::test` and `mooq::testing`, [`memory`], [`Delivery::new`] |
 //! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`](memory::InMemoryBroker::wait_idle), [`InMemoryBroker::record`](memory::InMemoryBroker::record), [`Recording`](memory::Recording), [`Selection`](memory::Selection) |
@@ -337,6 +339,16 @@ pub struct RetriesDoctests;
 #[cfg(all(doctest, feature = "test"))]
 #[doc = include_str!("../../../docs/testing.md")]
 pub struct TestingGuideDoctests;
+
+/// The snippets of the page about workers, order and batches, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/workers.md")]
+pub struct WorkersDoctests;
+
+/// The snippets of the page about layers, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/layers.md")]
+pub struct LayersDoctests;
 
 /// The snippets of the page about codecs, likewise.
 #[cfg(all(
