@@ -19,6 +19,7 @@
 pub mod endpoint;
 pub mod error;
 pub mod event;
+pub mod first_error;
 pub mod in_flight;
 pub mod mailbox;
 pub mod message;
@@ -29,9 +30,10 @@ pub mod topology;
 pub mod transport;
 pub mod value;
 
-pub use endpoint::{ClientCertificate, Credentials, Endpoint, Scheme, TlsOptions};
+pub use endpoint::{ClientCertificate, Credentials, Endpoint, Endpoints, Scheme, TlsOptions};
 pub use error::{CloseReason, Error, ErrorKind, ErrorScope, Result};
 pub use event::{ChannelEvent, ConnectionEvent, Deliver};
+pub use first_error::FirstError;
 pub use message::{Message, Publish};
 pub use name::{
     ConsumerTag, ExchangeName, IntoChecked, QueueName, RoutingKey, ShortString, VirtualHost,

@@ -49,17 +49,20 @@ pub struct Channel {
 }
 
 impl Channel {
-    pub(crate) async fn open(connection: &Arc<ConnectionRef>) -> Result<Self> {
+    pub(crate) async fn open(
+        connection: &Arc<ConnectionRef>,
+        layers: &Arc<Layers>,
+    ) -> Result<Self> {
         Ok(Self {
             channel: ChannelRef::open(connection).await?,
             connection: Arc::clone(connection),
-            layers: Arc::clone(connection.layers()),
+            layers: Arc::clone(layers),
         })
     }
 
     /// Opens another channel on the same connection.
     pub(crate) async fn sibling(&self) -> Result<Self> {
-        Self::open(&self.connection).await
+        Self::open(&self.connection, &self.layers).await
     }
 
     /// Returns a handle of this channel that wraps `layer` around the callbacks of the consumers

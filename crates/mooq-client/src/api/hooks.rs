@@ -20,7 +20,6 @@ use super::layers::Layers;
 use super::subscription::Place;
 use crate::runtime::{ChannelRef, ConnectionRef};
 
-pub use super::first_error::FirstError;
 pub use crate::runtime::handler::panic_text;
 pub use crate::runtime::polling::in_same_callback;
 pub use mooq_session::Direct;

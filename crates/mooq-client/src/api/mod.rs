@@ -11,7 +11,6 @@ pub(crate) mod delay;
 pub(crate) mod delivery;
 pub(crate) mod events;
 pub(crate) mod exchange;
-pub(crate) mod first_error;
 pub(crate) mod forward;
 pub(crate) mod get;
 pub mod hooks;

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mooq_core::{
-    Credentials, Endpoint, Error, ErrorKind, IntoChecked, Result, Scheme, ShortString, TlsOptions,
-    VirtualHost,
+    Credentials, Endpoint, Endpoints, Error, ErrorKind, FirstError, IntoChecked, Result, Scheme,
+    ShortString, TlsOptions, VirtualHost,
 };
 
-use super::first_error::FirstError;
 use super::layers::{CallbackLayer, Layers, PublishLayer};
 use mooq_session::{Recovery, WhileDisconnected};
 
@@ -38,28 +37,6 @@ pub struct ConnectOptions {
     pub(crate) publish_buffer: usize,
     pub(crate) layers: Arc<Layers>,
     deferred: FirstError,
-}
-
-/// Endpoints that one connection may be opened to.
-#[derive(Debug, Clone)]
-pub(crate) struct Endpoints {
-    first: Endpoint,
-    others: Vec<Endpoint>,
-}
-
-impl Endpoints {
-    /// Number of endpoints.
-    pub(crate) fn len(&self) -> usize {
-        1 + self.others.len()
-    }
-
-    /// Returns endpoint number `index`, or the first if there is none.
-    pub(crate) fn get(&self, index: usize) -> &Endpoint {
-        let other = index
-            .checked_sub(1)
-            .and_then(|index| self.others.get(index));
-        other.unwrap_or(&self.first)
-    }
 }
 
 impl ConnectOptions {
@@ -255,17 +232,7 @@ impl ConnectOptions {
     /// # Errors
     /// The first error that a setter found.
     pub(crate) fn endpoints(&self) -> Result<Endpoints> {
-        let first = self.endpoint()?;
-        let others = self.other_hosts.iter().map(|(host, port)| {
-            let mut other = first.clone();
-            other.host.clone_from(host);
-            other.port = *port;
-            other
-        });
-        Ok(Endpoints {
-            others: others.collect(),
-            first,
-        })
+        Ok(Endpoints::new(self.endpoint()?, &self.other_hosts))
     }
 }
 

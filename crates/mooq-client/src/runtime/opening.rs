@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mooq_core::mailbox::mailbox;
-use mooq_core::{Error, ErrorKind, OpenedConnection, Result, Scheme, Transport};
+use mooq_core::{Endpoints, Error, ErrorKind, OpenedConnection, Result, Scheme, Transport};
 use mooq_session::{Host, Options, Recovery, Session};
 use tokio::time::{Instant, sleep};
 
@@ -14,7 +14,7 @@ use super::inner::ConnectionInner;
 use super::link::open_link;
 use super::timeout::after;
 use super::wire::LinkRef;
-use crate::api::options::{ConnectOptions, Endpoints};
+use crate::api::options::ConnectOptions;
 
 /// Connects to the first host that answers, and starts its driver.
 ///
@@ -23,7 +23,7 @@ use crate::api::options::{ConnectOptions, Endpoints};
 /// the like.
 pub(crate) async fn open(
     transport: Arc<dyn Transport>,
-    options: ConnectOptions,
+    options: &ConnectOptions,
 ) -> Result<Arc<ConnectionInner>> {
     let endpoints = options.endpoints()?;
     let (host, opened) = match options.wait_for_broker {
@@ -36,25 +36,19 @@ pub(crate) async fn open(
     let OpenedConnection { connection, events } = opened;
     let (sender, work) = mailbox();
     let now = Instant::now().into_std();
-    let session = Session::new(
-        session_options(&options, &endpoints),
-        host,
-        LinkRef(connection),
-        now,
-    );
-    let inner = ConnectionInner::new(transport, options, endpoints, session, sender.clone());
+    let own = session_options(options, &endpoints);
+    let session = Session::new(own.clone(), host, LinkRef(connection), now);
+    let buffer = options.publish_buffer;
+    let inner = ConnectionInner::new(transport, endpoints, &own, buffer, session, sender.clone());
     let inner = Arc::new(inner);
     driver::start(&inner, work, sender, events);
     Ok(inner)
 }
 
 fn session_options(options: &ConnectOptions, endpoints: &Endpoints) -> Options {
-    let hosts = (0..endpoints.len()).map(|number| {
-        let endpoint = endpoints.get(number);
-        Host {
-            address: endpoint.address(),
-            heartbeat: endpoint.heartbeat,
-        }
+    let hosts = endpoints.iter().map(|endpoint| Host {
+        address: endpoint.address(),
+        heartbeat: endpoint.heartbeat,
     });
     Options {
         recovery: options.recovery.clone(),

@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use mooq::layers::{
-    Outgoing, RateLimit, SeenInMemory, TimeoutLayer, Undecodable, WithLayers,
-};
+use mooq::layers::{Outgoing, RateLimit, SeenInMemory, TimeoutLayer, Undecodable, WithLayers};
 use mooq::{
-    CallbackError, Channel, Confirmation, Delivery, ErrorKind, Outcome, RegisterCallback, Retry, Rpc,
-    WithCallback,
+    CallbackError, Channel, Confirmation, Delivery, ErrorKind, Outcome, RegisterCallback, Retry,
+    Rpc, WithCallback,
 };
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tower_layer::{Layer, layer_fn};
@@ -257,7 +255,7 @@ async fn a_body_that_does_not_decode_is_an_error_to_layers(fixture: Fixture) {
     };
     let (recorder, _calls) = record::<String>();
     chan.register_callback(&queue)
-        .on_decode_error(Retry::reject())
+        .on_decode_error(Retry::never().then_reject())
         .layer(layer_fn(move |inner| Ending(inner, tell.clone())))
         .callback(recorder.callback())
         .await
@@ -498,7 +496,13 @@ async fn a_message_that_was_handled_is_not_handled_again(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
-    for (id, body) in [(Some("1"), "a"), (Some("1"), "a"), (Some("2"), "b"), (None, "c"), (None, "c")] {
+    for (id, body) in [
+        (Some("1"), "a"),
+        (Some("1"), "a"),
+        (Some("2"), "b"),
+        (None, "c"),
+        (None, "c"),
+    ] {
         let mut publish = chan.publish("", body).routing_key(&queue);
         if let Some(id) = id {
             publish = publish.message_id(id);
@@ -517,7 +521,11 @@ async fn a_message_that_was_handled_is_not_handled_again(fixture: Fixture) {
     assert!(calls.so_far().is_empty());
     conn.shutdown(LIMIT).await.unwrap();
     let (_conn, chan) = fixture.channel().await;
-    assert_eq!(drain(&chan, &queue).await, [""; 0], "the other is acknowledged");
+    assert_eq!(
+        drain(&chan, &queue).await,
+        [""; 0],
+        "the other is acknowledged"
+    );
 }
 
 #[scenario]
@@ -561,7 +569,7 @@ async fn with_ack_first_a_message_is_handled_at_most_once(fixture: Fixture) {
             recorder.note(resp);
             async move {
                 match &*name {
-                    "fails" => Err("never"),
+                    "fails" => Err::<(), _>("never"),
                     _ => std::future::pending().await,
                 }
             }

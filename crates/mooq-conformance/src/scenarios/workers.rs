@@ -83,7 +83,10 @@ async fn a_callback_that_fails_or_panics_on_a_worker_is_tried_again(fixture: Fix
         .await
         .unwrap();
     let calls = calls.take(&conn, 3).await;
-    let errors: Vec<_> = calls.iter().map(|call| call.last_error.as_deref()).collect();
+    let errors: Vec<_> = calls
+        .iter()
+        .map(|call| call.last_error.as_deref())
+        .collect();
     let panicked = format!("it panicked: {INTENDED}");
     assert_eq!(errors, [None, Some("not yet"), Some(&*panicked)]);
 }
@@ -262,7 +265,7 @@ async fn a_message_that_is_given_up_passes_its_turn_on(fixture: Fixture) {
     fill(&chan, &queue, &["a1", "a2", "a3"]).await;
     let (recorder, mut calls) = record::<String>();
     chan.register_callback(&queue)
-        .retry(Retry::reject())
+        .retry(Retry::never().then_reject())
         .ordered_by(letter)
         .callback(move |resp: Delivery<String>| {
             let name = resp.msg.clone();

@@ -1,6 +1,7 @@
 //! The address of a broker, and the login to it.
 
 mod authority;
+mod several;
 mod tls;
 mod url;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind};
 use crate::name::{ShortString, VirtualHost};
 
+pub use several::Endpoints;
 pub use tls::{ClientCertificate, TlsOptions};
 
 /// The transport that a URL asks for.
