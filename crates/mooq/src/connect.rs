@@ -46,7 +46,22 @@ use mooq_test::TestBroker;
 /// ```
 pub async fn connect(to: impl ConnectTo) -> Result<Connection> {
     let Target { transport, options } = to.target()?;
+    open(transport, options).await
+}
+
+#[cfg(not(feature = "metrics"))]
+async fn open(transport: Arc<dyn Transport>, options: ConnectOptions) -> Result<Connection> {
     Connection::open(transport, options).await
+}
+
+/// Opens a connection that counts.
+#[cfg(feature = "metrics")]
+async fn open(transport: Arc<dyn Transport>, options: ConnectOptions) -> Result<Connection> {
+    let transport = Arc::new(mooq_metrics::Metered::new(transport));
+    let options = options.callback_layer(mooq_metrics::MeteredCallbacks::default());
+    let connection = Connection::open(transport, options).await?;
+    mooq_metrics::count_events(&connection);
+    Ok(connection)
 }
 
 /// Argument of [`connect`]: a URL, [`ConnectOptions`], an [`Endpoint`], or, with the features

@@ -187,6 +187,7 @@
 //! | `management` | no | [`server`] also serves RabbitMQ's management HTTP API |
 //! | `broker-ctl` | no | [`Broker`] for RabbitMQ too: run and closed as [`GetBroker::get_broker`] returns it |
 //! | `test` | no | the attribute `mooq::test` and `mooq::testing`, for `[dev-dependencies]` |
+//! | `metrics` | no | figures of connections, by the `metrics` facade |
 //! | `msgpack`, `cbor`, `protobuf` | no | the codecs `MsgPack`, `Cbor` and `Protobuf` |
 //! | `gzip`, `zstd` | no | `Compressed`: bodies that are compressed, and expanded within a limit |
 //! | `testcontainers` | no | tests on RabbitMQ in a container, if `MOOQ_TEST_BROKER` asks for it |
@@ -224,6 +225,15 @@ pub mod prelude {
 pub mod layers {
     pub use mooq_client::Outgoing;
     pub use mooq_layers::*;
+}
+
+/// Figures of connections, by the [metrics](https://docs.rs/metrics) facade: their names and units,
+/// and what counts them over a transport of your own.
+///
+/// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/metrics.md).
+#[cfg(feature = "metrics")]
+pub mod metrics {
+    pub use mooq_metrics::*;
 }
 
 /// Declaring, binding and deleting exchanges and queues: what the methods of [`Channel`] return.
