@@ -85,7 +85,9 @@ impl State {
         };
         let settled = match settle.multiple {
             true => {
-                let later = self.unsettled.split_off(&(settle.delivery_tag.saturating_add(1)));
+                let later = self
+                    .unsettled
+                    .split_off(&(settle.delivery_tag.saturating_add(1)));
                 std::mem::replace(&mut self.unsettled, later).len()
             }
             false => usize::from(self.unsettled.remove(&settle.delivery_tag)),

@@ -1,8 +1,8 @@
 //! Figures of mooq's connections, by the [metrics](https://docs.rs/metrics) facade: what is
 //! published, delivered and settled, how long that takes, and what recovery does.
 //!
-//! With the feature `metrics` of the facade, `mooq::connect` counts by itself. Without a recorder
-//! of the `metrics` facade, figures go nowhere.
+//! Services use it through the facade, `mooq`, with the feature `metrics`: `mooq::metrics::counted`
+//! connects with figures. Without a recorder of the `metrics` facade, they go nowhere.
 //!
 //! | File | Contents |
 //! |---|---|

@@ -37,7 +37,11 @@ impl Publishes {
                 let later = self.unconfirmed.split_off(&(sequence.saturating_add(1)));
                 std::mem::replace(&mut self.unconfirmed, later)
             }
-            false => self.unconfirmed.remove_entry(&sequence).into_iter().collect(),
+            false => self
+                .unconfirmed
+                .remove_entry(&sequence)
+                .into_iter()
+                .collect(),
         };
         for since in answered.values() {
             histogram!(CONFIRM_SECONDS).record(since.elapsed());

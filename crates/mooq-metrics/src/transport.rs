@@ -12,9 +12,8 @@ use mooq_core::{
 use crate::channel;
 use crate::names::CONNECTIONS;
 
-/// A transport that counts what passes through another one. `mooq::connect` uses it with the
-/// feature `metrics`; to count over a transport of your own, wrap it and open the connection with
-/// it.
+/// A transport that counts what passes through another one: for a transport of your own, which the
+/// connection is opened with.
 #[derive(Debug)]
 pub struct Metered(Arc<dyn Transport>);
 

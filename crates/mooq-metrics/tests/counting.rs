@@ -13,7 +13,9 @@ fn figures(snapshotter: &Snapshotter) -> HashMap<String, f64> {
     let snapshot = snapshotter.snapshot().into_vec().into_iter();
     let figure = |(key, _, _, value): (metrics_util::CompositeKey, _, _, DebugValue)| {
         let labels = key.key().labels();
-        let labels: Vec<_> = labels.map(|l| format!("{}={}", l.key(), l.value())).collect();
+        let labels: Vec<_> = labels
+            .map(|l| format!("{}={}", l.key(), l.value()))
+            .collect();
         let name = match key.kind() {
             MetricKind::Histogram => format!("{} count", key.key().name()),
             _ => key.key().name().to_owned(),
@@ -41,7 +43,7 @@ fn recorded(test: impl AsyncFnOnce(InMemoryBroker) -> mooq::Result<()>) -> HashM
 }
 
 async fn channel(broker: &InMemoryBroker) -> mooq::Result<(mooq::Connection, Channel)> {
-    let conn = mooq::connect(broker).await?;
+    let conn = mooq::connect(names::counted(broker)).await?;
     let chan = conn.create_channel().await?;
     Ok((conn, chan))
 }
@@ -51,7 +53,8 @@ fn publishes_and_their_answers_are_counted() {
     let figures = recorded(async |broker| {
         let (_conn, chan) = channel(&broker).await?;
         let full = chan.declare_queue("full").max_length(1);
-        full.overflow(mooq::topology::Overflow::RejectPublish).await?;
+        full.overflow(mooq::topology::Overflow::RejectPublish)
+            .await?;
         chan.publish("", "kept").routing_key("full").await?;
         let refused = chan.publish("", "refused").routing_key("full").await;
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Nacked);

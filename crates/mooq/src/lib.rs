@@ -188,6 +188,7 @@
 //! | `broker-ctl` | no | [`Broker`] for RabbitMQ too: run and closed as [`GetBroker::get_broker`] returns it |
 //! | `test` | no | the attribute `mooq::test` and `mooq::testing`, for `[dev-dependencies]` |
 //! | `metrics` | no | figures of connections, by the `metrics` facade |
+//! | `otel` | no | spans by OpenTelemetry's conventions, and trace context in headers |
 //! | `msgpack`, `cbor`, `protobuf` | no | the codecs `MsgPack`, `Cbor` and `Protobuf` |
 //! | `gzip`, `zstd` | no | `Compressed`: bodies that are compressed, and expanded within a limit |
 //! | `testcontainers` | no | tests on RabbitMQ in a container, if `MOOQ_TEST_BROKER` asks for it |
@@ -234,6 +235,54 @@ pub mod layers {
 #[cfg(feature = "metrics")]
 pub mod metrics {
     pub use mooq_metrics::*;
+
+    use crate::connect::ConnectTo;
+    pub use crate::connect::Counted;
+
+    /// Connects with figures: of what is published, delivered and settled, of callbacks, and of
+    /// recovery.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// # let broker = mooq::memory::InMemoryBroker::new("localhost", 5672);
+    /// # broker.run();
+    /// let conn = mooq::connect(mooq::metrics::counted("memory://localhost:5672")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn counted<T: ConnectTo>(to: T) -> Counted<T> {
+        Counted(to)
+    }
+}
+
+/// OpenTelemetry: spans by its conventions for messaging, and W3C trace context in headers.
+///
+/// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/tracing.md).
+#[cfg(feature = "otel")]
+pub mod otel {
+    pub use mooq_trace::{TraceCallbacks, TracePublishes, extract, inject};
+
+    use crate::connect::ConnectTo;
+    pub use crate::connect::Traced;
+
+    /// Connects with traces: spans for connecting, publishes, callbacks and recovery, and trace
+    /// context in the headers of what is published.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// # let broker = mooq::memory::InMemoryBroker::new("localhost", 5672);
+    /// # broker.run();
+    /// let conn = mooq::connect(mooq::otel::traced("memory://localhost:5672")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn traced<T: ConnectTo>(to: T) -> Traced<T> {
+        Traced(to)
+    }
 }
 
 /// Declaring, binding and deleting exchanges and queues: what the methods of [`Channel`] return.
@@ -359,6 +408,16 @@ pub struct WorkersDoctests;
 #[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../../../docs/layers.md")]
 pub struct LayersDoctests;
+
+/// The snippets of the page about figures, likewise.
+#[cfg(all(doctest, feature = "memory", feature = "metrics"))]
+#[doc = include_str!("../../../docs/metrics.md")]
+pub struct MetricsDoctests;
+
+/// The snippets of the page about traces, likewise.
+#[cfg(all(doctest, feature = "memory", feature = "otel"))]
+#[doc = include_str!("../../../docs/tracing.md")]
+pub struct TracingDoctests;
 
 /// The snippets of the page about codecs, likewise.
 #[cfg(all(

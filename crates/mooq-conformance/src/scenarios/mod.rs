@@ -83,5 +83,6 @@ mod shutdown;
 mod single_active_consumer;
 mod streams;
 mod time_to_live;
+mod tracing;
 mod versions;
 mod workers;
