@@ -31,15 +31,17 @@ fn figures(snapshotter: &Snapshotter) -> HashMap<String, f64> {
 }
 
 /// Runs `test` with a recorder of its own, on one thread.
-fn recorded(test: impl AsyncFnOnce(InMemoryBroker) -> mooq::Result<()>) -> HashMap<String, f64> {
+fn recorded(
+    test: impl AsyncFnOnce(InMemoryBroker) -> mooq::Result<()>,
+) -> Result<HashMap<String, f64>, Box<dyn std::error::Error>> {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     metrics::with_local_recorder(&recorder, || {
         let runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = { runtime }.enable_all().build().unwrap();
-        runtime.block_on(test(InMemoryBroker::start())).unwrap();
-    });
-    figures(&snapshotter)
+        let runtime = { runtime }.enable_all().build()?;
+        runtime.block_on(test(InMemoryBroker::start()))?;
+        Ok(figures(&snapshotter))
+    })
 }
 
 async fn channel(broker: &InMemoryBroker) -> mooq::Result<(mooq::Connection, Channel)> {
@@ -62,7 +64,8 @@ fn publishes_and_their_answers_are_counted() {
         let returned = unroutable.mandatory().await;
         assert_eq!(returned.unwrap_err().kind(), ErrorKind::Returned);
         Ok(())
-    });
+    })
+    .unwrap();
     assert_eq!(figures[names::PUBLISHED], 3.0);
     assert_eq!(figures[names::CONFIRMED], 2.0);
     assert_eq!(figures[names::NACKED], 1.0);
@@ -104,7 +107,8 @@ fn deliveries_their_settlements_and_callbacks_equal_a_recording() {
         settled.insert("published", recording.publishes().count() as f64);
         settled.insert("delivered", recording.deliveries().count() as f64);
         Ok(())
-    });
+    })
+    .unwrap();
     assert_eq!(settled["published"], 4.0, "three, and the parked one");
     assert_eq!(figures[names::PUBLISHED], settled["published"]);
     let delivered = &figures[&format!("{} redelivered=false", names::DELIVERED)];
@@ -131,7 +135,8 @@ fn losses_and_alarms_are_counted() {
         while !matches!(events.next().await, Some(Event::Reconnected { .. })) {}
         chan.publish("", "order").routing_key("orders").await?;
         Ok(())
-    });
+    })
+    .unwrap();
     assert_eq!(figures[names::LOST], 1.0);
     assert_eq!(figures[names::RECONNECTED], 1.0);
 }
