@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use mooq_core::mailbox::mailbox;
-use mooq_core::{Consume, Result};
+use mooq_codecs::Encode;
+use mooq_core::{Consume, ExchangeName, IntoChecked, Result};
 use mooq_session::Sink;
 
 use super::channel::Channel;
 use super::confirmation::Confirmation;
 use super::consumer_options::DEFAULT_PREFETCH;
+use super::options::ConnectOptions;
+use super::publish::Publish;
 use super::subscription::Place;
 use crate::runtime::{ChannelRef, ConnectionRef};
 
@@ -33,6 +36,22 @@ pub fn state<T: Any + Default + Send + Sync>(channel: &Channel) -> Arc<T> {
 #[must_use]
 pub fn timeout(channel: &Channel) -> Duration {
     channel.timeout()
+}
+
+/// Returns the time limit of calls on a connection with these options.
+#[must_use]
+pub fn timeout_of(options: &ConnectOptions) -> Duration {
+    options.timeout
+}
+
+/// Makes a publish of `msg` on a channel that another handle keeps open.
+pub fn publish<'a, T: ?Sized>(
+    channel: &Channel,
+    exchange: impl IntoChecked<ExchangeName>,
+    msg: &T,
+    codec: &impl Encode<T>,
+) -> Publish<'a> {
+    Publish::encoded(channel, exchange, msg, codec)
 }
 
 /// Registers a consumer that does not acknowledge, on this channel itself, and passes its

@@ -1,6 +1,7 @@
 //! The builder of a publish.
 
 use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use serde::Serialize;
 use super::channel::Channel;
 use super::confirmation::{Confirmation, Prepared, Published};
 use super::first_error::FirstError;
+use crate::runtime::ChannelRef;
 use mooq_session::{OnLoss, PublishTerms};
 
 /// The properties of most messages, by mooq's own codecs, held once for all messages.
@@ -85,7 +87,9 @@ fn persistent(content_type: Option<ShortString>) -> Properties {
 #[derive(Debug)]
 #[must_use = "nothing is published until it is awaited"]
 pub struct Publish<'a> {
-    channel: &'a Channel,
+    channel: Arc<ChannelRef>,
+    /// The handle that keeps the channel's connection open.
+    _handle: PhantomData<&'a Channel>,
     exchange: ExchangeName,
     routing_key: RoutingKey,
     mandatory: bool,
@@ -173,15 +177,16 @@ impl Channel {
     }
 }
 
-impl<'a> Publish<'a> {
+impl Publish<'_> {
     pub(crate) fn new(
-        channel: &'a Channel,
+        channel: &Channel,
         exchange: impl IntoChecked<ExchangeName>,
         body: Result<Bytes>,
     ) -> Self {
         let mut deferred = FirstError::default();
         Self {
-            channel,
+            channel: Arc::clone(channel.shared()),
+            _handle: PhantomData,
             exchange: deferred.check(exchange).unwrap_or_default(),
             routing_key: RoutingKey::default(),
             mandatory: false,
@@ -198,7 +203,7 @@ impl<'a> Publish<'a> {
 
     /// Makes a publish of `msg`, with its body encoded by `codec`.
     pub(crate) fn encoded<T: ?Sized>(
-        channel: &'a Channel,
+        channel: &Channel,
         exchange: impl IntoChecked<ExchangeName>,
         msg: &T,
         codec: &impl Encode<T>,
@@ -466,7 +471,7 @@ impl Publish<'_> {
                 properties: finish_properties(self.properties, self.content_type)?,
                 body: self.body,
             },
-            channel: Arc::clone(self.channel.shared()),
+            channel: self.channel,
             mandatory: self.mandatory,
             terms: PublishTerms {
                 limit: self.timeout,

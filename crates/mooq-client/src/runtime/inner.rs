@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mooq_core::mailbox::Sender;
 use mooq_core::{
-    Endpoint, Error, ErrorKind, Message, OpenedConnection, QueueName, Result, Transport,
+    Endpoint, Endpoints, Error, ErrorKind, Message, OpenedConnection, QueueName, Result, Transport,
 };
 use mooq_retry::Known;
 use mooq_session::reasons::closed_locally;
@@ -24,7 +24,7 @@ use super::link::open_link;
 use super::lock::lock;
 use super::polling::ConnectionId;
 use super::wire::{LinkRef, Unsettled, WireRef, Work};
-use crate::api::options::{ConnectOptions, Endpoints};
+use crate::api::options::ConnectOptions;
 
 /// The session's types in this shell.
 #[derive(Debug)]
