@@ -58,7 +58,9 @@ async fn main() -> mooq::Result<()> {
 
     drop(alarm);
     for _ in 1..=3 {
-        let invoice = chan.get_one::<u32>("invoices").timeout(Duration::from_secs(60));
+        let invoice = chan
+            .get_one::<u32>("invoices")
+            .timeout(Duration::from_secs(60));
         println!("invoice {}", invoice.await?.ack().await?);
     }
     pool.shutdown(Duration::from_secs(20)).await?;
@@ -81,7 +83,9 @@ mod tests {
         pool.publish("orders", &7).await?;
 
         let chan = pool.create_channel().await?;
-        let invoice = chan.get_one::<u32>("invoices").timeout(Duration::from_secs(60));
+        let invoice = chan
+            .get_one::<u32>("invoices")
+            .timeout(Duration::from_secs(60));
         assert_eq!(invoice.await?.ack().await?, 700);
         pool.shutdown(Duration::from_secs(60)).await?;
         service.await.expect("the processing does not panic")

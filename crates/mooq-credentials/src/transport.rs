@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mooq_core::{
-    AuthMechanism, Endpoint, Error, OpenedChannel, OpenedConnection, Result, ShortString, Transport,
-    TransportConnection,
+    AuthMechanism, Endpoint, Error, OpenedChannel, OpenedConnection, Result, ShortString,
+    Transport, TransportConnection,
 };
 use tokio::task::AbortHandle;
 use tokio::time::Instant;

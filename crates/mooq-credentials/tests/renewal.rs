@@ -67,7 +67,10 @@ impl Script {
 
 async fn renewed(events: &mut Events) {
     let event = events.next().await;
-    assert!(matches!(event, Some(Event::CredentialsRenewed)), "{event:?}");
+    assert!(
+        matches!(event, Some(Event::CredentialsRenewed)),
+        "{event:?}"
+    );
 }
 
 /// The error of a renewal that failed, and the time until the next attempt.
@@ -152,7 +155,10 @@ async fn secret_that_the_broker_refuses_costs_the_connection_which_comes_back() 
         }
     }
     let reason = lost.unwrap().reason().cloned().unwrap();
-    assert_eq!((reason.code, reason.class_id, reason.method_id), (530, 10, 70));
+    assert_eq!(
+        (reason.code, reason.class_id, reason.method_id),
+        (530, 10, 70)
+    );
     assert_eq!(
         reason.text,
         "NOT_ALLOWED - New secret was refused by one of the backends"
@@ -160,7 +166,10 @@ async fn secret_that_the_broker_refuses_costs_the_connection_which_comes_back() 
     assert_eq!(refusing.strikes(), 1);
     drop(refusing);
     let mut state = conn.state();
-    state.wait_for(mooq::ConnectionState::is_connected).await.unwrap();
+    state
+        .wait_for(mooq::ConnectionState::is_connected)
+        .await
+        .unwrap();
     assert_eq!(script.pauses()[0], 2880);
 }
 

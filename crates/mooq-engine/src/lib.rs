@@ -292,7 +292,8 @@ impl Engine {
         credentials: &mooq_core::Credentials,
         connection_name: Option<&str>,
     ) -> Result<(), CloseReason> {
-        let is_right = !self.strike_login(connection_name) && self.users.check(mechanism, credentials);
+        let is_right =
+            !self.strike_login(connection_name) && self.users.check(mechanism, credentials);
         let checked = match is_right {
             true => Ok(()),
             false => Err(ReplyError::login_refused(mechanism)),
@@ -454,7 +455,10 @@ impl Engine {
     /// Takes a client's new secret. As in RabbitMQ, the passwords of the broker's own users do not
     /// expire, and any secret will do; a fault stands for a service that refuses it.
     fn update_secret(&mut self, connection: ConnectionId, number: u16) {
-        let name = self.connections.get(connection).and_then(|open| open.name.clone());
+        let name = self
+            .connections
+            .get(connection)
+            .and_then(|open| open.name.clone());
         if self.strike_login(name.as_deref()) {
             let refusal = ReplyError::not_allowed("New secret was refused by one of the backends");
             self.fail(connection, None, refusal, MethodId::UPDATE_SECRET);

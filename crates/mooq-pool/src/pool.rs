@@ -249,7 +249,8 @@ impl Shared {
         let open = self.least_used(Role::Publisher, Open::unconfirmed);
         let open = open.unwrap_or_else(|| self.publishers[0].current());
         // Every publishing connection has one.
-        open.publisher.unwrap_or_else(|| unreachable!("a publishing connection has a channel"))
+        open.publisher
+            .unwrap_or_else(|| unreachable!("a publishing connection has a channel"))
     }
 
     async fn create_channel(&self, role: Role) -> Result<Channel> {

@@ -112,7 +112,10 @@ impl TransportConnection for RabbitConnection {
 
     async fn update_secret(&self, secret: &str, reason: &ShortString) -> Result<()> {
         let state = &self.handle.state;
-        if let Some(reason) = state.reason().or_else(|| self.handle.closing.get().cloned()) {
+        if let Some(reason) = state
+            .reason()
+            .or_else(|| self.handle.closing.get().cloned())
+        {
             return Err(reason);
         }
         // In a task of its own, as the opening of channels is. The lock is held until the answer is

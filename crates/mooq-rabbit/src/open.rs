@@ -12,7 +12,9 @@ use amqprs::security::SecurityCredentials;
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use mooq_core::mailbox::mailbox;
-use mooq_core::{AuthMechanism, CloseReason, Endpoint, Error, ErrorKind, OpenedConnection, Result, Scheme};
+use mooq_core::{
+    AuthMechanism, CloseReason, Endpoint, Error, ErrorKind, OpenedConnection, Result, Scheme,
+};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};

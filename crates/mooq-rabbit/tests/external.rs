@@ -78,7 +78,10 @@ async fn log_in(broker: &InMemoryBroker, endpoint: &Endpoint) -> Result<String> 
         seen.extend(users(broker));
         opened.connection.close().await?;
         let closed = futures_util::StreamExt::next(&mut opened.events).await;
-        assert!(matches!(closed, Some(ConnectionEvent::Closed(_))), "{closed:?}");
+        assert!(
+            matches!(closed, Some(ConnectionEvent::Closed(_))),
+            "{closed:?}"
+        );
     }
     let user = seen.pop().unwrap();
     assert!(seen.iter().all(|other| *other == user), "{seen:?}");
@@ -124,7 +127,10 @@ async fn user_is_the_one_that_the_certificate_names() {
 async fn user_that_does_not_exist_is_refused_in_rabbitmqs_words() {
     let rig = Rig::new();
     let broker = InMemoryBroker::start();
-    let tls = rig.tls.clone().require_client_certificate(rig.authority.file());
+    let tls = rig
+        .tls
+        .clone()
+        .require_client_certificate(rig.authority.file());
     let tls = tls.login_by_certificate(CertificateName::CommonName);
     let server = broker.listen_tls("127.0.0.1:0", &tls).await.unwrap();
     for subject in [&[("CN", "nobody")][..], &[("O", "Shop")]] {
@@ -154,7 +160,10 @@ async fn user_that_does_not_exist_is_refused_in_rabbitmqs_words() {
 async fn server_that_does_not_offer_the_mechanism_is_named() {
     let rig = Rig::new();
     let broker = InMemoryBroker::start();
-    let tls = rig.tls.clone().require_client_certificate(rig.authority.file());
+    let tls = rig
+        .tls
+        .clone()
+        .require_client_certificate(rig.authority.file());
     let server = broker.listen_tls("127.0.0.1:0", &tls).await.unwrap();
     let certificate = rig.certificate(&[("CN", "guest")], &[]);
     for err in refused(&rig.endpoint(&server, Some(certificate))).await {
@@ -186,7 +195,10 @@ async fn login_by_certificate_needs_tls_and_a_certificate() {
 async fn client_without_a_certificate_logs_in_by_password_where_none_is_required() {
     let rig = Rig::new();
     let broker = InMemoryBroker::start();
-    let tls = rig.tls.clone().ask_for_client_certificate(rig.authority.file());
+    let tls = rig
+        .tls
+        .clone()
+        .ask_for_client_certificate(rig.authority.file());
     let tls = tls.login_by_certificate(CertificateName::CommonName);
     let server = broker.listen_tls("127.0.0.1:0", &tls).await.unwrap();
     let mut endpoint = rig.endpoint(&server, None);

@@ -88,7 +88,6 @@ impl FromStr for CertificateName {
 
 /// Tags of DER. A version and extensions are fields 0 and 3 of a certificate.
 const OCTET_STRING: u8 = 0x04;
-const UTF8_STRING: u8 = 0x0c;
 const TELETEX_STRING: u8 = 0x14;
 const BMP_STRING: u8 = 0x1e;
 const VERSION: u8 = 0xa0;
@@ -114,9 +113,18 @@ const PARTS: [(&[u8], &str); 16] = [
     (&[0x55, 4, 43], "INITIALS"),
     (&[0x55, 4, 44], "GENERATIONQUALIFIER"),
     (&[0x55, 4, 65], "PSEUDONYM"),
-    (&[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1], "EMAILADDRESS"),
-    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1], "UID"),
-    (&[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25], "DC"),
+    (
+        &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1],
+        "EMAILADDRESS",
+    ),
+    (
+        &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1],
+        "UID",
+    ),
+    (
+        &[0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25],
+        "DC",
+    ),
 ];
 
 /// The values in a part of a certificate, each with its tag. They end at the first that is
@@ -129,11 +137,13 @@ impl<'a> Iterator for Values<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let (&[tag, length], rest) = self.0.split_first_chunk()?;
         let (length, rest) = match length {
-            0..0x80 => (usize::from(length), rest),
+            0..=0x7f => (usize::from(length), rest),
             // The number of bytes of a longer length: 3 are 16 MiB.
             0x81..=0x83 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-                let length = bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+                let length = bytes
+                    .iter()
+                    .fold(0, |sum, byte| sum << 8 | usize::from(*byte));
                 (length, rest)
             }
             _ => return None,
@@ -153,7 +163,9 @@ fn part(part: &[u8]) -> Option<(&[u8], String)> {
         TELETEX_STRING => value.iter().copied().map(char::from).collect(),
         BMP_STRING => {
             let units = value.chunks_exact(2);
-            let units: Vec<_> = units.map(|two| u16::from_be_bytes([two[0], two[1]])).collect();
+            let units: Vec<_> = units
+                .map(|two| u16::from_be_bytes([two[0], two[1]]))
+                .collect();
             String::from_utf16_lossy(&units)
         }
         _ => String::from_utf8_lossy(value).into_owned(),
@@ -305,6 +317,9 @@ mod tests {
                 assert_eq!(name.of(&der[..end]), None, "{end}");
             }
         }
-        assert_eq!(CertificateName::CommonName.of(b"\x30\x84\xff\xff\xff\xff"), None);
+        assert_eq!(
+            CertificateName::CommonName.of(b"\x30\x84\xff\xff\xff\xff"),
+            None
+        );
     }
 }

@@ -258,7 +258,10 @@ fn unix_socket_is_served_beside_the_port() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stderr).unwrap();
-    assert!(text.starts_with("mooq-server: /missing/broker.sock: "), "{text}");
+    assert!(
+        text.starts_with("mooq-server: /missing/broker.sock: "),
+        "{text}"
+    );
 }
 
 #[test]

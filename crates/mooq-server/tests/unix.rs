@@ -57,7 +57,10 @@ impl Client {
     async fn log_in(&mut self) {
         self.socket.write_all(&PROTOCOL_HEADER).await.unwrap();
         let start = self.hear().await;
-        assert!(matches!(start, Some(Method::ConnectionStart(_))), "{start:?}");
+        assert!(
+            matches!(start, Some(Method::ConnectionStart(_))),
+            "{start:?}"
+        );
         self.say(ConnectionStartOk {
             client_properties: FieldTable::new(),
             mechanism: "PLAIN".try_into().unwrap(),
@@ -78,7 +81,10 @@ impl Client {
         let virtual_host = "/".try_into().unwrap();
         self.say(ConnectionOpen { virtual_host }).await;
         let open = self.hear().await;
-        assert!(matches!(open, Some(Method::ConnectionOpenOk(_))), "{open:?}");
+        assert!(
+            matches!(open, Some(Method::ConnectionOpenOk(_))),
+            "{open:?}"
+        );
     }
 }
 

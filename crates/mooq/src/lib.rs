@@ -262,9 +262,10 @@ pub use bytes;
 pub use connect::{ConnectTo, connect, pool};
 pub use mooq_client::{
     Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection, ConnectionState,
-    ConsumeQueue, Consumer, CredentialsProvider, DelayedPublish, Deliveries, Delivery, Event, Events, Fate, Get, GetOne,
-    IntoOutcome, NoCallback, OnLoss, Outcome, ProcessEvents, Processing, Publish, Published,
-    Recovery, RegisterCallback, RegisterConsumer, Retry, WhileDisconnected, WithCallback,
+    ConsumeQueue, Consumer, CredentialsProvider, DelayedPublish, Deliveries, Delivery, Event,
+    Events, Fate, Get, GetOne, IntoOutcome, NoCallback, OnLoss, Outcome, ProcessEvents, Processing,
+    Publish, Published, Recovery, RegisterCallback, RegisterConsumer, Retry, WhileDisconnected,
+    WithCallback,
 };
 #[cfg(feature = "cbor")]
 pub use mooq_codecs::Cbor;
@@ -278,10 +279,10 @@ pub use mooq_codecs::{
     ByContentType, ByType, CodecError, ContentTypes, Decode, Encode, Encoded, Json, RawBytes, Text,
 };
 pub use mooq_core::{
-    AuthMechanism, ClientCertificate, CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode, Endpoint,
-    Error, ErrorKind, ErrorScope, ExchangeKind, ExchangeName, FieldTable, FieldValue, IntoChecked,
-    Message, Properties, QueueName, Result, Returned, RoutingKey, Scheme, ShortString, TlsOptions,
-    VirtualHost,
+    AuthMechanism, ClientCertificate, CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode,
+    Endpoint, Error, ErrorKind, ErrorScope, ExchangeKind, ExchangeName, FieldTable, FieldValue,
+    IntoChecked, Message, Properties, QueueName, Result, Returned, RoutingKey, Scheme, ShortString,
+    TlsOptions, VirtualHost,
 };
 #[cfg(feature = "test")]
 pub use mooq_macros::test;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use mooq_core::mailbox::mailbox;
 use mooq_codecs::Encode;
+use mooq_core::mailbox::mailbox;
 use mooq_core::{Consume, ExchangeName, IntoChecked, Result};
 use mooq_session::Sink;
 

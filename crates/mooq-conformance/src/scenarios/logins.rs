@@ -149,9 +149,14 @@ async fn provider_has_the_time_to_connect_and_no_more(fixture: Fixture) {
         .options()
         .connect_timeout(Duration::from_millis(50))
         .credentials_from(|| pending::<io::Result<Credentials>>());
-    let err = within("the error", fixture.open(options)).await.unwrap_err();
+    let err = within("the error", fixture.open(options))
+        .await
+        .unwrap_err();
     assert_eq!(err.kind(), ErrorKind::CredentialsUnavailable, "{err}");
-    assert!(err.to_string().ends_with("did not answer within 50ms"), "{err}");
+    assert!(
+        err.to_string().ends_with("did not answer within 50ms"),
+        "{err}"
+    );
 }
 
 #[scenario]

@@ -65,7 +65,10 @@ async fn pool_publishes_on_one_connection_and_consumes_on_another(fixture: Fixtu
     publish.mandatory().await.unwrap();
     assert_eq!(within("a callback", calls.noted()).await.msg, "body");
     pool.shutdown(LIMIT).await.unwrap();
-    within("the end of processing", processing).await.unwrap().unwrap();
+    within("the end of processing", processing)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[scenario]
@@ -94,7 +97,10 @@ async fn alarm_stops_publishers_of_a_pool_and_not_its_consumers(fixture: Fixture
     let publisher = pool.clone();
     let to = target.clone();
     let publishing = tokio::spawn(async move {
-        publisher.publish("", "during the alarm").routing_key(to).await
+        publisher
+            .publish("", "during the alarm")
+            .routing_key(to)
+            .await
     });
     fixture.control().until_blocked(1).await;
 
@@ -114,7 +120,10 @@ async fn alarm_stops_publishers_of_a_pool_and_not_its_consumers(fixture: Fixture
     within("the confirm", publishing).await.unwrap().unwrap();
     assert_eq!(drain(&chan, &target).await, ["during the alarm"]);
     pool.shutdown(LIMIT).await.unwrap();
-    within("the end of processing", processing).await.unwrap().unwrap();
+    within("the end of processing", processing)
+        .await
+        .unwrap()
+        .unwrap();
     let (_other, chan) = fixture.channel().await;
     assert_eq!(drain(&chan, &queue).await, [""; 0], "all are acked");
 }
@@ -122,7 +131,10 @@ async fn alarm_stops_publishers_of_a_pool_and_not_its_consumers(fixture: Fixture
 #[scenario]
 async fn connection_of_a_pool_that_is_closed_for_good_is_replaced(fixture: Fixture) {
     let name = fixture.name("service");
-    let options = fixture.options().name(name.as_str()).recovery(Recovery::off());
+    let options = fixture
+        .options()
+        .name(name.as_str())
+        .recovery(Recovery::off());
     let pool = builder(&fixture, options).await.unwrap();
     let chan = pool.create_channel().await.unwrap();
     let queue = fixture.name("queue");
@@ -130,7 +142,10 @@ async fn connection_of_a_pool_that_is_closed_for_good_is_replaced(fixture: Fixtu
 
     for role in ["consumer-1", "publisher-1"] {
         let name = format!("{name}/{role}");
-        fixture.control().close_connections(&name, "maintenance").await;
+        fixture
+            .control()
+            .close_connections(&name, "maintenance")
+            .await;
     }
     let err = within("the close", async {
         loop {
@@ -141,10 +156,17 @@ async fn connection_of_a_pool_that_is_closed_for_good_is_replaced(fixture: Fixtu
     })
     .await;
     assert_eq!(err.kind(), ErrorKind::ConnectionLost, "{err}");
-    let chan = within("another connection", pool.create_channel()).await.unwrap();
+    let chan = within("another connection", pool.create_channel())
+        .await
+        .unwrap();
     // The next publishes are on the connection that is closed, or on another one.
     within("a publish", async {
-        while pool.publish("", "body").routing_key(queue.as_str()).await.is_err() {
+        while pool
+            .publish("", "body")
+            .routing_key(queue.as_str())
+            .await
+            .is_err()
+        {
             let replaced = pool.create_publisher_channel().await;
             replaced.unwrap();
         }
@@ -193,7 +215,10 @@ async fn pool_shuts_down_its_consumers_before_its_publishers(fixture: Fixture) {
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionClosed);
     go_on.notify_one();
     within("the shutdown", shutdown).await.unwrap().unwrap();
-    within("the end of processing", processing).await.unwrap().unwrap();
+    within("the end of processing", processing)
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(drain(&other, &target).await, ["body"]);
     assert_eq!(drain(&other, &queue).await, [""; 0]);
     pool.close().await.unwrap();
@@ -222,5 +247,8 @@ async fn consumer_of_a_pool_that_ends_is_reported_and_the_others_go_on(fixture: 
     put(&chan, &other, "body").await;
     assert_eq!(within("a callback", calls.noted()).await.msg, "body");
     pool.close().await.unwrap();
-    within("the end of processing", processing).await.unwrap().unwrap();
+    within("the end of processing", processing)
+        .await
+        .unwrap()
+        .unwrap();
 }

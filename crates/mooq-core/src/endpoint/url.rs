@@ -317,7 +317,9 @@ mod tests {
     #[test]
     fn what_is_empty_is_not_what_is_left_out() {
         let login = |url: &str| {
-            let Credentials { username, password, .. } = parse(url).unwrap().credentials;
+            let Credentials {
+                username, password, ..
+            } = parse(url).unwrap().credentials;
             (username, password)
         };
         let pair = |username: &str, password: &str| (username.to_owned(), password.to_owned());

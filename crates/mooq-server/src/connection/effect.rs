@@ -170,7 +170,8 @@ impl Connection {
                 self.output.method(0, &ConnectionUnblocked {}.into());
             }
             // No event of a broker's.
-            ConnectionEvent::CredentialsRenewed | ConnectionEvent::CredentialsNotRenewed { .. } => {}
+            ConnectionEvent::CredentialsRenewed | ConnectionEvent::CredentialsNotRenewed { .. } => {
+            }
             // Without a reason the connection is dropped, as by a fault: nothing more is sent.
             ConnectionEvent::Closed(why) => self.close(now, why.reason().cloned()),
         }

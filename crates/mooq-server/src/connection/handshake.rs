@@ -107,8 +107,7 @@ pub(super) fn client(
         connection_blocked: has("connection.blocked"),
     };
     let profile = settings.profile;
-    let credentials =
-        sasl::credentials(&start_ok.mechanism, &start_ok.response, profile, external);
+    let credentials = sasl::credentials(&start_ok.mechanism, &start_ok.response, profile, external);
     let mut details = ClientDetails::default();
     details.properties = properties.clone();
     details.socket = settings.socket;

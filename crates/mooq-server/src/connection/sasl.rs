@@ -8,7 +8,10 @@ use mooq_wire::{Limits, table};
 
 /// The user that a client's certificate stands for, by the mechanism `EXTERNAL`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[cfg_attr(not(feature = "tls"), allow(dead_code, reason = "there are no certificates"))]
+#[cfg_attr(
+    not(feature = "tls"),
+    allow(dead_code, reason = "there are no certificates")
+)]
 pub(crate) enum External {
     /// The mechanism is not offered.
     #[default]
@@ -22,7 +25,11 @@ pub(crate) enum External {
 
 /// The mechanisms as `connection.start` lists them.
 pub(super) fn mechanisms(profile: Profile, external: &External) -> String {
-    let mut offered: Vec<_> = profile.mechanisms().iter().map(Mechanism::to_string).collect();
+    let mut offered: Vec<_> = profile
+        .mechanisms()
+        .iter()
+        .map(Mechanism::to_string)
+        .collect();
     if *external != External::Off {
         offered.push(Mechanism::External.to_string());
     }
@@ -123,7 +130,10 @@ mod tests {
 
     #[test]
     fn anonymous_is_guest_since_4_0() {
-        assert_eq!(by("ANONYMOUS", b""), of_guest(Mechanism::Anonymous, "guest"));
+        assert_eq!(
+            by("ANONYMOUS", b""),
+            of_guest(Mechanism::Anonymous, "guest")
+        );
         let on_3_10 = credentials("ANONYMOUS", &Bytes::new(), Profile::V3_10, &External::Off);
         assert_eq!(on_3_10, None);
     }
