@@ -163,11 +163,12 @@ impl Pool {
     /// publish, and then the publishing ones, as [`Connection::shutdown`] does. All of it but the
     /// closing takes at most `limit`.
     ///
-    /// A running [`process_events`](Self::process_events) has to keep running; it ends with `Ok`. A
-    /// callback must not await it, but spawn it.
+    /// A running [`process_events`](Self::process_events) has to keep running; it ends with `Ok`.
     ///
     /// # Errors
-    /// The first error of [`Connection::shutdown`]. In all cases the pool is closed.
+    /// The first error of [`Connection::shutdown`]. In all cases the pool opens no more channels, and
+    /// its connections are closed, except for that of a callback that awaits the shutdown, which is
+    /// `NotAllowed`: the callback should spawn it instead.
     ///
     /// # Cancel safety
     /// Once polled, the pool is closed, and the shutdown of the consuming connections continues even
