@@ -43,6 +43,22 @@ async fn direct_prints_what_has_the_key() {
 }
 
 #[tokio::test]
+async fn pool_consumes_during_an_alarm_and_publishes_after_it() {
+    assert_eq!(
+        output_of("pool", &[]).await,
+        [
+            "all orders are done, and their invoices wait for room",
+            "invoice 100",
+            "invoice 200",
+            "invoice 300",
+            "order 1",
+            "order 2",
+            "order 3",
+        ]
+    );
+}
+
+#[tokio::test]
 async fn topic_prints_what_matches() {
     assert_eq!(
         output_of("topic", &[]).await,

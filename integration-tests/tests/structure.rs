@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The checked crates, each with central types that all its files may name.
-const CRATES: [(&str, &[&str]); 12] = [
+const CRATES: [(&str, &[&str]); 14] = [
     ("mooq-core", &[]),
     ("mooq-engine", &["Engine", "Caller"]),
     ("mooq-wire", &[]),
@@ -28,6 +28,8 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("mooq-metrics", &[]),
     ("mooq-rpc", &[]),
     ("mooq-workers", &[]),
+    ("mooq-credentials", &[]),
+    ("mooq-pool", &[]),
     ("mooq-management", &[]),
 ];
 
@@ -44,7 +46,7 @@ type Imports = BTreeMap<PathBuf, BTreeSet<String>>;
 fn no_three_files_of_a_crate_need_each_other() {
     for (name, left_out) in CRATES {
         let sources = Sources::read(&workspace().join("crates").join(name).join("src"));
-        assert!(sources.files.len() > 5, "{name} has too few files to check");
+        assert!(sources.files.len() > 3, "{name} has too few files to check");
         let imports = sources.imports(left_out);
         let large = circles(&imports).into_iter();
         let large: Vec<_> = large.filter(|c| c.len() > LARGEST_CIRCLE).collect();

@@ -7,6 +7,7 @@
 //! | Items | Purpose |
 //! |---|---|
 //! | [`Connection`], [`ConnectOptions`] | connecting, closing, processing events |
+//! | [`CredentialsProvider`] | credentials that change |
 //! | [`Recovery`], [`ConnectionState`], [`Event`] | reopening lost connections and channels, and watching it |
 //! | [`Channel`] | declaring, binding, and everything else that is registered on a channel |
 //! | [`Publish`] | publishing, and its confirm |
@@ -42,5 +43,6 @@ pub use api::queue_arguments::Overflow;
 pub use api::register::{NoCallback, RegisterConsumer, WithCallback};
 pub use api::register_callback::RegisterCallback;
 pub use api::stream::{ConsumeQueue, Deliveries};
+pub use mooq_credentials::CredentialsProvider;
 pub use mooq_retry::{Outcome, Retry};
 pub use mooq_session::{ConnectionState, Event, Fate, OnLoss, Recovery, WhileDisconnected};

@@ -30,7 +30,9 @@ pub mod topology;
 pub mod transport;
 pub mod value;
 
-pub use endpoint::{ClientCertificate, Credentials, Endpoint, Endpoints, Scheme, TlsOptions};
+pub use endpoint::{
+    AuthMechanism, ClientCertificate, Credentials, Endpoint, Endpoints, Scheme, TlsOptions,
+};
 pub use error::{CloseReason, Error, ErrorKind, ErrorScope, Result};
 pub use event::{ChannelEvent, ConnectionEvent, Deliver};
 pub use first_error::FirstError;

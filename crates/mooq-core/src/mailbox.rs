@@ -176,6 +176,16 @@ impl<T> Receiver<T> {
         self.watcher = Some(Box::new(watcher));
     }
 
+    /// Another sending end: for a layer between a transport and the runtime above, which adds events
+    /// of its own.
+    #[must_use]
+    pub fn sender(&self) -> Sender<T> {
+        lock(&self.shared).senders += 1;
+        Sender {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
     /// Appends all waiting items to `batch`, in order. Resolves to `true` after appending items; to
     /// `false` when the mailbox is empty and has no senders.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, batch: &mut VecDeque<T>) -> Poll<bool> {

@@ -28,6 +28,8 @@ impl MethodId {
     pub(crate) const NONE: Self = Self::new(0, 0);
     /// `connection.open`.
     pub(crate) const CONNECTION_OPEN: Self = Self::new(10, 40);
+    /// `connection.update-secret`.
+    pub(crate) const UPDATE_SECRET: Self = Self::new(10, 70);
 
     pub(crate) const fn new(class: u16, method: u16) -> Self {
         Self { class, method }

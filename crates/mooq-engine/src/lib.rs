@@ -282,7 +282,7 @@ impl Engine {
     }
 
     /// Checks a client's name and password, as RabbitMQ does at `connection.start-ok`: before the
-    /// client names a virtual host.
+    /// client names a virtual host. With [`Mechanism::External`] the user needs no password.
     ///
     /// # Errors
     /// The reason with which the broker closes the connection: 403.
@@ -292,7 +292,8 @@ impl Engine {
         credentials: &mooq_core::Credentials,
         connection_name: Option<&str>,
     ) -> Result<(), CloseReason> {
-        let is_right = !self.strike_login(connection_name) && self.users.check(credentials);
+        let is_right =
+            !self.strike_login(connection_name) && self.users.check(mechanism, credentials);
         let checked = match is_right {
             true => Ok(()),
             false => Err(ReplyError::login_refused(mechanism)),
@@ -407,7 +408,7 @@ impl Engine {
             return;
         }
         if matches!(method, Method::UpdateSecret) {
-            self.reply(connection, number, Reply::Done);
+            self.update_secret(connection, number);
             return;
         }
         if let Method::Refuse { reason } = method {
@@ -449,6 +450,22 @@ impl Engine {
         }
         self.finish();
         self.perhaps_carry_on();
+    }
+
+    /// Takes a client's new secret. As in RabbitMQ, the passwords of the broker's own users do not
+    /// expire, and any secret will do; a fault stands for a service that refuses it.
+    fn update_secret(&mut self, connection: ConnectionId, number: u16) {
+        let name = self
+            .connections
+            .get(connection)
+            .and_then(|open| open.name.clone());
+        if self.strike_login(name.as_deref()) {
+            let refusal = ReplyError::not_allowed("New secret was refused by one of the backends");
+            self.fail(connection, None, refusal, MethodId::UPDATE_SECRET);
+            self.finish();
+        } else {
+            self.reply(connection, number, Reply::Done);
+        }
     }
 
     /// Returns the next effect of the last calls, if any is left.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use metrics::gauge;
 use mooq_core::{
-    Endpoint, Error, OpenedChannel, OpenedConnection, Result, Transport, TransportConnection,
+    Endpoint, Error, OpenedChannel, OpenedConnection, Result, ShortString, Transport,
+    TransportConnection,
 };
 
 use crate::channel;
@@ -68,6 +69,10 @@ impl TransportConnection for Connection {
 
     fn announces_blocked(&self) -> bool {
         self.0.announces_blocked()
+    }
+
+    async fn update_secret(&self, secret: &str, reason: &ShortString) -> Result<()> {
+        self.0.update_secret(secret, reason).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -6,6 +6,7 @@ use mooq_client::{ConnectOptions, Connection};
 use mooq_core::{Endpoint, Error, ErrorKind, Result, Scheme, Transport};
 #[cfg(feature = "memory")]
 use mooq_memory::InMemoryBroker;
+use mooq_pool::PoolBuilder;
 #[cfg(feature = "test")]
 use mooq_test::TestBroker;
 
@@ -55,8 +56,34 @@ pub async fn connect(to: impl ConnectTo) -> Result<Connection> {
     Ok(connection)
 }
 
-/// Argument of [`connect`]: a URL, [`ConnectOptions`], an [`Endpoint`], or, with the features
-/// `memory` and `test`, a reference to an `InMemoryBroker` or a `TestBroker`. With the features
+/// Opens a pool of connections to a broker, of which some publish and others consume, so that an
+/// alarm of the broker stops only publishers: see [`Pool`](crate::Pool).
+///
+/// The arguments are those of [`connect`]. Nothing happens until the builder is awaited.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let broker = mooq::memory::InMemoryBroker::start();
+/// let pool = mooq::pool(&broker).publishers(2).consumers(2).await?;
+///
+/// let chan = pool.create_channel().await?;
+/// chan.declare_queue("orders").await?;
+/// pool.publish("", &7).routing_key("orders").await?;
+/// assert_eq!(chan.get_one::<i32>("orders").await?.ack().await?, 7);
+/// # Ok::<(), mooq::Error>(())
+/// # }).unwrap();
+/// ```
+pub fn pool(to: impl ConnectTo) -> PoolBuilder {
+    match to.target() {
+        Ok(target) => PoolBuilder::over(target.transport, target.options).once_open(target.opened),
+        Err(err) => PoolBuilder::to(Err(err)),
+    }
+}
+
+/// Argument of [`connect`] and [`pool`]: a URL, [`ConnectOptions`], an [`Endpoint`], or, with the
+/// features `memory` and `test`, a reference to an `InMemoryBroker` or a `TestBroker`. With the features
 /// `metrics` and `otel`, `metrics::counted` and `otel::traced` are around one of these.
 ///
 /// To connect over another [transport](mooq_core::Transport), open the connection with it:

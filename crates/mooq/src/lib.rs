@@ -159,6 +159,8 @@
 //! | To | see |
 //! |---|---|
 //! | connect, close, run callbacks | [`connect`], [`ConnectOptions`], [`TlsOptions`], [`Connection`], [`ProcessEvents`] |
+//! | log in by a certificate, or with credentials that change | [`ConnectOptions::login_by_certificate`], [`ConnectOptions::credentials_from`], [`CredentialsProvider`] |
+//! | use several connections, for publishing and for consuming | [`pool`], [`Pool`] |
 //! | recover a lost connection | [`Recovery`], [`ConnectionState`], [`Event`], [`OnLoss`] |
 //! | declare, bind, delete | [`Channel`], [`DeclareExchange`](topology::DeclareExchange), [`DeclareQueue`](topology::DeclareQueue), [`Bind`](topology::Bind) |
 //! | publish | [`Publish`], [`Confirmation`] |
@@ -312,6 +314,8 @@ pub mod memory {
 /// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/other-clients.md).
 #[cfg(feature = "server")]
 pub mod server {
+    #[cfg(unix)]
+    pub use mooq_server::UnixServer;
     pub use mooq_server::{Listen, Server};
     #[cfg(feature = "management")]
     pub use mooq_server::{ListenManagement, ManagementServer};
@@ -324,12 +328,13 @@ mod connect;
 #[cfg(any(feature = "memory", feature = "broker-ctl"))]
 pub use broker::{Broker, GetBroker};
 pub use bytes;
-pub use connect::{ConnectTo, connect};
+pub use connect::{ConnectTo, connect, pool};
 pub use mooq_client::{
     Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection, ConnectionState,
-    ConsumeQueue, Consumer, DelayedPublish, Deliveries, Delivery, Event, Events, Fate, Get, GetOne,
-    IntoOutcome, NoCallback, OnLoss, Outcome, ProcessEvents, Processing, Publish, Published,
-    Recovery, RegisterCallback, RegisterConsumer, Retry, WhileDisconnected, WithCallback,
+    ConsumeQueue, Consumer, CredentialsProvider, DelayedPublish, Deliveries, Delivery, Event,
+    Events, Fate, Get, GetOne, IntoOutcome, NoCallback, OnLoss, Outcome, ProcessEvents, Processing,
+    Publish, Published, Recovery, RegisterCallback, RegisterConsumer, Retry, WhileDisconnected,
+    WithCallback,
 };
 #[cfg(feature = "cbor")]
 pub use mooq_codecs::Cbor;
@@ -343,15 +348,16 @@ pub use mooq_codecs::{
     ByContentType, ByType, CodecError, ContentTypes, Decode, Encode, Encoded, Json, RawBytes, Text,
 };
 pub use mooq_core::{
-    ClientCertificate, CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode, Endpoint,
-    Error, ErrorKind, ErrorScope, ExchangeKind, ExchangeName, FieldTable, FieldValue, IntoChecked,
-    Message, Properties, QueueName, Result, Returned, RoutingKey, Scheme, ShortString, TlsOptions,
-    VirtualHost,
+    AuthMechanism, ClientCertificate, CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode,
+    Endpoint, Error, ErrorKind, ErrorScope, ExchangeKind, ExchangeName, FieldTable, FieldValue,
+    IntoChecked, Message, Properties, QueueName, Result, Returned, RoutingKey, Scheme, ShortString,
+    TlsOptions, VirtualHost,
 };
 #[cfg(feature = "test")]
 pub use mooq_macros::test;
 #[cfg(feature = "memory")]
 pub use mooq_memory::faults;
+pub use mooq_pool::{Pool, PoolBuilder, ProcessPoolEvents};
 #[cfg(feature = "native")]
 pub use mooq_rabbit::NativeTransport;
 pub use mooq_rpc::{
@@ -383,6 +389,16 @@ pub struct ComingFromPythonDoctests;
 #[cfg(all(doctest, feature = "memory"))]
 #[doc = include_str!("../../../docs/rpc.md")]
 pub struct RpcDoctests;
+
+/// The snippets of the guide to logins, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/authentication.md")]
+pub struct AuthenticationDoctests;
+
+/// The snippets of the guide to pools, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/pools.md")]
+pub struct PoolsDoctests;
 
 /// The snippets of the page about direct exchanges, likewise.
 #[cfg(all(doctest, feature = "rabbit"))]

@@ -8,8 +8,9 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use mooq_codecs::{Draft, Encode};
 use mooq_core::mailbox::mailbox;
-use mooq_core::{Consume, Result, Settlement};
+use mooq_core::{Consume, ExchangeName, IntoChecked, Result, Settlement};
 use mooq_session::Sink;
 
 use super::channel::Channel;
@@ -17,6 +18,8 @@ use super::confirmation::Confirmation;
 use super::consumer_options::DEFAULT_PREFETCH;
 use super::delivery::{Delivery, SettledBy};
 use super::layers::Layers;
+use super::options::ConnectOptions;
+use super::publish::Publish;
 use super::subscription::Place;
 use crate::runtime::{ChannelRef, ConnectionRef};
 
@@ -35,6 +38,22 @@ pub fn state<T: Any + Default + Send + Sync>(channel: &Channel) -> Arc<T> {
 #[must_use]
 pub fn timeout(channel: &Channel) -> Duration {
     channel.timeout()
+}
+
+/// Returns the time limit of calls on a connection with these options.
+#[must_use]
+pub fn timeout_of(options: &ConnectOptions) -> Duration {
+    options.timeout
+}
+
+/// Makes a publish of `msg` on a channel that another handle keeps open.
+pub fn publish<'a, T: ?Sized>(
+    channel: &Channel,
+    exchange: impl IntoChecked<ExchangeName>,
+    msg: &T,
+    codec: &impl Encode<T>,
+) -> Publish<'a> {
+    Publish::new(channel, Draft::encoded(exchange, msg, codec))
 }
 
 /// Registers a consumer that does not acknowledge, on this channel itself, and passes its

@@ -1,6 +1,7 @@
 //! The builder of a publish.
 
 use std::future::{Future, IntoFuture};
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +14,9 @@ use serde::Serialize;
 
 use super::channel::Channel;
 use super::confirmation::{Confirmation, Outgoing};
+use super::layers::PublishService;
 use super::published::{Prepared, Published};
+use crate::runtime::ChannelRef;
 use mooq_session::{OnLoss, PublishTerms};
 
 /// A message to publish: made by [`Channel::publish`](crate::Channel::publish).
@@ -67,7 +70,11 @@ use mooq_session::{OnLoss, PublishTerms};
 #[derive(Debug)]
 #[must_use = "nothing is published until it is awaited"]
 pub struct Publish<'a> {
-    channel: &'a Channel,
+    channel: Arc<ChannelRef>,
+    /// The layers that the message goes through.
+    through: Option<PublishService>,
+    /// The handle that keeps the channel's connection open.
+    _handle: PhantomData<&'a Channel>,
     draft: Draft,
     mandatory: bool,
     timeout: Duration,
@@ -146,10 +153,12 @@ impl Channel {
     }
 }
 
-impl<'a> Publish<'a> {
-    pub(crate) fn new(channel: &'a Channel, draft: Draft) -> Self {
+impl Publish<'_> {
+    pub(crate) fn new(channel: &Channel, draft: Draft) -> Self {
         Self {
-            channel,
+            channel: Arc::clone(channel.shared()),
+            through: channel.layers().publishing.clone(),
+            _handle: PhantomData,
             draft,
             mandatory: false,
             timeout: channel.timeout(),
@@ -376,7 +385,7 @@ impl Publish<'_> {
     pub(super) fn prepare(self) -> Result<Prepared> {
         let outgoing = Outgoing {
             message: self.draft.finish()?,
-            channel: Arc::clone(self.channel.shared()),
+            channel: self.channel,
             mandatory: self.mandatory,
             terms: PublishTerms {
                 limit: self.timeout,
@@ -387,7 +396,7 @@ impl Publish<'_> {
         };
         Ok(Prepared {
             outgoing,
-            through: self.channel.layers().publishing.clone(),
+            through: self.through,
         })
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mooq_core::mailbox::mailbox;
-use mooq_core::{Endpoints, Error, ErrorKind, OpenedConnection, Result, Scheme, Transport};
+use mooq_core::{Endpoints, Error, ErrorKind, OpenedConnection, Result, Transport};
 use mooq_session::{Host, Options, Recovery, Session};
 use tokio::time::{Instant, sleep};
 
@@ -26,6 +26,7 @@ pub(crate) async fn open(
     options: &ConnectOptions,
 ) -> Result<Arc<ConnectionInner>> {
     let endpoints = options.endpoints()?;
+    let transport = mooq_credentials::over(transport, options.provider.as_ref());
     let (host, opened) = match options.wait_for_broker {
         None => try_all(&*transport, &endpoints).await?,
         Some(limit) => {
@@ -55,17 +56,7 @@ fn session_options(options: &ConnectOptions, endpoints: &Endpoints) -> Options {
         while_disconnected: options.while_disconnected,
         timeout: options.timeout,
         hosts: hosts.collect(),
-        seed: jitter_seed(endpoints.get(0).scheme),
-    }
-}
-
-/// Returns the seed of the jitter. Clients of a real broker must not reconnect all at once; in
-/// memory every run must be repeatable.
-fn jitter_seed(scheme: Scheme) -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    match scheme {
-        Scheme::Memory => 0,
-        _ => RandomState::new().hash_one(()),
+        seed: endpoints.get(0).jitter_seed(),
     }
 }
 
@@ -104,7 +95,7 @@ async fn keep_trying(
     limit: Duration,
 ) -> Result<(usize, OpenedConnection)> {
     let end = after(limit);
-    let mut jitter = Rng::with_seed(jitter_seed(endpoints.get(0).scheme));
+    let mut jitter = Rng::with_seed(endpoints.get(0).jitter_seed());
     let mut attempt = 0;
     loop {
         let err = match try_all(transport, endpoints).await {
@@ -123,10 +114,13 @@ async fn keep_trying(
     }
 }
 
-/// Returns true if the broker may only not be running yet.
+/// Returns true if the broker, or the provider of the credentials, may only not be running yet.
 fn is_absence(err: &Error) -> bool {
     matches!(
         err.kind(),
-        ErrorKind::ConnectFailed | ErrorKind::TimedOut | ErrorKind::ConnectionLost
+        ErrorKind::ConnectFailed
+            | ErrorKind::CredentialsUnavailable
+            | ErrorKind::TimedOut
+            | ErrorKind::ConnectionLost
     )
 }

@@ -36,7 +36,7 @@ pub enum Fault {
     Freeze,
     /// Everything that the broker sends arrives later by this delay. Several delays add up.
     Slow(Duration),
-    /// Every password counts as wrong.
+    /// Every password counts as wrong, and every new secret.
     RefuseLogins,
     /// A connection may have no more channels open than this.
     LimitChannels(u16),

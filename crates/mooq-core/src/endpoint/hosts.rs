@@ -1,8 +1,9 @@
-//! The hosts that one connection may be opened to.
+//! The hosts of a cluster.
 
 use super::Endpoint;
 
-/// Endpoints of one cluster, which differ in host and port. There is at least one.
+/// Endpoints that one connection may be opened to: hosts of one cluster, of which all else is the
+/// same.
 #[derive(Debug, Clone)]
 pub struct Endpoints {
     first: Endpoint,
@@ -10,10 +11,10 @@ pub struct Endpoints {
 }
 
 impl Endpoints {
-    /// `first`, and the same on other hosts and ports.
+    /// The endpoint `first`, and the same at other hosts and ports.
     #[must_use]
-    pub fn new(first: Endpoint, other_hosts: &[(String, u16)]) -> Self {
-        let others = other_hosts.iter().map(|(host, port)| {
+    pub fn new(first: Endpoint, others: &[(String, u16)]) -> Self {
+        let others = others.iter().map(|(host, port)| {
             let mut other = first.clone();
             other.host.clone_from(host);
             other.port = *port;
@@ -25,9 +26,9 @@ impl Endpoints {
         }
     }
 
-    /// Number of endpoints.
+    /// Number of endpoints, at least 1.
     #[must_use]
-    #[allow(clippy::len_without_is_empty, reason = "there is always one")]
+    #[expect(clippy::len_without_is_empty, reason = "there is always one")]
     pub fn len(&self) -> usize {
         1 + self.others.len()
     }
@@ -35,10 +36,13 @@ impl Endpoints {
     /// Returns endpoint number `index`, or the first if there is none.
     #[must_use]
     pub fn get(&self, index: usize) -> &Endpoint {
-        self.iter().nth(index).unwrap_or(&self.first)
+        let other = index
+            .checked_sub(1)
+            .and_then(|index| self.others.get(index));
+        other.unwrap_or(&self.first)
     }
 
-    /// The endpoints, in order.
+    /// The endpoints, in the order in which they are tried.
     pub fn iter(&self) -> impl Iterator<Item = &Endpoint> {
         std::iter::once(&self.first).chain(&self.others)
     }
