@@ -1,8 +1,5 @@
 //! Limits and ends of a pool, in virtual time on the in-memory broker.
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test's helpers fail as the test does"
-)]
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,7 +81,11 @@ async fn broker_that_stays_away_is_waited_for_as_long_as_calls_may_wait() {
     let err = pool.create_channel().await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::TimedOut, "{err}");
     assert_eq!(began.elapsed().as_secs(), 7);
-    let err = pool.publish("", &7).routing_key("orders").await.unwrap_err();
+    let err = pool
+        .publish("", &7)
+        .routing_key("orders")
+        .await
+        .unwrap_err();
     assert_eq!(err.kind(), ErrorKind::ConnectionLost, "{err}");
 
     drop(outage);
