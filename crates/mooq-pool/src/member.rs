@@ -80,6 +80,7 @@ impl Opener {
             connection,
             publisher,
             channels: Arc::default(),
+            opening: Arc::default(),
         })
     }
 
@@ -98,6 +99,8 @@ pub(crate) struct Open {
     pub(crate) publisher: Option<Channel>,
     /// Number of channels that users have.
     channels: Arc<AtomicUsize>,
+    /// Number of channels that are being opened for users.
+    opening: Arc<AtomicUsize>,
 }
 
 impl Open {
@@ -111,6 +114,11 @@ impl Open {
         self.channels.load(Ordering::Relaxed)
     }
 
+    /// Number of channels that users have or are about to have.
+    pub(crate) fn channels_to_be(&self) -> usize {
+        self.channels() + self.opening.load(Ordering::Relaxed)
+    }
+
     /// Number of publishes of the pool that the broker has not confirmed yet.
     pub(crate) fn unconfirmed(&self) -> usize {
         let publisher = self.publisher.as_ref();
@@ -120,11 +128,11 @@ impl Open {
     /// Opens a channel, which is counted until its last handle is dropped.
     pub(crate) async fn create_channel(&self) -> Result<Channel> {
         // Counted before the wait, so that of many calls at once each sees the others.
-        let lease = Lease::new(&self.channels);
+        let _opening = Lease::new(&self.opening);
         let channel = self.connection.create_channel().await?;
         let leased = hooks::state::<Leased>(&channel);
         // A new channel has no other lease.
-        let _ = leased.0.set(lease);
+        let _ = leased.0.set(Lease::new(&self.channels));
         Ok(channel)
     }
 }

@@ -281,7 +281,7 @@ impl Shared {
                     let message = "the pool was closed from this side";
                     return Err(Error::connection(ErrorKind::ConnectionClosed, message));
                 }
-                if let Some(open) = self.least_used(role, Open::channels) {
+                if let Some(open) = self.least_used(role, Open::channels_to_be) {
                     return Ok(open);
                 }
                 changed.await;

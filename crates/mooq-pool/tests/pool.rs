@@ -13,7 +13,7 @@ fn builder(broker: &InMemoryBroker, options: ConnectOptions) -> PoolBuilder {
 
 /// The names of the broker's connections, sorted.
 fn names(broker: &InMemoryBroker) -> Vec<String> {
-    let connections = broker.connections("*").into_iter();
+    let connections = broker.connections("**").into_iter();
     let mut names: Vec<_> = connections
         .map(|connection| connection.name.to_string())
         .collect();

@@ -148,7 +148,7 @@ async fn provider_has_the_time_to_connect_and_no_more(fixture: Fixture) {
     let options = fixture
         .options()
         .connect_timeout(Duration::from_millis(50))
-        .credentials_from(|| pending::<io::Result<Credentials>>());
+        .credentials_from(pending::<io::Result<Credentials>>);
     let err = within("the error", fixture.open(options))
         .await
         .unwrap_err();
