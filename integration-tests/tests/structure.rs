@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The checked crates, each with central types that all its files may name.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     ("mooq-core", &[]),
     ("mooq-engine", &["Engine", "Caller"]),
     ("mooq-wire", &[]),
@@ -25,6 +25,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("mooq-codecs", &[]),
     ("mooq-client", &[]),
     ("mooq-rpc", &[]),
+    ("mooq-topology", &[]),
     ("mooq-management", &[]),
 ];
 

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use mooq_client::layer::FirstError;
 use mooq_client::{Channel, OnLoss, layer};
 use mooq_codecs::{Decode, Encode, Encoded, Json};
 use mooq_core::{
-    Error, ErrorKind, ExchangeName, FieldTable, FieldValue, IntoChecked, Message, Properties,
-    Result, RoutingKey, ShortString,
+    Error, ErrorKind, ExchangeName, FieldTable, FieldValue, FirstError, IntoChecked, Message,
+    Properties, Result, RoutingKey, ShortString,
 };
 
 use crate::attempt;

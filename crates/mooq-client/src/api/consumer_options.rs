@@ -1,8 +1,9 @@
 //! Options of a consumer, for all builders that register one.
 
-use mooq_core::{Consume, ConsumerTag, FieldValue, IntoChecked, QueueName, ShortString};
+use mooq_core::{
+    Consume, ConsumerTag, FieldValue, FirstError, IntoChecked, QueueName, ShortString,
+};
 
-use super::first_error::FirstError;
 use super::subscription::Place;
 
 /// Default number of unacked deliveries that a consumer may hold.

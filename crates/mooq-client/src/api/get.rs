@@ -7,14 +7,15 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mooq_codecs::{Decode, Json};
-use mooq_core::{Consume, Error, ErrorKind, IntoChecked, QueueName, Result, Settlement};
+use mooq_core::{
+    Consume, Error, ErrorKind, FirstError, IntoChecked, QueueName, Result, Settlement,
+};
 use mooq_retry::{Retry, Trail};
 use mooq_session::{self as session, Handed, Reply};
 
 use super::channel::Channel;
 use super::codec::decode;
 use super::delivery::{Delivery, SettledBy};
-use super::first_error::FirstError;
 use super::subscription::{Place, Subscription};
 use crate::runtime::handler::{settle, typed};
 use crate::runtime::timeout::within;

@@ -18,7 +18,6 @@ use super::consumer_options::DEFAULT_PREFETCH;
 use super::subscription::Place;
 use crate::runtime::{ChannelRef, ConnectionRef};
 
-pub use super::first_error::FirstError;
 pub use crate::runtime::handler::panic_text;
 pub use mooq_session::Direct;
 

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use mooq_core::{
-    Credentials, Endpoint, Error, ErrorKind, IntoChecked, Result, Scheme, ShortString, TlsOptions,
-    VirtualHost,
+    Credentials, Endpoint, Error, ErrorKind, FirstError, IntoChecked, Result, Scheme, ShortString,
+    TlsOptions, VirtualHost,
 };
 
-use super::first_error::FirstError;
 use mooq_session::{Recovery, WhileDisconnected};
 
 /// Options of a connection: the broker's address, the credentials, and the timeouts of calls. The

@@ -7,14 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use mooq_codecs::{Encode, Json, RawBytes, Text};
 use mooq_core::{
-    DeliveryMode, ExchangeName, FieldTable, FieldValue, IntoChecked, Message, Properties, Result,
-    RoutingKey, ShortString,
+    DeliveryMode, ExchangeName, FieldTable, FieldValue, FirstError, IntoChecked, Message,
+    Properties, Result, RoutingKey, ShortString,
 };
 use serde::Serialize;
 
 use super::channel::Channel;
 use super::confirmation::{Confirmation, Prepared, Published};
-use super::first_error::FirstError;
 use mooq_session::{OnLoss, PublishTerms};
 
 /// The properties of most messages, by mooq's own codecs, held once for all messages.

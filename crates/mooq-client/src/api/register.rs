@@ -7,16 +7,15 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use mooq_codecs::{Decode, Json};
 use mooq_core::{
-    ExchangeKind, ExchangeName, FieldValue, IntoChecked, QueueName, Result, RoutingKey, ShortString,
+    ExchangeKind, ExchangeName, FieldValue, FirstError, IntoChecked, QueueName, Result, RoutingKey,
+    ShortString, queue_arguments,
 };
 
 use super::channel::Channel;
 use super::consumer::Consumer;
 use super::consumer_options::{ConsumerOptions, callback_options, consumer_options};
 use super::exchange::DeclareExchange;
-use super::first_error::FirstError;
 use super::outcome::Callback;
-use super::queue_arguments::queue_arguments;
 use super::registration::Registration;
 use crate::runtime::handler::{Handler, TypedHandler};
 use crate::runtime::timeout::within;

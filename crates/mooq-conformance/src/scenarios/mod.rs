@@ -81,4 +81,7 @@ mod shutdown;
 mod single_active_consumer;
 mod streams;
 mod time_to_live;
+mod topology_applied;
+mod topology_migrations;
+mod topology_plans;
 mod versions;

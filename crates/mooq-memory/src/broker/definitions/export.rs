@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use mooq_core::json::table_to;
 use mooq_core::{BindingDestination, Error, ErrorKind, VirtualHost};
 use mooq_engine::{
     BindingInfo, Engine, ExchangeInfo, PolicyInfo, QueueInfo, UserInfo, VirtualHostInfo,
@@ -9,7 +10,6 @@ use mooq_engine::{
 use serde_json::{Value, json};
 
 use super::password::password_hash;
-use crate::json::table_to;
 
 /// The definitions of a broker.
 pub(super) fn all(engine: &Engine) -> Value {
