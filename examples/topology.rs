@@ -15,7 +15,11 @@ fn shop() -> Topology {
     Topology::new()
         .exchange_with(Exchange::new("orders", Topic).alternate_exchange("unrouted"))
         .exchange("unrouted", Fanout)
-        .queue(Queue::new("billing").quorum().dead_letter("", "billing.dead"))
+        .queue(
+            Queue::new("billing")
+                .quorum()
+                .dead_letter("", "billing.dead"),
+        )
         .queue("billing.dead")
         .queue("lost and found")
         .bind_queue("billing", "orders", "order.*")
@@ -32,7 +36,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The broker as it has come to be over the years.
     let chan = conn.create_channel().await?;
     chan.declare_queue("billing").await?;
-    chan.publish("", "an unpaid order").routing_key("billing").await?;
+    chan.publish("", "an unpaid order")
+        .routing_key("billing")
+        .await?;
 
     let diff = shop().diff(&conn).management(api.url()).await?;
     println!("{diff}\n");

@@ -138,7 +138,10 @@ mod tests {
     #[test]
     fn topology_comes_back_from_its_definitions() {
         let text = every_part().to_definitions("/shop").unwrap();
-        assert_eq!(Topology::from_definitions("/shop", &text).unwrap(), every_part());
+        assert_eq!(
+            Topology::from_definitions("/shop", &text).unwrap(),
+            every_part()
+        );
         let other = Topology::from_definitions("/", &text).unwrap();
         assert_eq!(other, Topology::new());
     }
@@ -155,8 +158,16 @@ mod tests {
     fn definitions_that_lack_a_part_are_refused() {
         for (text, kind, said) in [
             ("{", ErrorKind::Decode, "no JSON"),
-            (r#"{"queues": [1]}"#, ErrorKind::InvalidArgument, "a queue that is no JSON object"),
-            (r#"{"queues": [{}]}"#, ErrorKind::InvalidArgument, "a queue without the text 'name'"),
+            (
+                r#"{"queues": [1]}"#,
+                ErrorKind::InvalidArgument,
+                "a queue that is no JSON object",
+            ),
+            (
+                r#"{"queues": [{}]}"#,
+                ErrorKind::InvalidArgument,
+                "a queue without the text 'name'",
+            ),
             (
                 r#"{"bindings": [{"source": "e", "destination": "s", "destination_type": "shovel",
                     "routing_key": ""}]}"#,

@@ -108,8 +108,8 @@ impl<'a> Object<'a> {
         let mut policy = Policy::new(self.text("name")?, self.text("pattern")?);
         if let Some(word) = self.optional_text("apply-to") {
             let target = AppliesTo::from_word(word);
-            let target = target
-                .ok_or_else(|| invalid(format!("a policy that applies to '{word}'")))?;
+            let target =
+                target.ok_or_else(|| invalid(format!("a policy that applies to '{word}'")))?;
             policy = policy.applies_to(target);
         }
         if let Some(priority) = self.fields.get("priority").and_then(Value::as_i64) {

@@ -265,10 +265,16 @@ mod tests {
     #[test]
     fn the_same_part_twice_counts_once_and_another_is_refused() {
         let topology = Topology::new().queue("q").queue(Queue::new("q"));
-        assert_eq!((topology.queues().len(), topology.validate().is_ok()), (1, true));
+        assert_eq!(
+            (topology.queues().len(), topology.validate().is_ok()),
+            (1, true)
+        );
         let (kind, text) = error(&topology.queue(Queue::new("q").max_length(1)));
         assert_eq!(kind, ErrorKind::InvalidArgument);
-        assert_eq!(text, "queue 'q' is in the topology twice, with different options");
+        assert_eq!(
+            text,
+            "queue 'q' is in the topology twice, with different options"
+        );
     }
 
     #[test]

@@ -83,7 +83,9 @@ async fn check_tells_all_that_is_missing_or_different(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let names = Names::of(&fixture);
     let topology = shop(&names);
-    chan.declare_exchange(&names.orders, "fanout").await.unwrap();
+    chan.declare_exchange(&names.orders, "fanout")
+        .await
+        .unwrap();
     let declare = chan.declare_queue(&names.later).max_length(10);
     declare.await.unwrap();
 
@@ -124,7 +126,10 @@ async fn management_api_tells_every_difference(fixture: Fixture) {
     } = &names;
     chan.delete_queue(later).await.unwrap();
     let declare = chan.declare_queue(later).auto_delete();
-    declare.message_ttl(std::time::Duration::from_secs(60)).await.unwrap();
+    declare
+        .message_ttl(std::time::Duration::from_secs(60))
+        .await
+        .unwrap();
     chan.unbind_queue(billing, orders, "order.*").await.unwrap();
     chan.bind_queue(billing, orders, "orders.*").await.unwrap();
 
@@ -156,7 +161,10 @@ async fn management_api_tells_every_difference(fixture: Fixture) {
 fn topology_without(topology: &Topology, queue: &str) -> Topology {
     let exchanges = topology.exchanges().iter().cloned();
     let less = exchanges.fold(Topology::new(), Topology::exchange_with);
-    let queues = topology.queues().iter().filter(|one| one.name().as_str() != queue);
+    let queues = topology
+        .queues()
+        .iter()
+        .filter(|one| one.name().as_str() != queue);
     let less = queues.cloned().fold(less, |less, one| less.queue(one));
     let bindings = topology.bindings().iter();
     let bindings = bindings.filter(|one| one.queue().is_none_or(|to| to.as_str() != queue));
@@ -213,7 +221,9 @@ async fn topology_that_clashes_is_named_and_changes_nothing(fixture: Fixture) {
 async fn topology_with_a_bad_name_is_an_error_before_anything_is_sent(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
-    let topology = Topology::new().queue(&queue).exchange("x".repeat(256), "topic");
+    let topology = Topology::new()
+        .queue(&queue)
+        .exchange("x".repeat(256), "topic");
     for err in [
         topology.apply(&conn).await.unwrap_err(),
         topology.check(&conn).await.unwrap_err(),

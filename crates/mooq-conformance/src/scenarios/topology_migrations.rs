@@ -43,7 +43,11 @@ async fn migration(fixture: &Fixture, drifted: &Drifted, conn: &Connection) -> P
 
 /// Applies plans until one is empty, and asserts that the queue is as it should be.
 async fn finish(fixture: &Fixture, drifted: &Drifted, conn: &Connection) {
-    migration(fixture, drifted, conn).await.apply(conn).await.unwrap();
+    migration(fixture, drifted, conn)
+        .await
+        .apply(conn)
+        .await
+        .unwrap();
     let again = migration(fixture, drifted, conn).await;
     assert!(again.is_empty(), "{again}");
     drifted.wanted.check(conn).await.unwrap();
@@ -73,7 +77,7 @@ async fn migrated_queue_keeps_messages_properties_and_bindings(fixture: Fixture)
     let drifted = drifted(&fixture, &chan, Queue::quorum).await;
     let mut properties = Properties::default();
     properties.message_id = "m-1".try_into().ok();
-    properties.priority = Some(3);
+    properties.priority = Some(9);
     properties.headers = FieldTable::new()
         .with("x-note", "kept")
         .unwrap()
@@ -96,7 +100,7 @@ async fn migrated_queue_keeps_messages_properties_and_bindings(fixture: Fixture)
     let first = first.await.unwrap();
     assert_eq!(first.routing_key, "wanted");
     assert_eq!(first.properties.message_id.as_deref(), Some("m-1"));
-    assert_eq!(first.properties.priority, Some(3));
+    assert_eq!(first.properties.priority, Some(9));
     assert_eq!(first.properties.headers.get("x-note"), Some(&"kept".into()));
     assert_eq!(first.ack().await.unwrap(), "whole");
     assert_eq!(bodies(&chan, &drifted.queue).await, ["1", "2"]);

@@ -77,8 +77,14 @@ async fn plan_mends_what_has_drifted(fixture: Fixture) {
     assert!(made.blocked().is_empty() && made.is_complete(), "{made}");
     let (billing, orders) = (&names.billing, &names.orders);
     let said = steps(&made);
-    assert!(said[0].starts_with(&format!("declare queue '{billing}' (durable, ")), "{made}");
-    assert_eq!(said[1], format!("bind queue '{billing}' to exchange '{orders}' by 'order.*'"));
+    assert!(
+        said[0].starts_with(&format!("declare queue '{billing}' (durable, ")),
+        "{made}"
+    );
+    assert_eq!(
+        said[1],
+        format!("bind queue '{billing}' to exchange '{orders}' by 'order.*'")
+    );
     assert_eq!(said.len(), 3, "{made}");
     apply(&fixture, &topology, &conn, |plan| plan).await;
     assert_eq!(drain(&chan, &names.later).await, ["kept"]);
@@ -93,8 +99,12 @@ async fn plan_removes_nothing_unless_asked(fixture: Fixture) {
     let [old, busy] = ["old", "busy"].map(|what| fixture.name(what));
     fill(&chan, &busy, &["wanted"]).await;
     chan.declare_queue(&old).await.unwrap();
-    chan.declare_exchange(fixture.name("old exchange"), "direct").await.unwrap();
-    chan.bind_queue(&old, fixture.name("old exchange"), "k").await.unwrap();
+    chan.declare_exchange(fixture.name("old exchange"), "direct")
+        .await
+        .unwrap();
+    chan.bind_queue(&old, fixture.name("old exchange"), "k")
+        .await
+        .unwrap();
     let bind = chan.bind_queue(&names.billing, &names.orders, "old.#");
     bind.argument("n", 1_i8).await.unwrap();
 
@@ -136,9 +146,12 @@ async fn queue_that_got_messages_since_is_not_deleted(fixture: Fixture) {
         // As the user says aloud, it goes with its message.
         let lossy = |plan: PlanTopology| plan.prune().owned(&ours).allow_message_loss();
         let made = plan(&fixture, &Topology::new(), &conn, lossy).await;
-        assert_eq!(steps(&made), [format!(
-            "delete queue '{queue}' with its messages, which are lost"
-        )]);
+        assert_eq!(
+            steps(&made),
+            [format!(
+                "delete queue '{queue}' with its messages, which are lost"
+            )]
+        );
         made.apply(&conn).await.unwrap();
     }
 }
@@ -163,7 +176,10 @@ async fn exchange_is_replaced_with_its_bindings(fixture: Fixture) {
         .bind_queue(&queue, &exchange, "k");
 
     let made = plan(&fixture, &wanted, &conn, PlanTopology::migrate).await;
-    assert_eq!(made.blocked()[0].remedy, "stop the publishers and call `allow_message_loss`");
+    assert_eq!(
+        made.blocked()[0].remedy,
+        "stop the publishers and call `allow_message_loss`"
+    );
     let lossy = |plan: PlanTopology| plan.migrate().allow_message_loss();
     // Cut off after each of its steps, the plan for the rest still knows the foreign binding.
     let all = plan(&fixture, &wanted, &conn, lossy).await.steps().len();
@@ -226,11 +242,17 @@ async fn what_cannot_be_changed_is_blocked_and_says_why(fixture: Fixture) {
     fill(&chan, &queue, &["1", "2", "3"]).await;
     let topology = Topology::new().queue(Queue::new(&queue).max_length(2));
     let by_amqp = topology.plan(&conn).await.unwrap();
-    assert_eq!(by_amqp.blocked()[0].remedy, "give the management API, and call `migrate`");
+    assert_eq!(
+        by_amqp.blocked()[0].remedy,
+        "give the management API, and call `migrate`"
+    );
     let plain = plan(&fixture, &topology, &conn, |plan| plan).await;
     assert_eq!(plain.blocked()[0].remedy, "call `migrate`");
     let full = plan(&fixture, &topology, &conn, PlanTopology::migrate).await;
-    assert_eq!(full.blocked()[0].why, "it has 3 messages, and would drop all beyond 2");
+    assert_eq!(
+        full.blocked()[0].why,
+        "it has 3 messages, and would drop all beyond 2"
+    );
     let err = full.apply(&conn).await.unwrap_err();
     assert!(err.to_string().contains("nothing was changed"), "{err}");
 

@@ -59,7 +59,9 @@ impl fmt::Display for Change {
 /// A value out of RabbitMQ's words: `the value '10' of type 'long'`, or `'true'`.
 fn plain(told: &str) -> &str {
     let value = told.strip_prefix("the value ").unwrap_or(told);
-    let value = value.split_once("' of type '").map_or(value, |(value, _)| value);
+    let value = value
+        .split_once("' of type '")
+        .map_or(value, |(value, _)| value);
     value.trim_matches('\'')
 }
 
@@ -71,7 +73,11 @@ pub(crate) fn exchange_changes(wanted: &Exchange, found: &Exchange) -> Vec<Chang
     }
     for (what, wanted, found) in [
         ("durable", wanted.is_durable(), found.is_durable()),
-        ("auto_delete", wanted.is_auto_delete(), found.is_auto_delete()),
+        (
+            "auto_delete",
+            wanted.is_auto_delete(),
+            found.is_auto_delete(),
+        ),
         ("internal", wanted.is_internal(), found.is_internal()),
     ] {
         if wanted != found {
@@ -97,7 +103,11 @@ pub(crate) fn queue_changes(wanted: &Queue, found: &FoundQueue) -> Vec<Change> {
     for (what, wanted, is) in [
         ("durable", wanted.is_durable(), found.queue.is_durable()),
         ("exclusive", false, found.exclusive),
-        ("auto_delete", wanted.is_auto_delete(), found.queue.is_auto_delete()),
+        (
+            "auto_delete",
+            wanted.is_auto_delete(),
+            found.queue.is_auto_delete(),
+        ),
     ] {
         if wanted != is {
             changes.push(Change::new(what, wanted, is));
@@ -195,8 +205,14 @@ mod tests {
 
     #[test]
     fn every_difference_is_told_with_both_values() {
-        let wanted = Queue::new("q").auto_delete().max_length(5).argument("x-a", "5");
-        let is = Queue::new("q").transient().argument("x-a", 5).argument("x-b", true);
+        let wanted = Queue::new("q")
+            .auto_delete()
+            .max_length(5)
+            .argument("x-a", "5");
+        let is = Queue::new("q")
+            .transient()
+            .argument("x-a", 5)
+            .argument("x-b", true);
         let expected = [
             Change::new("durable", true, false),
             Change::new("auto_delete", true, false),
@@ -208,12 +224,17 @@ mod tests {
         assert_eq!(changes, expected);
         assert_eq!(changes[4].to_string(), "x-max-length is none and not 5");
 
-        let wanted = Exchange::new("e", "topic").internal().alternate_exchange("a");
+        let wanted = Exchange::new("e", "topic")
+            .internal()
+            .alternate_exchange("a");
         let expected = [
             Change::new("type", "topic", "fanout"),
             Change::new("internal", true, false),
             Change::new("alternate-exchange", "a", "none"),
         ];
-        assert_eq!(exchange_changes(&wanted, &Exchange::new("e", "fanout")), expected);
+        assert_eq!(
+            exchange_changes(&wanted, &Exchange::new("e", "fanout")),
+            expected
+        );
     }
 }

@@ -114,7 +114,11 @@ impl Graph {
         }
         let id = format!("e{}", self.exchanges.len());
         self.exchanges.insert(name.to_owned(), id.clone());
-        let name = if name.is_empty() { "default exchange" } else { name };
+        let name = if name.is_empty() {
+            "default exchange"
+        } else {
+            name
+        };
         self.node(&id, Shape::Exchange, name, kind, "exchange");
         id
     }
@@ -131,7 +135,11 @@ impl Graph {
     }
 
     fn node(&mut self, id: &str, shape: Shape, name: &str, kind: Option<String>, what: &str) {
-        let shape = if kind.is_some() { shape } else { Shape::Outside };
+        let shape = if kind.is_some() {
+            shape
+        } else {
+            Shape::Outside
+        };
         let kind = kind.unwrap_or_else(|| format!("{what} from elsewhere"));
         self.nodes.push(Node {
             id: id.to_owned(),
@@ -156,7 +164,11 @@ pub(super) mod tests {
         Topology::new()
             .exchange_with(Exchange::new("orders", "topic").alternate_exchange("unrouted"))
             .exchange("unrouted", "fanout")
-            .queue(Queue::new("billing").quorum().dead_letter("unrouted", "bill"))
+            .queue(
+                Queue::new("billing")
+                    .quorum()
+                    .dead_letter("unrouted", "bill"),
+            )
             .queue(Queue::new("later").dead_letter("", "billing"))
             .bind_queue("billing", "orders", "order.*")
             .bind_with(by_headers)

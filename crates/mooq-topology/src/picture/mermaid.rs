@@ -54,7 +54,10 @@ impl Topology {
             };
             let _ = writeln!(text, "    {} {arrow}{label} {}", edge.from, edge.to);
         }
-        let outside = graph.nodes.iter().filter(|node| node.shape == Shape::Outside);
+        let outside = graph
+            .nodes
+            .iter()
+            .filter(|node| node.shape == Shape::Outside);
         for node in outside {
             let _ = writeln!(text, "    style {} stroke-dasharray: 5 5", node.id);
         }

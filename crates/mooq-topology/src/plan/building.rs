@@ -156,9 +156,8 @@ async fn count(
     let Some(inventory) = &mut observed.inventory else {
         return Ok(());
     };
-    let is_counted = |found: &&mut FoundQueue| {
-        names.contains(found.queue.name()) && !found.exclusive
-    };
+    let is_counted =
+        |found: &&mut FoundQueue| names.contains(found.queue.name()) && !found.exclusive;
     let queues: Vec<_> = inventory.queues.values_mut().filter(is_counted).collect();
     if queues.is_empty() {
         return Ok(());

@@ -2,8 +2,8 @@
 
 pub(crate) mod applying;
 pub(crate) mod building;
-mod executing;
 mod exchanges;
+mod executing;
 mod moving;
 pub(crate) mod planner;
 mod queues;
@@ -90,7 +90,10 @@ impl fmt::Display for Plan {
             writeln!(f, "blocked: {blocked}")?;
         }
         if !self.is_complete {
-            writeln!(f, "not compared, without the management API: bindings and policies")?;
+            writeln!(
+                f,
+                "not compared, without the management API: bindings and policies"
+            )?;
         }
         Ok(())
     }

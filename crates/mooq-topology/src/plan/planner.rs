@@ -89,9 +89,7 @@ impl<'a> Planner<'a> {
             _ => &Status::Missing,
         };
         let what = match status {
-            Status::Different(changes) => {
-                Difference::Different(what, changes.clone()).to_string()
-            }
+            Status::Different(changes) => Difference::Different(what, changes.clone()).to_string(),
             _ => what.to_string(),
         };
         self.blocked.push(Blocked {
@@ -245,7 +243,11 @@ impl<'a> Planner<'a> {
         let with_messages = self.options.allow_message_loss;
         if ready > 0 && !with_messages {
             let why = format!("it is to be deleted, and has {}", counted(ready, "message"));
-            self.block(what, &why, "consume them first, or call `allow_message_loss`");
+            self.block(
+                what,
+                &why,
+                "consume them first, or call `allow_message_loss`",
+            );
             return;
         }
         self.steps.push(Step::DeleteQueue {

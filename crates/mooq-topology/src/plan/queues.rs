@@ -89,7 +89,11 @@ impl Planner<'_> {
                 && has > most
                 && !self.options.allow_message_loss
             {
-                let what = if limit == "x-max-length" { "message" } else { "byte" };
+                let what = if limit == "x-max-length" {
+                    "message"
+                } else {
+                    "byte"
+                };
                 let has = counted(has, what);
                 let why = format!("it has {has}, and would drop all beyond {most}");
                 return Some((why, "consume them first, or call `allow_message_loss`"));
@@ -122,9 +126,10 @@ impl Planner<'_> {
     }
 
     fn held_bindings(&self, aids: &Aids) -> Vec<Binding> {
-        let held = self.present.iter().filter(|one| {
-            one.queue() == Some(&aids.holding) && *one.source() != aids.leaving
-        });
+        let held = self
+            .present
+            .iter()
+            .filter(|one| one.queue() == Some(&aids.holding) && *one.source() != aids.leaving);
         held.cloned().collect()
     }
 
@@ -135,7 +140,11 @@ impl Planner<'_> {
             found.is_some_and(|found| found.kind == QUORUM)
         };
         if inventory.queues.contains_key(&aids.holding) {
-            return if is_quorum(&aids.holding) { QUORUM } else { CLASSIC };
+            return if is_quorum(&aids.holding) {
+                QUORUM
+            } else {
+                CLASSIC
+            };
         }
         if wanted.kind() == Some(QUORUM) || is_quorum(wanted.name()) {
             QUORUM
@@ -176,7 +185,9 @@ impl Planner<'_> {
             limit: None,
         });
         let found = inventory.queues.get(name);
-        let found = found.map_or(CLASSIC, |found| found.kind.as_str()).to_owned();
+        let found = found
+            .map_or(CLASSIC, |found| found.kind.as_str())
+            .to_owned();
         self.delete_emptied(name, &found);
     }
 

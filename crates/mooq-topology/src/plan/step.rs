@@ -65,7 +65,12 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::DeclareExchange(exchange) => {
-                write!(f, "declare exchange '{}' ({}", exchange.name(), exchange.kind())?;
+                write!(
+                    f,
+                    "declare exchange '{}' ({}",
+                    exchange.name(),
+                    exchange.kind()
+                )?;
                 for (is, word) in [
                     (!exchange.is_durable(), "transient"),
                     (exchange.is_auto_delete(), "auto-delete"),
@@ -79,7 +84,11 @@ impl fmt::Display for Step {
                 f.write_str(")")
             }
             Self::DeclareQueue(queue) => {
-                let durable = if queue.is_durable() { "durable" } else { "transient" };
+                let durable = if queue.is_durable() {
+                    "durable"
+                } else {
+                    "transient"
+                };
                 write!(f, "declare queue '{}' ({durable}", queue.name())?;
                 if queue.is_auto_delete() {
                     f.write_str(", auto-delete")?;
@@ -91,7 +100,11 @@ impl fmt::Display for Step {
             Self::Unbind(binding) => write!(f, "unbind {binding}"),
             Self::SetPolicy(policy) => {
                 let (name, pattern) = (policy.name(), policy.pattern());
-                write!(f, "set policy '{name}' for {} '{pattern}'", policy.target().as_str())?;
+                write!(
+                    f,
+                    "set policy '{name}' for {} '{pattern}'",
+                    policy.target().as_str()
+                )?;
                 write!(f, " (priority {}", policy.rank())?;
                 arguments(f, policy.definition())?;
                 f.write_str(")")
@@ -116,7 +129,11 @@ impl fmt::Display for Step {
                 name,
                 with_bindings,
             } => {
-                let how = if *with_bindings { "with its bindings" } else { "if it is unused" };
+                let how = if *with_bindings {
+                    "with its bindings"
+                } else {
+                    "if it is unused"
+                };
                 write!(f, "delete exchange '{name}' {how}")
             }
         }

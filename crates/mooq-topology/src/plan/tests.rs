@@ -61,7 +61,9 @@ fn by(key: &str) -> Binding {
 
 #[test]
 fn queue_is_bound_to_its_stand_in_before_it_is_unbound() {
-    let topology = Topology::new().queue(Queue::new("q").quorum()).bind_with(by("new"));
+    let topology = Topology::new()
+        .queue(Queue::new("q").quorum())
+        .bind_with(by("new"));
     let found = broker(&[("q".into(), "classic", NONE)], &[by("old")]);
     let plan = plan(&topology, found, &MIGRATE);
     assert_eq!(
@@ -133,7 +135,13 @@ fn what_cannot_be_moved_is_blocked() {
         consumers: 0,
     };
     for (wanted, queue, kind, counts, why) in [
-        (Queue::new("q").max_length(5), "q".into(), "classic", busy, "it has 2 consumers"),
+        (
+            Queue::new("q").max_length(5),
+            "q".into(),
+            "classic",
+            busy,
+            "it has 2 consumers",
+        ),
         (
             Queue::new("q").max_length(5),
             "q".into(),
@@ -159,12 +167,22 @@ fn what_cannot_be_moved_is_blocked() {
     ] {
         let found = broker(&[(queue, kind, counts)], &[]);
         let plan = plan(&Topology::new().queue(wanted), found, &MIGRATE);
-        assert_eq!((plan.steps(), plan.blocked()[0].why.as_str()), (&[][..], why));
+        assert_eq!(
+            (plan.steps(), plan.blocked()[0].why.as_str()),
+            (&[][..], why)
+        );
     }
     let long = "q".repeat(250);
     let wanted = Topology::new().queue(Queue::new(&long).quorum());
-    let plan = plan(&wanted, broker(&[(long.into(), "classic", NONE)], &[]), &MIGRATE);
-    assert!(plan.blocked()[0].why.contains("no room for '.migrating'"), "{plan}");
+    let plan = plan(
+        &wanted,
+        broker(&[(long.into(), "classic", NONE)], &[]),
+        &MIGRATE,
+    );
+    assert!(
+        plan.blocked()[0].why.contains("no room for '.migrating'"),
+        "{plan}"
+    );
 }
 
 #[test]

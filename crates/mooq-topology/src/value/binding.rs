@@ -157,7 +157,11 @@ impl fmt::Display for Binding {
             BindingDestination::Queue(queue) => write!(f, "queue '{queue}'")?,
             BindingDestination::Exchange(exchange) => write!(f, "exchange '{exchange}'")?,
         }
-        write!(f, " to exchange '{}' by '{}'", self.source, self.routing_key)?;
+        write!(
+            f,
+            " to exchange '{}' by '{}'",
+            self.source, self.routing_key
+        )?;
         if !self.arguments.is_empty() {
             write!(f, " with {}", table_to(&self.arguments))?;
         }

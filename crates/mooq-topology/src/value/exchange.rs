@@ -31,10 +31,7 @@ impl Exchange {
     ///
     /// An error in the name is reported when the topology is used.
     #[must_use]
-    pub fn new(
-        name: impl IntoChecked<ExchangeName>,
-        kind: impl IntoChecked<ExchangeKind>,
-    ) -> Self {
+    pub fn new(name: impl IntoChecked<ExchangeName>, kind: impl IntoChecked<ExchangeKind>) -> Self {
         let mut deferred = FirstError::default();
         let name = deferred.check(name).unwrap_or_default();
         let kind = deferred.check(kind).unwrap_or(ExchangeKind::Direct);
