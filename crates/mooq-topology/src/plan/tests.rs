@@ -118,7 +118,10 @@ fn stand_in_of_an_interrupted_plan_gives_its_bindings_back() {
 fn last_trace_of_an_interrupted_plan_is_removed() {
     let topology = Topology::new().queue("q");
     let trace = Binding::of_queue("q", "q.returning", "");
-    let found = broker(&[("q".into(), "classic", NONE)], &[trace.clone()]);
+    let found = broker(
+        &[("q".into(), "classic", NONE)],
+        std::slice::from_ref(&trace),
+    );
     let plan = plan(&topology, found, &MIGRATE);
     assert_eq!(plan.steps(), [Step::Unbind(trace)]);
 }
