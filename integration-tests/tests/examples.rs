@@ -153,6 +153,18 @@ async fn request_reply_answers_with_a_total_or_a_reason() {
 }
 
 #[tokio::test]
+async fn topology_replaces_a_queue_and_keeps_its_message() {
+    let lines = output_of("topology", &[]).await;
+    for line in [
+        "exchange 'orders' is missing",
+        "still there: an unpaid order",
+        "    q0 -.->|\"dead\"| q1",
+    ] {
+        assert!(lines.iter().any(|one| one == line), "{line}: {lines:#?}");
+    }
+}
+
+#[tokio::test]
 async fn codecs_collects_both_formats_and_rejects_a_third() {
     assert_eq!(
         output_of("codecs", &[]).await,

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The checked crates, each with central types that all its files may name.
-const CRATES: [(&str, &[&str]); 14] = [
+const CRATES: [(&str, &[&str]); 15] = [
     ("mooq-core", &[]),
     ("mooq-engine", &["Engine", "Caller"]),
     ("mooq-wire", &[]),
@@ -30,6 +30,7 @@ const CRATES: [(&str, &[&str]); 14] = [
     ("mooq-workers", &[]),
     ("mooq-credentials", &[]),
     ("mooq-pool", &[]),
+    ("mooq-topology", &[]),
     ("mooq-management", &[]),
 ];
 

@@ -13,8 +13,6 @@
 
 mod assertions;
 mod broker;
-#[cfg(feature = "definitions")]
-pub mod json;
 
 pub use assertions::{Recorded, Selection};
 pub use broker::faults;
@@ -24,6 +22,8 @@ pub use broker::{
     AlarmGuard, Hold, InMemoryBroker, ListenerGuard, ListenerInfo, LoginRefused, MemoryTransport,
     ProtocolConnection, Recording,
 };
+#[cfg(feature = "definitions")]
+pub use mooq_core::json;
 pub use mooq_engine::{
     Activity, Alarm, ApplyTo, BindingInfo, ChannelInfo, ClientDetails, ClientSocket,
     ConnectionInfo, ConsumerInfo, DeadLetterReason, DeprecatedFeatures, ExchangeInfo, Options,

@@ -163,6 +163,7 @@
 //! | use several connections, for publishing and for consuming | [`pool`], [`Pool`] |
 //! | recover a lost connection | [`Recovery`], [`ConnectionState`], [`Event`], [`OnLoss`] |
 //! | declare, bind, delete | [`Channel`], [`DeclareExchange`](topology::DeclareExchange), [`DeclareQueue`](topology::DeclareQueue), [`Bind`](topology::Bind) |
+//! | declare all at once, compare, plan, draw | [`Topology`](topology::Topology), [`Plan`](topology::Plan) |
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
 //! | encode and decode | [`Json`], [`Text`], [`RawBytes`], [`ByContentType`], [`ByType`], [`Encode`], [`Decode`], and those of the features |
@@ -187,6 +188,7 @@
 //! | `native` | no | [`NativeTransport`]: RabbitMQ without amqprs, for connections that are opened with it |
 //! | `server` | no | [`server`]: the in-memory broker on a socket, for services that use another client |
 //! | `management` | no | [`server`] also serves RabbitMQ's management HTTP API |
+//! | `management-client` | no | [`topology`] compares and changes a broker by its management API |
 //! | `broker-ctl` | no | [`Broker`] for RabbitMQ too: run and closed as [`GetBroker::get_broker`] returns it |
 //! | `test` | no | the attribute `mooq::test` and `mooq::testing`, for `[dev-dependencies]` |
 //! | `metrics` | no | figures of connections, by the `metrics` facade |
@@ -287,12 +289,21 @@ pub mod otel {
     }
 }
 
-/// Declaring, binding and deleting exchanges and queues: what the methods of [`Channel`] return.
+/// Declaring, binding and deleting exchanges and queues: what the methods of [`Channel`] return; and
+/// all of them as one value, a [`Topology`](topology::Topology), that is applied, compared with a
+/// broker, brought about by a plan, and drawn.
+///
+/// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/topology.md).
 pub mod topology {
     pub use mooq_client::{
         Bind, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Overflow,
     };
     pub use mooq_core::QueueDeclared;
+    pub use mooq_topology::{
+        AppliesTo, ApplyPlan, ApplyTopology, Binding, Blocked, Change, CheckTopology, Diff,
+        DiffTopology, Difference, Exchange, Management, Plan, PlanTopology, Policy, Queue,
+        Resource, Step, Topology,
+    };
 }
 
 /// The in-memory broker: starting and observing it, its policies and alarms.
@@ -404,6 +415,11 @@ pub struct PoolsDoctests;
 #[cfg(all(doctest, feature = "rabbit"))]
 #[doc = include_str!("../../../docs/direct.md")]
 pub struct DirectDoctests;
+
+/// The snippets of the page about topologies, likewise.
+#[cfg(all(doctest, feature = "management", feature = "management-client"))]
+#[doc = include_str!("../../../docs/topology.md")]
+pub struct TopologyDoctests;
 
 /// The snippets of the page about retries, likewise.
 #[cfg(all(doctest, feature = "memory"))]

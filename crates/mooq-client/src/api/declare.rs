@@ -5,11 +5,10 @@ use std::future::IntoFuture;
 use futures_util::future::BoxFuture;
 use mooq_core::{
     Binding, BindingDestination, ExchangeName, FieldTable, FieldValue, FirstError, IntoChecked,
-    QueueDeclare, QueueDeclared, QueueName, Result, RoutingKey, ShortString,
+    QueueDeclare, QueueDeclared, QueueName, Result, RoutingKey, ShortString, queue_arguments,
 };
 
 use super::channel::Channel;
-use super::queue_arguments::queue_arguments;
 
 impl Channel {
     /// Declares a queue, durable and open to every connection by default. The empty name asks the

@@ -21,7 +21,6 @@ pub(crate) mod process_events;
 pub(crate) mod processing;
 pub(crate) mod publish;
 pub(crate) mod published;
-pub(crate) mod queue_arguments;
 pub(crate) mod register;
 pub(crate) mod register_callback;
 pub(crate) mod registration;

@@ -8,7 +8,7 @@ use futures_util::future::BoxFuture;
 use mooq_codecs::{Decode, Json};
 use mooq_core::{
     ExchangeKind, ExchangeName, FieldValue, FirstError, IntoChecked, QueueName, Result, RoutingKey,
-    ShortString,
+    ShortString, queue_arguments,
 };
 
 use super::channel::Channel;
@@ -16,7 +16,6 @@ use super::consumer::Consumer;
 use super::consumer_options::{ConsumerOptions, callback_options, consumer_options};
 use super::exchange::DeclareExchange;
 use super::outcome::Callback;
-use super::queue_arguments::queue_arguments;
 use super::registration::Registration;
 use crate::runtime::handler::{Handler, TypedCallback};
 use crate::runtime::timeout::within;
