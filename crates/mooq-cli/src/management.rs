@@ -144,8 +144,9 @@ impl Management {
     fn ask(&self, url: &Url) -> std::result::Result<(StatusCode, String), ureq::Error> {
         let request = self.agent.get(url.as_str());
         let mut response = request.header(AUTHORIZATION, &self.login).call()?;
+        let status = response.status();
         let body = response.body_mut().with_config().limit(u64::MAX);
-        Ok((response.status(), body.read_to_string()?))
+        Ok((status, body.read_to_string()?))
     }
 
     fn failed(&self, what: &str) -> Failure {

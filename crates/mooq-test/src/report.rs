@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
 use std::{env, fmt};
 
@@ -47,9 +48,8 @@ impl Wanted {
             "" | "mermaid" => PRINTED,
             "all" => usize::MAX,
             "off" => 0,
-            number => number.parse().map_err(|err| {
-                let invalid = invalid(&format!("'{number}'"));
-                invalid.with_source::<std::num::ParseIntError>(err)
+            number => number.parse().map_err(|err: ParseIntError| {
+                invalid(&format!("'{number}'")).with_source(err)
             })?,
         };
         let diagram = value == "mermaid";
