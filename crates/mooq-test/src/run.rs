@@ -293,16 +293,20 @@ impl Test {
         let limit = limit::from_env()?.unwrap_or(Some(self.limit));
         let wanted = Wanted::from_env()?;
         let profile = options.profile;
+        let runtime = self.runtime()?;
         let broker = match self.memory {
-            true => TestBroker::start_in_memory(options, self.wire)?,
+            true => {
+                // The broker's time begins with that of the runtime, which may have a paused clock.
+                let _on_it = runtime.enter();
+                TestBroker::start_in_memory(options, self.wire)?
+            }
             false => TestBroker::start_for(self.name, options, self.wire)?,
         };
-        let runtime = self.runtime()?;
         let (test, given, watched) = (Arc::clone(test), broker.clone(), broker.clone());
         // The runtime ends before its broker does, with the connections that are on it.
         let run = move || {
             let runtime = runtime;
-            // Not a failing test's own end, but the end of its connections is left out.
+            // The end of the test's connections, which comes with that of the runtime, is left out.
             let ended = panic::catch_unwind(AssertUnwindSafe(|| {
                 runtime.block_on(async { test(given).await })
             }));

@@ -163,18 +163,19 @@ impl Run {
     }
 }
 
-/// The timeline of an order, which ends where the test fails.
+/// The timeline of an order. The test's channel is dropped as the test ends.
 const TIMELINE: &str = r#"
-timeline of the in-memory RabbitMQ 4.0: 5 events
+timeline of the in-memory RabbitMQ 4.0: 6 events
   00:00:00.000000  client#1       connects as guest
   00:00:00.000000  client#1 ch 1  opens the channel
   00:00:00.000000  client#1 ch 1  declares queue "orders"
   00:00:00.000000  client#1 ch 1  publishes #1 to "", key "orders": "a pencil" -> "orders"
   00:00:00.000000  client#1 ch 1  is confirmed #1
+  00:00:00.000000  client#1 ch 1  closes the channel
 "#;
 
 #[test]
-fn timeline_of_a_panic_ends_at_the_panic() {
+fn timeline_of_a_panic_is_printed_and_written_to_a_file() {
     let run = Run::failing("failing_by_a_panic", &[]);
     let (before, after) = run.output.split_once(TIMELINE).unwrap_or_else(|| {
         panic!("no timeline:\n{}", run.output);
@@ -260,7 +261,7 @@ fn timeline_is_printed_as_the_variable_asks() {
     let (off, is_file) = printed("off");
     assert!(!off.contains("timeline of") && !is_file, "{off}");
     let (one, is_file) = printed("1");
-    assert!(one.contains(": the last 1 of 5 events\n"), "{one}");
+    assert!(one.contains(": the last 1 of 6 events\n"), "{one}");
     assert!(!one.contains("connects as") && is_file, "{one}");
     let (both, _) = printed("mermaid");
     assert!(both.contains(TIMELINE) && both.contains("\nsequenceDiagram\n"), "{both}");
