@@ -81,19 +81,15 @@ impl Management {
         match self.fetch(&["queues", &self.vhost]).await? {
             Some(Value::Array(queues)) => Ok(queues),
             Some(_) => Err(self.failed("answers with something other than a list")),
-            None => {
-                let text = format!("there is no virtual host '{}'", self.vhost);
-                Err(Failure::nothing_there(text))
-            }
+            None => Err(self.no_vhost()),
         }
     }
 
-    /// The bindings of a queue.
+    /// The bindings of a queue: none for a queue that does not exist.
     pub(crate) async fn bindings(&self, queue: &QueueName) -> Result<Vec<Binding>> {
         let path = ["queues", self.vhost.as_str(), queue, "bindings"];
-        // For a queue that is not there, RabbitMQ answers with 404.
         let Some(answer) = self.fetch(&path).await? else {
-            return Err(Failure::nothing_there(format!("there is no queue '{queue}'")));
+            return Err(self.no_vhost());
         };
         let bindings = answer.as_array().map(Vec::as_slice).unwrap_or_default();
         let bindings = bindings.iter().map(|binding| {
@@ -147,6 +143,10 @@ impl Management {
         let status = response.status();
         let body = response.body_mut().with_config().limit(u64::MAX);
         Ok((status, body.read_to_string()?))
+    }
+
+    fn no_vhost(&self) -> Failure {
+        Failure::nothing_there(format!("there is no virtual host '{}'", self.vhost))
     }
 
     fn failed(&self, what: &str) -> Failure {

@@ -120,6 +120,10 @@ async fn sources(broker: &BrokerArguments, arguments: &Arguments) -> Result<Vec<
 /// The bindings of a queue, but for that to the default exchange, which every queue has.
 async fn copied(broker: &BrokerArguments, queue: &QueueName) -> Result<Vec<Source>> {
     let bindings = broker.management()?.bindings(queue).await?;
+    // Every queue is bound to the default exchange.
+    if bindings.is_empty() {
+        return Err(Failure::nothing_there(format!("there is no queue '{queue}'")));
+    }
     let mut sources = Vec::new();
     for binding in bindings {
         let exchange = ExchangeName::try_from(binding.source)?;

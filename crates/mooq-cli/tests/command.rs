@@ -299,6 +299,7 @@ async fn tap_copies_what_passes_and_takes_nothing() {
     let keys: Vec<_> = copied.json().iter().map(|line| line["routing_key"].clone()).collect();
     assert_eq!((copied.code, keys), (0, vec![json!("order.new"), json!("refund.new")]));
     assert_eq!(place.ready("to-bill"), ["\"order.new\""]);
+    eprintln!("{:?}", place.broker.queues("*"));
     // Its queue went with it.
     while place.broker.queues("*").len() > 1 {
         tokio::task::yield_now().await;

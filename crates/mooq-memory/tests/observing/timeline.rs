@@ -121,7 +121,7 @@ async fn timeline_is_a_line_for_each_event() {
     let timeline = broker.timeline(1_000);
     let _clients = trade(&broker).await;
     let expected = r#"
-timeline of the in-memory RabbitMQ 4.3: 41 events
+timeline of the in-memory RabbitMQ 4.3: 39 events
   00:00:00.000000  shop#1          connects as guest
   00:00:00.000000  shop#1 ch 1     opens the channel
   00:00:00.000000  shop#1 ch 1     declares exchange "orders" (topic)
@@ -146,7 +146,7 @@ timeline of the in-memory RabbitMQ 4.3: 41 events
   00:00:01.500000  shop#1 ch 1     publishes #3 to "orders", key "refund", mandatory: an eraser -> no queue
   00:00:01.500000  shop#1 ch 1     is returned, without a route from "orders", key "refund": an eraser
   00:00:01.500000  shop#1 ch 1     is confirmed #3
-  00:00:01.500000  shop#1 ch 1     fetches 1 from "given-up", without ack: a pen
+  00:00:01.500000  shop#1 ch 1     fetches 1 from "given-up", redelivered, without ack: a pen
   00:00:01.500000  shop#1 ch 1     finds "given-up" empty, 2 times
   01:00:01.500000  broker          fault begins: nack_publishes(1), connection "shop"
   01:00:01.500000  shop#1 ch 1     publishes #4 to "orders", key "order.new": a book -> "to-bill"
