@@ -56,7 +56,10 @@ impl Management {
             let decoded = |text: &str| {
                 let text = format!("x={text}").replace('+', "%2B");
                 let mut pairs = url::form_urlencoded::parse(text.as_bytes());
-                pairs.next().map(|(_, text)| text.into_owned()).unwrap_or_default()
+                pairs
+                    .next()
+                    .map(|(_, text)| text.into_owned())
+                    .unwrap_or_default()
             };
             username = decoded(api.username());
             password = decoded(api.password().unwrap_or_default());
@@ -71,7 +74,10 @@ impl Management {
         Ok(Self {
             agent: config.into(),
             api,
-            login: format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))),
+            login: format!(
+                "Basic {}",
+                STANDARD.encode(format!("{username}:{password}"))
+            ),
             vhost: broker.vhost.to_string(),
         })
     }
@@ -125,9 +131,9 @@ impl Management {
             self.failed(&format!("{hint}: {err}"))
         })?;
         match status {
-            StatusCode::OK => serde_json::from_str(&body)
-                .map(Some)
-                .map_err(|err| self.failed(&format!("answers with something other than JSON: {err}"))),
+            StatusCode::OK => serde_json::from_str(&body).map(Some).map_err(|err| {
+                self.failed(&format!("answers with something other than JSON: {err}"))
+            }),
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.failed(&format!(
                 "refuses GET {asked}: {status}. The user must have this password and the tag \
@@ -179,14 +185,20 @@ mod tests {
     fn address_is_beside_the_broker_unless_another_is_given() {
         let beside = management(None, "amqp://me:secret@rabbit:5673/shop").unwrap();
         assert_eq!(beside.api.as_str(), "http://rabbit:15672/");
-        assert_eq!(beside.login, format!("Basic {}", STANDARD.encode("me:secret")));
+        assert_eq!(
+            beside.login,
+            format!("Basic {}", STANDARD.encode("me:secret"))
+        );
         assert_eq!(beside.vhost, "shop");
         let beside = management(None, "amqp://[::1]").unwrap();
         assert_eq!(beside.api.as_str(), "http://[::1]:15672/");
 
         let other = management(Some("http://you:a%2Bb+c@there:1/rabbit"), "amqp://rabbit").unwrap();
         assert_eq!(other.api.as_str(), "http://there:1/rabbit");
-        assert_eq!(other.login, format!("Basic {}", STANDARD.encode("you:a+b+c")));
+        assert_eq!(
+            other.login,
+            format!("Basic {}", STANDARD.encode("you:a+b+c"))
+        );
     }
 
     #[test]

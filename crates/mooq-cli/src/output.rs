@@ -11,7 +11,9 @@ pub(crate) fn line(text: &str) -> Result<bool> {
     match writeln!(output, "{text}").and_then(|()| output.flush()) {
         Ok(()) => Ok(true),
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(err) => Err(Failure::failed(format!("the output cannot be written: {err}"))),
+        Err(err) => Err(Failure::failed(format!(
+            "the output cannot be written: {err}"
+        ))),
     }
 }
 
@@ -60,7 +62,11 @@ impl Progress {
 
     fn tell(&self, after: &str) {
         if !self.is_quiet {
-            let messages = if self.count == 1 { "message" } else { "messages" };
+            let messages = if self.count == 1 {
+                "message"
+            } else {
+                "messages"
+            };
             eprintln!("{} {} {messages}{after}", self.verb, self.count);
         }
     }

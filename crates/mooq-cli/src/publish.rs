@@ -9,8 +9,8 @@ use std::sync::Arc;
 use clap::Args;
 use mooq::bytes::Bytes;
 use mooq::{
-    Channel, Confirmation, DeliveryMode, ExchangeName, FieldTable, FieldValue, Properties,
-    Publish, RawBytes, RoutingKey, ShortString,
+    Channel, Confirmation, DeliveryMode, ExchangeName, FieldTable, FieldValue, Properties, Publish,
+    RawBytes, RoutingKey, ShortString,
 };
 
 use crate::broker::BrokerArguments;

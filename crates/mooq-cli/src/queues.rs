@@ -31,18 +31,29 @@ pub(crate) async fn run(broker: &BrokerArguments, arguments: Arguments) -> Resul
     let name = |queue: &Value| queue.get("name").and_then(Value::as_str).map(str::to_owned);
     if !arguments.queues.is_empty() {
         for wanted in &arguments.queues {
-            if !queues.iter().any(|queue| name(queue).as_deref() == Some(wanted)) {
-                return Err(Failure::nothing_there(format!("there is no queue '{wanted}'")));
+            if !queues
+                .iter()
+                .any(|queue| name(queue).as_deref() == Some(wanted))
+            {
+                return Err(Failure::nothing_there(format!(
+                    "there is no queue '{wanted}'"
+                )));
             }
         }
         queues.retain(|queue| {
             let name = name(queue);
-            arguments.queues.iter().any(|wanted| name.as_deref() == Some(wanted))
+            arguments
+                .queues
+                .iter()
+                .any(|wanted| name.as_deref() == Some(wanted))
         });
     }
     queues.sort_by_key(name);
     let lines: Vec<_> = match arguments.json {
-        true => queues.iter().map(|queue| object(queue).to_string()).collect(),
+        true => queues
+            .iter()
+            .map(|queue| object(queue).to_string())
+            .collect(),
         false => table(&queues),
     };
     for line in lines {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use mooq::bytes::Bytes;
-use mooq::{Channel, Deliveries, ErrorKind, ExchangeName, FieldTable, QueueName, RawBytes, RoutingKey};
+use mooq::{
+    Channel, Deliveries, ErrorKind, ExchangeName, FieldTable, QueueName, RawBytes, RoutingKey,
+};
 
 use crate::broker::BrokerArguments;
 use crate::failure::{Failure, Result};
@@ -122,7 +124,9 @@ async fn copied(broker: &BrokerArguments, queue: &QueueName) -> Result<Vec<Sourc
     let bindings = broker.management()?.bindings(queue).await?;
     // Every queue is bound to the default exchange.
     if bindings.is_empty() {
-        return Err(Failure::nothing_there(format!("there is no queue '{queue}'")));
+        return Err(Failure::nothing_there(format!(
+            "there is no queue '{queue}'"
+        )));
     }
     let mut sources = Vec::new();
     for binding in bindings {
@@ -149,8 +153,12 @@ async fn open(
     sources: &[Source],
     backlog: u64,
 ) -> Result<Deliveries<Bytes, RawBytes>> {
-    // Exclusive and auto-delete, since it has no name.
-    let declared = channel.declare_queue("").max_length(backlog).await?;
+    let own = channel
+        .declare_queue("")
+        .transient()
+        .exclusive()
+        .auto_delete();
+    let declared = own.max_length(backlog).await?;
     for Source {
         exchange,
         routing_key,

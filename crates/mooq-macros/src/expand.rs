@@ -40,7 +40,7 @@ fn alone(options: &Options, function: &ItemFn, on: Broker) -> Result<TokenStream
     let is_ignored = options.needs_memory() && on == Broker::RabbitMq;
     let ignored = is_ignored.then(|| quote!(#[ignore = #IGNORED]));
     let watch = is_ignored.then(|| watch(attrs, name));
-    let test = runner(options, sig, name, &setters, Some(quote!(#sig #block)))?;
+    let test = runner(options, sig, name, &setters, Some(&quote!(#sig #block)))?;
     Ok(quote! {
         #(#attrs)*
         #ignored
@@ -59,7 +59,9 @@ fn cases(options: &Options, function: &ItemFn, versions: &[Ident]) -> Result<Tok
         block,
         ..
     } = function;
-    let shared = attrs.iter().filter(|attr| is_any_of(attr, &["cfg"]) || is_lint(attr));
+    let shared = attrs
+        .iter()
+        .filter(|attr| is_any_of(attr, &["cfg"]) || is_lint(attr));
     let of_tests: Vec<_> = attrs.iter().filter(|attr| !is_lint(attr)).collect();
     let tests = versions.iter().map(|version| {
         let number = version.to_string();
@@ -89,7 +91,7 @@ fn runner(
     sig: &Signature,
     name: &Ident,
     setters: &[TokenStream],
-    user: Option<TokenStream>,
+    user: Option<&TokenStream>,
 ) -> Result<TokenStream> {
     let called = &sig.ident;
     let arguments = arguments(sig, options)?;

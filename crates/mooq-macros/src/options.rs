@@ -228,7 +228,10 @@ mod tests {
     #[test]
     fn profiles_are_all_or_listed() {
         assert_eq!(versions(quote!(profiles = all)), VERSIONS);
-        let listed = quote!(profiles = [V4_3, mooq::memory::Profile::V3_10,], seeds = 0..9);
+        let listed = quote!(
+            profiles = [V4_3, mooq::memory::Profile::V3_10,],
+            seeds = 0..9
+        );
         assert_eq!(versions(listed), ["V4_3", "V3_10"]);
 
         for (tokens, expected) in [
@@ -236,7 +239,10 @@ mod tests {
             (quote!(profiles = every), PROFILES_EXPECTED),
             (quote!(profiles = V4_3), PROFILES_EXPECTED),
             (quote!(profiles = []), "`profiles` lists no version"),
-            (quote!(profiles = [V4_3, Profile::V4_3]), "`V4_3` is listed twice"),
+            (
+                quote!(profiles = [V4_3, Profile::V4_3]),
+                "`V4_3` is listed twice",
+            ),
             (
                 quote!(profiles = [V5_0]),
                 "expected versions of RabbitMQ: V3_10, V4_0, V4_1, V4_2, V4_3",

@@ -1,10 +1,10 @@
 //! The timeline of a test that fails: what is printed, and the file with all of it.
 
+use std::env;
 use std::fs;
 use std::io;
 use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
-use std::{env, fmt};
 
 use mooq_core::{Error, ErrorKind, Result};
 use mooq_memory::Timeline;
@@ -48,9 +48,9 @@ impl Wanted {
             "" | "mermaid" => PRINTED,
             "all" => usize::MAX,
             "off" => 0,
-            number => number.parse().map_err(|err: ParseIntError| {
-                invalid(&format!("'{number}'")).with_source(err)
-            })?,
+            number => number
+                .parse()
+                .map_err(|err: ParseIntError| invalid(&format!("'{number}'")).with_source(err))?,
         };
         let diagram = value == "mermaid";
         Ok(Self { events, diagram })
@@ -123,7 +123,7 @@ fn named(path: &Path, err: &io::Error) -> io::Error {
     io::Error::new(err.kind(), format!("{}: {err}", path.display()))
 }
 
-fn fenced(language: &str, text: impl fmt::Display) -> String {
+fn fenced(language: &str, text: &str) -> String {
     format!("```{language}\n{text}```\n")
 }
 

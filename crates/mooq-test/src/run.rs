@@ -281,11 +281,7 @@ impl Test {
         }))
     }
 
-    fn run_once<F, T>(
-        &self,
-        options: Options,
-        test: &Arc<T>,
-    ) -> Result<Outcome>
+    fn run_once<F, T>(&self, options: Options, test: &Arc<T>) -> Result<Outcome>
     where
         F: Future<Output: Termination>,
         T: Fn(TestBroker) -> F + Send + Sync + 'static,

@@ -43,7 +43,10 @@ async fn failing_by_a_panic(chan: Channel) -> mooq::Result<()> {
 async fn failing_by_an_error(chan: Channel) -> mooq::Result<()> {
     order(&chan).await?;
     match fails_on_purpose() {
-        true => Err(Error::new(ErrorKind::InvalidArgument, "a failure on purpose")),
+        true => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "a failure on purpose",
+        )),
         false => Ok(()),
     }
 }
@@ -88,13 +91,16 @@ async fn every_version_has_a_test(chan: Channel) -> mooq::Result<()> {
 #[test]
 fn failing_in_a_row_of_versions() {
     let test = Test::new("timeline::failing_in_a_row_of_versions");
-    let code = test.in_memory().profiles(Profile::ALL).run(|broker| async move {
-        let chan = mooq::connect(&broker).await?.create_channel().await?;
-        match fails_on_purpose() {
-            true => chan.declare_queue("orders").transient().await.map(drop),
-            false => chan.declare_queue("orders").await.map(drop),
-        }
-    });
+    let code = test
+        .in_memory()
+        .profiles(Profile::ALL)
+        .run(|broker| async move {
+            let chan = mooq::connect(&broker).await?.create_channel().await?;
+            match fails_on_purpose() {
+                true => chan.declare_queue("orders").transient().await.map(drop),
+                false => chan.declare_queue("orders").await.map(drop),
+            }
+        });
     assert_eq!(code, std::process::ExitCode::SUCCESS);
 }
 
@@ -128,7 +134,9 @@ impl Run {
     fn of(test: &str, fails: bool, variables: &[(&str, &str)]) -> Self {
         let words: Vec<_> = variables.iter().map(|(_, value)| *value).collect();
         let name = format!("{test}-{fails}-{}", words.join("-")).replace(['/', ':'], "_");
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("timelines").join(name);
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join("timelines")
+            .join(name);
         // Nothing is there the first time.
         let _ = fs::remove_dir_all(&directory);
         let mut program = Command::new(env::current_exe().unwrap());
@@ -196,7 +204,10 @@ sequenceDiagram
     Note over c1: is confirmed #35;1
 ```
 "#;
-    assert!(content.starts_with("# timeline::failing_by_a_panic\n"), "{content}");
+    assert!(
+        content.starts_with("# timeline::failing_by_a_panic\n"),
+        "{content}"
+    );
     assert!(content.contains(diagram), "{content}");
     assert!(content.contains(TIMELINE.trim_end()), "{content}");
 }
@@ -214,7 +225,11 @@ fn timeline_of_a_test_that_hangs_is_printed() {
     // On a busy machine a short limit passes before the order is there.
     for limit in ["1", "10", "60"] {
         let run = Run::failing("failing_by_its_limit", &[("MOOQ_TEST_LIMIT", limit)]);
-        assert!(run.output.contains("the test still runs after"), "{}", run.output);
+        assert!(
+            run.output.contains("the test still runs after"),
+            "{}",
+            run.output
+        );
         if run.output.contains("is confirmed #1") {
             let ends = ["closes the connection", "is closed by the broker"];
             let is_over = ends.map(|end| run.output.contains(end));
@@ -230,13 +245,19 @@ fn timeline_names_the_seed_above_the_command_that_repeats_it() {
     let run = Run::failing("failing_with_a_seed", &[]);
     let heading = "timeline of the in-memory RabbitMQ 4.0, seed 4: ";
     let timeline = run.output.find(heading).unwrap();
-    let command = run.output.find("MOOQ_SEED=4 cargo test failing_with_a_seed");
+    let command = run
+        .output
+        .find("MOOQ_SEED=4 cargo test failing_with_a_seed");
     assert!(command.is_some_and(|at| at > timeline), "{}", run.output);
 }
 
 #[test]
 fn test_that_passes_prints_no_timeline() {
-    for test in ["failing_by_a_panic", "failing_with_a_seed", "failing_in_a_row_of_versions"] {
+    for test in [
+        "failing_by_a_panic",
+        "failing_with_a_seed",
+        "failing_in_a_row_of_versions",
+    ] {
         let run = Run::of(test, false, &[]);
         assert!(run.is_success, "{}", run.output);
         assert!(!run.output.contains("timeline of"), "{}", run.output);
@@ -264,7 +285,10 @@ fn timeline_is_printed_as_the_variable_asks() {
     assert!(one.contains(": the last 1 of 6 events\n"), "{one}");
     assert!(!one.contains("connects as") && is_file, "{one}");
     let (both, _) = printed("mermaid");
-    assert!(both.contains(TIMELINE) && both.contains("\nsequenceDiagram\n"), "{both}");
+    assert!(
+        both.contains(TIMELINE) && both.contains("\nsequenceDiagram\n"),
+        "{both}"
+    );
     let (unknown, _) = printed("some");
     let expected = "MOOQ_TEST_TIMELINE is 'some', expected a number of events, all, mermaid or off";
     assert!(unknown.contains(expected), "{unknown}");
@@ -293,7 +317,8 @@ fn versions_are_tests_of_their_own_and_the_failed_ones_are_listed() {
 #[test]
 fn versions_in_a_row_are_all_run_and_summed_up() {
     let run = Run::failing("failing_in_a_row_of_versions", &[]);
-    let told = "failing_in_a_row_of_versions fails on RabbitMQ 4.3, and passes on 3.10, 4.0, 4.1, 4.2";
+    let told =
+        "failing_in_a_row_of_versions fails on RabbitMQ 4.3, and passes on 3.10, 4.0, 4.1, 4.2";
     assert!(run.output.contains(told), "{}", run.output);
     let file = "timeline.failing_in_a_row_of_versions-on-RabbitMQ-4.3.md";
     assert!(run.file(file).is_some());
@@ -303,16 +328,24 @@ fn versions_in_a_row_are_all_run_and_summed_up() {
 fn case_of_a_version_fails_on_a_real_broker() {
     let elsewhere = [("MOOQ_TEST_BROKER", "amqp://127.0.0.1")];
     let run = Run::failing("failing_after_an_upgrade_on_4_3", &elsewhere);
-    let told = "this is the case of RabbitMQ 4.3 in memory, and MOOQ_TEST_BROKER names another broker";
+    let told =
+        "this is the case of RabbitMQ 4.3 in memory, and MOOQ_TEST_BROKER names another broker";
     assert!(run.output.contains(told), "{}", run.output);
 }
 
 #[test]
 fn timeline_of_a_broker_that_a_test_starts_by_itself_is_printed_on_panic() {
-    for test in ["failing_with_a_broker_of_its_own", "failing_with_a_test_broker"] {
+    for test in [
+        "failing_with_a_broker_of_its_own",
+        "failing_with_a_test_broker",
+    ] {
         let run = Run::failing(test, &[]);
         assert!(run.output.contains("is confirmed #1"), "{}", run.output);
         let run = Run::of(test, false, &[]);
-        assert!(run.is_success && !run.output.contains("timeline of"), "{}", run.output);
+        assert!(
+            run.is_success && !run.output.contains("timeline of"),
+            "{}",
+            run.output
+        );
     }
 }

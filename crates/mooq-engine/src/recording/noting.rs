@@ -3,9 +3,7 @@
 use mooq_core::{CloseReason, ConsumerTag, Message, QueueName, ShortString};
 
 use super::entry::{DeadLetterReason, Settled};
-use super::timeline::{
-    MessageExcerpt, Timeline, TimelineClient, TimelineEntry, TimelineEvent,
-};
+use super::timeline::{MessageExcerpt, Timeline, TimelineClient, TimelineEntry, TimelineEvent};
 use crate::alarms::Alarm;
 use crate::command::{Method, Reply};
 use crate::dead_letters::dead_letter::DeadLetter;
@@ -83,7 +81,8 @@ impl Engine {
 
     fn push_note(&mut self, client: Option<TimelineClient>, event: TimelineEvent) {
         let at = self.now.since_start();
-        self.recordings.push_note(TimelineEntry { at, client, event });
+        self.recordings
+            .push_note(TimelineEntry { at, client, event });
     }
 
     pub(crate) fn note_opened(&mut self, id: ConnectionId) {

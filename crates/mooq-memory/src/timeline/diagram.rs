@@ -162,7 +162,12 @@ impl Diagram {
         let exchange = Participant::Exchange(message.exchange.clone());
         let exchange = self.id('x', exchange, &name);
         let key = &message.routing_key;
-        self.arrow(from, "->>", &exchange, &format!("{verb}, key {key}: {said}"));
+        self.arrow(
+            from,
+            "->>",
+            &exchange,
+            &format!("{verb}, key {key}: {said}"),
+        );
         for queue in queues {
             let queue = self.queue(queue);
             self.arrow(&exchange, "->>", &queue, "route");

@@ -46,7 +46,11 @@ pub(super) fn sentence(event: &TimelineEvent) -> String {
             )
         }
         TimelineEvent::Returned { message } => {
-            format!("is returned, without a route from {}: {}", address(message), body(message))
+            format!(
+                "is returned, without a route from {}: {}",
+                address(message),
+                body(message)
+            )
         }
         TimelineEvent::Confirmed { sequence, multiple } => match multiple {
             true => format!("is confirmed up to #{sequence}"),
@@ -98,7 +102,12 @@ pub(super) fn sentence(event: &TimelineEvent) -> String {
             exchange: None,
             message,
             ..
-        } => format!("{} drops ({}): {}", quoted(queue), cause(*reason), body(message)),
+        } => format!(
+            "{} drops ({}): {}",
+            quoted(queue),
+            cause(*reason),
+            body(message)
+        ),
         TimelineEvent::DeadLettered {
             queue,
             reason,
@@ -114,7 +123,10 @@ pub(super) fn sentence(event: &TimelineEvent) -> String {
             targets(queues, false)
         ),
         TimelineEvent::ConsumerCancelled { consumer_tag } => {
-            format!("consumer {} is cancelled by the broker", quoted(consumer_tag))
+            format!(
+                "consumer {} is cancelled by the broker",
+                quoted(consumer_tag)
+            )
         }
         TimelineEvent::QueueDeleted { queue, ready: 0 } => {
             format!("queue {} is deleted", quoted(queue))

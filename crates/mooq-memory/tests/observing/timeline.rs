@@ -7,8 +7,8 @@ use futures_util::StreamExt;
 use mooq::memory::{InMemoryBroker, Options, Profile, Timeline};
 use mooq::{ExchangeKind, FieldTable};
 use mooq_core::{
-    Binding, BindingDestination, ChannelEvent, Consume, Endpoint, ExchangeDeclare, Message, OpenedConnection,
-    OpenedChannel, Publish, QueueDeclare, Scheme, Settle, Settlement, Transport,
+    Binding, BindingDestination, ChannelEvent, Consume, Endpoint, ExchangeDeclare, Message,
+    OpenedChannel, OpenedConnection, Publish, QueueDeclare, Scheme, Settle, Settlement, Transport,
     TransportChannel,
 };
 use tokio::time::advance;
