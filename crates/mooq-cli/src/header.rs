@@ -94,12 +94,12 @@ mod tests {
     fn header_is_text_unless_it_is_given_as_json() {
         assert_eq!(text("n=1").unwrap().1, FieldValue::from("1"));
         assert_eq!(text("a=b=c").unwrap().1, FieldValue::from("b=c"));
-        assert_eq!(super::json("n=1").unwrap().1, FieldValue::I64(1));
-        assert_eq!(super::json("n=1.5").unwrap().1, FieldValue::F64(1.5));
+        assert_eq!(json("n=1").unwrap().1, FieldValue::I64(1));
+        assert_eq!(json("n=1.5").unwrap().1, FieldValue::F64(1.5));
         assert_eq!(text("n").unwrap_err(), "expected NAME=VALUE");
-        let refused = super::json("n=one").unwrap_err();
+        let refused = json("n=one").unwrap_err();
         assert!(refused.starts_with("'one' is not JSON: "), "{refused}");
-        let refused = super::json("n=18446744073709551615").unwrap_err();
+        let refused = json("n=18446744073709551615").unwrap_err();
         assert!(refused.contains("is over the limit"), "{refused}");
     }
 

@@ -39,7 +39,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Publishes a message, or one for each line of the input, and waits for the confirms
-    Publish(publish::Arguments),
+    Publish(Box<publish::Arguments>),
     /// Prints the messages that wait in a queue, one a line, and leaves them there unless told to
     /// take them
     Consume(consume::Arguments),
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
 async fn run(cli: Cli) -> Result<()> {
     let Cli { broker, command } = cli;
     match command {
-        Command::Publish(arguments) => publish::run(&broker, arguments).await,
+        Command::Publish(arguments) => publish::run(&broker, *arguments).await,
         Command::Consume(arguments) => consume::run(&broker, arguments).await,
         Command::Tap(arguments) => tap::run(&broker, arguments).await,
         Command::Queues(arguments) => queues::run(&broker, arguments).await,

@@ -219,7 +219,9 @@ impl Input {
             return Ok(Self::Lines(reader));
         }
         let mut body = Vec::new();
-        reader.read_to_end(&mut body).map_err(unreadable)?;
+        reader
+            .read_to_end(&mut body)
+            .map_err(|err| unreadable(&err))?;
         Ok(Self::One(Some(body.into())))
     }
 
@@ -230,7 +232,11 @@ impl Input {
             Self::Lines(lines) => lines,
         };
         let mut line = Vec::new();
-        if lines.read_until(b'\n', &mut line).map_err(unreadable)? == 0 {
+        if lines
+            .read_until(b'\n', &mut line)
+            .map_err(|err| unreadable(&err))?
+            == 0
+        {
             return Ok(None);
         }
         if line.ends_with(b"\n") {
@@ -243,6 +249,6 @@ impl Input {
     }
 }
 
-fn unreadable(err: io::Error) -> Failure {
+fn unreadable(err: &io::Error) -> Failure {
     Failure::failed(format!("the input cannot be read: {err}"))
 }

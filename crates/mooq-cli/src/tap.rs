@@ -166,7 +166,7 @@ async fn open(
     } in sources
     {
         let mut bind = channel.bind_queue(&declared.name, exchange, routing_key);
-        for (name, value) in arguments.iter() {
+        for (name, value) in arguments {
             bind = bind.argument(name, value.clone());
         }
         bind.await?;
