@@ -13,6 +13,8 @@ new_key_type! {
     /// Key of a recording of what happens.
     pub struct RecordingId;
     pub(crate) struct QueueId;
+    /// Key of a timeline.
+    pub struct TimelineId;
     pub(crate) struct VhostId;
 }
 

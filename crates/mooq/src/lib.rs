@@ -174,6 +174,7 @@
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | `mooq::test` and `mooq::testing`, [`memory`], [`Delivery::new`] |
 //! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`](memory::InMemoryBroker::wait_idle), [`InMemoryBroker::record`](memory::InMemoryBroker::record), [`Recording`](memory::Recording), [`Selection`](memory::Selection) |
+//! | see what led to the failure of a test | [`Timeline`](memory::Timeline) |
 //! | inject faults | [`faults`] |
 //! | close a connection's broker and run it again | [`GetBroker`], [`Broker`] |
 //! | run a test with many seeds | `mooq::testing::for_each_seed`, [`InMemoryBroker::start_seeded`](memory::InMemoryBroker::start_seeded) |
@@ -315,7 +316,7 @@ pub mod memory {
         ExchangeInfo, InMemoryBroker, ListenerGuard, ListenerInfo, Options, PermissionsInfo,
         Plugin, Policy, PolicyInfo, Profile, PublishOutcome, QueueDetails, QueueInfo, QueueTally,
         QueueType, ReadyMessage, Recorded, RecordedDeadLetter, RecordedDelivery, RecordedPublish,
-        Recording, Selection, Settled, TopicPermissionsInfo, UnackedMessage, UserInfo,
+        Recording, Selection, Settled, Timeline, TopicPermissionsInfo, UnackedMessage, UserInfo,
         VirtualHostInfo, VirtualHostMetadata,
     };
 }
