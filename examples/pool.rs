@@ -64,7 +64,8 @@ async fn main() -> mooq::Result<()> {
         println!("invoice {}", invoice.await?.ack().await?);
     }
     pool.shutdown(Duration::from_secs(20)).await?;
-    service.await.expect("the processing does not panic")
+    let ended = service.await;
+    ended.unwrap_or_else(|err| std::panic::resume_unwind(err.into_panic()))
 }
 
 #[cfg(test)]
@@ -88,6 +89,7 @@ mod tests {
             .timeout(Duration::from_secs(60));
         assert_eq!(invoice.await?.ack().await?, 700);
         pool.shutdown(Duration::from_secs(60)).await?;
-        service.await.expect("the processing does not panic")
+        let ended = service.await;
+    ended.unwrap_or_else(|err| std::panic::resume_unwind(err.into_panic()))
     }
 }
