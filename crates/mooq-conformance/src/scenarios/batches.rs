@@ -82,12 +82,14 @@ async fn a_batch_that_does_not_fill_is_handled_after_its_time(fixture: Fixture) 
     let (conn, chan, queue) = queue_with(&fixture, &["1", "2"]).await;
     let time = Duration::from_millis(300);
     let mut batches = noted(&chan, &queue, (100, time), |_| ()).await;
-    let mut seen = Vec::new();
-    while seen.len() < 2 {
-        let batch = processing(&conn, "a batch", batches.recv()).await;
-        seen.extend(batch.unwrap());
-    }
-    assert_eq!(seen, ["1", "2"]);
+    let both = async {
+        let mut seen = Vec::new();
+        while seen.len() < 2 {
+            seen.extend(batches.recv().await.unwrap());
+        }
+        seen
+    };
+    assert_eq!(processing(&conn, "both", both).await, ["1", "2"]);
 }
 
 #[scenario]
@@ -105,11 +107,14 @@ async fn each_delivery_of_a_batch_may_have_its_own_outcome(fixture: Fixture) {
     let time = Duration::from_millis(100);
     let mut batches = noted(&chan, &queue, (3, time), outcome).await;
     // A slow machine may need several batches for the first three.
-    let mut seen = Vec::new();
-    while seen.iter().filter(|name| *name == "again").count() < 2 || seen.len() < 4 {
-        let batch = processing(&conn, "a batch", batches.recv()).await;
-        seen.extend(batch.unwrap());
-    }
+    let all = async {
+        let mut seen = Vec::new();
+        while seen.iter().filter(|name| *name == "again").count() < 2 || seen.len() < 4 {
+            seen.extend(batches.recv().await.unwrap());
+        }
+        seen
+    };
+    let mut seen = processing(&conn, "all outcomes", all).await;
     seen.sort();
     assert_eq!(seen, ["ack", "again", "again", "reject"]);
     assert_eq!(left(&fixture, conn, &queue).await, [""; 0]);
@@ -146,12 +151,14 @@ async fn the_error_of_a_batch_is_that_of_each_delivery(fixture: Fixture) {
         failed(&format!("panicked: {INTENDED}")),
         failed("failed: the callback returned 3 outcomes for a batch of 2"),
     ];
-    for (attempt, reason) in (1..).zip(reasons) {
-        for _ in 0..2 {
-            let seen = processing(&conn, "a call", errors.recv()).await;
-            assert_eq!(seen, Some((attempt, reason.clone())));
+    let story = async {
+        for (attempt, reason) in (1..).zip(reasons) {
+            for _ in 0..2 {
+                assert_eq!(errors.recv().await, Some((attempt, reason.clone())));
+            }
         }
-    }
+    };
+    processing(&conn, "four calls", story).await;
     assert_eq!(left(&fixture, conn, &queue).await, [""; 0]);
 }
 
@@ -180,12 +187,13 @@ async fn a_delivery_of_a_batch_that_is_settled_early_keeps_its_settlement(fixtur
         })
         .await
         .unwrap();
-    let first = processing(&conn, "the batch", batches.recv()).await;
-    assert_eq!(first, Some(2));
-    // The other one alone is tried again, and waits for a second.
-    fill(&chan, &queue, &["third"]).await;
-    let second = processing(&conn, "the retry", batches.recv()).await;
-    assert_eq!(second, Some(2));
+    let story = async {
+        assert_eq!(batches.recv().await, Some(2));
+        // The other one alone is tried again, and waits for a second.
+        fill(&chan, &queue, &["third"]).await;
+        assert_eq!(batches.recv().await, Some(2));
+    };
+    processing(&conn, "two batches", story).await;
     assert_eq!(left(&fixture, conn, &queue).await, [""; 0]);
 }
 

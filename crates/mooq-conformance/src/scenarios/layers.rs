@@ -518,11 +518,16 @@ async fn a_message_that_was_handled_is_not_handled_again(fixture: Fixture) {
         .callback(recorder.callback())
         .await
         .unwrap();
-    let mut seen = bodies(calls.take(&conn, 4).await);
+    let processing = conn.process_events().spawn();
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        seen.push(within("a callback", calls.noted()).await.msg);
+    }
     seen.sort();
     assert_eq!(seen, ["a", "b", "c", "c"]);
-    assert!(calls.so_far().is_empty());
     conn.shutdown(LIMIT).await.unwrap();
+    within("the end", processing).await.unwrap();
+    assert!(calls.so_far().is_empty());
     let (_conn, chan) = fixture.channel().await;
     assert_eq!(
         drain(&chan, &queue).await,
@@ -552,8 +557,12 @@ async fn a_message_that_failed_counts_as_handled_only_once_it_has_succeeded(fixt
         })
         .await
         .unwrap();
-    calls.take(&conn, 2).await;
+    let processing = conn.process_events().spawn();
+    for _ in 0..2 {
+        within("a callback", calls.noted()).await;
+    }
     conn.shutdown(LIMIT).await.unwrap();
+    within("the end", processing).await.unwrap();
     assert!(calls.so_far().is_empty());
 }
 

@@ -68,12 +68,14 @@ impl ApplyPlan {
             chan: self.conn.create_channel().await?,
             api: Api::of(self.plan.management.as_ref(), &self.conn)?,
         };
+        let mut before = None;
         for (n, step) in (1..).zip(&self.plan.steps).take(self.first) {
             if let Some(tell) = &mut self.on_step {
                 tell(n, step);
             }
-            let done = broker.carry_out(step).await;
+            let done = broker.carry_out(step, before).await;
             about(done, || format!("step {n}, {step}"))?;
+            before = Some(step);
         }
         broker.chan.close().await
     }
@@ -178,7 +180,7 @@ impl ApplyTopology {
         let queues = topology.queues().iter().cloned().map(Step::DeclareQueue);
         let bindings = topology.bindings().iter().cloned().map(Step::Bind);
         for step in policies.chain(exchanges).chain(queues).chain(bindings) {
-            about(broker.carry_out(&step).await, || step.to_string())?;
+            about(broker.carry_out(&step, None).await, || step.to_string())?;
         }
         broker.chan.close().await
     }

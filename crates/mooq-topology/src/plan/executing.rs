@@ -17,8 +17,8 @@ use crate::value::binding::Binding;
 /// Pause before the management API is asked once more.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Time limit for the management API to tell that a queue has no unacked deliveries. RabbitMQ tells
-/// it 5 s late.
+/// Time limit for a queue to become empty, with no unacked deliveries: RabbitMQ's management API
+/// tells these 5 s late.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A broker, and the ways to change it.
@@ -29,8 +29,8 @@ pub(super) struct Broker<'a> {
 }
 
 impl Broker<'_> {
-    /// Carries out one step.
-    pub(super) async fn carry_out(&self, step: &Step) -> Result<()> {
+    /// Carries out one step, after the step `before`.
+    pub(super) async fn carry_out(&self, step: &Step, before: Option<&Step>) -> Result<()> {
         let chan = &self.chan;
         match step {
             Step::DeclareExchange(exchange) => declare_exchange(chan, exchange).await,
@@ -39,17 +39,12 @@ impl Broker<'_> {
             Step::Unbind(binding) => self.unbind(binding).await,
             Step::SetPolicy(policy) => self.api()?.set_policy(policy).await,
             Step::ClearPolicy(name) => self.api()?.clear_policy(name).await,
-            Step::MoveMessages {
-                from,
-                to,
-                through,
-                limit,
-            } => move_messages(self.conn, from, to, through, *limit).await,
+            Step::MoveMessages { .. } => self.move_messages(step).await,
             Step::DeleteQueue {
                 name,
                 kind,
                 with_messages,
-            } => self.delete_queue(name, kind, *with_messages).await,
+            } => self.delete_queue(name, kind, *with_messages, before).await,
             Step::DeleteExchange {
                 name,
                 with_bindings,
@@ -77,13 +72,45 @@ impl Broker<'_> {
         }
     }
 
-    async fn delete_queue(&self, name: &QueueName, kind: &str, with_messages: bool) -> Result<()> {
+    async fn move_messages(&self, step: &Step) -> Result<()> {
+        match step {
+            Step::MoveMessages {
+                from,
+                to,
+                through,
+                limit,
+            } => move_messages(self.conn, from, to, through, *limit).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn delete_queue(
+        &self,
+        name: &QueueName,
+        kind: &str,
+        with_messages: bool,
+        before: Option<&Step>,
+    ) -> Result<()> {
         let delete = self.chan.delete_queue(name);
         if with_messages {
             return delete.await.map(drop);
         }
-        let Some(counts) = counts(&self.chan, name).await? else {
-            return Ok(());
+        let was_emptied = |step: &&Step| matches!(step, Step::MoveMessages { from, .. } if from == name);
+        let emptying = before.filter(was_emptied);
+        let began = Instant::now();
+        let counts = loop {
+            self.until_settled(name).await?;
+            let Some(counts) = counts(&self.chan, name).await? else {
+                return Ok(());
+            };
+            match emptying {
+                // Deliveries that others held have come back, such as those of a plan that was cut
+                // off just before.
+                Some(step) if counts.ready > 0 && began.elapsed() < LIMIT => {
+                    self.move_messages(step).await?;
+                }
+                _ => break counts,
+            }
         };
         let (ready, consumers) = (counts.ready, counts.consumers);
         if ready > 0 || consumers > 0 {
@@ -91,7 +118,6 @@ impl Broker<'_> {
             let message = format!("it has {ready} and {consumers}");
             return Err(Error::new(ErrorKind::PreconditionFailed, message));
         }
-        self.until_settled(name).await?;
         if kind == "classic" {
             return delete.if_unused().if_empty().await.map(drop);
         }
