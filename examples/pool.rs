@@ -90,6 +90,6 @@ mod tests {
         assert_eq!(invoice.await?.ack().await?, 700);
         pool.shutdown(Duration::from_secs(60)).await?;
         let ended = service.await;
-    ended.unwrap_or_else(|err| std::panic::resume_unwind(err.into_panic()))
+        ended.unwrap_or_else(|err| std::panic::resume_unwind(err.into_panic()))
     }
 }

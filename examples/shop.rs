@@ -94,7 +94,11 @@ async fn main() -> mooq::Result<()> {
         let noticed = noticed.clone();
         chan.register_consumer("notices", Fanout)
             .callback(move |order: Delivery<Order>| {
-                let Order { item, pieces, cents } = order.msg;
+                let Order {
+                    item,
+                    pieces,
+                    cents,
+                } = order.msg;
                 println!("{name} reads: {pieces} of {item} for {cents} cents");
                 let _ = noticed.send(());
                 async {}
@@ -126,7 +130,9 @@ mod tests {
         let processing = conn.process_events().spawn();
         let ordered = order(&chan, "pencil", 3).await?;
         assert_eq!(ordered.cents, 750);
-        let notice = chan.get_one::<Order>("reader").timeout(Duration::from_secs(60));
+        let notice = chan
+            .get_one::<Order>("reader")
+            .timeout(Duration::from_secs(60));
         assert_eq!(notice.await?.ack().await?, ordered);
         conn.shutdown(Duration::from_secs(60)).await?;
         processing.await

@@ -24,7 +24,9 @@ impl Meeting {
         };
         *there += 1;
         self.came.notify_all();
-        let waited = self.came.wait_timeout_while(there, LIMIT, |there| *there < n);
+        let waited = self
+            .came
+            .wait_timeout_while(there, LIMIT, |there| *there < n);
         waited.is_ok_and(|(there, _)| *there >= n)
     }
 }

@@ -95,7 +95,8 @@ impl Broker<'_> {
         if with_messages {
             return delete.await.map(drop);
         }
-        let was_emptied = |step: &&Step| matches!(step, Step::MoveMessages { from, .. } if from == name);
+        let was_emptied =
+            |step: &&Step| matches!(step, Step::MoveMessages { from, .. } if from == name);
         let emptying = before.filter(was_emptied);
         let began = Instant::now();
         let counts = loop {
