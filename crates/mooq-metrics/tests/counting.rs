@@ -40,6 +40,8 @@ fn recorded(
         let runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = { runtime }.enable_all().build()?;
         runtime.block_on(test(InMemoryBroker::start()))?;
+        // Connections end with their tasks.
+        drop(runtime);
         Ok(figures(&snapshotter))
     })
 }
