@@ -64,11 +64,7 @@ async fn channel(connection: &Connection) -> Result<Channel, Error> {
     Ok(channel)
 }
 
-async fn declare_exchange(
-    channel: &Channel,
-    name: &str,
-    kind: ExchangeKind,
-) -> Result<(), Error> {
+async fn declare_exchange(channel: &Channel, name: &str, kind: ExchangeKind) -> Result<(), Error> {
     let durable = ExchangeDeclareOptions {
         durable: true,
         ..Default::default()
@@ -94,7 +90,13 @@ async fn declare_queue(channel: &Channel, name: &str, arguments: FieldTable) -> 
 async fn bind(channel: &Channel, queue: &str, exchange: &str, key: &str) -> Result<(), Error> {
     let (options, arguments) = (QueueBindOptions::default(), FieldTable::default());
     channel
-        .queue_bind(queue.into(), exchange.into(), key.into(), options, arguments)
+        .queue_bind(
+            queue.into(),
+            exchange.into(),
+            key.into(),
+            options,
+            arguments,
+        )
         .await?;
     Ok(())
 }
@@ -458,7 +460,10 @@ mod tests {
     ) -> Result<(), Error> {
         let (_connection, asking) = shop(&broker).await?;
         order(&asking, "sample", 1).await?;
-        let parked = chan.get_one::<Order>("billing.parked").timeout(LIMIT).await?;
+        let parked = chan
+            .get_one::<Order>("billing.parked")
+            .timeout(LIMIT)
+            .await?;
         let headers = &parked.properties.headers;
         let error = headers.get("error").and_then(FieldValue::as_str);
         assert_eq!(error, Some("nothing to pay"));
