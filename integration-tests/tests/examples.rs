@@ -1,5 +1,7 @@
 //! The examples, run unchanged on the in-memory broker.
 
+use std::path::Path;
+
 use mooq_conformance::within;
 use mooq_integration_tests::example;
 use mooq_integration_tests::example::Service;
@@ -38,6 +40,22 @@ async fn direct_prints_what_has_the_key() {
         [
             "error: the disk is full",
             "warning: the disk is nearly full"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn pool_consumes_during_an_alarm_and_publishes_after_it() {
+    assert_eq!(
+        output_of("pool", &[]).await,
+        [
+            "all orders are done, and their invoices wait for room",
+            "invoice 100",
+            "invoice 200",
+            "invoice 300",
+            "order 1",
+            "order 2",
+            "order 3",
         ]
     );
 }
@@ -137,6 +155,18 @@ async fn request_reply_answers_with_a_total_or_a_reason() {
 }
 
 #[tokio::test]
+async fn topology_replaces_a_queue_and_keeps_its_message() {
+    let lines = output_of("topology", &[]).await;
+    for line in [
+        "exchange 'orders' is missing",
+        "still there: an unpaid order",
+        "    q0 -.->|\"dead\"| q1",
+    ] {
+        assert!(lines.iter().any(|one| one == line), "{line}: {lines:#?}");
+    }
+}
+
+#[tokio::test]
 async fn codecs_collects_both_formats_and_rejects_a_third() {
     assert_eq!(
         output_of("codecs", &[]).await,
@@ -161,4 +191,25 @@ async fn event_fanout_tells_each_service() {
             "pencil: 2 sold",
         ]
     );
+}
+
+#[tokio::test]
+async fn shop_sells_three_pencils_and_everyone_reads_it() {
+    let reads = |name: &str| format!("{name} reads: 3 of pencil for 750 cents");
+    assert_eq!(output_of("shop", &[]).await, [reads("Ada"), reads("Bob")]);
+}
+
+/// Lines of code, without comments and tests.
+fn code_lines(example: &str) -> usize {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let source = std::fs::read_to_string(examples.join(example)).expect("the example is there");
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let is_code = |line: &&str| !line.trim().is_empty() && !line.trim().starts_with("//");
+    code.lines().filter(is_code).count()
+}
+
+#[test]
+fn shop_is_at_most_half_as_long_as_with_lapin() {
+    let [own, lapin] = ["shop.rs", "lapin-shop/src/main.rs"].map(code_lines);
+    assert!(2 * own <= lapin, "{own} lines, and {lapin} with lapin");
 }

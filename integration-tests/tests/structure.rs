@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 
 /// The checked crates, each with central types that all its files may name.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 15] = [
     ("mooq-core", &[]),
     ("mooq-engine", &["Engine", "Caller"]),
     ("mooq-wire", &[]),
@@ -24,7 +24,13 @@ const CRATES: [(&str, &[&str]); 9] = [
     ("mooq-session", &["Session"]),
     ("mooq-codecs", &[]),
     ("mooq-client", &[]),
+    ("mooq-layers", &[]),
+    ("mooq-metrics", &[]),
     ("mooq-rpc", &[]),
+    ("mooq-workers", &[]),
+    ("mooq-credentials", &[]),
+    ("mooq-pool", &[]),
+    ("mooq-topology", &[]),
     ("mooq-management", &[]),
 ];
 
@@ -41,7 +47,7 @@ type Imports = BTreeMap<PathBuf, BTreeSet<String>>;
 fn no_three_files_of_a_crate_need_each_other() {
     for (name, left_out) in CRATES {
         let sources = Sources::read(&workspace().join("crates").join(name).join("src"));
-        assert!(sources.files.len() > 5, "{name} has too few files to check");
+        assert!(sources.files.len() > 3, "{name} has too few files to check");
         let imports = sources.imports(left_out);
         let large = circles(&imports).into_iter();
         let large: Vec<_> = large.filter(|c| c.len() > LARGEST_CIRCLE).collect();

@@ -11,6 +11,7 @@
 //! | [`ByContentType`], [`ContentTypes`] | a set of codecs, chosen by the message's content type |
 //! | `Compressed` | gzip and zstd around any codec, with the features `gzip` and `zstd` |
 //! | [`ByType`] | versions of a schema, told apart by the message's `type` |
+//! | [`Draft`] | a message that is being written, for crates that build on this one |
 //! | [`CodecError`] | the source of an error, to match on |
 
 mod by_content_type;
@@ -22,6 +23,7 @@ mod codec;
 mod compressed;
 #[cfg(any(feature = "gzip", feature = "zstd"))]
 mod compression;
+mod draft;
 mod error;
 mod json;
 #[cfg(feature = "msgpack")]
@@ -37,6 +39,7 @@ pub use cbor::Cbor;
 pub use codec::{ContentTypes, Decode, Encode, Encoded};
 #[cfg(any(feature = "gzip", feature = "zstd"))]
 pub use compressed::Compressed;
+pub use draft::Draft;
 pub use error::CodecError;
 pub use json::Json;
 #[cfg(feature = "msgpack")]

@@ -102,6 +102,9 @@ pub trait Control: Debug + Send + Sync {
     /// Cuts the connections of the client of this name, at least one, without `connection.close`.
     async fn drop_connections(&self, name: &str);
 
+    /// The URL of the broker's management API, which takes the user `guest`.
+    async fn management(&self) -> String;
+
     /// Deletes a queue, even if it is in use.
     async fn delete_queue(&self, name: &str);
 }

@@ -119,13 +119,16 @@ impl<T> Calls<T> {
         processing(conn, "a callback", self.noted()).await
     }
 
-    /// Returns the next `n` calls.
+    /// Returns the next `n` calls, and processes the connection's events meanwhile.
     pub async fn take(&mut self, conn: &Connection, n: usize) -> Vec<Delivery<T>> {
-        let mut calls = Vec::new();
-        while calls.len() < n {
-            calls.push(self.next(conn).await);
-        }
-        calls
+        let all = async {
+            let mut calls = Vec::new();
+            while calls.len() < n {
+                calls.push(self.noted().await);
+            }
+            calls
+        };
+        processing(conn, "the callbacks", all).await
     }
 
     /// Returns the next call, while another task processes the events.

@@ -1,6 +1,7 @@
-//! Events that a broker sends without being asked, on a channel and on a connection.
+//! Events on a channel and on a connection, nearly all of which a broker sends without being asked.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::Error;
 use crate::in_flight::InFlight;
@@ -57,6 +58,17 @@ pub enum ConnectionEvent {
     Blocked(String),
     /// The broker reads again from connections that publish.
     Unblocked,
+    /// The broker has taken new credentials in place of those that are about to expire. Sent by the
+    /// layer that renews them, never by a broker.
+    CredentialsRenewed,
+    /// New credentials could not be obtained, or the broker has not taken them. Sent by the layer
+    /// that renews them, never by a broker.
+    CredentialsNotRenewed {
+        /// The reason.
+        error: Error,
+        /// Time until the next attempt.
+        next_attempt: Duration,
+    },
     /// The connection is closed. Always the last event.
     Closed(Error),
 }

@@ -72,7 +72,12 @@ fn make<T>(count: Option<InFlightCount>) -> (Sender<T>, Receiver<T>) {
     let sender = Sender {
         shared: Arc::clone(&shared),
     };
-    (sender, Receiver { shared, count })
+    let receiver = Receiver {
+        shared,
+        count,
+        watcher: None,
+    };
+    (sender, receiver)
 }
 
 struct State<T> {
@@ -158,9 +163,29 @@ impl<T> fmt::Debug for Sender<T> {
 pub struct Receiver<T> {
     shared: Arc<Mutex<State<T>>>,
     count: Option<InFlightCount>,
+    watcher: Option<Watcher<T>>,
 }
 
+/// Sees each item as it is taken.
+type Watcher<T> = Box<dyn FnMut(&T) + Send + Sync>;
+
 impl<T> Receiver<T> {
+    /// Calls `watcher` with each item as it is taken, before it is returned: for transports that
+    /// stand around another one.
+    pub fn watch(&mut self, watcher: impl FnMut(&T) + Send + Sync + 'static) {
+        self.watcher = Some(Box::new(watcher));
+    }
+
+    /// Another sending end: for a layer between a transport and the runtime above, which adds events
+    /// of its own.
+    #[must_use]
+    pub fn sender(&self) -> Sender<T> {
+        lock(&self.shared).senders += 1;
+        Sender {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
     /// Appends all waiting items to `batch`, in order. Resolves to `true` after appending items; to
     /// `false` when the mailbox is empty and has no senders.
     pub fn poll_batch(&mut self, cx: &mut Context<'_>, batch: &mut VecDeque<T>) -> Poll<bool> {
@@ -168,11 +193,16 @@ impl<T> Receiver<T> {
         if state.waiting.is_empty() {
             return self.wait(state, cx).map(|()| false);
         }
-        if batch.is_empty() {
+        let before = batch.len();
+        if before == 0 {
             // Swapping keeps both buffers, so that a steady flow allocates nothing.
             std::mem::swap(&mut state.waiting, batch);
         } else {
             batch.append(&mut state.waiting);
+        }
+        drop(state);
+        if let Some(watcher) = &mut self.watcher {
+            batch.iter().skip(before).for_each(watcher);
         }
         Poll::Ready(true)
     }
@@ -181,8 +211,16 @@ impl<T> Receiver<T> {
     pub fn try_recv(&mut self) -> Option<T> {
         let mut state = lock(&self.shared);
         let item = state.waiting.pop_front();
-        if item.is_none() {
-            self.handled(state);
+        match item {
+            Some(_) => drop(state),
+            None => self.handled(state),
+        }
+        self.taken(item)
+    }
+
+    fn taken(&mut self, item: Option<T>) -> Option<T> {
+        if let (Some(watcher), Some(item)) = (&mut self.watcher, &item) {
+            watcher(item);
         }
         item
     }
@@ -218,12 +256,13 @@ impl<T> Receiver<T> {
 impl<T> Stream for Receiver<T> {
     type Item = T;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut state = lock(&self.shared);
-        match state.waiting.pop_front() {
-            Some(item) => Poll::Ready(Some(item)),
-            None => self.wait(state, cx).map(|()| None),
-        }
+        let Some(item) = state.waiting.pop_front() else {
+            return self.wait(state, cx).map(|()| None);
+        };
+        drop(state);
+        Poll::Ready(self.taken(Some(item)))
     }
 }
 

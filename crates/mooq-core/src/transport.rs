@@ -27,7 +27,7 @@ use crate::event::{ChannelEvent, ConnectionEvent};
 use crate::in_flight::InFlight;
 use crate::mailbox::Receiver;
 use crate::message::{Message, Publish};
-use crate::name::{ConsumerTag, ExchangeName, QueueName};
+use crate::name::{ConsumerTag, ExchangeName, QueueName, ShortString};
 use crate::topology::{Binding, ExchangeDeclare, QueueDeclare, QueueDeclared};
 use crate::value::FieldTable;
 
@@ -85,6 +85,15 @@ pub trait TransportConnection: fmt::Debug + Send + Sync {
     /// Returns true if the transport learns of the broker's `connection.blocked`. If false, an
     /// alarm shows only as silence.
     fn announces_blocked(&self) -> bool;
+
+    /// `connection.update-secret`, an extension of RabbitMQ's: hands over a password or token in
+    /// place of the one that the connection logged in with, which is about to expire. `reason` goes
+    /// into the broker's log. Brokers ignore the secret where users' passwords do not expire.
+    ///
+    /// # Errors
+    /// The reason of the close, if the connection is gone, or if the broker refuses the secret and
+    /// closes the connection: `NotAllowed` (530).
+    async fn update_secret(&self, secret: &str, reason: &ShortString) -> Result<()>;
 
     /// Closes every channel and the connection. Unacked messages are requeued, exclusive queues are
     /// deleted. Closing a connection that is gone is not an error.

@@ -65,6 +65,7 @@ impl Engine {
     /// the broker handles nothing that a blocked connection sends. Connections that only consume
     /// and acknowledge are unaffected.
     pub fn raise_alarm(&mut self, alarm: Alarm) {
+        self.note_alarm(alarm, true);
         *self.alarms.count(alarm) += 1;
     }
 
@@ -72,6 +73,7 @@ impl Engine {
     /// connections sent are handled in order, as the effects are drained.
     pub fn clear_alarm(&mut self, now: Time, alarm: Alarm) {
         self.advance(now);
+        self.note_alarm(alarm, false);
         let count = self.alarms.count(alarm);
         *count = count.saturating_sub(1);
         if self.alarms.is_on() {
@@ -85,7 +87,9 @@ impl Engine {
             if !std::mem::take(&mut connection.blocked) {
                 continue;
             }
-            if connection.capabilities.connection_blocked {
+            let is_told = connection.capabilities.connection_blocked;
+            self.note_blocked(key, false);
+            if is_told {
                 self.effects.push_back(Effect::Connection {
                     connection: key,
                     event: ConnectionEvent::Unblocked,
@@ -159,7 +163,9 @@ impl Engine {
             unread.push_back(command);
             None
         };
-        if connection.capabilities.connection_blocked {
+        let is_told = connection.capabilities.connection_blocked;
+        self.note_blocked(id, true);
+        if is_told {
             let reason = self.alarms.reason().to_owned();
             self.effects.push_back(Effect::Connection {
                 connection: id,

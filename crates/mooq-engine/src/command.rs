@@ -38,6 +38,11 @@ pub enum Mechanism {
     Plain,
     /// `AMQPLAIN`, of RabbitMQ's own.
     Amqplain,
+    /// `ANONYMOUS`, which RabbitMQ takes for its user `guest` since 4.0.
+    Anonymous,
+    /// `EXTERNAL`: the user is the one that the client's certificate names, and has no password to
+    /// give.
+    External,
 }
 
 impl fmt::Display for Mechanism {
@@ -45,6 +50,8 @@ impl fmt::Display for Mechanism {
         f.write_str(match self {
             Self::Plain => "PLAIN",
             Self::Amqplain => "AMQPLAIN",
+            Self::Anonymous => "ANONYMOUS",
+            Self::External => "EXTERNAL",
         })
     }
 }

@@ -15,6 +15,7 @@ use super::consumer::Status;
 use super::ids::{ChannelId, ConsumerId, MethodId, QueueId};
 use super::message::{Timed, Unacked};
 use super::queue::Queue;
+use super::recording::TimelineEvent;
 use super::reply_error::ReplyError;
 use super::time::Time;
 use super::{Caller, Engine};
@@ -254,8 +255,7 @@ impl Engine {
 
     fn take_back(&mut self, queue: QueueId, channel: ChannelId, unacked: Unacked) {
         let disposition = Disposition::Requeued { failed: false };
-        self.recordings
-            .settled(channel, std::slice::from_ref(&unacked), disposition);
+        self.record_settled(channel, std::slice::from_ref(&unacked), disposition);
         let fetched = usize::from(unacked.consumer.is_none());
         self.count_settled(queue, 1, fetched, disposition);
         if let Some(consumer) = unacked.consumer {
@@ -319,11 +319,18 @@ impl Engine {
             .filter(|(key, tag)| channel.consumers.get(tag) == Some(key))
             .map(|(_, tag)| tag);
         match tag {
-            Some(tag) => self.effects.push_back(Effect::Channel {
-                connection: channel.connection,
-                channel: channel.number,
-                event: ChannelEvent::ConsumerCancelled(tag),
-            }),
+            Some(tag) => {
+                let (connection, number) = (channel.connection, channel.number);
+                let consumer_tag = tag.clone();
+                self.note(connection, number, || TimelineEvent::ConsumerCancelled {
+                    consumer_tag,
+                });
+                self.effects.push_back(Effect::Channel {
+                    connection,
+                    channel: number,
+                    event: ChannelEvent::ConsumerCancelled(tag),
+                });
+            }
             None => self.close_over_timeout(key, -1),
         }
     }

@@ -13,6 +13,8 @@ new_key_type! {
     /// Key of a recording of what happens.
     pub struct RecordingId;
     pub(crate) struct QueueId;
+    /// Key of a timeline.
+    pub struct TimelineId;
     pub(crate) struct VhostId;
 }
 
@@ -28,6 +30,8 @@ impl MethodId {
     pub(crate) const NONE: Self = Self::new(0, 0);
     /// `connection.open`.
     pub(crate) const CONNECTION_OPEN: Self = Self::new(10, 40);
+    /// `connection.update-secret`.
+    pub(crate) const UPDATE_SECRET: Self = Self::new(10, 70);
 
     pub(crate) const fn new(class: u16, method: u16) -> Self {
         Self { class, method }

@@ -20,6 +20,7 @@ use super::ids::{ChannelId, ConsumerId, QueueId};
 use super::message::{QueuedMessage, Timed, Unacked};
 use super::queue::Queue;
 use super::random::Random;
+use super::recording::TimelineEvent;
 use super::time::Time;
 
 #[derive(Debug, Default)]
@@ -423,9 +424,14 @@ impl Engine {
         let Some(channel) = self.channels.get(key) else {
             return;
         };
+        let (connection, number) = (channel.connection, channel.number);
+        self.note(connection, number, || match taken {
+            true => TimelineEvent::Confirmed { sequence, multiple },
+            false => TimelineEvent::Nacked { sequence },
+        });
         self.effects.push_back(Effect::Channel {
-            connection: channel.connection,
-            channel: channel.number,
+            connection,
+            channel: number,
             event: if taken {
                 ChannelEvent::Confirm { sequence, multiple }
             } else {

@@ -129,7 +129,7 @@ pub use client::{ClientDetails, ClientSocket};
 pub use command::{Capabilities, Command, Effect, Login, Mechanism, Method, Reply};
 pub use deprecated::DeprecatedFeatures;
 pub use faults::{Fault, FaultId, Scope};
-pub use ids::{ConnectionId, RecordingId};
+pub use ids::{ConnectionId, RecordingId, TimelineId};
 pub use inspect::{
     BindingInfo, ChannelInfo, ConnectionInfo, ConsumerInfo, ExchangeInfo, PermissionsInfo,
     PolicyInfo, QueueDetails, QueueInfo, ReadyMessage, TopicPermissionsInfo, UnackedMessage,
@@ -143,8 +143,8 @@ pub use profile::Profile;
 pub use queue::kind::QueueType;
 pub use queue::tally::QueueTally;
 pub use recording::{
-    DeadLetterReason, Log, PublishOutcome, RecordedDeadLetter, RecordedDelivery, RecordedPublish,
-    Settled,
+    DeadLetterReason, Log, MessageExcerpt, PublishOutcome, RecordedDeadLetter, RecordedDelivery,
+    RecordedPublish, Settled, Timeline, TimelineClient, TimelineEntry, TimelineEvent,
 };
 pub use time::Time;
 pub use users::Password;
@@ -282,7 +282,7 @@ impl Engine {
     }
 
     /// Checks a client's name and password, as RabbitMQ does at `connection.start-ok`: before the
-    /// client names a virtual host.
+    /// client names a virtual host. With [`Mechanism::External`] the user needs no password.
     ///
     /// # Errors
     /// The reason with which the broker closes the connection: 403.
@@ -292,12 +292,22 @@ impl Engine {
         credentials: &mooq_core::Credentials,
         connection_name: Option<&str>,
     ) -> Result<(), CloseReason> {
-        let is_right = !self.strike_login(connection_name) && self.users.check(credentials);
-        let checked = match is_right {
-            true => Ok(()),
-            false => Err(ReplyError::login_refused(mechanism)),
-        };
-        checked.map_err(|refusal| refusal.into_reason(MethodId::NONE))
+        if !self.strike_login(connection_name) && self.users.check(mechanism, credentials) {
+            return Ok(());
+        }
+        let refusal = ReplyError::login_refused(mechanism);
+        Err(self.refuse_login(connection_name, refusal, MethodId::NONE))
+    }
+
+    fn refuse_login(
+        &mut self,
+        connection_name: Option<&str>,
+        refusal: ReplyError,
+        method: MethodId,
+    ) -> CloseReason {
+        let reason = refusal.into_reason(method);
+        self.note_refused_login(connection_name, &reason);
+        reason
     }
 
     /// Logs a client in: `connection.start-ok` to `connection.open-ok`.
@@ -330,7 +340,8 @@ impl Engine {
         let name = login.vhost.unwrap_or_else(mooq_core::VirtualHost::root);
         let Some(&vhost) = self.vhosts_by_name.get(&name) else {
             let refusal = ReplyError::not_allowed(format!("vhost {name} not found"));
-            return Err(refusal.into_reason(MethodId::CONNECTION_OPEN));
+            let client = login.connection_name.as_deref();
+            return Err(self.refuse_login(client, refusal, MethodId::CONNECTION_OPEN));
         };
         let username = login.credentials.username;
         let permissions = self.users.permissions(&username, &name);
@@ -338,7 +349,8 @@ impl Engine {
             let refusal = ReplyError::not_allowed(format!(
                 "access to vhost '{name}' refused for user '{username}'"
             ));
-            return Err(refusal.into_reason(MethodId::CONNECTION_OPEN));
+            let client = login.connection_name.as_deref();
+            return Err(self.refuse_login(client, refusal, MethodId::CONNECTION_OPEN));
         };
         let name = login.connection_name;
         let mut connection =
@@ -353,6 +365,7 @@ impl Engine {
         connection.number = self.connections_opened;
         connection.opened = self.now;
         let id = self.connections.insert(connection);
+        self.note_opened(id);
         self.adapt_links();
         id
     }
@@ -401,13 +414,16 @@ impl Engine {
             return;
         };
         if matches!(method, Method::ConnectionClose) {
+            self.note(connection, 0, || TimelineEvent::ConnectionClosed {
+                reason: None,
+            });
             self.end_connection(connection);
             self.finish();
             self.reply(connection, number, Reply::Done);
             return;
         }
         if matches!(method, Method::UpdateSecret) {
-            self.reply(connection, number, Reply::Done);
+            self.update_secret(connection, number);
             return;
         }
         if let Method::Refuse { reason } = method {
@@ -431,11 +447,13 @@ impl Engine {
             self.await_channel(caller.channel);
         }
         let is_closing = caller.is_some_and(|caller| self.touch_channel(caller.channel));
+        let noted = self.note_request(connection, number, &method);
         let outcome = match caller {
             None => self.open_channel(connection, number, &method),
             Some(caller) if is_closing => self.handle_while_closing(caller, &method),
             Some(caller) => self.dispatch(caller, method),
         };
+        self.note_outcome(connection, number, noted, &outcome);
         match outcome {
             Ok(reply) => {
                 if let Some(reply) = reply {
@@ -449,6 +467,22 @@ impl Engine {
         }
         self.finish();
         self.perhaps_carry_on();
+    }
+
+    /// Takes a client's new secret. As in RabbitMQ, the passwords of the broker's own users do not
+    /// expire, and any secret will do; a fault stands for a service that refuses it.
+    fn update_secret(&mut self, connection: ConnectionId, number: u16) {
+        let name = self
+            .connections
+            .get(connection)
+            .and_then(|open| open.name.clone());
+        if self.strike_login(name.as_deref()) {
+            let refusal = ReplyError::not_allowed("New secret was refused by one of the backends");
+            self.fail(connection, None, refusal, MethodId::UPDATE_SECRET);
+            self.finish();
+        } else {
+            self.reply(connection, number, Reply::Done);
+        }
     }
 
     /// Returns the next effect of the last calls, if any is left.
@@ -511,6 +545,7 @@ impl Engine {
     /// Closes every connection, as a broker that shuts down does.
     pub fn shut_down(&mut self, now: Time) {
         self.advance(now);
+        self.note_of_broker(|| TimelineEvent::Stopped);
         self.close_connections(
             |_| true,
             |_| "broker forced connection closure with reason 'shutdown'".into(),
@@ -532,6 +567,7 @@ impl Engine {
         let reason = error.into_reason(method);
         match caller {
             Some(caller) if !is_hard => {
+                self.note_close(connection, caller.number, &reason);
                 self.end_channel(caller.channel, Ended::Failed, Settled::ChannelClosed);
                 self.effects.push_back(Effect::Channel {
                     connection,
@@ -540,6 +576,7 @@ impl Engine {
                 });
             }
             _ => {
+                self.note_close(connection, 0, &reason);
                 self.end_connection(connection);
                 self.effects.push_back(Effect::Connection {
                     connection,
@@ -551,6 +588,10 @@ impl Engine {
 
     /// Closes a connection for a reason that mooq-server has found.
     fn refuse(&mut self, connection: ConnectionId, reason: Option<CloseReason>) {
+        match &reason {
+            Some(reason) => self.note_close(connection, 0, reason),
+            None => self.note(connection, 0, || TimelineEvent::ConnectionLost),
+        }
         self.end_connection(connection);
         let why = match reason {
             Some(reason) => Error::connection_closed(reason),

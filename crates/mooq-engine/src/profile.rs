@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use mooq_core::{Error, ErrorKind, Settlement};
 
+use super::command::Mechanism;
 use super::deprecated::Deprecated;
 use super::queue::delivery_limit::DeliveryLimit;
 use super::queue::measure::Measure;
@@ -522,6 +523,19 @@ impl Profile {
             Self::V4_1 => "4.1.8",
             Self::V4_2 => "4.2.9",
             Self::V4_3 => "4.3.6",
+        }
+    }
+
+    /// Returns the mechanisms that a client may log in by, in the order in which they are announced.
+    /// The order is that of a hash table of RabbitMQ's, and says nothing about preference.
+    /// [`Mechanism::External`] is not among them: it takes a plugin, and TLS.
+    #[must_use]
+    pub fn mechanisms(self) -> &'static [Mechanism] {
+        use Mechanism::{Amqplain, Anonymous, Plain};
+        match self {
+            Self::V3_10 => &[Amqplain, Plain],
+            Self::V4_0 | Self::V4_1 | Self::V4_2 => &[Plain, Anonymous, Amqplain],
+            Self::V4_3 => &[Amqplain, Anonymous, Plain],
         }
     }
 

@@ -12,6 +12,7 @@ use super::ids::{ChannelId, ExchangeId, QueueId, VhostId};
 use super::message::{Accepted, Publisher};
 use super::queue::Queue;
 use super::queue::arguments::Overflow;
+use super::recording::{MessageExcerpt, TimelineEvent};
 use super::reply_error::ReplyError;
 use super::routed::{Routed, RoutedQueue, RoutedQueues};
 use super::router::Topology;
@@ -58,6 +59,7 @@ impl Engine {
             }
             PublishingMode::Plain | PublishingMode::Transaction(_) => None,
         };
+        self.note_publish(caller, &accepted, mandatory, sequence, &queues);
         let fault = self.publish_fault(caller, &accepted, &queues, sequence.is_some());
         let taken = match fault {
             None | Some(PublishFault::Unconfirmed) => {
@@ -135,6 +137,7 @@ impl Engine {
             }
             RoutedQueues::Names(names) => names.iter().filter_map(find).collect(),
         };
+        self.note_publish(caller, &routed.accepted, routed.mandatory, None, &queues);
         Ok(self.deliver_routed(caller, routed.accepted, routed.mandatory, &queues))
     }
 
@@ -175,7 +178,7 @@ impl Engine {
             Vec::new()
         };
         let reply = (!replies.is_empty()).then(|| Arc::clone(&accepted.message));
-        let taken = if self.recordings.is_empty() {
+        let taken = if !self.recordings.keep_log() {
             self.deliver_to(caller, accepted, mandatory, queues)
         } else {
             let before = self.before_publish(caller, &accepted, queues);
@@ -197,7 +200,7 @@ impl Engine {
         mandatory: bool,
         queues: &[QueueId],
     ) -> bool {
-        if !self.recordings.is_empty() {
+        if self.recordings.keep_log() {
             let before = self.before_publish(caller, accepted, queues);
             self.record_publish(before, mandatory, false);
         }
@@ -215,6 +218,12 @@ impl Engine {
     ) -> bool {
         let Some((&last, others)) = queues.split_last() else {
             if mandatory {
+                let message = &accepted.message;
+                self.note(caller.connection, caller.number, || {
+                    TimelineEvent::Returned {
+                        message: MessageExcerpt::of(message),
+                    }
+                });
                 let returned = Returned {
                     reply_code: 312,
                     reply_text: "NO_ROUTE".into(),

@@ -22,7 +22,7 @@ impl Engine {
         if taken.is_empty() {
             return;
         }
-        self.recordings.settled(channel, &taken, disposition);
+        self.record_settled(channel, &taken, disposition);
         let to_consumers = taken
             .iter()
             .filter(|unacked| unacked.consumer.is_some())
@@ -75,8 +75,7 @@ impl Engine {
         // By far the most frequent case, so every allocation is avoided.
         queue.unacked = queue.unacked.saturating_sub(1);
         queue.tally.acked += 1;
-        self.recordings
-            .settled(channel, slice::from_ref(&unacked), disposition);
+        self.record_settled(channel, slice::from_ref(&unacked), disposition);
         let resumed = self.make_room(channel, 1);
         if self.give_credit(unacked.consumer, 1, disposition) {
             self.deliver_ready(unacked.queue);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use mooq_core::{Credentials, Error, ErrorKind, VirtualHost};
 
+use super::command::Mechanism;
 use super::permissions::Permissions;
 
 /// Users by name.
@@ -157,9 +158,12 @@ impl Users {
         }
     }
 
-    /// Returns true if there is such a user, with this password.
-    pub(crate) fn check(&self, credentials: &Credentials) -> bool {
+    /// Returns true if there is such a user, with this password unless the mechanism knows the user
+    /// without one.
+    pub(crate) fn check(&self, mechanism: Mechanism, credentials: &Credentials) -> bool {
         let user = self.0.get(&credentials.username);
-        user.is_some_and(|user| user.password.is(&credentials.password))
+        user.is_some_and(|user| {
+            mechanism == Mechanism::External || user.password.is(&credentials.password)
+        })
     }
 }

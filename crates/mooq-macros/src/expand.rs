@@ -17,24 +17,90 @@ pub(crate) fn test(options: TokenStream, function: TokenStream, on: Broker) -> R
     let function: ItemFn = syn::parse2(function)?;
     check(&function)?;
 
+    match &options.profiles {
+        Some(versions) if on == Broker::Memory => cases(&options, &function, versions),
+        _ => alone(&options, &function, on),
+    }
+}
+
+/// One test, with the user's function in it.
+fn alone(options: &Options, function: &ItemFn, on: Broker) -> Result<TokenStream> {
     let ItemFn {
         attrs,
         vis,
         sig,
         block,
         ..
-    } = &function;
+    } = function;
     let name = &sig.ident;
-    let setters = setters(&options);
-    let arguments = arguments(sig, &options)?;
-    let numbered: Vec<_> = (0..arguments.len())
-        .map(|n| format_ident!("argument_{n}"))
-        .collect();
+    let mut setters = setters(options, attrs);
+    if let Some(versions) = &options.profiles {
+        setters.push(quote!(.profiles([#(::mooq::memory::Profile::#versions),*])));
+    }
     let is_ignored = options.needs_memory() && on == Broker::RabbitMq;
     let ignored = is_ignored.then(|| quote!(#[ignore = #IGNORED]));
     let watch = is_ignored.then(|| watch(attrs, name));
+    let test = runner(options, sig, name, &setters, Some(&quote!(#sig #block)))?;
+    Ok(quote! {
+        #(#attrs)*
+        #ignored
+        #[::core::prelude::v1::test]
+        #vis #test
+        #watch
+    })
+}
+
+/// A test for each version, and the user's function beside them.
+fn cases(options: &Options, function: &ItemFn, versions: &[Ident]) -> Result<TokenStream> {
+    let ItemFn {
+        attrs,
+        vis,
+        sig,
+        block,
+        ..
+    } = function;
+    let shared = attrs
+        .iter()
+        .filter(|attr| is_any_of(attr, &["cfg"]) || is_lint(attr));
+    let of_tests: Vec<_> = attrs.iter().filter(|attr| !is_lint(attr)).collect();
+    let tests = versions.iter().map(|version| {
+        let number = version.to_string();
+        let number = number.trim_start_matches('V');
+        let name = format_ident!("{}_on_{number}", sig.ident);
+        let mut setters = setters(options, attrs);
+        setters.push(quote!(.case(::mooq::memory::Profile::#version)));
+        let test = runner(options, sig, &name, &setters, None)?;
+        Ok(quote! {
+            #(#of_tests)*
+            #[::core::prelude::v1::test]
+            #vis #test
+        })
+    });
+    let tests = tests.collect::<Result<Vec<_>>>()?;
+    Ok(quote! {
+        #[cfg(test)]
+        #(#shared)*
+        #sig #block
+        #(#tests)*
+    })
+}
+
+/// The function of a test called `name`, which calls the user's.
+fn runner(
+    options: &Options,
+    sig: &Signature,
+    name: &Ident,
+    setters: &[TokenStream],
+    user: Option<&TokenStream>,
+) -> Result<TokenStream> {
+    let called = &sig.ident;
+    let arguments = arguments(sig, options)?;
+    let numbered: Vec<_> = (0..arguments.len())
+        .map(|n| format_ident!("argument_{n}"))
+        .collect();
     // Otherwise cargo would not know that the choice above depends on the variable.
-    let depends = options.needs_memory().then(|| {
+    let is_chosen = options.needs_memory() || options.profiles.is_some();
+    let depends = is_chosen.then(|| {
         quote!(
             const _: ::core::option::Option<&str> = ::core::option_env!("MOOQ_TEST_BROKER");
         )
@@ -45,24 +111,30 @@ pub(crate) fn test(options: TokenStream, function: TokenStream, on: Broker) -> R
         ReturnType::Type(..) => (Some(quote!(-> ::std::process::ExitCode)), quote!()),
     };
     Ok(quote! {
-        #(#attrs)*
-        #ignored
-        #[::core::prelude::v1::test]
-        #vis fn #name() #returned {
+        fn #name() #returned {
             #depends
-            #sig #block
+            #user
             ::mooq::testing::Test::new(::core::concat!(
                 ::core::module_path!(), "::", ::core::stringify!(#name)
             ))
             #(#setters)*
             .run(|broker: ::mooq::testing::TestBroker| async move {
                 #(let #numbered = #arguments;)*
-                #name(#(#numbered),*).await
+                #called(#(#numbered),*).await
             })
             #end
         }
-        #watch
     })
+}
+
+fn is_any_of(attribute: &Attribute, names: &[&str]) -> bool {
+    names.iter().any(|name| attribute.path().is_ident(name))
+}
+
+/// Returns true for an attribute about the function's code, which a test that only calls the
+/// function must not have.
+fn is_lint(attribute: &Attribute) -> bool {
+    is_any_of(attribute, &["allow", "expect", "warn", "deny", "forbid"])
 }
 
 /// A test beside one that is ignored, which fails if the ignored one should run: when a binary that
@@ -98,8 +170,10 @@ fn check(function: &ItemFn) -> Result<()> {
 }
 
 /// The options as calls on the test.
-fn setters(options: &Options) -> Vec<TokenStream> {
+fn setters(options: &Options, attrs: &[Attribute]) -> Vec<TokenStream> {
+    let should_panic = attrs.iter().any(|attr| is_any_of(attr, &["should_panic"]));
     let flags = [
+        (should_panic, quote!(.should_panic())),
         (options.memory, quote!(.in_memory())),
         (options.wire, quote!(.wire())),
         (options.paused, quote!(.paused())),
@@ -227,6 +301,46 @@ mod tests {
             test.contains(".paused().limit(FIVE).seeds(0..9).profile(NEWEST).run("),
             "{test}"
         );
+    }
+
+    #[test]
+    fn versions_become_tests_that_share_the_function() {
+        let function = quote!(
+            #[cfg(feature = "audits")]
+            #[should_panic]
+            #[allow(clippy::unwrap_used)]
+            async fn audits(conn: Connection) {}
+        );
+        let options = quote!(profiles = [V3_10, V4_3]);
+        let tests = expanded(options.clone(), function.clone(), Broker::Memory);
+        let shared = "#[cfg(test)]#[cfg(feature=\"audits\")]#[allow(clippy::unwrap_used)]\
+                      asyncfnaudits(conn:Connection){}";
+        assert!(tests.contains(shared), "{tests}");
+        for (name, version) in [("audits_on_3_10", "V3_10"), ("audits_on_4_3", "V4_3")] {
+            let test = format!(
+                "#[cfg(feature=\"audits\")]#[should_panic]#[::core::prelude::v1::test]fn{name}()"
+            );
+            assert!(tests.contains(&test), "{tests}");
+            let named = format!("::core::stringify!({name})))");
+            assert!(tests.contains(&named), "{tests}");
+            let case = format!(".should_panic().case(::mooq::memory::Profile::{version}).run(");
+            assert!(tests.contains(&case), "{tests}");
+        }
+        assert!(tests.contains("option_env!"), "{tests}");
+
+        // On RabbitMQ there is one version.
+        let there = expanded(options, function.clone(), Broker::RabbitMq);
+        assert!(there.contains("fnaudits(){"), "{there}");
+        assert!(
+            there.contains(
+                ".profiles([::mooq::memory::Profile::V3_10,::mooq::memory::Profile::V4_3]).run("
+            ),
+            "{there}"
+        );
+        assert!(!there.contains("#[ignore"), "{there}");
+        let paused = quote!(paused, profiles = all);
+        let there = expanded(paused, function, Broker::RabbitMq);
+        assert!(there.contains("#[ignore=\"needs"), "{there}");
     }
 
     #[test]

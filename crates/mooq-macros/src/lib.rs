@@ -35,6 +35,7 @@ use proc_macro::TokenStream;
 /// | `paused` | tokio's clock is paused, and time passes as soon as there is nothing else to do; implies `memory` |
 /// | `seeds = 0..100` | runs once with each seed, for every choice that RabbitMQ leaves open; implies `memory`. `MOOQ_SEED` selects one seed |
 /// | `profile = Profile::V4_3` | in memory the broker behaves as this version of RabbitMQ; a real RabbitMQ keeps its own version |
+/// | `profiles = all`, `profiles = [V4_0, V4_3]` | in memory, a test for each version, named after it: `…_on_4_3`; on a real RabbitMQ, one test |
 /// | `multi_thread` | runs on a multi-thread runtime |
 /// | `limit = Duration::from_secs(5)` | time limit, any expression that is a `Duration`; 60 s by default |
 ///
@@ -46,6 +47,8 @@ use proc_macro::TokenStream;
 /// | `MOOQ_RABBITMQ_IMAGE` | the container's image, with the management plugin: `rabbitmq:4.0-management` by default |
 /// | `MOOQ_TEST_MANAGEMENT` | address of a running RabbitMQ's management plugin, as `http://host:port`: port 15672 of its host by default |
 /// | `MOOQ_TEST_PROFILE` | version of RabbitMQ that the in-memory broker behaves as, in tests that do not set it themselves: `4.3` |
+/// | `MOOQ_TEST_TIMELINE` | events of the in-memory broker that are printed when a test fails: a number, `all`, `mermaid` for the diagram too, or `off`; 100 by default |
+/// | `MOOQ_TEST_TIMELINE_DIR` | directory for the files with all events of a test that failed, and their diagram: `mooq-timelines` beside the directory of the test's binary by default |
 /// | `MOOQ_TEST_LIMIT` | time limit of every test in seconds, which overrides the test's own; `0` for no limit, as for a debugger |
 ///
 /// `MOOQ_TEST_BROKER` is also read when the tests are compiled, because a test can only be shown as
@@ -109,6 +112,27 @@ use proc_macro::TokenStream;
 ///     assert_eq!(broker.queues("orders").len(), 1);
 ///     Ok(())
 /// }
+/// ```
+///
+/// A test that shows the effects of an upgrade of RabbitMQ:
+/// ```test_harness
+/// use mooq::Channel;
+///
+/// #[mooq::test(profiles = all)]
+/// async fn an_order_is_kept(chan: Channel) -> mooq::Result<()> {
+///     chan.declare_queue("orders").quorum().await?;
+///     chan.publish("", "a pencil").routing_key("orders").await?;
+///     assert_eq!(chan.get_one::<String>("orders").await?.ack().await?, "a pencil");
+///     Ok(())
+/// }
+/// ```
+///
+/// A test has one version or several:
+/// ```compile_fail,test_harness
+/// use mooq::memory::Profile;
+///
+/// #[mooq::test(profile = Profile::V4_3, profiles = all)]
+/// async fn an_order_is_kept() {}
 /// ```
 ///
 /// An `InMemoryBroker` needs `memory`, so that the test declares that it cannot run on RabbitMQ:

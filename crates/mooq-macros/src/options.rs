@@ -5,7 +5,11 @@ use std::fmt::Display;
 use proc_macro2::{Ident, Span, TokenStream};
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Error, Expr, Result, Token};
+use syn::{Error, Expr, ExprArray, ExprPath, Result, Token};
+
+/// The versions that in-memory brokers can behave as, as `mooq::memory::Profile` calls them. A test
+/// compares the two.
+const VERSIONS: [&str; 5] = ["V3_10", "V4_0", "V4_1", "V4_2", "V4_3"];
 
 /// The options of one test.
 #[derive(Default)]
@@ -17,6 +21,8 @@ pub(crate) struct Options {
     pub(crate) limit: Option<Expr>,
     pub(crate) seeds: Option<Expr>,
     pub(crate) profile: Option<Expr>,
+    /// Versions to run as, each a variant of `Profile`.
+    pub(crate) profiles: Option<Vec<Ident>>,
 }
 
 /// One option: `name` or `name = value`.
@@ -72,9 +78,14 @@ impl Options {
                 self.profile = Some(value.ok_or_else(|| error(span, expected))?);
                 return Ok(());
             }
+            "profiles" => {
+                let value = value.ok_or_else(|| error(span, PROFILES_EXPECTED))?;
+                self.profiles = Some(profiles(&value)?);
+                return Ok(());
+            }
             _ => {
                 let known = "`memory`, `wire`, `paused`, `seeds = …`, `profile = …`, \
-                             `multi_thread` or `limit = …`";
+                             `profiles = …`, `multi_thread` or `limit = …`";
                 return Err(error(span, format!("expected {known}, found `{name}`")));
             }
         };
@@ -96,6 +107,11 @@ impl Options {
                            a paused clock does not wait for sockets";
             return Err(error(span, message));
         }
+        if self.profile.is_some() && self.profiles.is_some() {
+            let message = "`profile` and `profiles` exclude each other: \
+                           `profiles = [V4_0, V4_3]` lists every version to run as";
+            return Err(error(span, message));
+        }
         Ok(())
     }
 
@@ -103,6 +119,48 @@ impl Options {
     pub(crate) fn needs_memory(&self) -> bool {
         self.memory || self.paused || self.seeds.is_some()
     }
+}
+
+const PROFILES_EXPECTED: &str = "`profiles` needs `all` or a list: `profiles = [V4_0, V4_3]`";
+
+/// Reads `all`, or a list of versions such as `[V4_0, Profile::V4_3]`.
+fn profiles(value: &Expr) -> Result<Vec<Ident>> {
+    match value {
+        Expr::Path(ExprPath { path, .. }) if path.is_ident("all") => {
+            let all = VERSIONS.map(|version| Ident::new(version, Span::call_site()));
+            Ok(all.into())
+        }
+        Expr::Array(ExprArray { elems, .. }) if elems.is_empty() => {
+            Err(Error::new_spanned(value, "`profiles` lists no version"))
+        }
+        Expr::Array(ExprArray { elems, .. }) => {
+            let mut listed: Vec<Ident> = Vec::new();
+            for element in elems {
+                let version = version(element)?;
+                if listed.contains(&version) {
+                    let message = format!("`{version}` is listed twice");
+                    return Err(Error::new_spanned(element, message));
+                }
+                listed.push(version);
+            }
+            Ok(listed)
+        }
+        _ => Err(Error::new_spanned(value, PROFILES_EXPECTED)),
+    }
+}
+
+/// Reads the name of a version, whatever path leads to it.
+fn version(element: &Expr) -> Result<Ident> {
+    let name = match element {
+        Expr::Path(ExprPath { path, .. }) => path.segments.last().map(|last| last.ident.clone()),
+        _ => None,
+    };
+    name.filter(|name| VERSIONS.iter().any(|version| name == version))
+        .ok_or_else(|| {
+            let known = VERSIONS.join(", ");
+            let message = format!("expected versions of RabbitMQ: {known}");
+            Error::new_spanned(element, message)
+        })
 }
 
 fn error(span: Span, message: impl Display) -> Error {
@@ -143,8 +201,8 @@ mod tests {
     fn others_are_refused_by_name() {
         assert_eq!(
             refused(quote!(start_paused = true)),
-            "expected `memory`, `wire`, `paused`, `seeds = …`, `profile = …`, `multi_thread` or \
-             `limit = …`, found `start_paused`"
+            "expected `memory`, `wire`, `paused`, `seeds = …`, `profile = …`, `profiles = …`, \
+             `multi_thread` or `limit = …`, found `start_paused`"
         );
         assert_eq!(refused(quote!(paused = true)), "`paused` takes no value");
         assert_eq!(refused(quote!(memory, memory)), "`memory` is said twice");
@@ -160,6 +218,53 @@ mod tests {
             refused(quote!(profile)),
             "`profile` needs a value: `profile = Profile::V4_3`"
         );
+    }
+
+    fn versions(tokens: TokenStream) -> Vec<String> {
+        let profiles = Options::parse(tokens).unwrap().profiles.unwrap();
+        profiles.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn profiles_are_all_or_listed() {
+        assert_eq!(versions(quote!(profiles = all)), VERSIONS);
+        let listed = quote!(
+            profiles = [V4_3, mooq::memory::Profile::V3_10,],
+            seeds = 0..9
+        );
+        assert_eq!(versions(listed), ["V4_3", "V3_10"]);
+
+        for (tokens, expected) in [
+            (quote!(profiles), PROFILES_EXPECTED),
+            (quote!(profiles = every), PROFILES_EXPECTED),
+            (quote!(profiles = V4_3), PROFILES_EXPECTED),
+            (quote!(profiles = []), "`profiles` lists no version"),
+            (
+                quote!(profiles = [V4_3, Profile::V4_3]),
+                "`V4_3` is listed twice",
+            ),
+            (
+                quote!(profiles = [V5_0]),
+                "expected versions of RabbitMQ: V3_10, V4_0, V4_1, V4_2, V4_3",
+            ),
+            (
+                quote!(profiles = ["4.3"]),
+                "expected versions of RabbitMQ: V3_10, V4_0, V4_1, V4_2, V4_3",
+            ),
+            (
+                quote!(profile = Profile::V4_3, profiles = all),
+                "`profile` and `profiles` exclude each other: `profiles = [V4_0, V4_3]` lists every \
+                 version to run as",
+            ),
+        ] {
+            assert_eq!(refused(tokens), expected);
+        }
+    }
+
+    #[test]
+    fn every_version_of_the_engine_is_known() {
+        let versions = mooq::memory::Profile::ALL.map(|profile| format!("{profile:?}"));
+        assert_eq!(versions, VERSIONS);
     }
 
     #[test]

@@ -93,10 +93,7 @@ fn basic_credentials(header: &str) -> Option<Credentials> {
     }
     let decoded = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (username, password) = decoded.split_once(':')?;
-    Some(Credentials {
-        username: username.to_owned(),
-        password: password.to_owned(),
-    })
+    Some(Credentials::new(username, password))
 }
 
 impl Caller {
@@ -189,10 +186,7 @@ mod tests {
     #[test]
     fn basic_credentials_may_have_colons_in_the_password() {
         let encoded = STANDARD.encode("user:pass:word");
-        let expected = Credentials {
-            username: "user".into(),
-            password: "pass:word".into(),
-        };
+        let expected = Credentials::new("user", "pass:word");
         let header = format!("basic {encoded}");
         assert_eq!(basic_credentials(&header), Some(expected));
         for malformed in [

@@ -55,10 +55,7 @@ impl Client {
         let mut client = ClientDetails::default();
         client.internal = true;
         let login = Login {
-            credentials: Credentials {
-                username: caller.name.clone(),
-                password: String::new(),
-            },
+            credentials: Credentials::new(caller.name.clone(), ""),
             vhost: Some(vhost.clone()),
             client,
             ..Login::default()

@@ -9,12 +9,12 @@
 //! A test can inspect a broker ([`InMemoryBroker::queues`] and others),
 //! [record](InMemoryBroker::record) its traffic and assert [on the records](Selection), and [wait
 //! until it is idle](InMemoryBroker::wait_idle). [`faults`] inject failures, and
-//! [seeds](InMemoryBroker::start_seeded) vary everything that RabbitMQ leaves open.
+//! [seeds](InMemoryBroker::start_seeded) vary everything that RabbitMQ leaves open. A
+//! [timeline](InMemoryBroker::timeline) shows the last events when a test fails.
 
 mod assertions;
 mod broker;
-#[cfg(feature = "definitions")]
-pub mod json;
+mod timeline;
 
 pub use assertions::{Recorded, Selection};
 pub use broker::faults;
@@ -22,8 +22,10 @@ pub use broker::faults;
 pub use broker::password_hash;
 pub use broker::{
     AlarmGuard, Hold, InMemoryBroker, ListenerGuard, ListenerInfo, LoginRefused, MemoryTransport,
-    ProtocolConnection, Recording,
+    ProtocolConnection, Recording, Timeline,
 };
+#[cfg(feature = "definitions")]
+pub use mooq_core::json;
 pub use mooq_engine::{
     Activity, Alarm, ApplyTo, BindingInfo, ChannelInfo, ClientDetails, ClientSocket,
     ConnectionInfo, ConsumerInfo, DeadLetterReason, DeprecatedFeatures, ExchangeInfo, Options,

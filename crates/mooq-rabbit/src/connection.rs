@@ -7,7 +7,9 @@ use amqprs::connection::Connection;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 use mooq_core::mailbox::mailbox;
-use mooq_core::{Error, ErrorKind, ErrorScope, OpenedChannel, Result, TransportConnection};
+use mooq_core::{
+    Error, ErrorKind, ErrorScope, OpenedChannel, Result, ShortString, TransportConnection,
+};
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 
@@ -24,6 +26,8 @@ const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Time that amqprs' channels have for ending by themselves, once their connection is dead.
 const CHANNELS_END_TIMEOUT: Duration = Duration::from_secs(1);
+
+const NO_CHANNEL: &str = "opens no channel any more";
 
 /// Time limit for a used-up connection to close in good order.
 const GOOD_ORDER: Duration = Duration::from_secs(10);
@@ -43,6 +47,7 @@ impl RabbitConnection {
             state: Arc::clone(&state),
             runtime: Handle::current(),
             channels: Mutex::default(),
+            secrets: tokio::sync::Mutex::default(),
             closing: OnceLock::new(),
             closed: watch::Sender::new(None),
         });
@@ -105,6 +110,35 @@ impl TransportConnection for RabbitConnection {
         }
     }
 
+    async fn update_secret(&self, secret: &str, reason: &ShortString) -> Result<()> {
+        let state = &self.handle.state;
+        if let Some(reason) = state
+            .reason()
+            .or_else(|| self.handle.closing.get().cloned())
+        {
+            return Err(reason);
+        }
+        // In a task of its own, as the opening of channels is. The lock is held until the answer is
+        // there: amqprs takes the answer to one for the answer to another.
+        let (reply, answer) = oneshot::channel();
+        let handle = Arc::clone(&self.handle);
+        let (secret, reason) = (secret.to_owned(), reason.to_string());
+        self.handle.runtime.spawn(async move {
+            let updated = tokio::select! {
+                biased;
+                updated = handle.update_secret(&secret, &reason) => updated,
+                reason = handle.state.dead() => Err(reason),
+            };
+            // The caller may be gone.
+            let _ = reply.send(updated);
+        });
+        match answer.await {
+            Ok(updated) => updated,
+            // The task ended without an answer, and the connection with it.
+            Err(_) => Err(state.dead().await),
+        }
+    }
+
     async fn close(&self) -> Result<()> {
         let mut closed = self.handle.closed.subscribe();
         self.handle.begin_close(self.handle.state.closed_here());
@@ -124,6 +158,8 @@ pub(crate) struct AmqprsHandle {
     /// The runtime of the connection's tasks. Calls come from outside of it.
     runtime: Handle,
     channels: Mutex<Vec<Weak<ChannelState>>>,
+    /// Held while the broker has not answered `connection.update-secret`.
+    secrets: tokio::sync::Mutex<()>,
     /// The reason why this side is closing the connection, if it is.
     closing: OnceLock<Error>,
     /// Result of closing, once closing is done: the error, if there was one.
@@ -138,7 +174,7 @@ impl AmqprsHandle {
         self.state.sent();
         let channel = match connection.open_channel(None).await {
             Ok(channel) => channel,
-            Err(error) => return Err(self.failed(error).await),
+            Err(error) => return Err(self.failed(NO_CHANNEL, error).await),
         };
         let (sender, events) = mailbox();
         let connection = Arc::clone(&self.state);
@@ -149,7 +185,7 @@ impl AmqprsHandle {
             .register_callback(ChannelHooks(Arc::clone(&state)))
             .await
         {
-            return Err(self.failed(error).await);
+            return Err(self.failed(NO_CHANNEL, error).await);
         }
         self.remember(&state);
         if let Some(reason) = self.closing.get() {
@@ -163,6 +199,18 @@ impl AmqprsHandle {
             channel: Arc::new(RabbitChannel::new(state)),
             events,
         })
+    }
+
+    async fn update_secret(&self, secret: &str, reason: &str) -> Result<()> {
+        let Some(connection) = &self.connection else {
+            return Err(self.state.closed_here());
+        };
+        let _one_at_a_time = self.secrets.lock().await;
+        self.state.sent();
+        match connection.update_secret(secret, reason).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed("takes no secret any more", error).await),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Weak<ChannelState>>> {
@@ -180,16 +228,13 @@ impl AmqprsHandle {
     }
 
     /// Returns the reason of the connection's death, which is the only cause of an error of amqprs
-    /// here.
-    async fn failed(&self, error: amqprs::error::Error) -> Error {
+    /// here; otherwise `what` it does not do.
+    async fn failed(&self, what: &str, error: amqprs::error::Error) -> Error {
         match tokio::time::timeout(REASON_TIMEOUT, self.state.dead()).await {
             Ok(reason) => reason,
             Err(_) => Error::connection(
                 ErrorKind::ConnectionLost,
-                format!(
-                    "the connection to {} opens no channel any more",
-                    self.state.address()
-                ),
+                format!("the connection to {} {what}", self.state.address()),
             )
             .with_source(error),
         }

@@ -54,6 +54,7 @@
 //! | its reader panics, its writer lives on, and a close then sends nothing | `connection` drops it | `tests/fake_broker.rs`: `a_connection_is_closed_though_amqprs_reader_has_panicked` |
 //! | it does not ask for the reason of a refused login | `verdict` asks, while a login gets no answer | `opening::wrong_password_error_has_the_brokers_text`, `tests/open.rs`: `a_broker_that_is_silent_about_a_login_is_asked_again` |
 //! | URLs are not decoded | mooq-core parses them | `opening::credentials_and_virtual_hosts_are_percent_decoded` |
+//! | two new secrets at once take each other's answer | `connection` hands over one at a time | among the scenarios, `logins::new_secret_changes_no_password` |
 //! | errors are texts | reasons are stored, TLS is tried again | `requests::the_reason_of_a_close_reaches_every_caller`, `tests/tls.rs` |
 //!
 //! # TLS
@@ -62,7 +63,7 @@
 //! [`TlsOptions`](mooq_core::TlsOptions) say, and the error, of kind `TlsFailed`, names the problem
 //! with the certificate. When the broker refuses a login, a second connection is opened to find out
 //! if TLS is the cause, because amqprs does not report it. Logging in is by name and password, over
-//! TLS too.
+//! TLS too, or by the client's certificate (`EXTERNAL`).
 //!
 //! # Features
 //! | Feature | Default | Effect |

@@ -12,7 +12,9 @@ use amqprs::security::SecurityCredentials;
 use futures_util::FutureExt;
 use futures_util::future::FusedFuture;
 use mooq_core::mailbox::mailbox;
-use mooq_core::{CloseReason, Endpoint, Error, ErrorKind, OpenedConnection, Result, Scheme};
+use mooq_core::{
+    AuthMechanism, CloseReason, Endpoint, Error, ErrorKind, OpenedConnection, Result, Scheme,
+};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
@@ -46,6 +48,10 @@ const SILENT_REFUSAL: Duration = Duration::from_secs(2);
 /// End of amqprs' text for a heartbeat that the broker sends before it has answered
 /// `connection.open`, as a slow broker does. amqprs gives the login up over it.
 const HEARTBEAT: &str = "HeartBeat(HeartBeat)";
+
+/// Begin and end of amqprs' text for a mechanism that the broker does not offer.
+const MECHANISM: &str = "authentication '";
+const NOT_OFFERED: &str = "' is not supported by server";
 
 /// amqprs' text for the end of the stream between two frames, which is not a network error.
 const HUNG_UP: &str = "peer shutdown";
@@ -119,6 +125,14 @@ pub(crate) fn check(endpoint: &Endpoint) -> std::result::Result<u16, InvalidEndp
         return Err(InvalidEndpoint::only(ErrorKind::UnsupportedScheme, what));
     }
     let invalid = |what: &str| Err(InvalidEndpoint::only(ErrorKind::InvalidArgument, what));
+    if endpoint.auth_mechanism == AuthMechanism::External {
+        if endpoint.scheme != Scheme::Amqps {
+            return invalid("a login by certificate (EXTERNAL) takes TLS: connect by amqps");
+        }
+        if endpoint.tls.client_certificate.is_none() {
+            return invalid("a login by certificate (EXTERNAL) takes a client certificate");
+        }
+    }
     // SASL PLAIN separates name and password by this byte.
     let credentials = &endpoint.credentials;
     if credentials.username.contains('\0') || credentials.password.contains('\0') {
@@ -230,12 +244,11 @@ impl Attempt<'_> {
     /// the broker does not refuse, or gives no reason.
     async fn refusal(&self, peer: SocketAddr) -> Option<CloseReason> {
         tokio::time::sleep(PATIENCE.min(self.endpoint.connect_timeout / 2)).await;
-        let credentials = &self.endpoint.credentials;
         let asked = async {
             let stream = TcpStream::connect(peer).await?;
             match &self.tls {
-                Some(tls) => verdict::ask(tls.connect(stream).await?, credentials).await,
-                None => verdict::ask(stream, credentials).await,
+                Some(tls) => verdict::ask(tls.connect(stream).await?, self.endpoint).await,
+                None => verdict::ask(stream, self.endpoint).await,
             }
         };
         match asked.await {
@@ -251,6 +264,7 @@ impl Attempt<'_> {
         let Endpoint {
             vhost,
             credentials,
+            auth_mechanism,
             connection_name,
             ..
         } = self.endpoint;
@@ -265,10 +279,13 @@ impl Attempt<'_> {
             .port(peer.port())
             .virtual_host(vhost)
             .connection_name(connection_name.as_deref().unwrap_or("mooq"))
-            .credentials(SecurityCredentials::new_plain(
-                &credentials.username,
-                &credentials.password,
-            ))
+            .credentials(match auth_mechanism {
+                AuthMechanism::External => SecurityCredentials::new_external(),
+                _ => {
+                    let (username, password) = (&credentials.username, &credentials.password);
+                    SecurityCredentials::new_plain(username, password)
+                }
+            })
             .heartbeat(heartbeat);
         if let Some(tls) = &self.tls {
             tls.set(&mut arguments);
@@ -329,16 +346,28 @@ impl Attempt<'_> {
         match &error {
             AmqprsError::ConnectionOpenError(text) => match close_reason(text) {
                 Some(reason) => Error::connection_refused(&self.address, reason),
+                None if text.starts_with(MECHANISM) && text.ends_with(NOT_OFFERED) => {
+                    let own = self.endpoint.auth_mechanism.as_str();
+                    let address = &self.address;
+                    let what = format!("cannot connect to {address}: it does not offer {own}");
+                    Error::connection(ErrorKind::AuthenticationFailed, what).with_source(error)
+                }
                 None => self.error("its answer is not what AMQP 0-9-1 asks for", error),
             },
             _ if is_silent_refusal(&error, after) => Error::connection(
                 ErrorKind::AuthenticationFailed,
                 format!(
                     "{} hung up {:.1} s into the login without a word, which is what RabbitMQ \
-                     does when the name or the password of user '{}' is wrong",
+                     does when {}",
                     self.address,
                     after.as_secs_f32(),
-                    self.endpoint.credentials.username
+                    match self.endpoint.auth_mechanism {
+                        AuthMechanism::External => "no user has the certificate's name".to_owned(),
+                        _ => format!(
+                            "the name or the password of user '{}' is wrong",
+                            self.endpoint.credentials.username
+                        ),
+                    }
                 ),
             )
             .with_source(error),

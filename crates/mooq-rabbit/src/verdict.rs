@@ -7,7 +7,7 @@
 
 use std::io;
 
-use mooq_core::{CloseReason, Credentials};
+use mooq_core::{CloseReason, Endpoint};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// A method's class and number.
@@ -25,14 +25,14 @@ const FRAME_MAX: u32 = 65_536;
 const METHOD: u8 = 1;
 const END: u8 = 0xce;
 
-/// Returns the reason why the broker at the other end of `stream` refuses the login, or `None` if
-/// it accepts the login.
+/// Returns the reason why the broker at the other end of `stream` refuses the login to `endpoint`,
+/// or `None` if it accepts the login.
 ///
 /// # Errors
 /// The socket's errors, and `InvalidData` if the peer does not speak AMQP 0-9-1.
 pub(crate) async fn ask(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
-    credentials: &Credentials,
+    endpoint: &Endpoint,
 ) -> io::Result<Option<CloseReason>> {
     stream.write_all(b"AMQP\0\0\x09\x01").await?;
     stream.flush().await?;
@@ -40,7 +40,7 @@ pub(crate) async fn ask(
     if method != START {
         return Err(not_amqp());
     }
-    write(&mut stream, START_OK, &start_ok(credentials)).await?;
+    write(&mut stream, START_OK, &start_ok(endpoint)).await?;
     let (method, arguments) = read(&mut stream).await?;
     if method != CLOSE {
         return Ok(None);
@@ -82,14 +82,13 @@ async fn write(
     stream.flush().await
 }
 
-fn start_ok(credentials: &Credentials) -> Vec<u8> {
+fn start_ok(endpoint: &Endpoint) -> Vec<u8> {
     let capabilities = entry("authentication_failure_close", b't', &[1]);
     let mut properties = entry("product", b'S', &long(b"mooq"));
     properties.extend(entry("capabilities", b'F', &long(&capabilities)));
-    let Credentials { username, password } = credentials;
     let mut arguments = long(&properties);
-    arguments.extend(short("PLAIN"));
-    arguments.extend(long(format!("\0{username}\0{password}").as_bytes()));
+    arguments.extend(short(endpoint.auth_mechanism.as_str()));
+    arguments.extend(long(endpoint.login_response().as_bytes()));
     arguments.extend(short("en_US"));
     arguments
 }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+};
 use tempfile::TempDir;
 
 /// Name in servers' certificates, beside the address 127.0.0.1.
@@ -51,7 +53,36 @@ impl Authority {
     #[must_use]
     pub fn issue(&self, names: &[&str]) -> Issued {
         let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
-        let params = CertificateParams::new(names).unwrap();
+        self.sign(&CertificateParams::new(names).unwrap())
+    }
+
+    /// Issues a certificate with this subject: parts by their short names (`CN`, `O`, `OU`, `C`) or
+    /// by their numbers, each with its text.
+    ///
+    /// # Panics
+    /// If a part is none of these.
+    #[must_use]
+    pub fn issue_with_subject(&self, subject: &[(&str, &str)], names: &[&str]) -> Issued {
+        let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        for &(part, text) in subject {
+            let part = match part {
+                "CN" => DnType::CommonName,
+                "O" => DnType::OrganizationName,
+                "OU" => DnType::OrganizationalUnitName,
+                "C" => DnType::CountryName,
+                numbers => {
+                    let numbers = numbers.split('.').map(|number| number.parse().unwrap());
+                    DnType::CustomDnType(numbers.collect())
+                }
+            };
+            params.distinguished_name.push(part, text);
+        }
+        self.sign(&params)
+    }
+
+    fn sign(&self, params: &CertificateParams) -> Issued {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         Issued {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::Poll;
 
-use mooq_client::{Channel, OnLoss, layer};
+use mooq_client::{Channel, OnLoss, hooks};
 use mooq_core::{Deliver, Error, ErrorKind, ErrorScope, Result};
 use tokio::time::{Instant, timeout};
 
@@ -66,7 +66,7 @@ pub(crate) async fn reply_to(sending: Sending, to: &str) -> Result<Deliver> {
 async fn replied(sending: &Sending, progress: &Progress) -> Result<Deliver> {
     let began = Instant::now();
     let channel = &sending.channel;
-    let replies = layer::state::<Replies>(channel);
+    let replies = hooks::state::<Replies>(channel);
     // Before the consumer is looked at: from now on its end ends the request.
     let place = Place::take(&replies)?;
     let resends = sending.on_loss == OnLoss::Resend;
@@ -86,7 +86,7 @@ async fn replied(sending: &Sending, progress: &Progress) -> Result<Deliver> {
             .timeout(left)
             .expires_with_timeout();
         // A channel that is closed for good ends the loop here.
-        let confirmed = layer::confirmed_on(publish.send().await?);
+        let confirmed = hooks::confirmed_on(publish.send().await?);
         match answer(&place, confirmed, progress).await {
             Ok(Answer::Reply(reply)) => return Ok(reply),
             Ok(Answer::Lost(reason)) if resends => {

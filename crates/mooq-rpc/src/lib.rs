@@ -2,7 +2,7 @@
 //! reply-to](https://www.rabbitmq.com/docs/direct-reply-to).
 //!
 //! Services use it through the facade, `mooq`. The trait [`Rpc`] is the way in. Of the client it
-//! uses what users use, and [`mooq_client::layer`].
+//! uses what users use, and [`mooq_client::hooks`].
 //!
 //! | File | Contents |
 //! |---|---|

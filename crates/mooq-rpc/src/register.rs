@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use mooq_client::layer::InnerChannel;
+use mooq_client::hooks::InnerChannel;
 use mooq_client::{Channel, Delivery, NoCallback, RegisterConsumer, WithCallback};
 use mooq_codecs::{Decode, Encode, Json, RawBytes};
 use mooq_core::{IntoChecked, QueueName, Result, RoutingKey};

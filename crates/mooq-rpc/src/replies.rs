@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use mooq_client::Channel;
-use mooq_client::layer::{self, Direct};
+use mooq_client::hooks::{self, Direct};
 use mooq_core::{Consume, Error, ErrorKind, IntoChecked, QueueName, Result, ShortString};
 
 use crate::waiting::{Answer, Waiting};
@@ -79,7 +79,7 @@ impl Replies {
         };
         let queue: QueueName = REPLY_TO.into_checked()?;
         let take = move |news| registration.take(news);
-        layer::consume_direct(channel, Consume::new(queue), take).await?;
+        hooks::consume_direct(channel, Consume::new(queue), take).await?;
         self.waiting().registered(number)
     }
 }

@@ -6,12 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use mooq_client::layer::FirstError;
-use mooq_client::{Channel, OnLoss, layer};
+use mooq_client::{Channel, OnLoss, hooks};
 use mooq_codecs::{Decode, Encode, Encoded, Json};
 use mooq_core::{
-    Error, ErrorKind, ExchangeName, FieldTable, FieldValue, IntoChecked, Message, Properties,
-    Result, RoutingKey, ShortString,
+    Error, ErrorKind, ExchangeName, FieldTable, FieldValue, FirstError, IntoChecked, Message,
+    Properties, Result, RoutingKey, ShortString,
 };
 
 use crate::attempt;
@@ -107,7 +106,7 @@ impl<R, C> Request<R, C> {
                 routing_key: RoutingKey::default(),
                 properties,
                 body: encoded.body,
-                timeout: layer::timeout(channel),
+                timeout: hooks::timeout(channel),
                 on_loss: OnLoss::default(),
             },
             codec,

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use mooq_client::layer::{InnerChannel, panic_text};
+use mooq_client::hooks::{InnerChannel, panic_text};
 use mooq_client::{CallbackError, Consumer, Delivery};
 use mooq_codecs::{Decode, Encode};
 use mooq_core::{ConsumerTag, ErrorKind, Properties, QueueName, Result, ShortString};

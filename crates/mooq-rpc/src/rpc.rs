@@ -1,6 +1,6 @@
 //! The methods of a channel.
 
-use mooq_client::{Channel, layer};
+use mooq_client::{Channel, hooks};
 use mooq_codecs::{Encode, Json, RawBytes};
 use mooq_core::{ExchangeKind, ExchangeName, IntoChecked};
 use serde::Serialize;
@@ -130,7 +130,7 @@ impl Rpc for Channel {
     }
 
     fn late_replies(&self) -> u64 {
-        layer::state::<Replies>(self).late()
+        hooks::state::<Replies>(self).late()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::task::{Poll, Waker};
 
 use foldhash::fast::RandomState;
-use mooq_client::layer::Direct;
+use mooq_client::hooks::Direct;
 use mooq_core::{Deliver, Error, ShortString};
 
 /// The end of a wait.

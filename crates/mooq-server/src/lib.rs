@@ -28,10 +28,10 @@
 //!
 //! The scenarios that mooq runs on RabbitMQ pass over this server as well. Eight clients run the
 //! same program on both, with the same results: pika, aio-pika, kombu, amqp091-go, bunny,
-//! rabbitmq-c, lapin and amqprs. Properties of messages come back octet for octet. Two differences
+//! rabbitmq-c, lapin and amqprs. Properties of messages come back octet for octet. Three differences
 //! are left, apart from [those of the in-memory broker](mooq_memory): names must be UTF-8, where
-//! RabbitMQ takes any octets as a routing key, and a body over the broker's limit is refused as
-//! soon as its header announces it.
+//! RabbitMQ takes any octets as a routing key, a body over the broker's limit is refused as soon as
+//! its header announces it, and `EXTERNAL` is always the last in the list of mechanisms.
 //!
 //! Faults of the broker show on the socket: a broker that is down closes new connections, and a
 //! frozen link passes no byte in either direction. During an alarm the server stops reading from
@@ -43,23 +43,34 @@
 //! |---|---|
 //! | `cli` | the command `mooq-server`, for tests in other languages |
 //! | `management` | RabbitMQ's management HTTP API ([`ListenManagement`]) |
-//! | `tls` | `amqps://`, by rustls ([`Listen::listen_tls`]) |
+//! | `tls` | `amqps://`, by rustls ([`Listen::listen_tls`]), and logins by certificate |
 //!
 //! | Module | Responsibility |
 //! |---|---|
 //! | `connection` | a client's connection as a state machine: bytes and time in, commands out; effects in, bytes out |
 //! | `task` | the task that moves a connection's bytes |
-//! | `listener` | the socket that clients connect to |
+//! | `listener`, `unix` | the sockets that clients connect to |
+//! | `serving` | accepting clients, up to the end of a server |
 //! | `tls` | the server's certificate |
+//! | `certificate` | the user's name in a client's certificate |
 
+#[cfg(feature = "tls")]
+mod certificate;
 mod connection;
 mod listener;
+mod serving;
 mod task;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(unix)]
+mod unix;
 
+#[cfg(feature = "tls")]
+pub use certificate::CertificateName;
 pub use listener::{Listen, Server};
 #[cfg(feature = "management")]
 pub use mooq_management::{ListenManagement, ManagementServer};
 #[cfg(feature = "tls")]
 pub use tls::ServerTls;
+#[cfg(unix)]
+pub use unix::UnixServer;

@@ -3,6 +3,8 @@
 use std::future::{Future, ready};
 use std::io;
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
 use std::time::Duration;
 
 use mooq_core::Scheme;
@@ -10,13 +12,14 @@ use mooq_engine::ClientSocket;
 use mooq_memory::{InMemoryBroker, ListenerGuard};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
-use tokio::time::timeout;
 
-use crate::connection::Settings;
+use crate::connection::{External, Settings};
+use crate::serving::{Client, Serving, Socket, State};
 use crate::task;
 #[cfg(feature = "tls")]
-use crate::tls::ServerTls;
+use crate::tls::{Acceptor, ServerTls};
+#[cfg(unix)]
+use crate::unix::UnixServer;
 
 /// Opens a socket for an in-memory broker.
 pub trait Listen {
@@ -55,6 +58,33 @@ pub trait Listen {
         address: impl ToSocketAddrs + Send,
         tls: &ServerTls,
     ) -> impl Future<Output = io::Result<Server>> + Send;
+
+    /// Listens on a Unix socket at `path`, for clients on this machine that take a path or a
+    /// connected socket. A file that a killed server has left there is replaced.
+    ///
+    /// # Errors
+    /// If the path cannot be listened on, which the error names: `AddrInUse` if a server listens
+    /// there, or the file is something else.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> std::io::Result<()> {
+    /// use mooq_memory::InMemoryBroker;
+    /// use mooq_server::Listen;
+    ///
+    /// let directory = tempfile::tempdir()?;
+    /// let broker = InMemoryBroker::start();
+    /// let server = broker.listen_unix(directory.path().join("broker.sock")).await?;
+    /// let socket = tokio::net::UnixStream::connect(server.path()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(unix)]
+    fn listen_unix(
+        &self,
+        path: impl AsRef<Path> + Send,
+    ) -> impl Future<Output = io::Result<UnixServer>> + Send;
 }
 
 impl Listen for InMemoryBroker {
@@ -70,6 +100,11 @@ impl Listen for InMemoryBroker {
     ) -> io::Result<Server> {
         Server::start(self, address, Encryption::Tls(tls.acceptor()?)).await
     }
+
+    #[cfg(unix)]
+    async fn listen_unix(&self, path: impl AsRef<Path> + Send) -> io::Result<UnixServer> {
+        UnixServer::start(self, path.as_ref()).await
+    }
 }
 
 /// Encryption of a socket's connections.
@@ -77,7 +112,7 @@ impl Listen for InMemoryBroker {
 enum Encryption {
     None,
     #[cfg(feature = "tls")]
-    Tls(tokio_rustls::TlsAcceptor),
+    Tls(Acceptor),
 }
 
 impl Encryption {
@@ -109,8 +144,7 @@ impl Encryption {
 pub struct Server {
     scheme: Scheme,
     address: SocketAddr,
-    stop: watch::Sender<State>,
-    accepting: Option<JoinHandle<()>>,
+    serving: Serving,
     _announced: ListenerGuard,
 }
 
@@ -122,15 +156,15 @@ impl Server {
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        let scheme = encryption.scheme();
         let announced = broker.announce_listener(encryption.protocol(), address);
-        let (stop, stopped) = watch::channel(State::Serving);
-        let accepting = tokio::spawn(accept(listener, encryption, broker.clone(), stopped));
         Ok(Self {
-            scheme,
+            scheme: encryption.scheme(),
             address,
-            stop,
-            accepting: Some(accepting),
+            serving: Serving::start(TcpSocket {
+                listener,
+                encryption,
+                broker: broker.clone(),
+            }),
             _announced: announced,
         })
     }
@@ -152,8 +186,7 @@ impl Server {
     /// # Cancel safety
     /// If the future is dropped after its first poll, the server still stops, but without a wait.
     pub async fn stop(mut self) {
-        self.stop.send_replace(State::Stopped);
-        self.end().await;
+        self.serving.stop().await;
     }
 
     /// Closes the socket, and waits until all clients have hung up, for `limit` at most; closes the
@@ -163,84 +196,23 @@ impl Server {
     /// # Cancel safety
     /// Dropping the future closes all connections at once.
     pub async fn drain(mut self, limit: Duration) {
-        self.stop.send_replace(State::Draining);
-        if timeout(limit, self.end()).await.is_err() {
-            self.stop.send_replace(State::Stopped);
-            self.end().await;
-        }
-    }
-
-    async fn end(&mut self) {
-        if let Some(accepting) = &mut self.accepting {
-            // The task neither panics nor is aborted; in both cases it would have ended too.
-            let _ = accepting.await;
-            self.accepting = None;
-        }
+        self.serving.drain(limit).await;
     }
 }
 
-/// State of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd)]
-pub(crate) enum State {
-    /// The server accepts clients.
-    Serving,
-    /// The server waits until its clients have hung up.
-    Draining,
-    /// The server closes all connections.
-    Stopped,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop.send_replace(State::Stopped);
-    }
-}
-
-/// Pause before the next client after an error of the operating system, for example too many open
-/// files.
-const PAUSE_AFTER_ERROR: Duration = Duration::from_millis(100);
-
-async fn accept(
+struct TcpSocket {
     listener: TcpListener,
     encryption: Encryption,
     broker: InMemoryBroker,
-    stopped: watch::Receiver<State>,
-) {
-    let mut stop = stopped.clone();
-    let mut clients = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => {
-                    let (encryption, broker) = (encryption.clone(), broker.clone());
-                    clients.spawn(serve(socket, peer, encryption, broker, stopped.clone()));
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(PAUSE_AFTER_ERROR).await;
-                }
-            },
-            Some(ended) = clients.join_next() => log_panic(ended),
-            () = reached(&mut stop, State::Draining) => break,
-        }
-    }
-    drop(listener);
-    while let Some(ended) = clients.join_next().await {
-        log_panic(ended);
-    }
 }
 
-/// A client's task that panicked takes its connection down, and no other.
-fn log_panic(ended: Result<(), JoinError>) {
-    if let Err(error) = ended {
-        tracing::error!(%error, "task of a client's connection panicked");
+impl Socket for TcpSocket {
+    async fn accept(&self, stopped: &watch::Receiver<State>) -> io::Result<Client> {
+        let (socket, peer) = self.listener.accept().await?;
+        let (encryption, broker) = (self.encryption.clone(), self.broker.clone());
+        let stopped = stopped.clone();
+        Ok(Box::pin(serve(socket, peer, encryption, broker, stopped)))
     }
-}
-
-/// Waits until the server is in this state, or beyond.
-pub(crate) async fn reached(stop: &mut watch::Receiver<State>, state: State) {
-    // An error means that the handle is gone, which also stops the server.
-    let _ = stop.wait_for(|now| *now >= state).await;
 }
 
 async fn serve(
@@ -262,7 +234,10 @@ async fn serve(
         tls: encryption.is_tls(),
     });
     let served = match encryption {
-        Encryption::None => task::serve(ready(Ok(socket)), &broker, settings, stopped).await,
+        Encryption::None => {
+            let socket = ready(Ok((socket, External::Off)));
+            task::serve(socket, &broker, settings, stopped).await
+        }
         #[cfg(feature = "tls")]
         Encryption::Tls(tls) => task::serve(tls.accept(socket), &broker, settings, stopped).await,
     };

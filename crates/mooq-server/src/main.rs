@@ -52,6 +52,10 @@ struct Cli {
     #[cfg(feature = "management")]
     #[arg(long, value_name = "PORT")]
     management_port: Option<u16>,
+    /// Path of a Unix socket to listen on as well
+    #[cfg(unix)]
+    #[arg(long, value_name = "PATH")]
+    unix: Option<PathBuf>,
     #[cfg(feature = "tls")]
     #[command(flatten)]
     tls: TlsArguments,
@@ -73,6 +77,22 @@ struct TlsArguments {
     /// PEM file with the authorities of clients' certificates, without which clients are refused
     #[arg(long, value_name = "FILE", requires = "tls_port")]
     cacertfile: Option<PathBuf>,
+    /// Serve clients without a certificate as well, as RabbitMQ does with `verify_peer` and without
+    /// `fail_if_no_peer_cert`
+    #[arg(long, requires = "cacertfile")]
+    allow_no_peer_cert: bool,
+    /// Offer EXTERNAL: a client logs in as the user that this part of its certificate names, by
+    /// RabbitMQ's names for the parts
+    #[arg(long, value_name = "PART", requires = "cacertfile", value_parser = certificate_names())]
+    ssl_cert_login_from: Option<mooq_server::CertificateName>,
+}
+
+/// Takes the names of a certificate's parts, and lists them in the help.
+#[cfg(feature = "tls")]
+fn certificate_names() -> impl TypedValueParser<Value = mooq_server::CertificateName> {
+    use mooq_server::CertificateName;
+    PossibleValuesParser::new(CertificateName::ALL.map(CertificateName::as_str))
+        .try_map(|name: String| name.parse::<CertificateName>())
 }
 
 /// Takes the names of versions, and lists them in the help.
@@ -104,6 +124,11 @@ async fn run(cli: &Cli) -> io::Result<()> {
     let address = SocketAddr::new(cli.bind, cli.port);
     let server = named(address, broker.listen(address).await)?;
     let tls = listen_tls(cli, &broker).await?;
+    #[cfg(unix)]
+    let unix = match &cli.unix {
+        Some(path) => Some(broker.listen_unix(path).await?),
+        None => None,
+    };
     let management = listen_management(cli, &broker).await?;
     // Before the startup line: a process that reads the line may send the signal at once.
     let mut ending = Ending::listen()?;
@@ -122,7 +147,15 @@ async fn run(cli: &Cli) -> io::Result<()> {
             tls.drain(GOODBYE).await;
         }
     };
-    tokio::join!(server.drain(GOODBYE), tls);
+    #[cfg(unix)]
+    let unix = async {
+        if let Some(unix) = unix {
+            unix.drain(GOODBYE).await;
+        }
+    };
+    #[cfg(not(unix))]
+    let unix = async {};
+    tokio::join!(server.drain(GOODBYE), tls, unix);
     stop_management(management).await;
     Ok(())
 }
@@ -134,13 +167,21 @@ async fn listen_tls(cli: &Cli, broker: &InMemoryBroker) -> io::Result<Option<Ser
         certfile: Some(certificate),
         keyfile: Some(key),
         cacertfile,
+        allow_no_peer_cert,
+        ssl_cert_login_from,
     } = &cli.tls
     else {
         return Ok(None);
     };
     let mut tls = mooq_server::ServerTls::new(certificate, key);
     if let Some(ca) = cacertfile {
-        tls = tls.require_client_certificate(ca);
+        tls = match allow_no_peer_cert {
+            true => tls.ask_for_client_certificate(ca),
+            false => tls.require_client_certificate(ca),
+        };
+    }
+    if let Some(name) = ssl_cert_login_from {
+        tls = tls.login_by_certificate(*name);
     }
     let address = SocketAddr::new(cli.bind, *port);
     named(address, broker.listen_tls(address, &tls).await).map(Some)

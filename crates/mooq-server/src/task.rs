@@ -15,8 +15,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::connection::{Action, Connection, Settings};
-use crate::listener::{State, reached};
+use crate::connection::{Action, Connection, External, Settings};
+use crate::serving::{State, reached};
 
 /// Initial capacity of the read buffer.
 const READ: usize = 64 * 1024;
@@ -27,13 +27,13 @@ const WRITE_AHEAD: usize = 256 * 1024;
 /// Time limit for a client to hang up after its connection has ended.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Serves a client until its connection ends or the server stops. The socket is what `handshake`
-/// returns, which begins once the broker accepts the client.
+/// Serves a client until its connection ends or the server stops. `handshake`, which begins once the
+/// broker accepts the client, returns the socket, and the user that its certificate stands for.
 ///
 /// # Errors
 /// If the handshake or the socket fails.
 pub(crate) async fn serve(
-    handshake: impl Future<Output = io::Result<impl AsyncRead + AsyncWrite + Unpin>>,
+    handshake: impl Future<Output = io::Result<(impl AsyncRead + AsyncWrite + Unpin, External)>>,
     broker: &InMemoryBroker,
     settings: Settings,
     mut stop: watch::Receiver<State>,
@@ -46,7 +46,7 @@ pub(crate) async fn serve(
 }
 
 async fn serve_client(
-    handshake: impl Future<Output = io::Result<impl AsyncRead + AsyncWrite + Unpin>>,
+    handshake: impl Future<Output = io::Result<(impl AsyncRead + AsyncWrite + Unpin, External)>>,
     broker: &InMemoryBroker,
     settings: Settings,
 ) -> io::Result<()> {
@@ -57,13 +57,14 @@ async fn serve_client(
     if !accept(&connection, broker).await {
         return Ok(());
     }
-    let mut socket = tokio::select! {
+    let (mut socket, external) = tokio::select! {
         biased;
-        socket = handshake => socket?,
+        shaken = handshake => shaken?,
         () = sleep_until_some(connection.next_deadline()) => {
             return Err(io::ErrorKind::TimedOut.into());
         }
     };
+    connection.set_external(external);
     loop {
         let hold = client.as_ref().and_then(ProtocolConnection::hold);
         if hold.is_none() {

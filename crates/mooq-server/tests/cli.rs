@@ -222,6 +222,48 @@ fn tls_has_a_port_of_its_own() {
     assert_eq!(output.status.code(), Some(2), "it needs a certificate");
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn logins_by_certificate_need_the_authorities_of_clients() {
+    let help = command(&["--help"]).output().unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    assert!(help.contains("subject_alternative_name"), "{help}");
+    for arguments in [
+        &["--ssl-cert-login-from", "common_name"][..],
+        &["--ssl-cert-login-from", "nickname"],
+        &["--allow-no-peer-cert"],
+    ] {
+        let output = command(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn unix_socket_is_served_beside_the_port() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("broker.sock");
+    let path = path.to_str().unwrap();
+    let mut server = Running::start(command(&["--port", "0", "--unix", path]));
+    let mut client = std::os::unix::net::UnixStream::connect(path).unwrap();
+    client.write_all(b"AMQP\0\0\x09\x01").unwrap();
+    let mut greeting = [0];
+    client.read_exact(&mut greeting).unwrap();
+    assert_eq!(greeting, [1], "a method");
+    drop(client);
+    assert!(server.end("-TERM").success());
+    assert!(!std::path::Path::new(path).exists());
+
+    let output = command(&["--port", "0", "--unix", "/missing/broker.sock"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        text.starts_with("mooq-server: /missing/broker.sock: "),
+        "{text}"
+    );
+}
+
 #[test]
 fn port_that_is_taken_is_named() {
     let server = Running::start(command(&["--port", "0"]));

@@ -9,10 +9,14 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use mooq_core::FieldTable;
 use mooq_memory::InMemoryBroker;
 use mooq_rig::certificates::{Authority, Issued, SERVER_NAME};
-use mooq_server::{Listen, Server, ServerTls};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use mooq_server::{CertificateName, Listen, Server, ServerTls};
+use mooq_wire::Output;
+use mooq_wire::method::ConnectionStartOk;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -94,6 +98,72 @@ async fn client_certificate_of_the_authority_is_required() {
     let strange = connector(&authority, Some(stranger));
     assert!(greeting(&server, &strange).await.is_err());
     server.stop().await;
+}
+
+#[tokio::test]
+async fn client_may_do_without_a_certificate_that_is_only_asked_for() {
+    let authority = Authority::new();
+    let broker = InMemoryBroker::start();
+    let tls = server_tls(&authority).ask_for_client_certificate(authority.file());
+    let server = broker.listen_tls("127.0.0.1:0", &tls).await.unwrap();
+    let own = connector(&authority, Some(authority.issue(&["client.example"])));
+    assert_eq!(greeting(&server, &own).await.unwrap(), 1);
+    let none = connector(&authority, None);
+    assert_eq!(greeting(&server, &none).await.unwrap(), 1);
+
+    let stranger = Authority::new().issue(&["client.example"]);
+    let strange = connector(&authority, Some(stranger));
+    assert!(greeting(&server, &strange).await.is_err());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn mechanism_is_offered_to_a_client_without_a_certificate_and_refuses_it_in_words() {
+    let authority = Authority::new();
+    let broker = InMemoryBroker::start();
+    let tls = server_tls(&authority)
+        .ask_for_client_certificate(authority.file())
+        .login_by_certificate(CertificateName::CommonName);
+    let server = broker.listen_tls("127.0.0.1:0", &tls).await.unwrap();
+    let socket = TcpStream::connect(server.address()).await.unwrap();
+    let name = SERVER_NAME.try_into().unwrap();
+    let connector = connector(&authority, None);
+    let mut socket = connector.connect(name, socket).await.unwrap();
+    socket.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
+    let start = method(&mut socket).await;
+    let offered = "PLAIN ANONYMOUS AMQPLAIN EXTERNAL";
+    assert!(contains(&start, offered.as_bytes()), "{start:?}");
+
+    let capabilities = FieldTable::new().with("authentication_failure_close", true);
+    let properties = FieldTable::new().with("capabilities", capabilities.unwrap());
+    let start_ok = ConnectionStartOk {
+        client_properties: properties.unwrap(),
+        mechanism: "EXTERNAL".try_into().unwrap(),
+        response: Bytes::new(),
+        locale: "en_US".try_into().unwrap(),
+    };
+    let mut output = Output::new();
+    output.method(0, &start_ok.into());
+    socket.write_all_buf(&mut output).await.unwrap();
+    socket.flush().await.unwrap();
+    let close = method(&mut socket).await;
+    let text = "ACCESS_REFUSED - Login was refused using authentication mechanism EXTERNAL.";
+    assert!(contains(&close, text.as_bytes()), "{close:?}");
+    server.stop().await;
+}
+
+/// The payload of the next frame.
+async fn method(socket: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+    let mut head = [0; 7];
+    socket.read_exact(&mut head).await.unwrap();
+    let size = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
+    let mut payload = vec![0; size as usize + 1];
+    socket.read_exact(&mut payload).await.unwrap();
+    payload
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }
 
 #[tokio::test]

@@ -301,6 +301,7 @@ impl<S: Shell> Session<S> {
             wire: (!no_ack).then(|| wire.clone()),
             failures: 0,
             error: None,
+            kept: None,
         });
         if self.callers.contains_key(&call) {
             if let Some(Handed {

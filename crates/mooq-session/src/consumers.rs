@@ -1,5 +1,6 @@
 //! The consumers of a connection, with the deliveries that wait for each.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::task::{Poll, Waker};
 use std::time::Instant;
@@ -24,6 +25,8 @@ pub struct Handed<W> {
     pub failures: u32,
     /// The error of the latest of them.
     pub error: Option<String>,
+    /// What the shell keeps until the delivery is settled.
+    pub kept: Option<Box<dyn Any + Send + Sync>>,
 }
 
 /// A delivery to try again.
@@ -136,6 +139,7 @@ impl<S: Shell> Consumer<S> {
             wire: (!self.no_ack).then(|| self.wire.clone()),
             failures: 0,
             error: None,
+            kept: None,
         })
     }
 

@@ -169,6 +169,19 @@ pub enum Event {
     Blocked(String),
     /// The broker reads from such connections again.
     Unblocked,
+    /// The broker has taken new credentials from their provider, in place of those that are about to
+    /// expire.
+    CredentialsRenewed,
+    /// The provider has failed to return new credentials, or the broker has not taken them. The
+    /// connection goes on with the old ones, and the next attempt is made before they expire, or
+    /// every 30 s after that. A broker that minds closes the connection; it is reopened with the
+    /// credentials that the provider returns then.
+    CredentialsNotRenewed {
+        /// The reason.
+        error: Error,
+        /// Time until the next attempt.
+        next_attempt: Duration,
+    },
     /// The connection is closed for good, for this reason. Always the last event.
     Closed(Error),
     /// This many events were dropped, because they were not read in time.
@@ -233,6 +246,13 @@ impl Event {
                 tracing::warn!(address, reason, "the broker has blocked the connection");
             }
             Self::Unblocked => tracing::info!(address, "the broker has unblocked the connection"),
+            Self::CredentialsRenewed => tracing::debug!(address, "the credentials are renewed"),
+            Self::CredentialsNotRenewed {
+                error,
+                next_attempt,
+            } => {
+                tracing::warn!(address, err = %error, ?next_attempt, "the credentials could not be renewed");
+            }
             Self::Closed(err) => tracing::debug!(address, %err, "the connection is closed"),
             // Concerns one stream only.
             Self::Missed(_) => {}

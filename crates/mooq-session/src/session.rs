@@ -264,6 +264,14 @@ impl<S: Shell> Session<S> {
                 self.blocked = None;
                 self.outbox.tell(Event::Unblocked);
             }
+            ConnectionEvent::CredentialsRenewed => self.outbox.tell(Event::CredentialsRenewed),
+            ConnectionEvent::CredentialsNotRenewed {
+                error,
+                next_attempt,
+            } => self.outbox.tell(Event::CredentialsNotRenewed {
+                error,
+                next_attempt,
+            }),
             ConnectionEvent::Closed(reason) => self.link_ended(reason, now),
         }
     }

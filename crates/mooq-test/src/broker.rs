@@ -3,19 +3,21 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
 
 use mooq_client::{ConnectOptions, Connection};
 #[cfg(feature = "rabbit")]
 use mooq_core::Scheme;
 use mooq_core::{Endpoint, Result, Transport, VirtualHost};
-use mooq_memory::{InMemoryBroker, Options, Policy};
+use mooq_memory::{InMemoryBroker, Options, Policy, Timeline};
 #[cfg(feature = "server")]
 use mooq_server::Server;
 
 use crate::choice::{self, Choice};
 #[cfg(feature = "rabbit")]
 use crate::rabbitmq::OwnVhost;
+use crate::report::{self, Wanted};
 #[cfg(feature = "server")]
 use crate::socket;
 
@@ -23,7 +25,9 @@ use crate::socket;
 /// on `MOOQ_TEST_BROKER`.
 ///
 /// Clones are the same broker. When the last one is dropped, the broker is deleted with its
-/// contents.
+/// contents. If it is in memory and its thread panics meanwhile, as the thread of a test that fails
+/// does, the last events of the broker are printed: see [`Timeline`]. `#[mooq::test]` prints them for
+/// every failure.
 ///
 /// # Examples
 /// ```test_harness
@@ -52,6 +56,10 @@ struct Inner {
     /// Endpoint for this library.
     endpoint: Endpoint,
     place: Place,
+    /// The last events of an in-memory broker, unless `MOOQ_TEST_TIMELINE` is off.
+    timeline: Option<Timeline>,
+    /// True if the timeline was printed, or need not be.
+    is_told: AtomicBool,
     /// The socket of an in-memory broker, which closes with the broker.
     #[cfg(feature = "server")]
     _socket: Option<Server>,
@@ -144,6 +152,8 @@ impl TestBroker {
         let inner = Arc::new(Inner {
             url,
             endpoint,
+            timeline: timeline(&broker)?,
+            is_told: AtomicBool::new(false),
             place: Place::Memory(broker),
             _socket: Some(socket),
         });
@@ -155,6 +165,12 @@ impl TestBroker {
         let inner = Arc::new(Inner {
             url,
             endpoint,
+            timeline: match &place {
+                Place::Memory(broker) => timeline(broker)?,
+                #[cfg(feature = "rabbit")]
+                Place::RabbitMq(_) => None,
+            },
+            is_told: AtomicBool::new(false),
             place,
             #[cfg(feature = "server")]
             _socket: None,
@@ -328,6 +344,21 @@ impl TestBroker {
         Ok(user)
     }
 
+    /// Stops the timeline, so that it ends with what has led to the failure.
+    pub(crate) fn stop_timeline(&self) {
+        if let Some(timeline) = &self.inner.timeline {
+            timeline.stop();
+        }
+    }
+
+    /// Prints the timeline, and writes it to a file if `file` names the test.
+    pub(crate) fn print_timeline(&self, wanted: Wanted, file: Option<&str>) {
+        self.inner.is_told.store(true, Ordering::Relaxed);
+        if let Some(timeline) = &self.inner.timeline {
+            report::print(timeline, wanted, file);
+        }
+    }
+
     /// Ends the broker, even if a test that hangs still has it.
     pub(crate) fn end(&self) {
         match &self.inner.place {
@@ -335,6 +366,24 @@ impl TestBroker {
             Place::Memory(broker) => broker.close(),
             #[cfg(feature = "rabbit")]
             Place::RabbitMq(vhost) => vhost.delete(),
+        }
+    }
+}
+
+/// The last events of a broker from now on, if they are to be printed.
+fn timeline(broker: &InMemoryBroker) -> Result<Option<Timeline>> {
+    let wanted = Wanted::from_env()?;
+    Ok((!wanted.is_off()).then(|| broker.timeline(report::KEPT)))
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if thread::panicking()
+            && !*self.is_told.get_mut()
+            && let Some(timeline) = &self.timeline
+            && let Ok(wanted) = Wanted::from_env()
+        {
+            report::print(timeline, wanted, None);
         }
     }
 }

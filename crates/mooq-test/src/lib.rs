@@ -35,6 +35,7 @@ mod choice;
 mod limit;
 #[cfg(feature = "rabbit")]
 mod rabbitmq;
+mod report;
 mod run;
 mod seeds;
 #[cfg(feature = "server")]

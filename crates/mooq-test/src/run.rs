@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::future::Future;
 use std::iter;
 use std::ops::Range;
-use std::panic;
+use std::panic::{self, AssertUnwindSafe};
 use std::process::{ExitCode, Termination};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::broker::TestBroker;
 use crate::choice::{self, Choice, VARIABLE};
 use crate::limit::{self, Outcome};
+use crate::report::Wanted;
 use crate::seeds;
 
 /// A test with a broker of its own: `#[mooq::test]` expands to it, and the attribute's options are
@@ -39,6 +40,8 @@ use crate::seeds;
 #[derive(Debug, Clone)]
 #[must_use = "nothing runs before `run`"]
 pub struct Test {
+    /// The test's path, with the crate's name if it was given.
+    path: &'static str,
     /// The test's name, as `cargo test` calls it.
     name: &'static str,
     limit: Duration,
@@ -48,6 +51,11 @@ pub struct Test {
     multi_thread: bool,
     seeds: Option<Range<u64>>,
     profile: Option<Profile>,
+    /// Versions to run as, one after the other.
+    profiles: Vec<Profile>,
+    /// True if the test is the case of one version, among others of its function.
+    is_case: bool,
+    should_panic: bool,
 }
 
 impl Test {
@@ -57,6 +65,7 @@ impl Test {
     /// A test of this name, which may be a path that begins with the crate's name.
     pub fn new(name: &'static str) -> Self {
         Self {
+            path: name,
             name: name.split_once("::").map_or(name, |(_, name)| name),
             limit: Self::DEFAULT_LIMIT,
             memory: false,
@@ -65,6 +74,9 @@ impl Test {
             multi_thread: false,
             seeds: None,
             profile: None,
+            profiles: Vec::new(),
+            is_case: false,
+            should_panic: false,
         }
     }
 
@@ -114,8 +126,37 @@ impl Test {
         self
     }
 
+    /// Runs the test once as each of these versions of RabbitMQ in memory, regardless of
+    /// [`profile`](Self::profile), and once on a real RabbitMQ, which keeps its own version. The
+    /// limit is for each run. A failure of one version does not keep the others from running: the
+    /// output names the versions that fail and those that pass.
+    ///
+    /// `#[mooq::test(profiles = …)]` makes a test of each version instead, unless tests run on
+    /// RabbitMQ.
+    pub fn profiles(mut self, profiles: impl IntoIterator<Item = Profile>) -> Self {
+        self.profiles = profiles.into_iter().collect();
+        self
+    }
+
+    /// Makes this the case of one version: for `#[mooq::test(profiles = …)]`.
+    #[doc(hidden)]
+    pub fn case(mut self, profile: Profile) -> Self {
+        self.is_case = true;
+        self.profile(profile)
+    }
+
+    /// Expects the test to panic, as `#[should_panic]` says of it: no file with a timeline is
+    /// written.
+    pub fn should_panic(mut self) -> Self {
+        self.should_panic = true;
+        self
+    }
+
     /// Runs the test in a thread of its own, with a runtime of its own. Returns the exit code of a
     /// `#[test]`: a failure if the test returned an error.
+    ///
+    /// If the test fails on an in-memory broker, by a panic, an error or its limit, the last events
+    /// of the broker are printed to standard error: see [`Timeline`](mooq_memory::Timeline).
     ///
     /// # Panics
     /// If the test panics, if it takes too long, or if the broker that `MOOQ_TEST_BROKER` names is
@@ -140,14 +181,51 @@ impl Test {
         T: Fn(TestBroker) -> F + Send + Sync + 'static,
     {
         self.check_place()?;
-        let limit = limit::from_env()?.unwrap_or(Some(self.limit));
+        if self.profiles.is_empty() || !Choice::from_env()?.is_in_memory() {
+            return self.run_as(&self.options()?, test);
+        }
+        self.run_as_each(test)
+    }
+
+    /// Runs the test as each version. Returns the first failure, if there is one.
+    fn run_as_each<F, T>(&self, test: &Arc<T>) -> Result<Outcome>
+    where
+        F: Future<Output: Termination>,
+        T: Fn(TestBroker) -> F + Send + Sync + 'static,
+    {
+        let (mut passes, mut fails) = (Vec::new(), Vec::new());
+        let mut first = None;
+        for profile in &self.profiles {
+            let mut options = self.options()?;
+            options.profile = *profile;
+            let outcome = self.run_as(&options, test)?;
+            if outcome.is_success() {
+                passes.push(profile.name());
+            } else {
+                fails.push(profile.name());
+                first = first.or(Some(outcome));
+            }
+        }
+        if let Some(outcome) = first {
+            eprintln!("{}", versions_in_words(self.name, &fails, &passes));
+            return Ok(outcome);
+        }
+        Ok(Outcome::Returned(ExitCode::SUCCESS))
+    }
+
+    /// Runs the test with each of its seeds, or once. Returns the first failure, if there is one.
+    fn run_as<F, T>(&self, options: &Options, test: &Arc<T>) -> Result<Outcome>
+    where
+        F: Future<Output: Termination>,
+        T: Fn(TestBroker) -> F + Send + Sync + 'static,
+    {
         let Some(seeds) = self.seeds_to_run()? else {
-            return self.run_once(self.options()?, limit, test);
+            return self.run_once(options.clone(), test);
         };
         for seed in seeds {
-            let mut options = self.options()?;
+            let mut options = options.clone();
             options.seed = Some(seed);
-            let outcome = self.run_once(options, limit, test)?;
+            let outcome = self.run_once(options, test)?;
             if !outcome.is_success() {
                 eprintln!("{}={seed} cargo test {}", seeds::VARIABLE, self.name);
                 return Ok(outcome);
@@ -173,7 +251,17 @@ impl Test {
             let message = "a paused clock does not wait for sockets: a test is paused or wire";
             return Err(Error::new(ErrorKind::NotAllowed, message));
         }
-        if !self.memory || Choice::from_env()?.is_in_memory() {
+        if Choice::from_env()?.is_in_memory() {
+            return Ok(());
+        }
+        if let Some(profile) = self.profile.filter(|_| self.is_case) {
+            let message = format!(
+                "this is the case of RabbitMQ {profile} in memory, and {VARIABLE} names another \
+                 broker. If the variable is set when the test is compiled, too, it runs there once"
+            );
+            return Err(Error::new(ErrorKind::NotAllowed, message));
+        }
+        if !self.memory {
             return Ok(());
         }
         let message = format!(
@@ -193,25 +281,50 @@ impl Test {
         }))
     }
 
-    fn run_once<F, T>(
-        &self,
-        options: Options,
-        limit: Option<Duration>,
-        test: &Arc<T>,
-    ) -> Result<Outcome>
+    fn run_once<F, T>(&self, options: Options, test: &Arc<T>) -> Result<Outcome>
     where
         F: Future<Output: Termination>,
         T: Fn(TestBroker) -> F + Send + Sync + 'static,
     {
+        let limit = limit::from_env()?.unwrap_or(Some(self.limit));
+        let wanted = Wanted::from_env()?;
+        let profile = options.profile;
+        let runtime = self.runtime()?;
         let broker = match self.memory {
-            true => TestBroker::start_in_memory(options, self.wire)?,
+            true => {
+                // The broker's time begins with that of the runtime, which may have a paused clock.
+                let _on_it = runtime.enter();
+                TestBroker::start_in_memory(options, self.wire)?
+            }
             false => TestBroker::start_for(self.name, options, self.wire)?,
         };
-        let runtime = self.runtime()?;
-        let (test, given) = (Arc::clone(test), broker.clone());
+        let (test, given, watched) = (Arc::clone(test), broker.clone(), broker.clone());
         // The runtime ends before its broker does, with the connections that are on it.
-        let run = move || runtime.block_on(async { test(given).await }).report();
+        let run = move || {
+            let runtime = runtime;
+            // The end of the test's connections, which comes with that of the runtime, is left out.
+            let ended = panic::catch_unwind(AssertUnwindSafe(|| {
+                runtime.block_on(async { test(given).await })
+            }));
+            match ended {
+                Ok(returned) => {
+                    watched.stop_timeline();
+                    returned.report()
+                }
+                Err(panic) => {
+                    watched.stop_timeline();
+                    panic::resume_unwind(panic)
+                }
+            }
+        };
         let outcome = limit::run(self.name, limit, run)?;
+        if !outcome.is_success() {
+            broker.stop_timeline();
+            broker.print_timeline(wanted, self.file(profile).as_deref());
+            if self.is_case {
+                eprintln!("{} fails on RabbitMQ {profile}", self.name);
+            }
+        }
         Ok(match outcome {
             Outcome::TookTooLong(told) => {
                 let told = match broker.memory() {
@@ -223,6 +336,15 @@ impl Test {
             }
             ended => ended,
         })
+    }
+
+    /// The name of the file for the timeline, if there is to be one.
+    fn file(&self, profile: Profile) -> Option<String> {
+        match self.profiles.is_empty() {
+            _ if self.should_panic => None,
+            true => Some(self.path.to_owned()),
+            false => Some(format!("{} on RabbitMQ {profile}", self.path)),
+        }
     }
 
     fn runtime(&self) -> Result<Runtime> {
@@ -265,6 +387,15 @@ fn passed_over(name: &str, choice: &Choice) -> Option<String> {
     })
 }
 
+/// The versions on which a test fails, and those on which it passes.
+fn versions_in_words(name: &str, fails: &[&str], passes: &[&str]) -> String {
+    let mut told = format!("{name} fails on RabbitMQ {}", fails.join(", "));
+    if !passes.is_empty() {
+        told = format!("{told}, and passes on {}", passes.join(", "));
+    }
+    told
+}
+
 /// Fails the test.
 #[track_caller]
 #[allow(clippy::panic, reason = "this is how a test fails")]
@@ -275,6 +406,18 @@ pub(crate) fn fail(problem: impl Display) -> ! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_that_fail_are_named_with_those_that_pass() {
+        assert_eq!(
+            versions_in_words("shop::bills", &["4.2", "4.3"], &["3.10"]),
+            "shop::bills fails on RabbitMQ 4.2, 4.3, and passes on 3.10"
+        );
+        assert_eq!(
+            versions_in_words("shop::bills", &["4.3"], &[]),
+            "shop::bills fails on RabbitMQ 4.3"
+        );
+    }
 
     #[test]
     fn ignored_test_is_reported_in_memory_alone() {

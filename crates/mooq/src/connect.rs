@@ -6,6 +6,7 @@ use mooq_client::{ConnectOptions, Connection};
 use mooq_core::{Endpoint, Error, ErrorKind, Result, Scheme, Transport};
 #[cfg(feature = "memory")]
 use mooq_memory::InMemoryBroker;
+use mooq_pool::PoolBuilder;
 #[cfg(feature = "test")]
 use mooq_test::TestBroker;
 
@@ -45,12 +46,45 @@ use mooq_test::TestBroker;
 /// # }).unwrap();
 /// ```
 pub async fn connect(to: impl ConnectTo) -> Result<Connection> {
-    let Target { transport, options } = to.target()?;
-    Connection::open(transport, options).await
+    let Target {
+        transport,
+        options,
+        opened,
+    } = to.target()?;
+    let connection = Connection::open(transport, options).await?;
+    opened.into_iter().for_each(|then| then(&connection));
+    Ok(connection)
 }
 
-/// Argument of [`connect`]: a URL, [`ConnectOptions`], an [`Endpoint`], or, with the features
-/// `memory` and `test`, a reference to an `InMemoryBroker` or a `TestBroker`.
+/// Opens a pool of connections to a broker, of which some publish and others consume, so that an
+/// alarm of the broker stops only publishers: see [`Pool`](crate::Pool).
+///
+/// The arguments are those of [`connect`]. Nothing happens until the builder is awaited.
+///
+/// # Examples
+/// ```
+/// # #[cfg(feature = "memory")]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let broker = mooq::memory::InMemoryBroker::start();
+/// let pool = mooq::pool(&broker).publishers(2).consumers(2).await?;
+///
+/// let chan = pool.create_channel().await?;
+/// chan.declare_queue("orders").await?;
+/// pool.publish("", &7).routing_key("orders").await?;
+/// assert_eq!(chan.get_one::<i32>("orders").await?.ack().await?, 7);
+/// # Ok::<(), mooq::Error>(())
+/// # }).unwrap();
+/// ```
+pub fn pool(to: impl ConnectTo) -> PoolBuilder {
+    match to.target() {
+        Ok(target) => PoolBuilder::over(target.transport, target.options).once_open(target.opened),
+        Err(err) => PoolBuilder::to(Err(err)),
+    }
+}
+
+/// Argument of [`connect`] and [`pool`]: a URL, [`ConnectOptions`], an [`Endpoint`], or, with the
+/// features `memory` and `test`, a reference to an `InMemoryBroker` or a `TestBroker`. With the features
+/// `metrics` and `otel`, `metrics::counted` and `otel::traced` are around one of these.
 ///
 /// To connect over another [transport](mooq_core::Transport), open the connection with it:
 ///
@@ -83,15 +117,57 @@ pub trait ConnectTo: sealed::Sealed {
 pub struct Target {
     transport: Arc<dyn Transport>,
     options: ConnectOptions,
+    /// What follows once the connection is open.
+    opened: Vec<fn(&Connection)>,
+}
+
+impl Target {
+    fn new(transport: Arc<dyn Transport>, options: ConnectOptions) -> Self {
+        Self {
+            transport,
+            options,
+            opened: Vec::new(),
+        }
+    }
+}
+
+/// A broker to connect to with figures: made by [`metrics::counted`](crate::metrics::counted).
+#[cfg(feature = "metrics")]
+#[derive(Debug)]
+pub struct Counted<T>(pub(crate) T);
+
+#[cfg(feature = "metrics")]
+impl<T: ConnectTo> ConnectTo for Counted<T> {
+    fn target(self) -> Result<Target> {
+        let mut target = self.0.target()?;
+        target.transport = Arc::new(mooq_metrics::Metered::new(target.transport));
+        let layer = mooq_metrics::MeteredCallbacks::default();
+        target.options = target.options.callback_layer(layer);
+        target.opened.push(mooq_metrics::count_events);
+        Ok(target)
+    }
+}
+
+/// A broker to connect to with traces: made by [`otel::traced`](crate::otel::traced).
+#[cfg(feature = "otel")]
+#[derive(Debug)]
+pub struct Traced<T>(pub(crate) T);
+
+#[cfg(feature = "otel")]
+impl<T: ConnectTo> ConnectTo for Traced<T> {
+    fn target(self) -> Result<Target> {
+        let mut target = self.0.target()?;
+        target.transport = Arc::new(mooq_trace::Traced::new(target.transport));
+        target.options = mooq_trace::with_layers(target.options);
+        target.opened.push(mooq_trace::trace_recovery);
+        Ok(target)
+    }
 }
 
 impl ConnectTo for ConnectOptions {
     fn target(self) -> Result<Target> {
         let transport = transport(self.endpoint()?.scheme)?;
-        Ok(Target {
-            transport,
-            options: self,
-        })
+        Ok(Target::new(transport, self))
     }
 }
 
@@ -122,20 +198,15 @@ impl ConnectTo for String {
 #[cfg(feature = "memory")]
 impl ConnectTo for &InMemoryBroker {
     fn target(self) -> Result<Target> {
-        Ok(Target {
-            transport: Arc::new(self.transport()),
-            options: ConnectOptions::new().broker(Scheme::Memory),
-        })
+        let options = ConnectOptions::new().broker(Scheme::Memory);
+        Ok(Target::new(Arc::new(self.transport()), options))
     }
 }
 
 #[cfg(feature = "test")]
 impl ConnectTo for &TestBroker {
     fn target(self) -> Result<Target> {
-        Ok(Target {
-            transport: self.transport(),
-            options: self.options(),
-        })
+        Ok(Target::new(self.transport(), self.options()))
     }
 }
 
@@ -147,6 +218,10 @@ mod sealed {
     impl Sealed for &str {}
     impl Sealed for &String {}
     impl Sealed for String {}
+    #[cfg(feature = "metrics")]
+    impl<T: Sealed> Sealed for super::Counted<T> {}
+    #[cfg(feature = "otel")]
+    impl<T: Sealed> Sealed for super::Traced<T> {}
     #[cfg(feature = "memory")]
     impl Sealed for &super::InMemoryBroker {}
     #[cfg(feature = "test")]

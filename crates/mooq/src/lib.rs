@@ -159,16 +159,22 @@
 //! | To | see |
 //! |---|---|
 //! | connect, close, run callbacks | [`connect`], [`ConnectOptions`], [`TlsOptions`], [`Connection`], [`ProcessEvents`] |
+//! | log in by a certificate, or with credentials that change | [`ConnectOptions::login_by_certificate`], [`ConnectOptions::credentials_from`], [`CredentialsProvider`] |
+//! | use several connections, for publishing and for consuming | [`pool`], [`Pool`] |
 //! | recover a lost connection | [`Recovery`], [`ConnectionState`], [`Event`], [`OnLoss`] |
 //! | declare, bind, delete | [`Channel`], [`DeclareExchange`](topology::DeclareExchange), [`DeclareQueue`](topology::DeclareQueue), [`Bind`](topology::Bind) |
+//! | declare all at once, compare, plan, draw | [`Topology`](topology::Topology), [`Plan`](topology::Plan) |
 //! | publish | [`Publish`], [`Confirmation`] |
 //! | consume | [`RegisterConsumer`], [`Delivery`], [`Deliveries`], [`Get`] |
 //! | encode and decode | [`Json`], [`Text`], [`RawBytes`], [`ByContentType`], [`ByType`], [`Encode`], [`Decode`], and those of the features |
 //! | retry what fails, later | [`Retry`], [`Outcome`], [`Publish::delay`] |
 //! | request, and answer requests | [`Rpc`], [`Request`], [`RegisterResponder`], [`RemoteError`] |
+//! | run callbacks on several threads, in order by a key, in batches | [`Schedule`] |
+//! | wrap callbacks and publishes | [`layers`] |
 //! | handle errors | [`Error`], [`ErrorKind`], [`ErrorScope`], [`CloseReason`] |
 //! | test | `mooq::test` and `mooq::testing`, [`memory`], [`Delivery::new`] |
 //! | wait in a test, inspect, assert | [`InMemoryBroker::wait_idle`](memory::InMemoryBroker::wait_idle), [`InMemoryBroker::record`](memory::InMemoryBroker::record), [`Recording`](memory::Recording), [`Selection`](memory::Selection) |
+//! | see what led to the failure of a test | [`Timeline`](memory::Timeline) |
 //! | inject faults | [`faults`] |
 //! | close a connection's broker and run it again | [`GetBroker`], [`Broker`] |
 //! | run a test with many seeds | `mooq::testing::for_each_seed`, [`InMemoryBroker::start_seeded`](memory::InMemoryBroker::start_seeded) |
@@ -183,8 +189,11 @@
 //! | `native` | no | [`NativeTransport`]: RabbitMQ without amqprs, for connections that are opened with it |
 //! | `server` | no | [`server`]: the in-memory broker on a socket, for services that use another client |
 //! | `management` | no | [`server`] also serves RabbitMQ's management HTTP API |
+//! | `management-client` | no | [`topology`] compares and changes a broker by its management API |
 //! | `broker-ctl` | no | [`Broker`] for RabbitMQ too: run and closed as [`GetBroker::get_broker`] returns it |
 //! | `test` | no | the attribute `mooq::test` and `mooq::testing`, for `[dev-dependencies]` |
+//! | `metrics` | no | figures of connections, by the `metrics` facade |
+//! | `otel` | no | spans by OpenTelemetry's conventions, and trace context in headers |
 //! | `msgpack`, `cbor`, `protobuf` | no | the codecs `MsgPack`, `Cbor` and `Protobuf` |
 //! | `gzip`, `zstd` | no | `Compressed`: bodies that are compressed, and expanded within a limit |
 //! | `testcontainers` | no | tests on RabbitMQ in a container, if `MOOQ_TEST_BROKER` asks for it |
@@ -212,16 +221,90 @@ pub mod prelude {
     pub use crate::{
         Channel, ConnectOptions, Connection, Delivery, ErrorKind, ExchangeKind,
         ExchangeKind::{Direct, Fanout, Headers, Topic},
-        Json, Outcome, RawBytes, Retry, Rpc, Text,
+        Json, Outcome, RawBytes, Retry, Rpc, Schedule, Text,
     };
 }
 
-/// Declaring, binding and deleting exchanges and queues: what the methods of [`Channel`] return.
+/// Layers around callbacks and publishes, in the shape of [tower](https://docs.rs/tower).
+///
+/// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/layers.md).
+pub mod layers {
+    pub use mooq_client::Outgoing;
+    pub use mooq_layers::*;
+}
+
+/// Figures of connections, by the [metrics](https://docs.rs/metrics) facade: their names and units,
+/// and what counts them over a transport of your own.
+///
+/// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/metrics.md).
+#[cfg(feature = "metrics")]
+pub mod metrics {
+    pub use mooq_metrics::*;
+
+    use crate::connect::ConnectTo;
+    pub use crate::connect::Counted;
+
+    /// Connects with figures: of what is published, delivered and settled, of callbacks, and of
+    /// recovery.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// # let broker = mooq::memory::InMemoryBroker::new("localhost", 5672);
+    /// # broker.run();
+    /// let conn = mooq::connect(mooq::metrics::counted("memory://localhost:5672")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn counted<T: ConnectTo>(to: T) -> Counted<T> {
+        Counted(to)
+    }
+}
+
+/// OpenTelemetry: spans by its conventions for messaging, and W3C trace context in headers.
+///
+/// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/tracing.md).
+#[cfg(feature = "otel")]
+pub mod otel {
+    pub use mooq_trace::{TraceCallbacks, TracePublishes, extract, inject};
+
+    use crate::connect::ConnectTo;
+    pub use crate::connect::Traced;
+
+    /// Connects with traces: spans for connecting, publishes, callbacks and recovery, and trace
+    /// context in the headers of what is published.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// # let broker = mooq::memory::InMemoryBroker::new("localhost", 5672);
+    /// # broker.run();
+    /// let conn = mooq::connect(mooq::otel::traced("memory://localhost:5672")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn traced<T: ConnectTo>(to: T) -> Traced<T> {
+        Traced(to)
+    }
+}
+
+/// Declaring, binding and deleting exchanges and queues: what the methods of [`Channel`] return; and
+/// all of them as one value, a [`Topology`](topology::Topology), that is applied, compared with a
+/// broker, brought about by a plan, and drawn.
+///
+/// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/topology.md).
 pub mod topology {
     pub use mooq_client::{
         Bind, DeclareExchange, DeclareQueue, DeleteExchange, DeleteQueue, Overflow,
     };
     pub use mooq_core::QueueDeclared;
+    pub use mooq_topology::{
+        AppliesTo, ApplyPlan, ApplyTopology, Binding, Blocked, Change, CheckTopology, Diff,
+        DiffTopology, Difference, Exchange, Management, Plan, PlanTopology, Policy, Queue,
+        Resource, Step, Topology,
+    };
 }
 
 /// The in-memory broker: starting and observing it, its policies and alarms.
@@ -233,7 +316,7 @@ pub mod memory {
         ExchangeInfo, InMemoryBroker, ListenerGuard, ListenerInfo, Options, PermissionsInfo,
         Plugin, Policy, PolicyInfo, Profile, PublishOutcome, QueueDetails, QueueInfo, QueueTally,
         QueueType, ReadyMessage, Recorded, RecordedDeadLetter, RecordedDelivery, RecordedPublish,
-        Recording, Selection, Settled, TopicPermissionsInfo, UnackedMessage, UserInfo,
+        Recording, Selection, Settled, Timeline, TopicPermissionsInfo, UnackedMessage, UserInfo,
         VirtualHostInfo, VirtualHostMetadata,
     };
 }
@@ -243,6 +326,8 @@ pub mod memory {
 /// See the [guide](https://github.com/mooq-rs/mooq/blob/main/docs/other-clients.md).
 #[cfg(feature = "server")]
 pub mod server {
+    #[cfg(unix)]
+    pub use mooq_server::UnixServer;
     pub use mooq_server::{Listen, Server};
     #[cfg(feature = "management")]
     pub use mooq_server::{ListenManagement, ManagementServer};
@@ -255,12 +340,13 @@ mod connect;
 #[cfg(any(feature = "memory", feature = "broker-ctl"))]
 pub use broker::{Broker, GetBroker};
 pub use bytes;
-pub use connect::{ConnectTo, connect};
+pub use connect::{ConnectTo, connect, pool};
 pub use mooq_client::{
     Callback, CallbackError, Channel, Confirmation, ConnectOptions, Connection, ConnectionState,
-    ConsumeQueue, Consumer, DelayedPublish, Deliveries, Delivery, Event, Events, Fate, Get, GetOne,
-    IntoOutcome, NoCallback, OnLoss, Outcome, ProcessEvents, Processing, Publish, Published,
-    Recovery, RegisterCallback, RegisterConsumer, Retry, WhileDisconnected, WithCallback,
+    ConsumeQueue, Consumer, CredentialsProvider, DelayedPublish, Deliveries, Delivery, Event,
+    Events, Fate, Get, GetOne, IntoOutcome, NoCallback, OnLoss, Outcome, ProcessEvents, Processing,
+    Publish, Published, Recovery, RegisterCallback, RegisterConsumer, Retry, WhileDisconnected,
+    WithCallback,
 };
 #[cfg(feature = "cbor")]
 pub use mooq_codecs::Cbor;
@@ -274,15 +360,16 @@ pub use mooq_codecs::{
     ByContentType, ByType, CodecError, ContentTypes, Decode, Encode, Encoded, Json, RawBytes, Text,
 };
 pub use mooq_core::{
-    ClientCertificate, CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode, Endpoint,
-    Error, ErrorKind, ErrorScope, ExchangeKind, ExchangeName, FieldTable, FieldValue, IntoChecked,
-    Message, Properties, QueueName, Result, Returned, RoutingKey, Scheme, ShortString, TlsOptions,
-    VirtualHost,
+    AuthMechanism, ClientCertificate, CloseReason, ConsumerTag, Credentials, Decimal, DeliveryMode,
+    Endpoint, Error, ErrorKind, ErrorScope, ExchangeKind, ExchangeName, FieldTable, FieldValue,
+    IntoChecked, Message, Properties, QueueName, Result, Returned, RoutingKey, Scheme, ShortString,
+    TlsOptions, VirtualHost,
 };
 #[cfg(feature = "test")]
 pub use mooq_macros::test;
 #[cfg(feature = "memory")]
 pub use mooq_memory::faults;
+pub use mooq_pool::{Pool, PoolBuilder, ProcessPoolEvents};
 #[cfg(feature = "native")]
 pub use mooq_rabbit::NativeTransport;
 pub use mooq_rpc::{
@@ -291,6 +378,9 @@ pub use mooq_rpc::{
 #[cfg(feature = "test")]
 #[doc(inline)]
 pub use mooq_test as testing;
+pub use mooq_workers::{
+    AnyOrder, BatchFailed, Batches, ByKey, IntoBatchOutcome, Schedule, Workers,
+};
 
 /// The README's snippets, compiled and run with the doctests.
 #[cfg(all(doctest, feature = "test"))]
@@ -312,10 +402,25 @@ pub struct ComingFromPythonDoctests;
 #[doc = include_str!("../../../docs/rpc.md")]
 pub struct RpcDoctests;
 
+/// The snippets of the guide to logins, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/authentication.md")]
+pub struct AuthenticationDoctests;
+
+/// The snippets of the guide to pools, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/pools.md")]
+pub struct PoolsDoctests;
+
 /// The snippets of the page about direct exchanges, likewise.
 #[cfg(all(doctest, feature = "rabbit"))]
 #[doc = include_str!("../../../docs/direct.md")]
 pub struct DirectDoctests;
+
+/// The snippets of the page about topologies, likewise.
+#[cfg(all(doctest, feature = "management", feature = "management-client"))]
+#[doc = include_str!("../../../docs/topology.md")]
+pub struct TopologyDoctests;
 
 /// The snippets of the page about retries, likewise.
 #[cfg(all(doctest, feature = "memory"))]
@@ -326,6 +431,26 @@ pub struct RetriesDoctests;
 #[cfg(all(doctest, feature = "test"))]
 #[doc = include_str!("../../../docs/testing.md")]
 pub struct TestingGuideDoctests;
+
+/// The snippets of the page about workers, order and batches, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/workers.md")]
+pub struct WorkersDoctests;
+
+/// The snippets of the page about layers, likewise.
+#[cfg(all(doctest, feature = "memory"))]
+#[doc = include_str!("../../../docs/layers.md")]
+pub struct LayersDoctests;
+
+/// The snippets of the page about figures, likewise.
+#[cfg(all(doctest, feature = "memory", feature = "metrics"))]
+#[doc = include_str!("../../../docs/metrics.md")]
+pub struct MetricsDoctests;
+
+/// The snippets of the page about traces, likewise.
+#[cfg(all(doctest, feature = "memory", feature = "otel"))]
+#[doc = include_str!("../../../docs/tracing.md")]
+pub struct TracingDoctests;
 
 /// The snippets of the page about codecs, likewise.
 #[cfg(all(

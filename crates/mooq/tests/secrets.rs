@@ -68,10 +68,7 @@ async fn a_password_is_shown_nowhere() {
         .with_writer(move || writer.clone())
         .init();
 
-    check(&Credentials {
-        username: "app".into(),
-        password: SECRET.into(),
-    });
+    check(&Credentials::new("app", SECRET));
     for url in [
         "amqp://app:SECRET@h:port",
         "amqp://app:SECRET@h/a/b",

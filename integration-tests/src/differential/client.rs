@@ -499,10 +499,7 @@ impl OpenConnection {
         endpoint.connect_timeout = LIMIT;
         endpoint.heartbeat = HEARTBEAT;
         if index == USERS_CONNECTION {
-            endpoint.credentials = Credentials {
-                username: names.user.clone(),
-                password: PASSWORD.into(),
-            };
+            endpoint.credentials = Credentials::new(names.user.clone(), PASSWORD);
         }
         if index == CONNECTIONS {
             endpoint.vhost = names.vhost().try_into().expect("a short name");

@@ -179,6 +179,10 @@ impl Event {
         match event {
             ConnectionEvent::Blocked(_) | ConnectionEvent::Unblocked => Self::Blocked,
             ConnectionEvent::Closed(error) => Self::Closed(Failure::of(&error, names)),
+            // No event of a broker's.
+            ConnectionEvent::CredentialsRenewed | ConnectionEvent::CredentialsNotRenewed { .. } => {
+                unreachable!("no transport renews credentials")
+            }
         }
     }
 }

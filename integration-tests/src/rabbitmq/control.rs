@@ -133,6 +133,10 @@ impl Control for Management {
         ctl::with_connections(self.container(), name, "exit(Pid, kill)").await;
     }
 
+    async fn management(&self) -> String {
+        self.url()
+    }
+
     async fn delete_queue(&self, name: &str) {
         self.delete(&["queues", "/", name]).await;
     }

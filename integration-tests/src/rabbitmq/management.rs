@@ -31,6 +31,11 @@ impl Management {
         }
     }
 
+    /// The plugin's URL.
+    pub(super) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.api.port())
+    }
+
     pub(super) fn container(&self) -> &str {
         &self.container
     }

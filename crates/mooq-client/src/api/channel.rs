@@ -9,6 +9,7 @@ use mooq_core::{
 };
 use mooq_session::{PortCell, Reply, Request, check_arguments};
 
+use super::layers::{CallbackLayer, Layers, PublishLayer};
 use crate::runtime::timeout::within;
 use crate::runtime::{ChannelRef, ConnectionRef, WireRef};
 
@@ -44,19 +45,45 @@ pub struct Channel {
     pub(super) channel: Arc<ChannelRef>,
     /// Keeps the connection open while a channel is in use.
     pub(super) connection: Arc<ConnectionRef>,
+    pub(super) layers: Arc<Layers>,
 }
 
 impl Channel {
-    pub(crate) async fn open(connection: &Arc<ConnectionRef>) -> Result<Self> {
+    pub(crate) async fn open(
+        connection: &Arc<ConnectionRef>,
+        layers: &Arc<Layers>,
+    ) -> Result<Self> {
         Ok(Self {
             channel: ChannelRef::open(connection).await?,
             connection: Arc::clone(connection),
+            layers: Arc::clone(layers),
         })
     }
 
     /// Opens another channel on the same connection.
     pub(crate) async fn sibling(&self) -> Result<Self> {
-        Self::open(&self.connection).await
+        Self::open(&self.connection, &self.layers).await
+    }
+
+    /// Returns a handle of this channel that wraps `layer` around the callbacks of the consumers
+    /// that are registered through it or its clones, within the layers that it has: see
+    /// [`layers`](crate::layers).
+    #[must_use = "the layer is around what is registered through the returned handle"]
+    pub fn callback_layer(mut self, layer: impl CallbackLayer) -> Self {
+        Arc::make_mut(&mut self.layers).callbacks.push(layer);
+        self
+    }
+
+    /// Returns a handle of this channel that wraps `layer` around the publishes that are made
+    /// through it or its clones, within the layers that it has: see [`layers`](crate::layers).
+    #[must_use = "the layer is around what is published through the returned handle"]
+    pub fn publish_layer(mut self, layer: impl PublishLayer) -> Self {
+        Arc::make_mut(&mut self.layers).push_publish(layer);
+        self
+    }
+
+    pub(crate) fn layers(&self) -> &Layers {
+        &self.layers
     }
 
     /// Number of publishes that the broker has neither confirmed nor refused yet, including those

@@ -1,5 +1,6 @@
-//! Handoff of a publish, and its outcome to be awaited.
+//! A message on its way to the transport, and its outcome to be awaited.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,11 +14,19 @@ use crate::runtime::timeout::within;
 
 /// The outcome of a publish, to be awaited. Dropping the confirmation does not take the message
 /// back: its outcome stays unknown.
-#[derive(Debug)]
 #[must_use = "a publish that was not confirmed may be lost"]
 pub struct Confirmation {
     /// None once the outcome has been returned.
     pending: Option<(Arc<ChannelRef>, PublishId)>,
+    watchers: Vec<Watcher>,
+}
+
+type Watcher = Box<dyn FnOnce(&Result<()>) + Send + Sync>;
+
+impl fmt::Debug for Confirmation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Confirmation").field(&self.pending).finish()
+    }
 }
 
 impl Future for Confirmation {
@@ -32,6 +41,13 @@ impl Future for Confirmation {
 }
 
 impl Confirmation {
+    /// Calls `watcher` with the outcome when this is awaited: for layers around publishes. If the
+    /// confirmation is dropped before, `watcher` is dropped too.
+    pub fn watch(mut self, watcher: impl FnOnce(&Result<()>) + Send + Sync + 'static) -> Self {
+        self.watchers.push(Box::new(watcher));
+        self
+    }
+
     /// Returns the outcome with the id of the wire that confirmed.
     pub(super) fn poll_on(&mut self, cx: &Context<'_>) -> Poll<Result<u64>> {
         let Some((channel, id)) = &self.pending else {
@@ -39,6 +55,10 @@ impl Confirmation {
         };
         let outcome = ready!(channel.port().with(|port| port.poll_on(*id, cx)));
         self.pending = None;
+        if !self.watchers.is_empty() {
+            let seen = outcome.as_ref().map(|_| ()).map_err(Clone::clone);
+            self.watchers.drain(..).for_each(|watcher| watcher(&seen));
+        }
         Poll::Ready(outcome)
     }
 }
@@ -51,18 +71,23 @@ impl Drop for Confirmation {
     }
 }
 
-/// A publish that is ready to be handed over.
+/// A message on its way to the transport, as a layer around publishes sees it.
 #[derive(Debug)]
-pub(crate) struct Prepared {
+#[non_exhaustive]
+pub struct Outgoing {
+    /// The message.
+    pub message: Message,
+    /// Whether the broker returns the message if it reaches no queue.
+    pub mandatory: bool,
     pub(crate) channel: Arc<ChannelRef>,
-    pub(crate) message: Message,
-    pub(crate) mandatory: bool,
     pub(crate) terms: PublishTerms,
+    /// Whether handing the message over waits until the transport has room for more.
+    pub(crate) waits_for_room: bool,
 }
 
-impl Prepared {
+impl Outgoing {
     /// Hands the message over.
-    pub(crate) fn hand_over(self) -> Result<(Confirmation, Handoff)> {
+    pub(super) fn hand_over(self) -> Result<(Confirmation, Handoff)> {
         let publish = mooq_core::Publish {
             mandatory: self.mandatory,
             ..mooq_core::Publish::new(self.message)
@@ -75,15 +100,18 @@ impl Prepared {
             check_properties(properties, frame_max)?;
         }
         let Taken { id, handoff, .. } = self.channel.publish(publish, self.terms)?;
-        let pending = Some((self.channel, id));
-        Ok((Confirmation { pending }, handoff))
+        let confirmation = Confirmation {
+            pending: Some((self.channel, id)),
+            watchers: Vec::new(),
+        };
+        Ok((confirmation, handoff))
     }
 
-    /// Hands the message over, and waits until the transport has room for more.
-    pub(crate) async fn send(self) -> Result<Confirmation> {
-        let limit = self.terms.limit;
+    /// Hands the message over, and waits for room if it should.
+    pub(super) async fn into_transport(self) -> Result<Confirmation> {
+        let (limit, waits) = (self.terms.limit, self.waits_for_room);
         let (confirmation, handoff) = self.hand_over()?;
-        if let Handoff::Full(room) = handoff {
+        if let (Handoff::Full(room), true) = (handoff, waits) {
             let room = async {
                 room.await;
                 Ok(())
@@ -91,43 +119,5 @@ impl Prepared {
             within(limit, "waiting for room to publish", room).await?;
         }
         Ok(confirmation)
-    }
-}
-
-/// The future of a [`Publish`](crate::Publish): ready when the broker has confirmed.
-#[derive(Debug)]
-#[must_use = "futures do nothing unless they are awaited"]
-pub struct Published {
-    /// None from the first poll on.
-    unsent: Option<Result<Prepared>>,
-    /// None before the first poll, or if the handoff failed.
-    confirmation: Option<Confirmation>,
-}
-
-impl Published {
-    pub(crate) fn new(prepared: Result<Prepared>) -> Self {
-        Self {
-            unsent: Some(prepared),
-            confirmation: None,
-        }
-    }
-}
-
-impl Future for Published {
-    type Output = Result<()>;
-
-    /// # Errors
-    /// As of the [`Publish`](crate::Publish). `InvalidArgument` if the future was ready before.
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if let Some(prepared) = self.unsent.take() {
-            // Waiting for room keeps a publisher from running ahead; this publish waits for its
-            // confirm, which takes longer.
-            let (confirmation, _room) = prepared?.hand_over()?;
-            self.confirmation = Some(confirmation);
-        }
-        match &mut self.confirmation {
-            Some(confirmation) => Pin::new(confirmation).poll(cx),
-            None => Poll::Ready(Err(already_resolved())),
-        }
     }
 }

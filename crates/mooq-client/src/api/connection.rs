@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::channel::Channel;
 use super::events::Events;
+use super::layers::Layers;
 use super::options::ConnectOptions;
 use crate::runtime::{self, ConnectionRef};
 
@@ -45,6 +46,7 @@ use crate::runtime::{self, ConnectionRef};
 #[derive(Debug, Clone)]
 pub struct Connection {
     shared: Arc<ConnectionRef>,
+    layers: Arc<Layers>,
 }
 
 impl Connection {
@@ -65,9 +67,12 @@ impl Connection {
         transport: Arc<dyn Transport>,
         options: impl IntoChecked<ConnectOptions>,
     ) -> Result<Self> {
-        let inner = runtime::open(transport, options.into_checked()?).await?;
-        let shared = Arc::new(ConnectionRef::new(inner));
-        Ok(Self { shared })
+        let options = options.into_checked()?;
+        let inner = runtime::open(transport, &options).await?;
+        Ok(Self {
+            shared: Arc::new(ConnectionRef::new(inner)),
+            layers: options.layers,
+        })
     }
 
     pub(crate) fn shared(&self) -> &Arc<ConnectionRef> {
@@ -83,7 +88,7 @@ impl Connection {
     /// # Cancel safety
     /// If the future is dropped midway, no channel stays open.
     pub async fn create_channel(&self) -> Result<Channel> {
-        Channel::open(&self.shared).await
+        Channel::open(&self.shared, &self.layers).await
     }
 
     /// Shuts the connection down gracefully: cancels its consumers, waits for the running callbacks

@@ -1,8 +1,9 @@
 //! Options of a consumer, for all builders that register one.
 
-use mooq_core::{Consume, ConsumerTag, FieldValue, IntoChecked, QueueName, ShortString};
+use mooq_core::{
+    Consume, ConsumerTag, FieldValue, FirstError, IntoChecked, QueueName, ShortString,
+};
 
-use super::first_error::FirstError;
 use super::subscription::Place;
 
 /// Default number of unacked deliveries that a consumer may hold.
@@ -100,6 +101,20 @@ macro_rules! callback_options {
         /// before the next starts. A delivery that failed and waits for its retry counts as well.
         pub fn concurrency(mut self, n: usize) -> Self {
             self.registration().concurrency(n);
+            self
+        }
+
+        /// Notes an error, with which the registration fails: for crates that build on this one.
+        #[doc(hidden)]
+        pub fn fail(mut self, err: ::mooq_core::Error) -> Self {
+            self.registration().options.deferred.fail(err);
+            self
+        }
+
+        /// Wraps `layer` around the callback, within the layers of its channel and connection and
+        /// those that were added before: see [`layers`](crate::layers).
+        pub fn layer(mut self, layer: impl $crate::layers::CallbackLayer) -> Self {
+            self.registration().layers.push(layer);
             self
         }
 

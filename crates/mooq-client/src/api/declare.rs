@@ -4,13 +4,11 @@ use std::future::IntoFuture;
 
 use futures_util::future::BoxFuture;
 use mooq_core::{
-    Binding, BindingDestination, ExchangeName, FieldTable, FieldValue, IntoChecked, QueueDeclare,
-    QueueDeclared, QueueName, Result, RoutingKey, ShortString,
+    Binding, BindingDestination, ExchangeName, FieldTable, FieldValue, FirstError, IntoChecked,
+    QueueDeclare, QueueDeclared, QueueName, Result, RoutingKey, ShortString, queue_arguments,
 };
 
 use super::channel::Channel;
-use super::first_error::FirstError;
-use super::queue_arguments::queue_arguments;
 
 impl Channel {
     /// Declares a queue, durable and open to every connection by default. The empty name asks the

@@ -1,6 +1,7 @@
 //! Delayed publishes, and the removal of delay queues.
 
 use std::future::IntoFuture;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -8,8 +9,9 @@ use mooq_core::{ExchangeName, IntoChecked, QueueName, Result};
 use mooq_retry::{DelayQueue, Destination, Retry, check_delayed, delete_for, delete_of_exchange};
 
 use super::channel::Channel;
-use super::confirmation::{Prepared, Published};
+use super::confirmation::Outgoing;
 use super::publish::Publish;
+use super::published::Published;
 use crate::runtime::moving::Moves;
 
 /// A message to publish after a delay: made by [`Publish::delay`].
@@ -79,19 +81,20 @@ impl IntoFuture for DelayedPublish<'_> {
         let (prepared, delay) = (self.publish.prepare(), self.delay);
         Box::pin(async move {
             let prepared = prepared?;
-            let Some(place) = DelayQueue::of_exchange(&prepared.message.exchange, delay)? else {
+            let Outgoing {
+                channel, message, ..
+            } = &prepared.outgoing;
+            let Some(place) = DelayQueue::of_exchange(&message.exchange, delay)? else {
                 return Published::new(Ok(prepared)).await;
             };
-            check_delayed(&prepared.message, prepared.mandatory)?;
-            let Prepared {
-                channel,
-                message,
-                terms,
-                ..
-            } = prepared;
-            let destination = Destination::Exchange(place);
-            let moves = Moves(&channel, terms);
-            destination.publish(&moves, message).await
+            check_delayed(message, prepared.outgoing.mandatory)?;
+            let (channel, message) = (Arc::clone(channel), message.clone());
+            let moves = Moves {
+                channel: &channel,
+                terms: prepared.outgoing.terms,
+                through: prepared.through,
+            };
+            Destination::Exchange(place).publish(&moves, message).await
         })
     }
 }

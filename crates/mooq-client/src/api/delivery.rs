@@ -3,12 +3,16 @@
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use mooq_codecs::Decode;
 use mooq_core::in_flight::InFlight;
 use mooq_core::{
-    Error, ErrorKind, ExchangeName, Properties, QueueName, Result, RoutingKey, Settlement,
+    Deliver, Error, ErrorKind, ExchangeName, FieldTable, Properties, QueueName, Result, RoutingKey,
+    Settlement,
 };
+use mooq_retry::Trail;
+use mooq_session::Handed;
 
-use crate::runtime::{Unsettled, lock};
+use crate::runtime::{Unsettled, WireRef, lock};
 
 /// A delivered message with its body as a `T`.
 ///
@@ -208,6 +212,78 @@ impl<T> Delivery<T> {
     }
 }
 
+impl Delivery<Bytes> {
+    /// A delivery whose body is not decoded yet.
+    pub(crate) fn raw(
+        deliver: &Deliver,
+        queue: &QueueName,
+        trail: Trail,
+        settled_by: SettledBy,
+    ) -> Self {
+        let message = &*deliver.message;
+        Self {
+            msg: message.body.clone(),
+            routing_key: message.routing_key.clone(),
+            exchange: message.exchange.clone(),
+            queue: queue.clone(),
+            redelivered: deliver.redelivered,
+            delivery_tag: deliver.delivery_tag,
+            properties: Arc::clone(&message.properties),
+            attempt: trail.attempts.saturating_add(1),
+            last_error: trail.error,
+            body: Some(message.body.clone()),
+            settled_by,
+        }
+    }
+
+    /// A delivery that a stream or `get` hands out.
+    pub(crate) fn handed(mut handed: Handed<WireRef>) -> Self {
+        let settled_by = match Unsettled::of(&mut handed) {
+            Some(unsettled) => SettledBy::Holder(unsettled),
+            None => SettledBy::Broker(handed.deliver.in_flight.clone()),
+        };
+        let trail = Trail::restore(&mut handed.deliver.message, &handed.queue);
+        Self::raw(&handed.deliver, &handed.queue, trail, settled_by)
+    }
+
+    /// Decodes the body. A message that was not taken in full has no value.
+    ///
+    /// # Errors
+    /// `Decode`, with the party that settles the delivery.
+    pub(crate) fn decode<T>(
+        self,
+        codec: &impl Decode<T>,
+    ) -> std::result::Result<Delivery<T>, (Error, SettledBy)> {
+        let decoded = match self.properties.headers.too_deep() {
+            None => codec.decode(&self.msg, &self.properties),
+            Some(header) => Err(Error::new(
+                ErrorKind::Decode,
+                format!(
+                    "the message's header '{header}' nests deeper than {} levels of tables and \
+                     arrays, and was not taken",
+                    FieldTable::MAX_DEPTH
+                ),
+            )),
+        };
+        match decoded {
+            Ok(msg) => Ok(Delivery {
+                msg,
+                routing_key: self.routing_key,
+                exchange: self.exchange,
+                queue: self.queue,
+                redelivered: self.redelivered,
+                delivery_tag: self.delivery_tag,
+                properties: self.properties,
+                attempt: self.attempt,
+                last_error: self.last_error,
+                body: self.body,
+                settled_by: self.settled_by,
+            }),
+            Err(err) => Err((err, self.settled_by)),
+        }
+    }
+}
+
 fn not_allowed(message: &str) -> Error {
     Error::new(ErrorKind::NotAllowed, message)
 }
@@ -224,5 +300,10 @@ impl Held {
     /// Takes the right to settle the delivery, unless it was taken before.
     pub(crate) fn take(&self) -> Option<Unsettled> {
         lock(&self.0).take()
+    }
+
+    /// Calls `f` with the right to settle the delivery, unless it was taken before.
+    pub(super) fn with<R>(&self, f: impl FnOnce(&mut Unsettled) -> R) -> Option<R> {
+        lock(&self.0).as_mut().map(f)
     }
 }

@@ -4,11 +4,11 @@ use std::future::IntoFuture;
 
 use futures_util::future::BoxFuture;
 use mooq_core::{
-    ExchangeDeclare, ExchangeKind, ExchangeName, FieldValue, IntoChecked, Result, ShortString,
+    ExchangeDeclare, ExchangeKind, ExchangeName, FieldValue, FirstError, IntoChecked, Result,
+    ShortString,
 };
 
 use super::channel::Channel;
-use super::first_error::FirstError;
 
 /// An exchange to declare: made by
 /// [`Channel::declare_exchange`](crate::Channel::declare_exchange), declared by awaiting it.

@@ -1,5 +1,6 @@
 //! Forwarding: publishing a delivery unchanged.
 
+use mooq_codecs::Draft;
 use mooq_core::{Error, ErrorKind, ExchangeName, IntoChecked};
 use mooq_retry::without_counts;
 
@@ -64,7 +65,7 @@ impl Channel {
                  Delivery::with_body gives it one",
             )
         });
-        Publish::new(self, exchange, body)
+        Publish::new(self, Draft::new(exchange, body))
             .routing_key(&delivery.routing_key)
             .properties(without_counts(&delivery.properties))
     }

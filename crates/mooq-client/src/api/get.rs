@@ -4,19 +4,20 @@ use std::future::{Future, IntoFuture, poll_fn};
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mooq_codecs::{Decode, Json};
-use mooq_core::{Consume, Error, ErrorKind, IntoChecked, QueueName, Result, Settlement};
-use mooq_retry::{Retry, Trail};
+use mooq_core::{
+    Consume, Error, ErrorKind, FirstError, IntoChecked, QueueName, Result, Settlement,
+};
+use mooq_retry::Retry;
 use mooq_session::{self as session, Handed, Reply};
 
 use super::channel::Channel;
-use super::codec::decode;
 use super::delivery::{Delivery, SettledBy};
-use super::first_error::FirstError;
 use super::subscription::{Place, Subscription};
-use crate::runtime::handler::{settle, typed};
+use crate::runtime::handler::settle;
 use crate::runtime::timeout::within;
 use crate::runtime::{Unsettled, WireRef};
 
@@ -280,61 +281,30 @@ impl<T, C> Request<T, C> {
 
     /// Fetches the message. The future holds no reference to `self`, since a codec need not be
     /// `Sync`.
-    fn fetch(&self) -> impl Future<Output = Result<Option<Fetched>>> + Send + use<T, C> {
+    fn fetch(&self) -> impl Future<Output = Result<Option<Delivery<Bytes>>>> + Send + use<T, C> {
         let (channel, queue) = (self.channel.clone(), self.queue.clone());
         let (deferred, auto_ack) = (self.deferred.clone(), self.auto_ack);
         async move {
             deferred.finish()?;
             let fetched = channel.get_now(queue, auto_ack).await?;
-            Ok(fetched.map(Fetched::new))
+            Ok(fetched.map(Delivery::handed))
         }
     }
 
-    fn decode(
-        &self,
-        Fetched {
-            mut handed,
-            unsettled,
-        }: Fetched,
-    ) -> Result<Delivery<T>>
+    fn decode(&self, fetched: Delivery<Bytes>) -> Result<Delivery<T>>
     where
         C: Decode<T>,
     {
-        let trail = Trail::restore(&mut handed.deliver.message, &handed.queue);
-        let Handed { deliver, queue, .. } = &handed;
-        match decode(&self.codec, &deliver.message) {
-            Ok(msg) => {
-                let by_broker = || SettledBy::Broker(deliver.in_flight.clone());
-                let settled_by = unsettled.map_or_else(by_broker, SettledBy::Holder);
-                Ok(typed(msg, deliver, queue, trail, settled_by))
+        let queue = fetched.queue.clone();
+        fetched.decode(&self.codec).map_err(|(err, settled_by)| {
+            if let SettledBy::Holder(unsettled) = settled_by {
+                let known = self.channel.shared().inner().known(&queue);
+                let settlement = Retry::default().settlement_of_undecodable(known);
+                let requeue = Settlement::Reject { requeue: true };
+                settle(unsettled, settlement.unwrap_or(requeue));
             }
-            Err(err) => {
-                if let Some(unsettled) = unsettled {
-                    let known = self.channel.shared().inner().known(queue);
-                    let settlement = Retry::default().settlement_of_undecodable(known);
-                    settle(
-                        unsettled,
-                        settlement.unwrap_or(Settlement::Reject { requeue: true }),
-                    );
-                }
-                Err(err)
-            }
-        }
-    }
-}
-
-/// A message, and the right to settle it unless the broker has.
-struct Fetched {
-    handed: Handed<WireRef>,
-    unsettled: Option<Unsettled>,
-}
-
-impl Fetched {
-    fn new(mut handed: Handed<WireRef>) -> Self {
-        Self {
-            unsettled: Unsettled::of(&mut handed),
-            handed,
-        }
+            err
+        })
     }
 }
 
@@ -344,26 +314,26 @@ async fn wait(
     queue: &QueueName,
     auto_ack: bool,
     limit: Duration,
-) -> Result<Fetched> {
+) -> Result<Delivery<Bytes>> {
     // Always with acknowledgement: a consumer without it has no prefetch, and would be sent the
     // whole queue for the one message asked for.
     let consume = Consume::new(queue.clone());
     let subscription = Subscription::open(channel, consume, 1, Place::Once).await?;
     let next = || poll_fn(|cx| subscription.poll(cx));
     let arrived = tokio::time::timeout(limit, next()).await;
-    let arrived = arrived.ok().transpose()?.map(Fetched::new);
+    let arrived = arrived.ok().transpose()?;
     // A message that arrives between the deadline and cancel-ok is as good as one in time.
     subscription.cancel().await?;
     let late = || next().now_or_never().and_then(Result::ok);
-    let arrived = arrived.or_else(|| late().map(Fetched::new));
-    let Some(mut fetched) = arrived else {
+    let arrived = arrived.or_else(late);
+    let Some(mut handed) = arrived else {
         return Err(Error::new(
             ErrorKind::ConsumeTimeout,
             format!("no message came to queue '{queue}' within {limit:?}"),
         ));
     };
-    if auto_ack && let Some(unsettled) = fetched.unsettled.take() {
+    if auto_ack && let Some(unsettled) = Unsettled::of(&mut handed) {
         settle(unsettled, Settlement::Ack);
     }
-    Ok(fetched)
+    Ok(Delivery::handed(handed))
 }

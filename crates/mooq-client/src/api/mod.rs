@@ -2,7 +2,6 @@
 //! [`Connection`](crate::Connection).
 
 pub(crate) mod channel;
-pub(crate) mod codec;
 pub(crate) mod confirmation;
 pub(crate) mod connection;
 pub(crate) mod consumer;
@@ -12,16 +11,16 @@ pub(crate) mod delay;
 pub(crate) mod delivery;
 pub(crate) mod events;
 pub(crate) mod exchange;
-pub(crate) mod first_error;
 pub(crate) mod forward;
 pub(crate) mod get;
-pub mod layer;
+pub mod hooks;
+pub mod layers;
 pub(crate) mod options;
 pub(crate) mod outcome;
 pub(crate) mod process_events;
 pub(crate) mod processing;
 pub(crate) mod publish;
-pub(crate) mod queue_arguments;
+pub(crate) mod published;
 pub(crate) mod register;
 pub(crate) mod register_callback;
 pub(crate) mod registration;

@@ -1,13 +1,15 @@
 //! Options of a connection.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use mooq_core::{
-    Credentials, Endpoint, Error, ErrorKind, IntoChecked, Result, Scheme, ShortString, TlsOptions,
-    VirtualHost,
+    AuthMechanism, Credentials, Endpoint, Endpoints, Error, ErrorKind, FirstError, IntoChecked,
+    Result, Scheme, ShortString, TlsOptions, VirtualHost,
 };
+use mooq_credentials::{CredentialsProvider, Provider};
 
-use super::first_error::FirstError;
+use super::layers::{CallbackLayer, Layers, PublishLayer};
 use mooq_session::{Recovery, WhileDisconnected};
 
 /// Options of a connection: the broker's address, the credentials, and the timeouts of calls. The
@@ -29,34 +31,14 @@ pub struct ConnectOptions {
     endpoint: Endpoint,
     /// Other hosts to connect to, with the same credentials.
     other_hosts: Vec<(String, u16)>,
+    pub(crate) provider: Option<Provider>,
     pub(crate) wait_for_broker: Option<Duration>,
     pub(crate) timeout: Duration,
     pub(crate) recovery: Recovery,
     pub(crate) while_disconnected: WhileDisconnected,
     pub(crate) publish_buffer: usize,
+    pub(crate) layers: Arc<Layers>,
     deferred: FirstError,
-}
-
-/// Endpoints that one connection may be opened to.
-#[derive(Debug, Clone)]
-pub(crate) struct Endpoints {
-    first: Endpoint,
-    others: Vec<Endpoint>,
-}
-
-impl Endpoints {
-    /// Number of endpoints.
-    pub(crate) fn len(&self) -> usize {
-        1 + self.others.len()
-    }
-
-    /// Returns endpoint number `index`, or the first if there is none.
-    pub(crate) fn get(&self, index: usize) -> &Endpoint {
-        let other = index
-            .checked_sub(1)
-            .and_then(|index| self.others.get(index));
-        other.unwrap_or(&self.first)
-    }
 }
 
 impl ConnectOptions {
@@ -103,12 +85,69 @@ impl ConnectOptions {
         self
     }
 
-    /// User and password; `guest` and `guest` by default.
+    /// User and password; `guest` and `guest` by default. For those that change, see
+    /// [`credentials_from`](Self::credentials_from).
     pub fn credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
-        self.endpoint.credentials = Credentials {
-            username: username.into(),
-            password: password.into(),
-        };
+        self.endpoint.credentials = Credentials::new(username, password);
+        self
+    }
+
+    /// Logs in by the client certificate of the [`tls`](Self::tls) options, without a password: the
+    /// broker takes the user's name from the certificate. It takes RabbitMQ's plugin
+    /// `rabbitmq_auth_mechanism_ssl`.
+    ///
+    /// Connecting fails with `InvalidArgument` without TLS, as in memory, or without a certificate;
+    /// with `AuthenticationFailed` if the broker knows no such user, or does not offer the
+    /// mechanism.
+    ///
+    /// ```
+    /// use mooq::{ConnectOptions, TlsOptions};
+    ///
+    /// let tls = TlsOptions::new()
+    ///     .ca_file("/etc/app/ca.pem")
+    ///     .client_certificate("/etc/app/cert.pem", "/etc/app/key.pem");
+    /// let options = ConnectOptions::new().host("rabbit.example").tls(tls).login_by_certificate();
+    ///
+    /// let url = "amqps://rabbit.example?cacertfile=/etc/app/ca.pem&certfile=/etc/app/cert.pem\
+    ///            &keyfile=/etc/app/key.pem&auth_mechanism=external";
+    /// assert_eq!(options.endpoint()?, ConnectOptions::try_from(url)?.endpoint()?);
+    /// # Ok::<(), mooq::Error>(())
+    /// ```
+    pub fn login_by_certificate(mut self) -> Self {
+        self.endpoint.auth_mechanism = AuthMechanism::External;
+        self
+    }
+
+    /// Asks `provider` for the credentials before each login, the first one and those of a lost
+    /// connection: an async closure, or a [`CredentialsProvider`]. If the credentials
+    /// [expire](Credentials::expires_in), it is asked again after 80 % of that time, and the broker
+    /// gets the new password while the connection is open.
+    ///
+    /// The provider has the time of [`connect_timeout`](Self::connect_timeout), which includes the
+    /// login. If it fails, or takes longer, the attempt to connect fails with
+    /// `CredentialsUnavailable`: connecting fails, and a lost connection goes on trying.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use mooq::{ConnectOptions, Credentials};
+    ///
+    /// async fn token() -> std::io::Result<Credentials> {
+    ///     let token = std::env::var("TOKEN").unwrap_or_else(|_| "guest".into());
+    ///     Ok(Credentials::new("guest", token).expires_in(Duration::from_secs(3600)))
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> mooq::Result<()> {
+    /// # let broker = mooq::memory::InMemoryBroker::new("localhost", 5672);
+    /// # broker.run();
+    /// let options = ConnectOptions::try_from("memory://localhost")?.credentials_from(token);
+    /// let conn = mooq::connect(options).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn credentials_from(mut self, provider: impl CredentialsProvider) -> Self {
+        self.provider = Some(Provider::new(provider));
         self
     }
 
@@ -163,7 +202,7 @@ impl ConnectOptions {
 
     /// Waits up to `limit` for a broker that is not running yet, as when a service and its broker
     /// start together. All hosts are retried while they cannot be reached, with the delays of
-    /// [`recovery`](Self::recovery). An error that waiting does not fix, a refused login for
+    /// [`recovery`](Self::recovery), and so is a provider of credentials that fails. An error that waiting does not fix, a refused login for
     /// example, fails at once. Without this option each host is tried once.
     ///
     /// ```
@@ -225,6 +264,19 @@ impl ConnectOptions {
         self
     }
 
+    /// Wraps `layer` around the callbacks of the connection's consumers: see
+    /// [`layers`](crate::layers).
+    pub fn callback_layer(mut self, layer: impl CallbackLayer) -> Self {
+        Arc::make_mut(&mut self.layers).callbacks.push(layer);
+        self
+    }
+
+    /// Wraps `layer` around the connection's publishes: see [`layers`](crate::layers).
+    pub fn publish_layer(mut self, layer: impl PublishLayer) -> Self {
+        Arc::make_mut(&mut self.layers).push_publish(layer);
+        self
+    }
+
     /// Returns the endpoint that is tried first.
     ///
     /// # Errors
@@ -239,17 +291,7 @@ impl ConnectOptions {
     /// # Errors
     /// The first error that a setter found.
     pub(crate) fn endpoints(&self) -> Result<Endpoints> {
-        let first = self.endpoint()?;
-        let others = self.other_hosts.iter().map(|(host, port)| {
-            let mut other = first.clone();
-            other.host.clone_from(host);
-            other.port = *port;
-            other
-        });
-        Ok(Endpoints {
-            others: others.collect(),
-            first,
-        })
+        Ok(Endpoints::new(self.endpoint()?, &self.other_hosts))
     }
 }
 
@@ -264,11 +306,13 @@ impl From<Endpoint> for ConnectOptions {
         Self {
             endpoint,
             other_hosts: Vec::new(),
+            provider: None,
             wait_for_broker: None,
             timeout: Self::DEFAULT_TIMEOUT,
             recovery: Recovery::new(),
             while_disconnected: WhileDisconnected::default(),
             publish_buffer: Self::DEFAULT_PUBLISH_BUFFER,
+            layers: Arc::default(),
             deferred: FirstError::default(),
         }
     }

@@ -1,38 +1,23 @@
 //! The builder of a publish.
 
 use std::future::{Future, IntoFuture};
-use std::sync::{Arc, LazyLock};
+use std::marker::PhantomData;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use mooq_codecs::{Encode, Json, RawBytes, Text};
+use mooq_codecs::{Draft, Encode, Json};
 use mooq_core::{
-    DeliveryMode, ExchangeName, FieldTable, FieldValue, IntoChecked, Message, Properties, Result,
+    DeliveryMode, ExchangeName, FieldTable, FieldValue, IntoChecked, Properties, Result,
     RoutingKey, ShortString,
 };
 use serde::Serialize;
 
 use super::channel::Channel;
-use super::confirmation::{Confirmation, Prepared, Published};
-use super::first_error::FirstError;
+use super::confirmation::{Confirmation, Outgoing};
+use super::layers::PublishService;
+use super::published::{Prepared, Published};
+use crate::runtime::ChannelRef;
 use mooq_session::{OnLoss, PublishTerms};
-
-/// The properties of most messages, by mooq's own codecs, held once for all messages.
-static USUAL: LazyLock<[Arc<Properties>; 3]> = LazyLock::new(|| {
-    [
-        Json::CONTENT_TYPE,
-        RawBytes::CONTENT_TYPE,
-        Text::CONTENT_TYPE,
-    ]
-    .map(|content_type| Arc::new(persistent(content_type.try_into().ok())))
-});
-
-fn persistent(content_type: Option<ShortString>) -> Properties {
-    let mut properties = Properties::default();
-    properties.content_type = content_type;
-    properties.delivery_mode = Some(DeliveryMode::Persistent);
-    properties
-}
 
 /// A message to publish: made by [`Channel::publish`](crate::Channel::publish).
 ///
@@ -85,21 +70,16 @@ fn persistent(content_type: Option<ShortString>) -> Properties {
 #[derive(Debug)]
 #[must_use = "nothing is published until it is awaited"]
 pub struct Publish<'a> {
-    channel: &'a Channel,
-    exchange: ExchangeName,
-    routing_key: RoutingKey,
+    channel: Arc<ChannelRef>,
+    /// The layers that the message goes through.
+    through: Option<PublishService>,
+    /// The handle that keeps the channel's connection open.
+    _handle: PhantomData<&'a Channel>,
+    draft: Draft,
     mandatory: bool,
-    /// None while no setter has changed the usual properties.
-    properties: Option<Arc<Properties>>,
-    /// Set on the message if `properties` have none.
-    content_type: Option<&'static str>,
-    /// The compression of the body, by its codec. Set on the message if `properties` have none.
-    content_encoding: Option<&'static str>,
-    body: Bytes,
     timeout: Duration,
     on_loss: OnLoss,
     expires: bool,
-    deferred: FirstError,
 }
 
 impl Channel {
@@ -135,11 +115,11 @@ impl Channel {
         exchange: impl IntoChecked<ExchangeName>,
         msg: &T,
     ) -> Publish<'_> {
-        Publish::encoded(self, exchange, msg, &Json)
+        Publish::new(self, Draft::encoded(exchange, msg, &Json))
     }
 
     /// Publishes `msg` as [`publish`](Self::publish) does, but encodes its body with a codec other
-    /// than JSON: [`RawBytes`], one that a feature adds, or your own.
+    /// than JSON: [`RawBytes`](mooq_codecs::RawBytes), one that a feature adds, or your own.
     ///
     /// # Examples
     /// ```
@@ -169,51 +149,22 @@ impl Channel {
         msg: &T,
         codec: impl Encode<T>,
     ) -> Publish<'_> {
-        Publish::encoded(self, exchange, msg, &codec)
+        Publish::new(self, Draft::encoded(exchange, msg, &codec))
     }
 }
 
-impl<'a> Publish<'a> {
-    pub(crate) fn new(
-        channel: &'a Channel,
-        exchange: impl IntoChecked<ExchangeName>,
-        body: Result<Bytes>,
-    ) -> Self {
-        let mut deferred = FirstError::default();
+impl Publish<'_> {
+    pub(crate) fn new(channel: &Channel, draft: Draft) -> Self {
         Self {
-            channel,
-            exchange: deferred.check(exchange).unwrap_or_default(),
-            routing_key: RoutingKey::default(),
+            channel: Arc::clone(channel.shared()),
+            through: channel.layers().publishing.clone(),
+            _handle: PhantomData,
+            draft,
             mandatory: false,
-            properties: None,
-            content_type: None,
-            content_encoding: None,
-            body: deferred.note(body).unwrap_or_default(),
             timeout: channel.timeout(),
             on_loss: OnLoss::default(),
             expires: false,
-            deferred,
         }
-    }
-
-    /// Makes a publish of `msg`, with its body encoded by `codec`.
-    pub(crate) fn encoded<T: ?Sized>(
-        channel: &'a Channel,
-        exchange: impl IntoChecked<ExchangeName>,
-        msg: &T,
-        codec: &impl Encode<T>,
-    ) -> Self {
-        let encoded = match codec.encode(msg) {
-            Ok(encoded) => encoded,
-            Err(err) => return Self::new(channel, exchange, Err(err)),
-        };
-        let mut publish = Self::new(channel, exchange, Ok(encoded.body));
-        publish.content_type = Some(encoded.content_type);
-        publish.content_encoding = encoded.content_encoding;
-        if let Some(kind) = encoded.kind {
-            publish.change_properties().kind = Some(kind);
-        }
-        publish
     }
 }
 
@@ -222,9 +173,7 @@ macro_rules! text_properties {
     ($($(#[$doc:meta])* $name:ident;)+) => {$(
         $(#[$doc])*
         pub fn $name(mut self, value: impl IntoChecked<ShortString>) -> Self {
-            if let Some(value) = self.deferred.check(value) {
-                self.change_properties().$name = Some(value);
-            }
+            self.draft.text(value, |properties, value| properties.$name = Some(value));
             self
         }
     )+};
@@ -233,9 +182,7 @@ macro_rules! text_properties {
 impl Publish<'_> {
     /// The routing key, at most 255 bytes; empty by default.
     pub fn routing_key(mut self, key: impl IntoChecked<RoutingKey>) -> Self {
-        if let Some(key) = self.deferred.check(key) {
-            self.routing_key = key;
-        }
+        self.draft.routing_key(key);
         self
     }
 
@@ -252,13 +199,13 @@ impl Publish<'_> {
 
     /// The message is lost when the broker restarts.
     pub fn transient(mut self) -> Self {
-        self.change_properties().delivery_mode = Some(DeliveryMode::Transient);
+        self.draft.change_properties().delivery_mode = Some(DeliveryMode::Transient);
         self
     }
 
     /// The message survives a restart of the broker, on a durable queue: the default.
     pub fn persistent(mut self) -> Self {
-        self.change_properties().delivery_mode = Some(DeliveryMode::Persistent);
+        self.draft.change_properties().delivery_mode = Some(DeliveryMode::Persistent);
         self
     }
 
@@ -289,14 +236,13 @@ impl Publish<'_> {
     /// # }
     /// ```
     pub fn properties(mut self, properties: impl Into<Arc<Properties>>) -> Self {
-        self.properties = Some(properties.into());
-        self.content_type = None;
+        self.draft.replace_properties(properties.into());
         self
     }
 
     /// Adds headers; a header with the same name is replaced.
     pub fn headers(mut self, headers: FieldTable) -> Self {
-        self.change_properties().headers.append(headers);
+        self.draft.headers(headers);
         self
     }
 
@@ -306,34 +252,28 @@ impl Publish<'_> {
         key: impl IntoChecked<ShortString>,
         value: impl Into<FieldValue>,
     ) -> Self {
-        if let Some(key) = self.deferred.check(key) {
-            self.change_properties().headers.insert(key, value);
-        }
+        self.draft.header(key, value);
         self
     }
 
     /// Time that the message may wait in a queue, in whole milliseconds. A time under 1 ms delivers
     /// only to a consumer that is ready.
-    pub fn expiration(self, after: Duration) -> Self {
-        self.expiration_text(after.as_millis().to_string())
-    }
-
-    fn expiration_text(mut self, text: String) -> Self {
-        if let Some(text) = self.deferred.check(text) {
-            self.change_properties().expiration = Some(text);
-        }
+    pub fn expiration(mut self, after: Duration) -> Self {
+        let text = after.as_millis().to_string();
+        self.draft
+            .text(text, |properties, text| properties.expiration = Some(text));
         self
     }
 
     /// The priority, for queues with `x-max-priority`.
     pub fn priority(mut self, priority: u8) -> Self {
-        self.change_properties().priority = Some(priority);
+        self.draft.change_properties().priority = Some(priority);
         self
     }
 
     /// The time at which the message was made, in seconds since the Unix epoch.
     pub fn timestamp(mut self, seconds: u64) -> Self {
-        self.change_properties().timestamp = Some(seconds);
+        self.draft.change_properties().timestamp = Some(seconds);
         self
     }
 
@@ -378,16 +318,6 @@ impl Publish<'_> {
         self
     }
 
-    fn change_properties(&mut self) -> &mut Properties {
-        // The content type is the codec's unless a setter says otherwise: it is set at the end.
-        let properties = self.properties.get_or_insert_with(|| {
-            let mut properties = Properties::default();
-            properties.delivery_mode = Some(DeliveryMode::Persistent);
-            Arc::new(properties)
-        });
-        Arc::make_mut(properties)
-    }
-
     /// Publishes without waiting for the confirm. Await the returned [`Confirmation`] later, to
     /// have many publishes in flight at once. The future waits only while the transport is full.
     ///
@@ -429,7 +359,8 @@ impl Publish<'_> {
     /// broker takes messages is not held back: bound the number of outstanding confirmations.
     ///
     /// # Errors
-    /// As [`send`](Self::send), without its `TimedOut`.
+    /// As [`send`](Self::send), without its `TimedOut`; `NotAllowed` if a
+    /// [layer](crate::Channel::publish_layer) around the channel's publishes waits.
     ///
     /// # Examples
     /// ```
@@ -447,54 +378,27 @@ impl Publish<'_> {
     /// # }
     /// ```
     pub fn publish_now(self) -> Result<Confirmation> {
-        let (confirmation, _room) = self.prepare()?.hand_over()?;
-        Ok(confirmation)
+        self.prepare()?.now()
     }
 
     /// Returns the publish ready to be handed over, or the error that a setter found.
-    pub(super) fn prepare(mut self) -> Result<Prepared> {
-        if let Some(encoding) = self.content_encoding {
-            let encoding = self.deferred.check(encoding);
-            let content_encoding = &mut self.change_properties().content_encoding;
-            *content_encoding = content_encoding.take().or(encoding);
-        }
-        self.deferred.finish()?;
-        Ok(Prepared {
-            message: Message {
-                exchange: self.exchange,
-                routing_key: self.routing_key,
-                properties: finish_properties(self.properties, self.content_type)?,
-                body: self.body,
-            },
-            channel: Arc::clone(self.channel.shared()),
+    pub(super) fn prepare(self) -> Result<Prepared> {
+        let outgoing = Outgoing {
+            message: self.draft.finish()?,
+            channel: self.channel,
             mandatory: self.mandatory,
             terms: PublishTerms {
                 limit: self.timeout,
                 resend: self.on_loss == OnLoss::Resend,
                 expires: self.expires,
             },
+            waits_for_room: true,
+        };
+        Ok(Prepared {
+            outgoing,
+            through: self.through,
         })
     }
-}
-
-fn finish_properties(
-    set: Option<Arc<Properties>>,
-    content_type: Option<&'static str>,
-) -> Result<Arc<Properties>> {
-    Ok(match (set, content_type) {
-        (None, Some(Json::CONTENT_TYPE)) => Arc::clone(&USUAL[0]),
-        (None, Some(RawBytes::CONTENT_TYPE)) => Arc::clone(&USUAL[1]),
-        (None, Some(Text::CONTENT_TYPE)) => Arc::clone(&USUAL[2]),
-        (None, content_type) => {
-            let content_type = content_type.map(ShortString::try_from).transpose()?;
-            Arc::new(persistent(content_type))
-        }
-        (Some(mut properties), Some(content_type)) if properties.content_type.is_none() => {
-            Arc::make_mut(&mut properties).content_type = Some(content_type.try_into()?);
-            properties
-        }
-        (Some(properties), _) => properties,
-    })
 }
 
 impl IntoFuture for Publish<'_> {

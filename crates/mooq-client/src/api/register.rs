@@ -7,18 +7,17 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use mooq_codecs::{Decode, Json};
 use mooq_core::{
-    ExchangeKind, ExchangeName, FieldValue, IntoChecked, QueueName, Result, RoutingKey, ShortString,
+    ExchangeKind, ExchangeName, FieldValue, FirstError, IntoChecked, QueueName, Result, RoutingKey,
+    ShortString, queue_arguments,
 };
 
 use super::channel::Channel;
 use super::consumer::Consumer;
 use super::consumer_options::{ConsumerOptions, callback_options, consumer_options};
 use super::exchange::DeclareExchange;
-use super::first_error::FirstError;
 use super::outcome::Callback;
-use super::queue_arguments::queue_arguments;
 use super::registration::Registration;
-use crate::runtime::handler::{Handler, TypedHandler};
+use crate::runtime::handler::{Handler, TypedCallback};
 use crate::runtime::timeout::within;
 
 /// A consumer to register: made by
@@ -191,7 +190,7 @@ impl<C> RegisterConsumer<C, NoCallback> {
         RegisterConsumer {
             registration: self.registration,
             codec: (),
-            callback: WithCallback(Arc::new(TypedHandler::new(self.codec, callback))),
+            callback: WithCallback(Arc::new(TypedCallback::new(self.codec, callback))),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::consumer::Consumer;
 use super::consumer_options::ConsumerOptions;
 use super::declare::DeclareQueue;
 use super::exchange::DeclareExchange;
+use super::layers::CallbackLayers;
 use crate::runtime::handler::{AckMode, CallbackConsumer, Handler};
 use crate::runtime::moving::Moves;
 
@@ -28,6 +29,7 @@ pub(super) struct Registration {
     pub(super) routing_keys: Vec<RoutingKey>,
     pub(super) binding_arguments: FieldTable,
     pub(super) options: ConsumerOptions,
+    pub(super) layers: CallbackLayers,
     /// None for as many as the prefetch.
     concurrency: Option<usize>,
     pub(super) ack_mode: AckMode,
@@ -57,6 +59,7 @@ impl Registration {
             routing_keys: Vec::new(),
             binding_arguments: FieldTable::new(),
             options,
+            layers: channel.layers().callbacks.clone(),
             concurrency: None,
             ack_mode: AckMode::ByOutcome,
             retry: None,
@@ -148,7 +151,7 @@ impl Registration {
             retry,
             on_decode_error: undecodable,
             quorum,
-            handler,
+            handler: self.layers.around(handler),
         });
         let sink = Sink::callback(callback, concurrency);
         channel.register(consume, prefetch, place, sink).await

@@ -9,14 +9,13 @@ use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use mooq_codecs::{Decode, Json};
 use mooq_core::{ConsumerTag, IntoChecked, QueueName, Result};
-use mooq_retry::{Retry, Trail};
+use mooq_retry::Retry;
 
 use super::channel::Channel;
-use super::codec::decode;
 use super::consumer_options::{ConsumerOptions, consumer_options};
 use super::delivery::{Delivery, SettledBy};
 use super::subscription::Subscription;
-use crate::runtime::handler::{settle, typed};
+use crate::runtime::handler::settle;
 use crate::runtime::timeout::within;
 use crate::runtime::{Unsettled, WireRef};
 use mooq_session::Handed;
@@ -244,33 +243,25 @@ impl<T, C: Decode<T>> Deliveries<T, C> {
         self.subscription.cancel().await
     }
 
-    fn decode(&mut self, mut handed: Handed<WireRef>) -> Result<Delivery<T>> {
-        let unsettled = Unsettled::of(&mut handed);
-        let trail = Trail::restore(&mut handed.deliver.message, &handed.queue);
-        let Handed { deliver, queue, .. } = &handed;
-        match decode(&self.codec, &deliver.message) {
-            Ok(msg) => {
-                let by_broker = || SettledBy::Broker(deliver.in_flight.clone());
-                let settled_by = unsettled.map_or_else(by_broker, SettledBy::Holder);
-                Ok(typed(msg, deliver, queue, trail, settled_by))
-            }
-            Err(err) => {
-                if let Some(unsettled) = unsettled {
-                    let known = self.subscription.known(queue);
-                    // Deliveries from before a loss are redelivered.
-                    self.undecodable.retain(|kept| !kept.is_stale());
-                    match self.on_decode_error.settlement_of_undecodable(known) {
-                        Some(settlement) => {
-                            // Those before it were kept until it was known where they can go.
-                            let kept = self.undecodable.drain(..).chain([unsettled]);
-                            kept.for_each(|unsettled| settle(unsettled, settlement));
-                        }
-                        None => self.undecodable.push(unsettled),
+    fn decode(&mut self, handed: Handed<WireRef>) -> Result<Delivery<T>> {
+        let raw = Delivery::handed(handed);
+        let queue = raw.queue.clone();
+        raw.decode(&self.codec).map_err(|(err, settled_by)| {
+            if let SettledBy::Holder(unsettled) = settled_by {
+                let known = self.subscription.known(&queue);
+                // Deliveries from before a loss are redelivered.
+                self.undecodable.retain(|kept| !kept.is_stale());
+                match self.on_decode_error.settlement_of_undecodable(known) {
+                    Some(settlement) => {
+                        // Those before it were kept until it was known where they can go.
+                        let kept = self.undecodable.drain(..).chain([unsettled]);
+                        kept.for_each(|unsettled| settle(unsettled, settlement));
                     }
+                    None => self.undecodable.push(unsettled),
                 }
-                Err(err)
             }
-        }
+            err
+        })
     }
 }
 

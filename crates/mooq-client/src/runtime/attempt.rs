@@ -72,6 +72,7 @@ impl Attempt {
             wire: None,
             failures: self.failures,
             error: self.trail.error,
+            kept: None,
         };
         unsettled.put_back(&mut handed);
         handed

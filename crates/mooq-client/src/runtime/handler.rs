@@ -6,17 +6,17 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mooq_codecs::Decode;
-use mooq_core::{Deliver, Message, QueueName, Settlement};
-use mooq_retry::{Failed, Retry, Trail};
+use mooq_core::Settlement;
+use mooq_retry::{Failed, Outcome, Retry};
 use tracing::Instrument;
 
 use super::attempt::{Attempt, Cause, Failure};
 use super::polling;
 use super::wire::Unsettled;
-use crate::api::codec;
 use crate::api::delivery::{Delivery, Held, SettledBy};
 use crate::api::outcome::{Callback, CallbackError};
 
@@ -50,7 +50,7 @@ impl fmt::Debug for CallbackConsumer {
     }
 }
 
-/// A callback with its codec, for any types.
+/// The callback of a consumer, with its codec and its layers.
 pub(crate) trait Handler: Send + Sync {
     /// Handles a delivery, and returns the failure that is left to conclude, if any. Dropping the
     /// future requeues the delivery.
@@ -59,31 +59,20 @@ pub(crate) trait Handler: Send + Sync {
         attempt: Attempt,
         consumer: Arc<CallbackConsumer>,
     ) -> BoxFuture<'static, Option<Box<Failure>>>;
+
+    /// Calls the callback for a layer around it.
+    fn boxed_call(self: Arc<Self>, raw: Delivery<Bytes>) -> BoxFuture<'static, Called>;
 }
 
-pub(crate) struct TypedHandler<T, C, F> {
-    codec: C,
-    callback: F,
-    // Deliveries of `T` pass through; none is held.
-    message: PhantomData<fn(T)>,
+/// The end of a call.
+pub(crate) type Called = Result<Outcome, CallbackError>;
+
+/// What is called with each delivery: a callback, or the outermost layer around it.
+pub(crate) trait Call: Send + Sync + 'static {
+    fn call(&self, raw: Delivery<Bytes>) -> impl Future<Output = Called> + Send;
 }
 
-impl<T, C, F> TypedHandler<T, C, F> {
-    pub(crate) fn new(codec: C, callback: F) -> Self {
-        Self {
-            codec,
-            callback,
-            message: PhantomData,
-        }
-    }
-}
-
-impl<T, C, F> Handler for TypedHandler<T, C, F>
-where
-    T: Send + 'static,
-    C: Decode<T> + Send + Sync + 'static,
-    F: Callback<T>,
-{
+impl<C: Call> Handler for C {
     fn start(
         self: Arc<Self>,
         attempt: Attempt,
@@ -95,22 +84,64 @@ where
         let handling = async move { handle(&*self, attempt, &consumer).await };
         Box::pin(handling.instrument(span))
     }
+
+    fn boxed_call(self: Arc<Self>, raw: Delivery<Bytes>) -> BoxFuture<'static, Called> {
+        Box::pin(async move { self.call(raw).await })
+    }
 }
 
-async fn handle<T, C, F>(
-    handler: &TypedHandler<T, C, F>,
-    mut attempt: Attempt,
-    consumer: &CallbackConsumer,
-) -> Option<Box<Failure>>
+pub(crate) struct TypedCallback<T, C, F> {
+    codec: C,
+    callback: F,
+    // Deliveries of `T` pass through; none is held.
+    message: PhantomData<fn(T)>,
+}
+
+impl<T, C, F> TypedCallback<T, C, F> {
+    pub(crate) fn new(codec: C, callback: F) -> Self {
+        Self {
+            codec,
+            callback,
+            message: PhantomData,
+        }
+    }
+}
+
+impl<T, C, F> Call for TypedCallback<T, C, F>
 where
     T: Send + 'static,
     C: Decode<T> + Send + Sync + 'static,
     F: Callback<T>,
 {
-    let msg = match decode(&handler.codec, &attempt.deliver.message) {
-        Ok(msg) => msg,
-        Err(why) => return Some(attempt.failed(Cause::Failed(Failed::Decoding), why)),
-    };
+    async fn call(&self, raw: Delivery<Bytes>) -> Called {
+        let decoding = AssertUnwindSafe(|| raw.decode(&self.codec));
+        // Decoders are the user's code, as callbacks are.
+        let why = match catch_unwind(decoding) {
+            Ok(Ok(delivery)) => return self.callback.call(delivery).await,
+            Ok(Err((err, _))) => err.to_string(),
+            Err(panic) => format!("its decoder panicked: {}", panic_text(&*panic)),
+        };
+        Err(Box::new(Undecodable(why)))
+    }
+}
+
+/// The error of a call whose body does not decode, for this reason.
+#[derive(Debug)]
+pub struct Undecodable(String);
+
+impl fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Undecodable {}
+
+async fn handle(
+    handler: &impl Call,
+    mut attempt: Attempt,
+    consumer: &CallbackConsumer,
+) -> Option<Box<Failure>> {
     let held = attempt.unsettled.take().map(Held::new).map(Arc::new);
     // If the callback is cut off, its delivery is requeued, no matter where the callback has put
     // it.
@@ -120,8 +151,8 @@ where
         None => SettledBy::Broker(attempt.deliver.in_flight.clone()),
     };
     let trail = attempt.trail.clone();
-    let delivery = typed(msg, &attempt.deliver, &attempt.queue, trail, settled_by);
-    let call = catch_unwind(AssertUnwindSafe(|| handler.callback.call(delivery)));
+    let raw = Delivery::raw(&attempt.deliver, &attempt.queue, trail, settled_by);
+    let call = catch_unwind(AssertUnwindSafe(|| handler.call(raw)));
     let ended = match call {
         Ok(call) => {
             let call = AssertUnwindSafe(call).catch_unwind();
@@ -138,6 +169,7 @@ where
             }
             Err(failed) => (failed, format!("it returned {outcome:?}")),
         },
+        Ok(Err(err)) if err.is::<Undecodable>() => (Failed::Decoding, err.to_string()),
         Ok(Err(err)) if is_retried(&consumer.retry, &err) => (Failed::Callback, err.to_string()),
         Ok(Err(err)) => (Failed::ForGood, err.to_string()),
         Err(panic) => {
@@ -174,40 +206,6 @@ impl Drop for GiveBack {
         if let Some(held) = &self.0 {
             drop(held.take());
         }
-    }
-}
-
-/// Decodes `message`, or returns the reason why that failed. Decoders are the user's code, as
-/// callbacks are.
-fn decode<T>(codec: &impl Decode<T>, message: &Message) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(|| codec::decode(codec, message))) {
-        Ok(Ok(msg)) => Ok(msg),
-        Ok(Err(err)) => Err(err.to_string()),
-        Err(panic) => Err(format!("its decoder panicked: {}", panic_text(&*panic))),
-    }
-}
-
-/// Makes the delivery that the user sees.
-pub(crate) fn typed<T>(
-    msg: T,
-    deliver: &Deliver,
-    queue: &QueueName,
-    trail: Trail,
-    settled_by: SettledBy,
-) -> Delivery<T> {
-    let message = &*deliver.message;
-    Delivery {
-        msg,
-        routing_key: message.routing_key.clone(),
-        exchange: message.exchange.clone(),
-        queue: queue.clone(),
-        redelivered: deliver.redelivered,
-        delivery_tag: deliver.delivery_tag,
-        properties: Arc::clone(&message.properties),
-        attempt: trail.attempts.saturating_add(1),
-        last_error: trail.error,
-        body: Some(message.body.clone()),
-        settled_by,
     }
 }
 

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use mooq_core::mailbox::Sender;
 use mooq_core::{
-    Endpoint, Error, ErrorKind, Message, OpenedConnection, QueueName, Result, Transport,
+    Endpoint, Endpoints, Error, ErrorKind, Message, OpenedConnection, QueueName, Result, Transport,
 };
 use mooq_retry::Known;
 use mooq_session::reasons::closed_locally;
 use mooq_session::{
-    CallId, ConnectionState, Direct, Dropped, Event, Output, Permit, Port, PortCell, Reply,
-    Session, Shell,
+    CallId, ConnectionState, Direct, Dropped, Event, Options, Output, Permit, Port, PortCell,
+    Reply, Session, Shell,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, oneshot, watch};
@@ -24,7 +24,6 @@ use super::link::open_link;
 use super::lock::lock;
 use super::polling::ConnectionId;
 use super::wire::{LinkRef, Unsettled, WireRef, Work};
-use crate::api::options::{ConnectOptions, Endpoints};
 
 /// The session's types in this shell.
 #[derive(Debug)]
@@ -67,8 +66,9 @@ pub(crate) struct ConnectionInner {
     state: watch::Sender<ConnectionState>,
     events: broadcast::Sender<Event>,
     transport: Arc<dyn Transport>,
-    options: ConnectOptions,
     endpoints: Endpoints,
+    timeout: Duration,
+    recovers: bool,
     buffer: Arc<Buffer>,
     /// Runtime on which calls continue after their futures were dropped.
     runtime: Handle,
@@ -89,8 +89,9 @@ const KEPT_EVENTS: usize = 256;
 impl ConnectionInner {
     pub(super) fn new(
         transport: Arc<dyn Transport>,
-        options: ConnectOptions,
         endpoints: Endpoints,
+        options: &Options,
+        buffer: usize,
         session: Session<Tokio>,
         work: Sender<Work>,
     ) -> Self {
@@ -102,9 +103,10 @@ impl ConnectionInner {
             work,
             transport,
             endpoints,
-            buffer: Arc::new(Buffer::new(options.publish_buffer)),
+            timeout: options.timeout,
+            recovers: options.recovery.is_enabled(),
+            buffer: Arc::new(Buffer::new(buffer)),
             runtime: Handle::current(),
-            options,
         }
     }
 
@@ -217,7 +219,7 @@ impl ConnectionInner {
     }
 
     pub(crate) fn timeout(&self) -> Duration {
-        self.options.timeout
+        self.timeout
     }
 
     /// Opens a connection to the host of this number.
@@ -227,7 +229,7 @@ impl ConnectionInner {
 
     /// Returns true if lost connections and channels are reopened.
     pub(super) fn recovers(&self) -> bool {
-        self.options.recovery.is_enabled()
+        self.recovers
     }
 
     /// Returns the endpoint that the connection is open to, or was open to last.

@@ -13,10 +13,17 @@ use super::handler::{CallbackConsumer, settle};
 use super::handles::ChannelRef;
 use super::inner::ConnectionInner;
 use super::wire::Unsettled;
-use crate::api::confirmation::Prepared;
+use crate::api::confirmation::Outgoing;
+use crate::api::layers::PublishService;
+use crate::api::published::Prepared;
 
 /// A channel, and the terms of what is published on it.
-pub(crate) struct Moves<'a>(pub(crate) &'a Arc<ChannelRef>, pub(crate) PublishTerms);
+pub(crate) struct Moves<'a> {
+    pub(crate) channel: &'a Arc<ChannelRef>,
+    pub(crate) terms: PublishTerms,
+    /// The layers that the message goes through.
+    pub(crate) through: Option<PublishService>,
+}
 
 impl<'a> Moves<'a> {
     /// Waits for confirms as long as for other answers.
@@ -26,13 +33,17 @@ impl<'a> Moves<'a> {
             resend: false,
             expires: false,
         };
-        Self(channel, terms)
+        Self {
+            channel,
+            terms,
+            through: None,
+        }
     }
 }
 
 impl mooq_retry::Channel for Moves<'_> {
     fn has_declared(&self, exchange: &ExchangeName) -> bool {
-        self.0.with(|session| session.has_declared(exchange))
+        self.channel.with(|session| session.has_declared(exchange))
     }
 
     async fn call(&self, call: Call) -> Result<u32> {
@@ -50,20 +61,22 @@ impl mooq_retry::Channel for Moves<'_> {
                 if_empty: false,
             },
         };
-        match self.0.request(request).await? {
+        match self.channel.request(request).await? {
             Reply::Queue(declared) => Ok(declared.message_count),
             _ => Ok(0),
         }
     }
 
     async fn publish(&self, message: Message) -> Result<()> {
-        let prepared = Prepared {
-            channel: Arc::clone(self.0),
+        let outgoing = Outgoing {
+            channel: Arc::clone(self.channel),
             message,
             mandatory: true,
-            terms: self.1,
+            terms: self.terms,
+            waits_for_room: true,
         };
-        prepared.send().await?.await
+        let through = self.through.clone();
+        Prepared { outgoing, through }.send().await?.await
     }
 }
 

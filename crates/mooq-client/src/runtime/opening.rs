@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use mooq_core::mailbox::mailbox;
-use mooq_core::{Error, ErrorKind, OpenedConnection, Result, Scheme, Transport};
+use mooq_core::{Endpoints, Error, ErrorKind, OpenedConnection, Result, Transport};
 use mooq_session::{Host, Options, Recovery, Session};
 use tokio::time::{Instant, sleep};
 
@@ -14,7 +14,7 @@ use super::inner::ConnectionInner;
 use super::link::open_link;
 use super::timeout::after;
 use super::wire::LinkRef;
-use crate::api::options::{ConnectOptions, Endpoints};
+use crate::api::options::ConnectOptions;
 
 /// Connects to the first host that answers, and starts its driver.
 ///
@@ -23,9 +23,10 @@ use crate::api::options::{ConnectOptions, Endpoints};
 /// the like.
 pub(crate) async fn open(
     transport: Arc<dyn Transport>,
-    options: ConnectOptions,
+    options: &ConnectOptions,
 ) -> Result<Arc<ConnectionInner>> {
     let endpoints = options.endpoints()?;
+    let transport = mooq_credentials::over(transport, options.provider.as_ref());
     let (host, opened) = match options.wait_for_broker {
         None => try_all(&*transport, &endpoints).await?,
         Some(limit) => {
@@ -36,42 +37,26 @@ pub(crate) async fn open(
     let OpenedConnection { connection, events } = opened;
     let (sender, work) = mailbox();
     let now = Instant::now().into_std();
-    let session = Session::new(
-        session_options(&options, &endpoints),
-        host,
-        LinkRef(connection),
-        now,
-    );
-    let inner = ConnectionInner::new(transport, options, endpoints, session, sender.clone());
+    let own = session_options(options, &endpoints);
+    let session = Session::new(own.clone(), host, LinkRef(connection), now);
+    let buffer = options.publish_buffer;
+    let inner = ConnectionInner::new(transport, endpoints, &own, buffer, session, sender.clone());
     let inner = Arc::new(inner);
     driver::start(&inner, work, sender, events);
     Ok(inner)
 }
 
 fn session_options(options: &ConnectOptions, endpoints: &Endpoints) -> Options {
-    let hosts = (0..endpoints.len()).map(|number| {
-        let endpoint = endpoints.get(number);
-        Host {
-            address: endpoint.address(),
-            heartbeat: endpoint.heartbeat,
-        }
+    let hosts = endpoints.iter().map(|endpoint| Host {
+        address: endpoint.address(),
+        heartbeat: endpoint.heartbeat,
     });
     Options {
         recovery: options.recovery.clone(),
         while_disconnected: options.while_disconnected,
         timeout: options.timeout,
         hosts: hosts.collect(),
-        seed: jitter_seed(endpoints.get(0).scheme),
-    }
-}
-
-/// Returns the seed of the jitter. Clients of a real broker must not reconnect all at once; in
-/// memory every run must be repeatable.
-fn jitter_seed(scheme: Scheme) -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    match scheme {
-        Scheme::Memory => 0,
-        _ => RandomState::new().hash_one(()),
+        seed: endpoints.get(0).jitter_seed(),
     }
 }
 
@@ -110,7 +95,7 @@ async fn keep_trying(
     limit: Duration,
 ) -> Result<(usize, OpenedConnection)> {
     let end = after(limit);
-    let mut jitter = Rng::with_seed(jitter_seed(endpoints.get(0).scheme));
+    let mut jitter = Rng::with_seed(endpoints.get(0).jitter_seed());
     let mut attempt = 0;
     loop {
         let err = match try_all(transport, endpoints).await {
@@ -129,10 +114,13 @@ async fn keep_trying(
     }
 }
 
-/// Returns true if the broker may only not be running yet.
+/// Returns true if the broker, or the provider of the credentials, may only not be running yet.
 fn is_absence(err: &Error) -> bool {
     matches!(
         err.kind(),
-        ErrorKind::ConnectFailed | ErrorKind::TimedOut | ErrorKind::ConnectionLost
+        ErrorKind::ConnectFailed
+            | ErrorKind::CredentialsUnavailable
+            | ErrorKind::TimedOut
+            | ErrorKind::ConnectionLost
     )
 }

@@ -51,6 +51,19 @@ pub(crate) fn in_callback(connection: ConnectionId) -> bool {
     POLLING.get() == Some(connection)
 }
 
+/// Makes `future` a part of the callback that this is called in, on whatever thread it is polled.
+pub fn in_same_callback<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let connection = POLLING.get();
+    async move {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            let _polling = connection.map(Polling::begin);
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
 /// Runs `callback`, and calls `slow` for each of its polls that blocks its thread. The callback is
 /// polled while there is a [`Polling`].
 pub(super) async fn watched<T>(callback: impl Future<Output = T>, slow: impl Fn(Duration)) -> T {
@@ -72,6 +85,16 @@ pub(super) async fn watched<T>(callback: impl Future<Output = T>, slow: impl Fn(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_part_of_a_callback_is_known_on_another_thread() {
+        let connection = ConnectionId::new();
+        let polling = Polling::begin(connection);
+        let part = in_same_callback(async move { in_callback(connection) });
+        drop(polling);
+        assert!(!in_callback(connection));
+        assert!(part.await);
+    }
 
     #[test]
     fn a_callback_is_known_while_it_is_polled_and_not_afterwards() {

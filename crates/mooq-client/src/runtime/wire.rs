@@ -1,5 +1,6 @@
 //! Connections and channels of the transport, work on them, and deliveries that are not settled.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -202,6 +203,8 @@ pub(crate) struct Unsettled {
     /// None once settled.
     wire: Option<WireRef>,
     delivery_tag: u64,
+    /// What a crate above keeps until the delivery is settled.
+    pub(crate) kept: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl Unsettled {
@@ -210,12 +213,14 @@ impl Unsettled {
         Some(Self {
             wire: Some(handed.wire.take()?),
             delivery_tag: handed.deliver.delivery_tag,
+            kept: handed.kept.take(),
         })
     }
 
     /// Puts the delivery back into what was handed out, to be handed out again.
     pub(crate) fn put_back(mut self, handed: &mut Handed<WireRef>) {
         handed.wire = self.wire.take();
+        handed.kept = self.kept.take();
     }
 
     /// Returns true if the delivery's wire was lost after it arrived, so that the broker has

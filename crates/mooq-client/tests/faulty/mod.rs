@@ -9,7 +9,7 @@ use mooq_core::mailbox::{Sender, mailbox};
 use mooq_core::{
     Binding, ChannelEvent, Consume, ConsumerTag, Endpoint, Error, ExchangeDeclare, ExchangeName,
     Fetched, Handoff, OpenedChannel, OpenedConnection, Publish, QueueDeclare, QueueDeclared,
-    QueueName, Result, Settle, Transport, TransportChannel, TransportConnection,
+    QueueName, Result, Settle, ShortString, Transport, TransportChannel, TransportConnection,
 };
 use tokio::sync::watch;
 
@@ -195,6 +195,20 @@ impl TransportConnection for Faulty<dyn TransportConnection> {
 
     fn announces_blocked(&self) -> bool {
         self.inner.announces_blocked()
+    }
+
+    fn update_secret<'a, 'b, 'c, 'd>(
+        &'a self,
+        secret: &'b str,
+        reason: &'c ShortString,
+    ) -> BoxFuture<'d, Result<()>>
+    where
+        'a: 'd,
+        'b: 'd,
+        'c: 'd,
+        Self: 'd,
+    {
+        self.inner.update_secret(secret, reason)
     }
 
     as_inside! {

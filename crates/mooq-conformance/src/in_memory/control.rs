@@ -1,9 +1,13 @@
 //! Control of an in-memory broker, and the faults of its network.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use mooq_core::FieldTable;
 use mooq_memory::faults::{FaultGuard, Outage};
 use mooq_memory::{Alarm, AlarmGuard, ApplyTo, InMemoryBroker, Policy};
+use mooq_server::{ListenManagement, ManagementServer};
+use tokio::sync::Mutex;
 
 use crate::control::{Condition, Control};
 use crate::expect::until;
@@ -17,6 +21,8 @@ pub(super) struct ControlInMemory {
     served: bool,
     /// The broker has the timeouts of hurried channels and queues.
     short_timeouts: bool,
+    /// The broker's management API, once it was asked for.
+    management: Arc<Mutex<Option<ManagementServer>>>,
 }
 
 impl ControlInMemory {
@@ -25,6 +31,7 @@ impl ControlInMemory {
             broker,
             served,
             short_timeouts,
+            management: Arc::default(),
         }
     }
 
@@ -157,6 +164,15 @@ impl Control for ControlInMemory {
 
     async fn drop_connections(&self, name: &str) {
         self.cut(name);
+    }
+
+    async fn management(&self) -> String {
+        let mut management = self.management.lock().await;
+        if management.is_none() {
+            let server = self.broker.listen_management("127.0.0.1:0").await;
+            *management = Some(server.expect("a socket opens"));
+        }
+        management.as_ref().expect("it was started").url()
     }
 
     async fn delete_queue(&self, name: &str) {

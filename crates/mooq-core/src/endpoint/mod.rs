@@ -1,16 +1,20 @@
 //! The address of a broker, and the login to it.
 
 mod authority;
+mod credentials;
+mod hosts;
 mod tls;
 mod url;
 
-use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
 use crate::name::{ShortString, VirtualHost};
 
+pub use credentials::{AuthMechanism, Credentials};
+pub use hosts::Endpoints;
 pub use tls::{ClientCertificate, TlsOptions};
 
 /// The transport that a URL asks for.
@@ -91,33 +95,6 @@ impl TryFrom<String> for Scheme {
     }
 }
 
-/// Name and password of a user. Both default to `guest`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user's name.
-    pub username: String,
-    /// The password. `Debug` does not show it.
-    pub password: String,
-}
-
-impl Default for Credentials {
-    fn default() -> Self {
-        Self {
-            username: "guest".into(),
-            password: "guest".into(),
-        }
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials")
-            .field("username", &self.username)
-            .field("password", &"…")
-            .finish()
-    }
-}
-
 /// A broker's address, and the credentials to log in with.
 ///
 /// Parsed from a URL after the
@@ -146,6 +123,7 @@ impl fmt::Debug for Credentials {
 /// | `keyfile` | PEM file of its private key | the same file |
 /// | `server_name_indication` | the name that the broker's certificate is for | the host |
 /// | `verify` | `verify_peer`, or `verify_none` to accept any certificate | `verify_peer` |
+/// | `auth_mechanism` | `plain`, also for `amqp`; or `external` to log in by the certificate of `certfile` ([`AuthMechanism`]) | `plain` |
 ///
 /// ```
 /// use mooq_core::{Endpoint, ErrorKind, Scheme};
@@ -173,6 +151,8 @@ pub struct Endpoint {
     pub vhost: VirtualHost,
     /// The user who logs in.
     pub credentials: Credentials,
+    /// The way of logging in. With [`AuthMechanism::External`] the credentials are not used.
+    pub auth_mechanism: AuthMechanism,
     /// Heartbeat interval. A peer that is silent for two intervals is considered dead. The broker's
     /// setting takes precedence if it is shorter.
     pub heartbeat: Duration,
@@ -201,10 +181,34 @@ impl Endpoint {
             port: scheme.default_port(),
             vhost: VirtualHost::root(),
             credentials: Credentials::default(),
+            auth_mechanism: AuthMechanism::Plain,
             heartbeat: Self::DEFAULT_HEARTBEAT,
             connect_timeout: Self::DEFAULT_CONNECT_TIMEOUT,
             connection_name: None,
             tls: TlsOptions::default(),
+        }
+    }
+
+    /// Returns a seed for the jitter of delays. Clients of a real broker must not reconnect all at
+    /// once; in memory every run must be repeatable.
+    #[must_use]
+    pub fn jitter_seed(&self) -> u64 {
+        match self.scheme {
+            Scheme::Memory => 0,
+            _ => RandomState::new().hash_one(()),
+        }
+    }
+
+    /// The client's response in the login, by its mechanism.
+    #[must_use]
+    pub fn login_response(&self) -> String {
+        let Credentials {
+            username, password, ..
+        } = &self.credentials;
+        match self.auth_mechanism {
+            AuthMechanism::Plain => format!("\0{username}\0{password}"),
+            // The certificate says it all.
+            AuthMechanism::External => String::new(),
         }
     }
 

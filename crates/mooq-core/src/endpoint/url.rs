@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use url::Url;
 
 use super::authority::{Authority, check_escapes};
-use super::{ClientCertificate, Credentials, Endpoint, Scheme, invalid};
+use super::{AuthMechanism, ClientCertificate, Credentials, Endpoint, Scheme, invalid};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::VirtualHost;
 
@@ -112,6 +112,18 @@ fn parse(text: &str) -> Result<Endpoint> {
         parameter(&mut endpoint, &mut certificate, &key, &value)?;
     }
     endpoint.tls.client_certificate = certificate.into_certificate()?;
+    if endpoint.auth_mechanism == AuthMechanism::External {
+        let wrong = |what: &str| {
+            let text = format!("query parameter 'auth_mechanism' is 'external', which {what}");
+            Err(invalid(text))
+        };
+        if endpoint.scheme != Scheme::Amqps {
+            return wrong("is for amqps");
+        }
+        if endpoint.tls.client_certificate.is_none() {
+            return wrong("needs a 'certfile' beside it");
+        }
+    }
     Ok(endpoint)
 }
 
@@ -203,6 +215,18 @@ fn parameter(
                 }
             };
         }
+        "auth_mechanism" => {
+            endpoint.auth_mechanism = match value {
+                "plain" => AuthMechanism::Plain,
+                "external" => AuthMechanism::External,
+                _ => {
+                    return Err(invalid(format!(
+                        "query parameter 'auth_mechanism' is '{}': expected plain or external",
+                        unless_secret(value)
+                    )));
+                }
+            };
+        }
         "heartbeat" => {
             let seconds = number(key, value, "seconds", 2, u16::MAX.into())?;
             endpoint.heartbeat = Duration::from_secs(seconds);
@@ -225,8 +249,8 @@ fn parameter(
         }
         _ => {
             return Err(invalid(format!(
-                "unknown query parameter '{key}': mooq knows heartbeat, connection_timeout, name, and for \
-                 amqps {}",
+                "unknown query parameter '{key}': mooq knows auth_mechanism, heartbeat, \
+                 connection_timeout, name, and for amqps {}",
                 OF_TLS.join(", ")
             )));
         }
@@ -293,7 +317,9 @@ mod tests {
     #[test]
     fn what_is_empty_is_not_what_is_left_out() {
         let login = |url: &str| {
-            let Credentials { username, password } = parse(url).unwrap().credentials;
+            let Credentials {
+                username, password, ..
+            } = parse(url).unwrap().credentials;
             (username, password)
         };
         let pair = |username: &str, password: &str| (username.to_owned(), password.to_owned());
@@ -323,6 +349,10 @@ mod tests {
             .server_name("other")
             .danger_accept_any_certificate();
         assert_eq!(tls(all), expected);
+        let endpoint = parse("amqps://h?auth_mechanism=external&certfile=/c.pem").unwrap();
+        assert_eq!(endpoint.auth_mechanism, AuthMechanism::External);
+        let endpoint = parse("amqp://h?auth_mechanism=plain").unwrap();
+        assert_eq!(endpoint.auth_mechanism, AuthMechanism::Plain);
         let same_file = TlsOptions::new().client_certificate("/c.pem", "/c.pem");
         assert_eq!(tls("certfile=/c.pem"), same_file);
     }
@@ -363,6 +393,21 @@ mod tests {
             ("amqp://h?cacertfile=/a", InvalidUrl, "is for amqps"),
             ("amqps://h?keyfile=/k", InvalidUrl, "'certfile'"),
             ("amqps://h?cacertfile", InvalidUrl, "'cacertfile' is empty"),
+            (
+                "amqps://h?auth_mechanism=external",
+                InvalidUrl,
+                "needs a 'certfile'",
+            ),
+            (
+                "amqps://h?auth_mechanism=EXTERNAL",
+                InvalidUrl,
+                "expected plain or external",
+            ),
+            (
+                "amqp://h?auth_mechanism=external",
+                InvalidUrl,
+                "is for amqps",
+            ),
             ("amqps://h?verify=no", InvalidUrl, "'verify' is 'no'"),
             ("amqp://u:secret@h:port", InvalidUrl, "port"),
             ("amqp://u:1#secret@h", InvalidUrl, "%23"),

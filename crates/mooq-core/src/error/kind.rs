@@ -25,8 +25,10 @@ pub enum ErrorKind {
     /// The TLS handshake failed: the broker's certificate is not trusted or not for this host, the
     /// broker refused the client certificate, or one of the two sides does not speak TLS.
     TlsFailed,
-    /// The login was refused.
+    /// The login was refused, or the broker does not offer its mechanism.
     AuthenticationFailed,
+    /// The provider of the credentials failed, or did not return them within the connect timeout.
+    CredentialsUnavailable,
     /// The virtual host does not exist.
     VirtualHostNotFound,
     /// The connection was open and has been lost.
@@ -83,6 +85,8 @@ pub enum ErrorKind {
     ConsumeTimeout,
     /// The connection is lost, and the buffer for publishes that wait for it is full.
     BufferFull,
+    /// A layer around a publish failed, with an error of its own.
+    LayerFailed,
     /// The operation did not finish within the given time. Its request may still take effect.
     TimedOut,
 }

@@ -77,6 +77,7 @@ impl Engine {
         let Ok(queues) = self.route(sent.vhost, sent.exchange, &accepted) else {
             return;
         };
+        self.note_dead_letter(&sent.queue, &letter, &queues);
         let mut reached = Vec::new();
         for &key in &queues {
             let cycle = |queue: &Queue| letter.is_cycle(&queue.name);

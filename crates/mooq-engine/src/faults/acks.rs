@@ -4,6 +4,7 @@ use mooq_core::{Settle, Settlement};
 
 use super::Fault;
 use super::scope::Involved;
+use crate::recording::TimelineEvent;
 use crate::{Caller, Engine};
 
 /// Effect of a fault on an acknowledgement.
@@ -53,6 +54,15 @@ impl Engine {
             queues: &queues,
             ..Involved::connection(connection.and_then(|open| open.name.as_deref()))
         };
-        self.faults.strike(what, effect)
+        let fault = self.faults.strike(what, effect)?;
+        self.note(caller.connection, caller.number, || {
+            TimelineEvent::FaultStruck {
+                effect: match fault {
+                    AckFault::Lost => "loses the acknowledgement with its connection",
+                    AckFault::Undone => "requeues what is acknowledged",
+                },
+            }
+        });
+        Some(fault)
     }
 }

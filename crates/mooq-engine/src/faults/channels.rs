@@ -18,6 +18,7 @@ impl Engine {
     /// failed.
     pub fn close_channels(&mut self, now: Time, scope: &Scope, code: u16, text: &str) -> usize {
         self.advance(now);
+        self.note_fault("closes channels", scope);
         let mut closed = 0;
         for key in self.connections_in(scope) {
             let connection = key;
@@ -30,13 +31,14 @@ impl Engine {
                     continue;
                 };
                 let number = channel.number;
-                self.end_channel(key, Ended::Failed, Settled::ChannelClosed);
                 let reason = CloseReason {
                     code,
                     text: text.to_owned(),
                     class_id: 0,
                     method_id: 0,
                 };
+                self.note_close(connection, number, &reason);
+                self.end_channel(key, Ended::Failed, Settled::ChannelClosed);
                 self.effects.push_back(Effect::Channel {
                     connection,
                     channel: number,
@@ -53,6 +55,7 @@ impl Engine {
     /// deliveries remain theirs to settle. Returns the number of cancelled consumers.
     pub fn cancel_consumers(&mut self, now: Time, scope: &Scope) -> usize {
         self.advance(now);
+        self.note_fault("cancels consumers", scope);
         let fitting: Vec<_> = self
             .consumers
             .iter()

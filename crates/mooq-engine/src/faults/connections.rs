@@ -7,6 +7,7 @@ use super::{Fault, Scope};
 use crate::Engine;
 use crate::command::Effect;
 use crate::ids::{ConnectionId, MethodId};
+use crate::recording::TimelineEvent;
 use crate::reply_code::ReplyCode;
 use crate::reply_error::ReplyError;
 use crate::time::Time;
@@ -16,6 +17,7 @@ impl Engine {
     /// connections.
     pub fn drop_connections(&mut self, now: Time, scope: &Scope) -> usize {
         self.advance(now);
+        self.note_fault("drops connections", scope);
         let fitting = self.connections_in(scope);
         for key in &fitting {
             self.lose_connection(*key);
@@ -28,6 +30,7 @@ impl Engine {
     /// the number of closed connections.
     pub fn force_connections(&mut self, now: Time, scope: &Scope, text: &str) -> usize {
         self.advance(now);
+        self.note_fault("closes connections", scope);
         let fitting = self.connections_in(scope);
         for key in &fitting {
             let reason = ReplyError::new(ReplyCode::ConnectionForced, text);
@@ -56,6 +59,7 @@ impl Engine {
 
     /// Drops one connection without a close.
     pub(crate) fn lose_connection(&mut self, id: ConnectionId) {
+        self.note(id, 0, || TimelineEvent::ConnectionLost);
         self.end_connection(id);
         let lost = Error::connection(
             ErrorKind::ConnectionLost,

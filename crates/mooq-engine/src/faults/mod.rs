@@ -36,7 +36,7 @@ pub enum Fault {
     Freeze,
     /// Everything that the broker sends arrives later by this delay. Several delays add up.
     Slow(Duration),
-    /// Every password counts as wrong.
+    /// Every password counts as wrong, and every new secret.
     RefuseLogins,
     /// A connection may have no more channels open than this.
     LimitChannels(u16),
@@ -133,6 +133,7 @@ impl Engine {
     /// Begins a fault, which lasts until it is ended.
     pub fn begin_fault(&mut self, now: Time, fault: Fault, scope: Scope) -> FaultId {
         self.advance(now);
+        self.note_fault_begin(&fault, &scope);
         self.faults.begun += 1;
         let id = FaultId(self.faults.begun);
         self.faults.active.push(Active {
@@ -152,10 +153,11 @@ impl Engine {
         let Some(at) = self.faults.active.iter().position(|active| active.id == id) else {
             return;
         };
-        let ended = self.faults.active.remove(at).fault;
+        let ended = self.faults.active.remove(at);
+        self.note_fault_end(&ended.fault, ended.strikes);
         self.adapt_links();
         self.adapt_order_in_transit();
-        if ended == Fault::HoldQueues {
+        if ended.fault == Fault::HoldQueues {
             self.resume_queues();
         }
         self.finish();

@@ -4,6 +4,7 @@ use super::Fault;
 use super::scope::Involved;
 use crate::ids::QueueId;
 use crate::message::Accepted;
+use crate::recording::TimelineEvent;
 use crate::{Caller, Engine};
 
 /// Effect of a fault on a publish.
@@ -43,6 +44,16 @@ impl Engine {
             queues: &queues,
             ..Involved::connection(connection.and_then(|open| open.name.as_deref()))
         };
-        self.faults.strike(what, effect)
+        let fault = self.faults.strike(what, effect)?;
+        self.note(caller.connection, caller.number, || {
+            TimelineEvent::FaultStruck {
+                effect: match fault {
+                    PublishFault::Nacked => "refuses the publish",
+                    PublishFault::Lost => "loses the publish with its connection",
+                    PublishFault::Unconfirmed => "loses the confirm with its connection",
+                },
+            }
+        });
+        Some(fault)
     }
 }

@@ -12,6 +12,7 @@ impl Engine {
     /// deleted queues.
     pub fn delete_queues(&mut self, now: Time, scope: &Scope) -> usize {
         self.advance(now);
+        self.note_fault("deletes queues", scope);
         let fits = |name: &str| {
             scope.fits(Involved {
                 queues: &[name],

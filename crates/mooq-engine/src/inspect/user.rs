@@ -3,6 +3,7 @@
 use mooq_core::{Credentials, ExchangeName, VirtualHost};
 
 use crate::Engine;
+use crate::command::Mechanism;
 use crate::permissions::Permissions;
 use crate::users::Password;
 
@@ -68,7 +69,7 @@ impl Engine {
     /// Returns the user with this name and password, if there is one.
     #[must_use]
     pub fn user_with(&self, credentials: &Credentials) -> Option<UserInfo> {
-        if !self.users.check(credentials) {
+        if !self.users.check(Mechanism::Plain, credentials) {
             return None;
         }
         let mut users = self.users().into_iter();

@@ -1,9 +1,12 @@
-//! Recordings of what is published, delivered and dead-lettered, for tests.
+//! Recordings of what is published, delivered and dead-lettered, for tests: logs, which keep
+//! messages, and timelines, which keep the last events of every kind.
 //!
 //! Without a recording nothing is recorded, and the only cost is a check.
 
 mod entry;
 mod log;
+mod noting;
+mod timeline;
 
 use std::sync::Arc;
 
@@ -15,21 +18,25 @@ pub use entry::{
     Settled,
 };
 pub use log::Log;
+pub use timeline::{MessageExcerpt, Timeline, TimelineClient, TimelineEntry, TimelineEvent};
 
 use super::channel::Disposition;
 use super::dead_letters::dead_letter::{DeadLetter, Reason};
 use super::direct_reply::REPLY_TO;
 use super::in_transit::PendingDelivery;
 use super::{Caller, Engine};
-use crate::ids::{ChannelId, QueueId, RecordingId};
+use crate::ids::{ChannelId, QueueId, RecordingId, TimelineId};
 use crate::message::{Accepted, QueuedMessage, Unacked};
 
 /// All running recordings.
 #[derive(Debug)]
 pub(crate) struct Recordings {
     logs: SlotMap<RecordingId, Log>,
-    /// True if there is a recording, which is checked for every message.
-    any: bool,
+    timelines: SlotMap<TimelineId, Timeline>,
+    /// True if there is a log, which is checked for every message.
+    any_log: bool,
+    /// True if there is a timeline that has not been stopped, likewise.
+    any_timeline: bool,
 }
 
 /// A publish to be recorded.
@@ -46,46 +53,62 @@ impl Default for Recordings {
     fn default() -> Self {
         Self {
             logs: SlotMap::with_key(),
-            any: false,
+            timelines: SlotMap::with_key(),
+            any_log: false,
+            any_timeline: false,
         }
     }
 }
 
 impl Recordings {
+    /// True if nothing is recorded.
     pub(super) fn is_empty(&self) -> bool {
-        !self.any
+        !self.any_log && !self.any_timeline
+    }
+
+    /// True if there is a log.
+    pub(super) fn keep_log(&self) -> bool {
+        self.any_log
+    }
+
+    /// True if there is a timeline that takes events.
+    pub(super) fn keep_timeline(&self) -> bool {
+        self.any_timeline
     }
 
     fn for_each(&mut self, f: impl FnMut(&mut Log)) {
         self.logs.values_mut().for_each(f);
     }
 
-    /// Records the outcome of a channel's deliveries.
-    pub(super) fn settled(
-        &mut self,
-        channel: ChannelId,
-        settled: &[Unacked],
-        disposition: Disposition,
-    ) {
-        if self.is_empty() {
-            return;
-        }
-        let how = match disposition {
-            Disposition::Acked => Settled::Acked,
-            Disposition::Requeued { .. } => Settled::Requeued,
-            Disposition::Rejected { .. } => Settled::Rejected,
-        };
-        self.for_each(|log| {
-            for unacked in settled {
-                log.settle(channel, unacked.delivery_tag, how);
-            }
-        });
+    fn add_timeline(&mut self, timeline: Timeline) -> TimelineId {
+        self.any_timeline = true;
+        self.timelines.insert(timeline)
     }
 
-    /// Records that all deliveries of a channel that ends are requeued.
-    pub(super) fn ended(&mut self, channel: ChannelId, how: Settled) {
-        if !self.is_empty() {
-            self.for_each(|log| log.settle_all(channel, how));
+    fn timeline(&self, id: TimelineId) -> Option<&Timeline> {
+        self.timelines.get(id)
+    }
+
+    fn stop_timeline(&mut self, id: TimelineId) {
+        if let Some(timeline) = self.timelines.get_mut(id) {
+            timeline.stop();
+        }
+        self.any_timeline = self.timelines.values().any(Timeline::is_running);
+    }
+
+    fn remove_timeline(&mut self, id: TimelineId) {
+        self.timelines.remove(id);
+        self.any_timeline = self.timelines.values().any(Timeline::is_running);
+    }
+
+    fn push_note(&mut self, entry: TimelineEntry) {
+        let mut timelines = self.timelines.values_mut().peekable();
+        while let Some(timeline) = timelines.next() {
+            if timelines.peek().is_none() {
+                timeline.push(entry);
+                return;
+            }
+            timeline.push(entry.clone());
         }
     }
 }
@@ -95,7 +118,7 @@ impl Engine {
     /// Entries beyond the limit are counted and not kept.
     pub fn start_recording(&mut self, limit: usize) -> RecordingId {
         self.keeps_time = true;
-        self.recordings.any = true;
+        self.recordings.any_log = true;
         self.recordings.logs.insert(Log::new(limit))
     }
 
@@ -108,7 +131,7 @@ impl Engine {
     /// Stops a recording and discards its entries.
     pub fn stop_recording(&mut self, id: RecordingId) {
         self.recordings.logs.remove(id);
-        self.recordings.any = self.recordings.logs.iter().next().is_some();
+        self.recordings.any_log = self.recordings.logs.iter().next().is_some();
     }
 
     /// Returns the facts about a publish that are needed before it is carried out.
@@ -184,12 +207,18 @@ impl Engine {
         queued: &QueuedMessage,
         no_ack: bool,
     ) {
-        let Some(queue) = self.queues.get(queue) else {
+        let Some(queue) = self.queues.get(queue).map(|queue| queue.name.clone()) else {
             return;
         };
+        if self.recordings.keep_timeline() {
+            self.note_sent(queue.clone(), to, consumer_tag.clone(), queued, no_ack);
+        }
+        if !self.recordings.keep_log() {
+            return;
+        }
         let delivery = RecordedDelivery {
             at: self.now.since_start(),
-            queue: queue.name.clone(),
+            queue,
             connection: self.connection_name(to.0),
             consumer_tag,
             message: Arc::clone(&queued.message),
@@ -211,11 +240,19 @@ impl Engine {
         let Some(consumer) = channel.and_then(|channel| channel.reply_consumer.as_ref()) else {
             return;
         };
+        let consumer_tag = consumer.tag.clone();
+        let queue = QueueName::try_from(REPLY_TO).unwrap_or_default();
+        if self.recordings.keep_timeline() {
+            self.note_reply(queue.clone(), key, consumer_tag.clone(), message);
+        }
+        if !self.recordings.keep_log() {
+            return;
+        }
         let delivery = RecordedDelivery {
             at: self.now.since_start(),
-            queue: QueueName::try_from(REPLY_TO).unwrap_or_default(),
+            queue,
             connection: self.connection_name(key),
-            consumer_tag: Some(consumer.tag.clone()),
+            consumer_tag: Some(consumer_tag),
             message: Arc::clone(message),
             redelivered: false,
             settled: Some(Settled::AutoAcked),
@@ -225,21 +262,58 @@ impl Engine {
             .for_each(|log| log.delivery(&delivery, (key, 0)));
     }
 
-    /// Records a published dead letter, and the queues that accepted it.
+    /// Records the outcome of a channel's deliveries.
+    pub(super) fn record_settled(
+        &mut self,
+        channel: ChannelId,
+        settled: &[Unacked],
+        disposition: Disposition,
+    ) {
+        if self.recordings.is_empty() {
+            return;
+        }
+        let how = match disposition {
+            Disposition::Acked => Settled::Acked,
+            Disposition::Requeued { .. } => Settled::Requeued,
+            Disposition::Rejected { .. } => Settled::Rejected,
+        };
+        if self.recordings.keep_timeline() {
+            self.note_settled(channel, settled, how);
+        }
+        self.recordings.for_each(|log| {
+            for unacked in settled {
+                log.settle(channel, unacked.delivery_tag, how);
+            }
+        });
+    }
+
+    /// Records that all deliveries of a channel that ends are requeued.
+    pub(super) fn record_end(&mut self, channel: ChannelId, how: Settled) {
+        if self.recordings.is_empty() {
+            return;
+        }
+        if self.recordings.keep_timeline() {
+            self.note_given_back(channel);
+        }
+        self.recordings.for_each(|log| log.settle_all(channel, how));
+    }
+
+    /// Records a published dead letter in the logs, with the queues that accepted it.
     pub(super) fn record_dead_letter(
         &mut self,
         queue: QueueName,
         letter: &DeadLetter,
         reached: &[QueueId],
     ) {
-        if self.recordings.is_empty() {
+        if !self.recordings.keep_log() {
             return;
         }
         let queues = reached.iter().filter_map(|key| self.queues.get(*key));
         let queues = queues.map(|queue| queue.name.clone()).collect();
-        self.record_moved_dead_letter(queue, letter, queues);
+        self.log_dead_letter(queue, letter, queues);
     }
 
+    /// Records a dead letter that its queue kept until it had arrived in these queues.
     pub(super) fn record_moved_dead_letter(
         &mut self,
         queue: QueueName,
@@ -249,6 +323,13 @@ impl Engine {
         if self.recordings.is_empty() {
             return;
         }
+        self.note_moved_dead_letter(&queue, letter, queues.clone());
+        if self.recordings.keep_log() {
+            self.log_dead_letter(queue, letter, queues);
+        }
+    }
+
+    fn log_dead_letter(&mut self, queue: QueueName, letter: &DeadLetter, queues: Vec<QueueName>) {
         let dead_letter = RecordedDeadLetter {
             at: self.now.since_start(),
             queue,
@@ -263,7 +344,8 @@ impl Engine {
 
     /// Records the drop of a message without a dead-letter exchange.
     pub(super) fn record_drop(&mut self, queue: QueueName, reason: Reason, message: &Message) {
-        if self.recordings.is_empty() {
+        self.note_drop(&queue, reason, message);
+        if !self.recordings.keep_log() {
             return;
         }
         let dropped = RecordedDeadLetter {

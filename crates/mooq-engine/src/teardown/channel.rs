@@ -24,7 +24,7 @@ impl Engine {
         self.await_channel(key);
         self.finish();
         self.cancel_replies(key, None);
-        self.recordings.ended(key, settled);
+        self.record_end(key, settled);
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };

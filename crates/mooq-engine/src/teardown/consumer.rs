@@ -5,6 +5,7 @@ use mooq_core::{ChannelEvent, ConsumerTag};
 use crate::Engine;
 use crate::command::Effect;
 use crate::ids::{ChannelId, ConsumerId, QueueId};
+use crate::recording::TimelineEvent;
 
 impl Engine {
     /// Removes a consumer and returns its queue. The caller handles the consequences for the queue.
@@ -42,9 +43,13 @@ impl Engine {
         }
         let connection = self.connections.get(channel.connection);
         if connection.is_some_and(|c| c.capabilities.consumer_cancel_notify) {
+            let (connection, number) = (channel.connection, channel.number);
+            self.note(connection, number, || TimelineEvent::ConsumerCancelled {
+                consumer_tag: tag.clone(),
+            });
             self.effects.push_back(Effect::Channel {
-                connection: channel.connection,
-                channel: channel.number,
+                connection,
+                channel: number,
                 event: ChannelEvent::ConsumerCancelled(tag),
             });
         }

@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::bindings::Destination;
 use crate::ids::QueueId;
+use crate::recording::TimelineEvent;
 
 impl Engine {
     /// Removes a queue and notifies its consumers. Returns the number of ready messages.
@@ -11,6 +12,10 @@ impl Engine {
         let Some(queue) = self.queues.remove(key) else {
             return 0;
         };
+        self.note_of_broker(|| TimelineEvent::QueueDeleted {
+            queue: queue.name.clone(),
+            ready: queue.ready.len(),
+        });
         if let Some(vhost) = self.vhosts.get_mut(queue.vhost) {
             vhost.queues.remove(&queue.name);
         }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::exchanges::named;
 use super::vhosts::of_each;
-use super::{Answer, Status, object, queues, sorted_by_columns};
+use super::{Answer, EVERY, Status, object, queues, sorted_by_columns};
 use crate::access::{Api, Caller};
 use crate::body::{Object, name};
 use crate::client::perform;
@@ -48,7 +48,7 @@ pub(crate) async fn of_vhost(
 fn all(api: &Api, vhost: &VirtualHost) -> Vec<Value> {
     let queues = queues::names(api, vhost).into_iter();
     let default = queues.map(|queue| view::default(vhost, &queue));
-    let bindings = api.broker.bindings_in(vhost, "*");
+    let bindings = api.broker.bindings_in(vhost, EVERY);
     default
         .chain(bindings.iter().map(|info| view::view(vhost, info)))
         .collect()

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode};
 use mooq_memory::ConnectionInfo;
 use serde_json::Value;
 
-use super::{Answer, Status, consumers, object, sorted, vhosts};
+use super::{Answer, EVERY, Status, consumers, object, sorted, vhosts};
 use crate::access::{Api, Caller};
 use crate::failure::Failure;
 use crate::listing::Query;
@@ -52,7 +52,7 @@ fn seen(
     caller: &Caller,
     which: impl Fn(&ConnectionInfo) -> bool,
 ) -> Vec<ConnectionInfo> {
-    let mut connections = api.broker.connections("*");
+    let mut connections = api.broker.connections(EVERY);
     connections.retain(|connection| caller.sees(&connection.user) && which(connection));
     connections
 }
@@ -67,7 +67,7 @@ pub(crate) async fn show(
 }
 
 fn find(api: &Api, caller: &Caller, name: &str) -> Result<ConnectionInfo, Failure> {
-    let mut connections = api.broker.connections("*").into_iter();
+    let mut connections = api.broker.connections(EVERY).into_iter();
     let found = connections.find(|connection| view::name(connection) == name);
     let connection = found.ok_or_else(Failure::not_found)?;
     if !caller.sees(&connection.user) {

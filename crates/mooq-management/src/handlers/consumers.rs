@@ -6,7 +6,7 @@ use mooq_memory::ConnectionInfo;
 use serde_json::Value;
 
 use super::vhosts::of_each;
-use super::{Answer, sorted_by_columns};
+use super::{Answer, EVERY, sorted_by_columns};
 use crate::access::{Api, Caller};
 use crate::listing::Query;
 use crate::views::consumer as view;
@@ -14,7 +14,7 @@ use crate::views::consumer as view;
 const ORDER: [&str; 3] = ["queue.vhost", "queue.name", "consumer_tag"];
 
 pub(crate) async fn list(State(api): State<Api>, caller: Caller, query: Query) -> Answer {
-    let connections = api.broker.connections("*");
+    let connections = api.broker.connections(EVERY);
     let consumers = of_each(&api.vhost_names(), |vhost| {
         views(&api, &caller, vhost, &connections)
     });
@@ -28,7 +28,7 @@ pub(crate) async fn of_vhost(
     query: Query,
 ) -> Answer {
     let vhost = caller.vhost(&api, &vhost)?;
-    let connections = api.broker.connections("*");
+    let connections = api.broker.connections(EVERY);
     sorted_by_columns(views(&api, &caller, &vhost, &connections), &ORDER, &query)
 }
 
@@ -39,7 +39,7 @@ pub(super) fn views(
     vhost: &VirtualHost,
     connections: &[ConnectionInfo],
 ) -> Vec<Value> {
-    let consumers = api.broker.consumers_in(vhost, "*");
+    let consumers = api.broker.consumers_in(vhost, EVERY);
     let seen = consumers.iter().filter_map(|info| {
         let mut connections = connections.iter();
         let connection = connections.find(|of| of.number == info.connection)?;

@@ -11,7 +11,7 @@ use mooq_memory::ExchangeInfo;
 use serde_json::{Value, json};
 
 use super::vhosts::of_each;
-use super::{Answer, Status, object, ok, sorted};
+use super::{Answer, EVERY, Status, object, ok, sorted};
 use crate::access::{Api, Caller};
 use crate::body::{Object, base64, name};
 use crate::client::{Client, Refused, perform};
@@ -39,7 +39,7 @@ pub(crate) async fn of_vhost(
 }
 
 fn views(api: &Api, vhost: &VirtualHost) -> Vec<Value> {
-    let exchanges = api.broker.exchanges_in(vhost, "*");
+    let exchanges = api.broker.exchanges_in(vhost, EVERY);
     exchanges
         .iter()
         .map(|info| view::view(vhost, info))

@@ -21,6 +21,9 @@ use crate::access::Api;
 use crate::failure::{Failure, json_response};
 use crate::listing::{Query, columns_of, list, list_by_columns};
 
+/// The glob of every name. `*` leaves out names with a slash.
+const EVERY: &str = "**";
+
 /// The answer to a request.
 type Answer = Result<Response, Failure>;
 

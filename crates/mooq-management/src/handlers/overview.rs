@@ -3,7 +3,7 @@
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
-use super::{Answer, object, ok, sorted};
+use super::{Answer, EVERY, object, ok, sorted};
 use crate::access::{Api, Caller};
 use crate::failure::Failure;
 use crate::listing::Query;
@@ -23,16 +23,16 @@ pub(crate) async fn overview(State(api): State<Api>, caller: Caller, query: Quer
 
 fn totals(api: &Api, caller: &Caller) -> Totals {
     let mut totals = Totals::default();
-    for connection in api.broker.connections("*") {
+    for connection in api.broker.connections(EVERY) {
         if caller.sees(&connection.user) {
             totals.connections += 1;
             totals.channels += connection.channels.len();
         }
     }
     for vhost in caller.vhosts(api) {
-        totals.exchanges += api.broker.exchanges_in(&vhost, "*").len();
-        totals.consumers += api.broker.consumers_in(&vhost, "*").len();
-        for queue in api.broker.queues_in(&vhost, "*") {
+        totals.exchanges += api.broker.exchanges_in(&vhost, EVERY).len();
+        totals.consumers += api.broker.consumers_in(&vhost, EVERY).len();
+        for queue in api.broker.queues_in(&vhost, EVERY) {
             totals.queues += 1;
             totals.ready += queue.ready;
             totals.unacked += queue.unacked;

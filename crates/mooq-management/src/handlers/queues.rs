@@ -8,7 +8,7 @@ use mooq_memory::{ConnectionInfo, QueueDetails, QueueInfo};
 use serde_json::Value;
 
 use super::vhosts::of_each;
-use super::{Answer, Status, consumers, object, ok, sorted};
+use super::{Answer, EVERY, Status, consumers, object, ok, sorted};
 use crate::access::{Api, Caller};
 use crate::body::{Object, name};
 use crate::client::{Client, Refused, perform};
@@ -37,7 +37,7 @@ pub(crate) async fn of_vhost(
 }
 
 fn summaries(api: &Api, vhost: &VirtualHost) -> Vec<Value> {
-    let queues = api.broker.queue_details_in(vhost, "*");
+    let queues = api.broker.queue_details_in(vhost, EVERY);
     let queues = queues.iter();
     queues
         .map(|details| view::summary(vhost, details, api.profile))
@@ -65,7 +65,7 @@ pub(crate) async fn show(
     let found = api.broker.queue_details_in(&vhost, &queue).into_iter();
     let mut found = found.filter(|details| details.info.name.as_str() == queue);
     let details = found.next().ok_or_else(Failure::not_found)?;
-    let connections = api.broker.connections("*");
+    let connections = api.broker.connections(EVERY);
     let owner = owner(&details, &connections);
     let mut whole = view::view(&vhost, &details, owner, api.profile);
     let mut consumers = consumers::views(&api, &caller, &vhost, &connections);
@@ -231,6 +231,6 @@ async fn get(
 
 /// Names of the queues of a virtual host, sorted.
 pub(super) fn names(api: &Api, vhost: &VirtualHost) -> Vec<QueueName> {
-    let queues = api.broker.queues_in(vhost, "*").into_iter();
+    let queues = api.broker.queues_in(vhost, EVERY).into_iter();
     queues.map(|queue| queue.name).collect()
 }

@@ -1,5 +1,6 @@
 //! The broker's only node.
 
+use mooq_engine::Mechanism;
 use mooq_memory::{Alarm, ListenerInfo, Options, Plugin, Profile};
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ pub(crate) fn view(options: &Options, alarms: &[Alarm], listeners: &[ListenerInf
     let profile = options.profile;
     let plugins = options.plugins.iter().copied().map(Plugin::name);
     let plugins: Vec<_> = plugins.chain(["rabbitmq_management"]).collect();
-    let mechanism = |name: &str, description: &str| json!({"name": name, "description": description, "enabled": true});
+    let mechanisms: Vec<_> = profile.mechanisms().iter().map(mechanism).collect();
     let mut view = entries(json!({
         "name": NODE,
         "type": "disc",
@@ -26,10 +27,7 @@ pub(crate) fn view(options: &Options, alarms: &[Alarm], listeners: &[ListenerInf
         "disk_free_alarm": alarms.contains(&Alarm::Disk),
         "enabled_plugins": plugins,
         "applications": [application(profile)],
-        "auth_mechanisms": [
-            mechanism("PLAIN", "SASL PLAIN authentication mechanism"),
-            mechanism("AMQPLAIN", "QPid AMQPLAIN mechanism"),
-        ],
+        "auth_mechanisms": mechanisms,
         "exchange_types": overview::exchange_types(options),
         "contexts": overview::contexts(listeners, false),
     }));
@@ -41,6 +39,15 @@ pub(crate) fn view(options: &Options, alarms: &[Alarm], listeners: &[ListenerInf
         view.insert("being_drained".into(), false.into());
     }
     Value::Object(view)
+}
+
+fn mechanism(mechanism: &Mechanism) -> Value {
+    let description = match mechanism {
+        Mechanism::Amqplain => "QPid AMQPLAIN mechanism",
+        Mechanism::Anonymous => "SASL ANONYMOUS authentication mechanism",
+        _ => "SASL PLAIN authentication mechanism",
+    };
+    json!({"name": mechanism.to_string(), "description": description, "enabled": true})
 }
 
 fn application(profile: Profile) -> Value {

@@ -51,6 +51,11 @@ async fn names_with_slashes_and_globs_are_one_name() {
         served.get("/api/queues/%2F/a%2Fb?columns=name").await,
         json!({"name": "a/b"})
     );
+    let all = json!([{"name": "a*"}, {"name": "a/b"}, {"name": "aa"}]);
+    assert_eq!(served.get("/api/queues/%2F?columns=name").await, all);
+    let definitions = served.get("/api/definitions").await;
+    let exported = definitions["queues"].as_array().map(Vec::len);
+    assert_eq!(exported, Some(3), "{definitions}");
     let long = "x".repeat(256);
     let refused = served
         .ask(Method::PUT, &format!("/api/queues/%2F/{long}"), "")

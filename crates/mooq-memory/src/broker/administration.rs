@@ -101,10 +101,7 @@ impl InMemoryBroker {
     /// broker.set_permissions("billing", "/", "^billing-", ".*", "^billing-")?;
     ///
     /// let mut endpoint = Endpoint::new(Scheme::Memory);
-    /// endpoint.credentials = Credentials {
-    ///     username: "billing".into(),
-    ///     password: "secret".into(),
-    /// };
+    /// endpoint.credentials = Credentials::new("billing", "secret");
     /// let opened = broker.transport().open(&endpoint).await?;
     /// let channel = opened.connection.open_channel().await?.channel;
     /// let orders = QueueDeclare::new("orders".try_into()?);

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mooq_core::{Error, ErrorKind, OpenedChannel, Result, TransportConnection};
+use mooq_core::{Error, ErrorKind, OpenedChannel, Result, ShortString, TransportConnection};
 
 use super::channel::MemoryChannel;
 use super::mailboxes::Closed;
 use super::shared::{Answer, Shared};
-use mooq_engine::ConnectionId;
+use mooq_engine::{Command, ConnectionId, Method};
 
 #[derive(Debug)]
 pub(super) struct MemoryConnection {
@@ -48,9 +48,7 @@ impl TransportConnection for MemoryConnection {
         let Link { broker, id, closed } = &*self.link;
         let (opened, answer) = broker.open_channel(*id, closed)?;
         if answer.reply().await.is_none() {
-            return Err(closed.get().cloned().unwrap_or_else(|| {
-                Error::connection(ErrorKind::ConnectionLost, "the connection is gone")
-            }));
+            return Err(closed.get().cloned().unwrap_or_else(gone));
         }
         Ok(OpenedChannel {
             events: opened.events,
@@ -70,10 +68,28 @@ impl TransportConnection for MemoryConnection {
         self.announces_blocked
     }
 
+    async fn update_secret(&self, _secret: &str, _reason: &ShortString) -> Result<()> {
+        let Link { broker, id, closed } = &*self.link;
+        let command = Command {
+            connection: *id,
+            channel: 0,
+            method: Method::UpdateSecret,
+        };
+        match broker.call(closed, command)?.reply().await {
+            Some(_) => Ok(()),
+            None => Err(closed.get().cloned().unwrap_or_else(gone)),
+        }
+    }
+
     async fn close(&self) -> Result<()> {
         self.link.close().reply().await;
         Ok(())
     }
+}
+
+/// The reason of a connection that has none.
+fn gone() -> Error {
+    Error::connection(ErrorKind::ConnectionLost, "the connection is gone")
 }
 
 impl Link {

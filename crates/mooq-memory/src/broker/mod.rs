@@ -23,6 +23,7 @@ mod registry;
 mod scheduler;
 mod shared;
 mod state;
+mod timeline;
 mod timer;
 mod transport;
 
@@ -39,6 +40,7 @@ pub use protocol::{Hold, LoginRefused, ProtocolConnection};
 pub use recording::Recording;
 use registry::Registry;
 use shared::Shared;
+pub use timeline::Timeline;
 pub use transport::MemoryTransport;
 
 /// A RabbitMQ in this process.

@@ -89,7 +89,11 @@ impl Shared {
     }
 
     pub(super) fn start(&self) {
-        self.lock().running = true;
+        let mut state = self.lock();
+        state.running = true;
+        let now = state.now();
+        state.engine.note_start(now);
+        self.finish(state);
     }
 
     /// Ends all connections and drops everything that does not survive a restart.
@@ -112,6 +116,11 @@ impl Shared {
     pub(super) fn end_outage(&self) {
         let mut state = self.lock();
         state.stops = state.stops.saturating_sub(1);
+        if state.is_running() {
+            let now = state.now();
+            state.engine.note_start(now);
+        }
+        self.finish(state);
     }
 
     fn finish_stop(&self, mut state: MutexGuard<'_, State>, was_running: bool) {

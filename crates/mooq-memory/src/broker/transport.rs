@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
-use mooq_core::{Endpoint, Error, ErrorKind, OpenedConnection, Result, Transport};
+use mooq_core::{AuthMechanism, Endpoint, Error, ErrorKind, OpenedConnection, Result, Transport};
 
 use super::InMemoryBroker;
 use super::connection::MemoryConnection;
@@ -43,6 +43,9 @@ impl MemoryTransport {
 #[async_trait]
 impl Transport for MemoryTransport {
     async fn open(&self, endpoint: &Endpoint) -> Result<OpenedConnection> {
+        if endpoint.auth_mechanism == AuthMechanism::External {
+            return Err(no_certificate(endpoint));
+        }
         let broker = self.find(endpoint)?;
         reach(&broker, endpoint).await?;
         let capabilities = Capabilities {
@@ -96,6 +99,15 @@ fn unreachable(endpoint: &Endpoint, what: &str) -> Error {
         ErrorKind::ConnectFailed,
         format!("cannot connect to {}: {what}", endpoint.address()),
     )
+}
+
+fn no_certificate(endpoint: &Endpoint) -> Error {
+    let what = format!(
+        "cannot connect to {endpoint}: a login by certificate (EXTERNAL) takes TLS, which a \
+         connection in memory does not have: serve the broker by mooq-server's listen_tls, and \
+         connect by amqps"
+    );
+    Error::connection(ErrorKind::InvalidArgument, what)
 }
 
 fn not_running(endpoint: &Endpoint) -> Error {

@@ -14,6 +14,7 @@ mod idle_property;
 mod inspection;
 mod recording;
 mod time;
+mod timeline;
 
 use mooq::memory::InMemoryBroker;
 use mooq::{Channel, Connection};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mooq_core::mailbox::mailbox;
-use mooq_core::{Error, ErrorKind, OpenedChannel, Result, TransportConnection};
+use mooq_core::{Error, ErrorKind, OpenedChannel, Result, ShortString, TransportConnection};
+use mooq_wire::method::ConnectionUpdateSecret;
 use tokio::sync::oneshot;
 
 use super::channel::NativeChannel;
@@ -65,6 +66,24 @@ impl TransportConnection for NativeConnection {
             channel: Arc::new(channel),
             events,
         })
+    }
+
+    async fn update_secret(&self, secret: &str, reason: &ShortString) -> Result<()> {
+        let shared = &self.handle.0;
+        if let Some(reason) = shared.end.reason() {
+            return Err(reason.clone());
+        }
+        let update = ConnectionUpdateSecret {
+            new_secret: secret.to_owned().into(),
+            reason: reason.clone(),
+        };
+        let (reply, answer) = oneshot::channel();
+        shared.request(reply, |session| session.update_secret(update))?;
+        match answer.await {
+            Ok(answer) => answer.map(drop),
+            // The connection has ended in between.
+            Err(_) => Err(shared.end.wait().await),
+        }
     }
 
     async fn close(&self) -> Result<()> {

@@ -169,6 +169,9 @@ impl Connection {
             ConnectionEvent::Unblocked => {
                 self.output.method(0, &ConnectionUnblocked {}.into());
             }
+            // No event of a broker's.
+            ConnectionEvent::CredentialsRenewed | ConnectionEvent::CredentialsNotRenewed { .. } => {
+            }
             // Without a reason the connection is dropped, as by a fault: nothing more is sent.
             ConnectionEvent::Closed(why) => self.close(now, why.reason().cloned()),
         }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use mooq_core::{Credentials, FieldTable, FieldValue, ShortString};
-use mooq_engine::{Capabilities, ClientDetails, ClientSocket, Mechanism};
+use mooq_engine::{Capabilities, ClientDetails, Mechanism};
 use mooq_memory::Profile;
 use mooq_wire::method::{ConnectionStart, ConnectionStartOk, ConnectionTune, ConnectionTuneOk};
 
-use super::sasl;
+use super::Settings;
+use super::sasl::{self, External};
 
 /// The broker's extensions, as every RabbitMQ since 3.10 lists them.
 const CAPABILITIES: [&str; 9] = [
@@ -57,7 +58,7 @@ pub(super) struct Tuned {
 }
 
 /// `connection.start`.
-pub(super) fn start(profile: Profile) -> ConnectionStart {
+pub(super) fn start(profile: Profile, external: &External) -> ConnectionStart {
     let capabilities = CAPABILITIES.into_iter();
     let capabilities = capabilities.map(|name| (text(name), FieldValue::Bool(true)));
     let properties = [
@@ -78,7 +79,7 @@ pub(super) fn start(profile: Profile) -> ConnectionStart {
         version_major: 0,
         version_minor: 9,
         server_properties: properties.map(|(key, value)| (text(key), value)).collect(),
-        mechanisms: sasl::MECHANISMS.into(),
+        mechanisms: sasl::mechanisms(profile, external).into(),
         locales: "en_US".into(),
     }
 }
@@ -89,7 +90,11 @@ fn text(text: &str) -> ShortString {
 }
 
 /// Reads `connection.start-ok`.
-pub(super) fn client(start_ok: &ConnectionStartOk, socket: Option<ClientSocket>) -> Client {
+pub(super) fn client(
+    start_ok: &ConnectionStartOk,
+    settings: Settings,
+    external: &External,
+) -> Client {
     let properties = &start_ok.client_properties;
     let has = |name| match properties.get("capabilities") {
         Some(FieldValue::Table(capabilities)) => {
@@ -101,10 +106,11 @@ pub(super) fn client(start_ok: &ConnectionStartOk, socket: Option<ClientSocket>)
         consumer_cancel_notify: has("consumer_cancel_notify"),
         connection_blocked: has("connection.blocked"),
     };
-    let credentials = sasl::credentials(&start_ok.mechanism, &start_ok.response);
+    let profile = settings.profile;
+    let credentials = sasl::credentials(&start_ok.mechanism, &start_ok.response, profile, external);
     let mut details = ClientDetails::default();
     details.properties = properties.clone();
-    details.socket = socket;
+    details.socket = settings.socket;
     if let Some((mechanism, _)) = &credentials {
         details.mechanism = *mechanism;
     }

@@ -54,8 +54,8 @@ impl Connection {
             return false;
         }
         let _ = input.split_to(PROTOCOL_HEADER.len());
-        self.output
-            .method(0, &handshake::start(self.settings.profile).into());
+        let start = handshake::start(self.settings.profile, &self.external);
+        self.output.method(0, &start.into());
         self.phase = Phase::Start;
         self.deadline = Some(now + HANDSHAKE_TIMEOUT);
         true
@@ -83,7 +83,7 @@ impl Connection {
     fn receive_method(&mut self, now: Instant, method: Method) {
         match (std::mem::replace(&mut self.phase, Phase::Finished), method) {
             (Phase::Start, Method::ConnectionStartOk(start_ok)) => {
-                let client = handshake::client(&start_ok, self.settings.socket);
+                let client = handshake::client(&start_ok, self.settings, &self.external);
                 match client.credentials.clone() {
                     Some((mechanism, credentials)) => {
                         let name = client.connection_name.clone();

@@ -42,6 +42,7 @@ use mooq_wire::{DecodeError, Limits, Output};
 use channel::Channel;
 use handshake::Client;
 use handshake::Proposal;
+pub(crate) use sasl::External;
 
 /// Time limit for a client to log in, like `handshake_timeout` of RabbitMQ.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -92,6 +93,7 @@ pub(crate) enum Action {
 #[derive(Debug)]
 pub(crate) struct Connection {
     settings: Settings,
+    external: External,
     phase: Phase,
     decoder: FrameDecoder,
     /// Requests about the connection itself that the broker has yet to answer, in order.
@@ -166,6 +168,7 @@ impl Connection {
     pub(crate) fn new(settings: Settings, now: Instant) -> Self {
         Self {
             settings,
+            external: External::Off,
             phase: Phase::Header,
             decoder: FrameDecoder::new(Limits::tuned(settings.profile.min_frame_max())),
             requests: VecDeque::new(),
@@ -176,6 +179,11 @@ impl Connection {
             heartbeat: None,
             deadline: Some(now + HANDSHAKE_TIMEOUT),
         }
+    }
+
+    /// Takes the user that the client's certificate stands for, before any of the client's bytes.
+    pub(crate) fn set_external(&mut self, external: External) {
+        self.external = external;
     }
 
     /// Output for the client.

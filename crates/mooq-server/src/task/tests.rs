@@ -25,8 +25,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 
 use super::serve;
-use crate::connection::Settings;
-use crate::listener::State;
+use crate::connection::{External, Settings};
+use crate::serving::State;
 
 struct Client {
     socket: DuplexStream,
@@ -56,7 +56,8 @@ impl Client {
         let broker = broker.clone();
         let settings = Settings::of(&broker.options());
         let server = tokio::spawn(async move {
-            serve(std::future::ready(Ok(server)), &broker, settings, stopped).await
+            let socket = std::future::ready(Ok((server, External::Off)));
+            serve(socket, &broker, settings, stopped).await
         });
         Self {
             socket,

@@ -135,7 +135,9 @@ impl Management {
         url: &Url,
         body: &Value,
     ) -> std::result::Result<(StatusCode, String), ureq::Error> {
-        let Credentials { username, password } = &self.credentials;
+        let Credentials {
+            username, password, ..
+        } = &self.credentials;
         let login = STANDARD.encode(format!("{username}:{password}"));
         let request = Request::builder()
             .method(method)

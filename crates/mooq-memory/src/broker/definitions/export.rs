@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use mooq_core::json::table_to;
 use mooq_core::{BindingDestination, Error, ErrorKind, VirtualHost};
 use mooq_engine::{
     BindingInfo, Engine, ExchangeInfo, PolicyInfo, QueueInfo, UserInfo, VirtualHostInfo,
@@ -9,7 +10,6 @@ use mooq_engine::{
 use serde_json::{Value, json};
 
 use super::password::password_hash;
-use crate::json::table_to;
 
 /// The definitions of a broker.
 pub(super) fn all(engine: &Engine) -> Value {
@@ -149,7 +149,7 @@ fn policy(info: &PolicyInfo) -> Value {
 
 /// Exchanges other than those that every virtual host has.
 fn exchanges(engine: &Engine, vhost: &VirtualHost) -> Vec<Value> {
-    let exchanges = engine.exchanges(vhost, "*").into_iter();
+    let exchanges = engine.exchanges(vhost, "**").into_iter();
     let exchanges = exchanges.filter(|exchange| !is_predeclared(&exchange.name));
     exchanges.map(|info| exchange(&info)).collect()
 }
@@ -174,7 +174,7 @@ fn queues(engine: &Engine, vhost: &VirtualHost) -> Vec<Value> {
 }
 
 fn shared_queues(engine: &Engine, vhost: &VirtualHost) -> Vec<QueueInfo> {
-    let mut queues = engine.queues(vhost, "*");
+    let mut queues = engine.queues(vhost, "**");
     queues.retain(|queue| !queue.exclusive);
     queues
 }
@@ -192,7 +192,7 @@ fn queue(info: &QueueInfo) -> Value {
 fn bindings(engine: &Engine, vhost: &VirtualHost) -> Vec<Value> {
     let queues = shared_queues(engine, vhost);
     let queues: HashSet<_> = queues.iter().map(|queue| queue.name.as_str()).collect();
-    let bindings = engine.bindings(vhost, "*").into_iter();
+    let bindings = engine.bindings(vhost, "**").into_iter();
     let bindings = bindings.filter(|binding| match &binding.destination {
         BindingDestination::Queue(name) => queues.contains(name.as_str()),
         BindingDestination::Exchange(_) => true,

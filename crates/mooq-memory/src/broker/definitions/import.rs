@@ -1,5 +1,6 @@
 //! Import of definitions: each object as it stands in the file, and its way into the engine.
 
+use mooq_core::json::table_from;
 use mooq_core::{
     Binding, BindingDestination, Error, ErrorKind, ExchangeDeclare, ExchangeKind, IntoChecked,
     QueueDeclare, VirtualHost,
@@ -9,7 +10,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{invalid, password};
-use crate::json::table_from;
 
 /// A file with definitions.
 #[derive(Default, Deserialize)]

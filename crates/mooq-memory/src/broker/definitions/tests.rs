@@ -15,10 +15,7 @@ fn refusal(json: &str) -> (ErrorKind, String) {
 }
 
 fn logs_in(broker: &InMemoryBroker, username: &str, password: &str) -> bool {
-    let credentials = Credentials {
-        username: username.into(),
-        password: password.into(),
-    };
+    let credentials = Credentials::new(username, password);
     let answer = broker.authenticate(Mechanism::Plain, &credentials, None);
     answer.is_ok()
 }
@@ -105,10 +102,7 @@ fn an_imported_user_has_only_the_permissions_of_the_definitions() {
     assert_eq!(imported.unwrap(), [""; 0]);
     let open = |vhost: &str| {
         broker.open_protocol_connection(mooq_engine::Login {
-            credentials: Credentials {
-                username: "billing".into(),
-                password: "secret".into(),
-            },
+            credentials: Credentials::new("billing", "secret"),
             vhost: Some(vhost.try_into().unwrap()),
             ..Default::default()
         })

@@ -7,9 +7,11 @@ use mooq_engine::{Alarm, Fault};
 /// Logins and resources.
 impl Faults {
     /// Refuses every login from now on, as if the password had been changed: 403, `ACCESS_REFUSED -
-    /// Login was refused using authentication mechanism PLAIN. …`. Open connections stay open.
+    /// Login was refused using authentication mechanism PLAIN. …`. Open connections stay open, but
+    /// one that hands over a new secret is closed with 530, `NOT_ALLOWED - New secret was refused by
+    /// one of the backends`, as where a token is not valid.
     ///
-    /// Can be limited to connections. The fault strikes once for each login.
+    /// Can be limited to connections. The fault strikes once for each login and each secret.
     ///
     /// # Examples
     /// ```

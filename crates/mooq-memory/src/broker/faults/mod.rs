@@ -12,7 +12,7 @@
 //! | [`stop`](Faults::stop) | the same, and refuses connections | a node that is down for a while | with its guard |
 //! | [`freeze`](Faults::freeze) | answers, delivers and receives nothing | a paused machine, a network that swallows packets | with its guard |
 //! | [`slow`](Faults::slow) | delays everything that the broker sends | a slow network, a busy node | with its guard |
-//! | [`refuse_logins`](Faults::refuse_logins) | refuses every login: 403 | a password or user that was changed | with its guard |
+//! | [`refuse_logins`](Faults::refuse_logins) | refuses every login: 403, and every new secret: 530 | a password or user that was changed, a token that is not valid | with its guard |
 //! | [`raise_alarm`](Faults::raise_alarm) of memory | blocks connections that publish | a node that is low on memory | with its guard |
 //! | [`raise_alarm`](Faults::raise_alarm) of disk | the same | a node whose disk is full | with its guard |
 //! | [`limit_channels`](Faults::limit_channels) | closes a connection that opens one channel too many: 530 | `channel_max` reached, by channels that leak | with its guard |

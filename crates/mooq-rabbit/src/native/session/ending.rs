@@ -101,6 +101,9 @@ impl Session {
         for mut channel in self.channels.take() {
             channel.end(&mut self.out, reason);
         }
+        for ticket in std::mem::take(&mut self.secrets) {
+            self.out.answer(ticket, Err(reason.clone()));
+        }
         self.tell(ConnectionEvent::Closed(reason.clone()));
     }
 

@@ -1,10 +1,11 @@
 //! The handshake: from the protocol header to `connection.open-ok`.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use mooq_core::{
-    CloseReason, Credentials, Endpoint, Error, ErrorKind, FieldTable, FieldValue, ShortString,
+    AuthMechanism, CloseReason, Endpoint, Error, ErrorKind, FieldTable, FieldValue, ShortString,
     VirtualHost,
 };
 use mooq_wire::frame::{FrameDecoder, PROTOCOL_HEADER, Payload};
@@ -43,11 +44,22 @@ pub(crate) struct Handshake {
     heartbeat: u16,
 }
 
-#[derive(Debug)]
 struct Login {
-    credentials: Credentials,
+    mechanism: AuthMechanism,
+    response: String,
     vhost: VirtualHost,
     name: ShortString,
+}
+
+impl fmt::Debug for Login {
+    /// Leaves out the response, which has the password in it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("mechanism", &self.mechanism)
+            .field("vhost", &self.vhost)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The broker's method that the client waits for.
@@ -73,8 +85,8 @@ pub(crate) enum Refusal {
     NotAmqp(#[source] DecodeError),
     #[error("its answer is not what AMQP 0-9-1 asks for: {0}")]
     Unexpected(&'static str),
-    #[error("its login mechanisms are '{0}', and PLAIN is not among them")]
-    NoPlain(String),
+    #[error("its login mechanisms are '{offered}', and {own} is not among them")]
+    NotOffered { own: &'static str, offered: String },
     #[error(
         "it asks for frames of at most {0} bytes, and {MIN_FRAME_MAX} is the least that AMQP allows"
     )]
@@ -88,7 +100,7 @@ impl Refusal {
     pub(crate) fn error(self, address: &str) -> Error {
         let kind = match self {
             Self::Closed(reason) => return Error::connection_refused(address, reason),
-            Self::NoPlain(_) => ErrorKind::AuthenticationFailed,
+            Self::NotOffered { .. } => ErrorKind::AuthenticationFailed,
             _ => ErrorKind::ConnectFailed,
         };
         let what = format!("cannot connect to {address}: {self}");
@@ -111,7 +123,8 @@ impl Handshake {
             decoder: FrameDecoder::new(Limits::tuned(UNTUNED).recording_deep_values()),
             output,
             login: Login {
-                credentials: endpoint.credentials.clone(),
+                mechanism: endpoint.auth_mechanism,
+                response: endpoint.login_response(),
                 vhost: endpoint.vhost.clone(),
                 name: name.unwrap_or_else(|| short("mooq")),
             },
@@ -174,16 +187,16 @@ impl Handshake {
     }
 
     fn start(&mut self, start: &ConnectionStart) -> Result<(), Refusal> {
-        let mut mechanisms = start.mechanisms.split(|byte| *byte == b' ');
-        if !mechanisms.any(|mechanism| mechanism == b"PLAIN") {
-            let all = String::from_utf8_lossy(&start.mechanisms);
-            return Err(Refusal::NoPlain(all.into_owned()));
+        let own = self.login.mechanism.as_str();
+        let mut offered = start.mechanisms.split(|byte| *byte == b' ');
+        if !offered.any(|mechanism| mechanism == own.as_bytes()) {
+            let offered = String::from_utf8_lossy(&start.mechanisms).into_owned();
+            return Err(Refusal::NotOffered { own, offered });
         }
-        let Credentials { username, password } = &self.login.credentials;
-        let response = Bytes::from(format!("\0{username}\0{password}"));
+        let response = Bytes::from(std::mem::take(&mut self.login.response));
         let start_ok = ConnectionStartOk {
             client_properties: client_properties(&self.login.name),
-            mechanism: short("PLAIN"),
+            mechanism: short(own),
             response,
             locale: short("en_US"),
         };

@@ -21,6 +21,7 @@ mod tests;
 mod unacked;
 mod unreadable;
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use bytes::{Buf, BytesMut};
 use mooq_core::{CloseReason, ConnectionEvent, Error, ErrorKind, Publish, Result, Settle};
 use mooq_wire::Output;
 use mooq_wire::frame::{Frame, FrameDecoder, Payload};
-use mooq_wire::method::{ChannelOpen, ConnectionCloseOk, Method};
+use mooq_wire::method::{ChannelOpen, ConnectionCloseOk, ConnectionUpdateSecret, Method};
 
 pub(crate) use channel::ChannelId;
 pub(crate) use handshake::{Handshake, Refusal, Tuned};
@@ -55,6 +56,8 @@ pub(crate) struct Session {
     heartbeat: Heartbeat,
     phase: Phase,
     channels: Channels,
+    /// The secrets that the broker has not answered, in order.
+    secrets: VecDeque<Ticket>,
     /// The time at which the connection is given up, although frames are left to be written or the
     /// close is not answered.
     give_up_at: Option<Instant>,
@@ -84,6 +87,7 @@ impl Session {
             heartbeat: Heartbeat::new(tuned.heartbeat, now),
             phase: Phase::Open,
             channels: Channels::new(tuned.channel_max),
+            secrets: VecDeque::new(),
             give_up_at: None,
             tickets: 0,
         }
@@ -114,6 +118,20 @@ impl Session {
         let open = Method::ChannelOpen(ChannelOpen {});
         channel.request(&mut self.out, open, self.tickets)?;
         Ok((channel.id, self.tickets))
+    }
+
+    /// Hands over a new secret. The answer is an event with the returned ticket.
+    ///
+    /// # Errors
+    /// `ConnectionClosed` if the connection is closing.
+    pub(crate) fn update_secret(&mut self, update: ConnectionUpdateSecret) -> Result<Ticket> {
+        if !matches!(self.phase, Phase::Open) {
+            return Err(self.closed_here());
+        }
+        self.tickets += 1;
+        self.secrets.push_back(self.tickets);
+        self.out.send(0, update);
+        Ok(self.tickets)
     }
 
     /// The reason why a channel takes no more calls.
@@ -248,6 +266,11 @@ impl Session {
                 self.tell(ConnectionEvent::Blocked(blocked.reason.to_string()));
             }
             Method::ConnectionUnblocked(_) => self.tell(ConnectionEvent::Unblocked),
+            Method::ConnectionUpdateSecretOk(_) if !self.secrets.is_empty() => {
+                if let Some(ticket) = self.secrets.pop_front() {
+                    self.out.answer(ticket, Ok(Answer::Done));
+                }
+            }
             method => self.violated(503, now, Unexpected(method.name())),
         }
     }

@@ -8,18 +8,23 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use mooq_codecs::{Draft, Encode};
 use mooq_core::mailbox::mailbox;
-use mooq_core::{Consume, Result};
+use mooq_core::{Consume, ExchangeName, IntoChecked, Result, Settlement};
 use mooq_session::Sink;
 
 use super::channel::Channel;
 use super::confirmation::Confirmation;
 use super::consumer_options::DEFAULT_PREFETCH;
+use super::delivery::{Delivery, SettledBy};
+use super::layers::Layers;
+use super::options::ConnectOptions;
+use super::publish::Publish;
 use super::subscription::Place;
 use crate::runtime::{ChannelRef, ConnectionRef};
 
-pub use super::first_error::FirstError;
 pub use crate::runtime::handler::panic_text;
+pub use crate::runtime::polling::in_same_callback;
 pub use mooq_session::Direct;
 
 /// Returns the state that a crate keeps for a channel, one for each type. Clones of a channel share
@@ -33,6 +38,22 @@ pub fn state<T: Any + Default + Send + Sync>(channel: &Channel) -> Arc<T> {
 #[must_use]
 pub fn timeout(channel: &Channel) -> Duration {
     channel.timeout()
+}
+
+/// Returns the time limit of calls on a connection with these options.
+#[must_use]
+pub fn timeout_of(options: &ConnectOptions) -> Duration {
+    options.timeout
+}
+
+/// Makes a publish of `msg` on a channel that another handle keeps open.
+pub fn publish<'a, T: ?Sized>(
+    channel: &Channel,
+    exchange: impl IntoChecked<ExchangeName>,
+    msg: &T,
+    codec: &impl Encode<T>,
+) -> Publish<'a> {
+    Publish::new(channel, Draft::encoded(exchange, msg, codec))
 }
 
 /// Registers a consumer that does not acknowledge, on this channel itself, and passes its
@@ -77,12 +98,50 @@ pub async fn confirmed_on(mut confirmation: Confirmation) -> Result<u64> {
     poll_fn(|cx| confirmation.poll_on(cx)).await
 }
 
+/// Keeps `guard` until a delivery of a callback is settled: over retries in place, and also if it is
+/// put off, rejected or moved. Returns it if the delivery is settled already, or by nobody.
+///
+/// # Errors
+/// The guard.
+pub fn keep_until_settled<T, G: Any + Send + Sync>(
+    delivery: &Delivery<T>,
+    guard: G,
+) -> std::result::Result<(), G> {
+    let mut guard = Some(guard);
+    if let SettledBy::Callback(held) = &delivery.settled_by {
+        held.with(|unsettled| unsettled.kept = guard.take().map(|guard| Box::new(guard) as _));
+    }
+    guard.map_or(Ok(()), Err)
+}
+
+/// Returns true if a guard of type `G` is kept until this delivery is settled.
+pub fn is_kept<T, G: Any>(delivery: &Delivery<T>) -> bool {
+    let SettledBy::Callback(held) = &delivery.settled_by else {
+        return false;
+    };
+    let kept = held.with(|unsettled| unsettled.kept.as_ref().is_some_and(|kept| kept.is::<G>()));
+    kept.unwrap_or(false)
+}
+
+/// Acknowledges a delivery before its callback has ended.
+///
+/// # Errors
+/// As [`Delivery::ack`].
+pub fn ack_early<T>(delivery: &Delivery<T>) -> Result<()> {
+    let SettledBy::Callback(held) = &delivery.settled_by else {
+        return Ok(());
+    };
+    let unsettled = held.take();
+    unsettled.map_or(Ok(()), |unsettled| unsettled.settle(Settlement::Ack))
+}
+
 /// A channel for code that the connection owns, such as a callback: it keeps the channel open, but
 /// not the connection.
 #[derive(Debug, Clone)]
 pub struct InnerChannel {
     channel: Arc<ChannelRef>,
     connection: Weak<ConnectionRef>,
+    layers: Arc<Layers>,
 }
 
 impl InnerChannel {
@@ -92,6 +151,7 @@ impl InnerChannel {
         Self {
             channel: Arc::clone(&channel.channel),
             connection: Arc::downgrade(&channel.connection),
+            layers: Arc::clone(&channel.layers),
         }
     }
 
@@ -101,6 +161,7 @@ impl InnerChannel {
         Some(Channel {
             channel: Arc::clone(&self.channel),
             connection: self.connection.upgrade()?,
+            layers: Arc::clone(&self.layers),
         })
     }
 }

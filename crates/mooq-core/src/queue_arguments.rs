@@ -17,7 +17,8 @@ pub enum Overflow {
 
 impl Overflow {
     /// Returns the value of `x-overflow`.
-    pub(crate) fn as_str(self) -> &'static str {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::DropHead => "drop-head",
             Self::RejectPublish => "reject-publish",
@@ -28,17 +29,22 @@ impl Overflow {
 
 /// Returns a duration as an argument, in whole milliseconds. Durations that do not fit become
 /// `i64::MAX`, which the broker refuses.
-pub(crate) fn milliseconds(duration: Duration) -> i64 {
+#[must_use]
+pub fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Returns a number as an argument. Numbers that do not fit become `i64::MAX`, which the broker
 /// refuses.
-pub(crate) fn number(n: u64) -> i64 {
+#[must_use]
+pub fn number(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
 
-/// The setters, in terms of the builder's method that sets any argument of the queue.
+/// Defines the setters, in terms of the builder's method that sets any argument of the queue. The
+/// builder also has a method `deferred`, which lends its [`FirstError`](crate::FirstError).
+#[doc(hidden)]
+#[macro_export]
 macro_rules! queue_arguments {
     ($argument:ident) => {
         /// Makes the queue a [quorum queue](https://www.rabbitmq.com/docs/quorum-queues), which is
@@ -53,7 +59,7 @@ macro_rules! queue_arguments {
         /// or dead-lettered. A TTL under 1 ms delivers only to a consumer that is ready. Argument
         /// `x-message-ttl`.
         pub fn message_ttl(self, ttl: ::std::time::Duration) -> Self {
-            let ttl = $crate::api::queue_arguments::milliseconds(ttl);
+            let ttl = $crate::queue_arguments::milliseconds(ttl);
             self.$argument("x-message-ttl", ttl)
         }
 
@@ -61,14 +67,14 @@ macro_rules! queue_arguments {
         /// deleted with its messages. A queue is in use while it has consumers, and when it is
         /// redeclared or a message is fetched from it. Argument `x-expires`.
         pub fn expires(self, unused: ::std::time::Duration) -> Self {
-            let unused = $crate::api::queue_arguments::milliseconds(unused);
+            let unused = $crate::queue_arguments::milliseconds(unused);
             self.$argument("x-expires", unused)
         }
 
         /// Maximum number of ready messages in the queue: [`overflow`](Self::overflow) chooses the
         /// message that is dropped or refused beyond that. Argument `x-max-length`.
         pub fn max_length(self, messages: u64) -> Self {
-            let messages = $crate::api::queue_arguments::number(messages);
+            let messages = $crate::queue_arguments::number(messages);
             self.$argument("x-max-length", messages)
         }
 
@@ -76,7 +82,7 @@ macro_rules! queue_arguments {
         /// [`overflow`](Self::overflow) chooses the message that is dropped or refused beyond that.
         /// Argument `x-max-length-bytes`.
         pub fn max_length_bytes(self, bytes: u64) -> Self {
-            let bytes = $crate::api::queue_arguments::number(bytes);
+            let bytes = $crate::queue_arguments::number(bytes);
             self.$argument("x-max-length-bytes", bytes)
         }
 
@@ -94,8 +100,8 @@ macro_rules! queue_arguments {
         /// `x-dead-letter-routing-key`.
         pub fn dead_letter(
             mut self,
-            exchange: impl ::mooq_core::IntoChecked<::mooq_core::ExchangeName>,
-            routing_key: impl ::mooq_core::IntoChecked<::mooq_core::RoutingKey>,
+            exchange: impl $crate::IntoChecked<$crate::ExchangeName>,
+            routing_key: impl $crate::IntoChecked<$crate::RoutingKey>,
         ) -> Self {
             match self.deferred().check(routing_key) {
                 Some(key) => self
@@ -109,7 +115,7 @@ macro_rules! queue_arguments {
         /// that each message was published with. Argument `x-dead-letter-exchange`.
         pub fn dead_letter_exchange(
             mut self,
-            exchange: impl ::mooq_core::IntoChecked<::mooq_core::ExchangeName>,
+            exchange: impl $crate::IntoChecked<$crate::ExchangeName>,
         ) -> Self {
             match self.deferred().check(exchange) {
                 Some(exchange) => self.$argument("x-dead-letter-exchange", exchange.as_str()),
@@ -141,8 +147,6 @@ macro_rules! queue_arguments {
         }
     };
 }
-
-pub(crate) use queue_arguments;
 
 #[cfg(test)]
 mod tests {

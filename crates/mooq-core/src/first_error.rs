@@ -1,6 +1,8 @@
 //! Errors of a builder's setters.
 
-use mooq_core::{Error, ErrorKind, FieldTable, FieldValue, IntoChecked, Result, ShortString};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::{IntoChecked, ShortString};
+use crate::value::{FieldTable, FieldValue};
 
 /// The first error of a builder's setters, kept until the builder is awaited: so setters read as
 /// Python's keyword arguments do, and no error is lost.
@@ -52,8 +54,26 @@ impl FirstError {
         self.0.get_or_insert(err);
     }
 
+    /// Records the error of another builder, unless there is an earlier one.
+    pub fn join(&mut self, other: Self) {
+        if let Some(err) = other.0 {
+            self.fail(err);
+        }
+    }
+
     /// Fails with a setter's error, if there was one.
+    ///
+    /// # Errors
+    /// The first error of the setters.
     pub fn finish(self) -> Result<()> {
         self.0.map_or(Ok(()), Err)
+    }
+}
+
+/// Errors are equal if they say the same: so builders can be compared as the values that they are.
+impl PartialEq for FirstError {
+    fn eq(&self, other: &Self) -> bool {
+        let said = |error: &Self| error.0.as_ref().map(|err| (err.kind(), err.to_string()));
+        said(self) == said(other)
     }
 }

@@ -2,8 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mooq_core::{Error, ErrorKind, FieldTable, FieldValue, IntoChecked, ShortString};
 use serde_json::{Map, Value};
+
+use crate::error::{Error, ErrorKind};
+use crate::name::{IntoChecked, ShortString};
+use crate::value::{FieldTable, FieldValue};
 
 /// Reads a table.
 ///
@@ -77,13 +80,10 @@ pub fn value_to(value: &FieldValue) -> Value {
 
 #[cfg(test)]
 mod tests {
-    // A failed expectation is meant to panic.
-    #![allow(clippy::unwrap_used)]
-
-    use mooq_core::Decimal;
     use serde_json::json;
 
     use super::*;
+    use crate::value::Decimal;
 
     #[test]
     fn table_comes_back_from_json() {

@@ -1,0 +1,5 @@
+//! Pictures of a topology.
+
+mod dot;
+mod graph;
+mod mermaid;
