@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// A store of the ids of handled messages, for [`Deduplicate`](crate::Deduplicate): in memory
 /// ([`SeenInMemory`]), or in a database, so that all instances of a service share it and a restart
-/// forgets nothing. The example `deduplicate` has one in SQLite.
+/// forgets nothing.
 ///
 /// An id is the name of the queue, a slash, and the message's `message_id`.
 pub trait Seen: Send + Sync + 'static {
