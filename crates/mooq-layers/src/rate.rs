@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -68,9 +68,7 @@ impl Limit {
         if begun.len() >= self.n
             && let Some(oldest) = begun.front()
         {
-            if let Some(next) = oldest.checked_add(self.period) {
-                sleep_until(next).await;
-            }
+            sleep(self.period.saturating_sub(oldest.elapsed())).await;
             begun.pop_front();
         }
         begun.push_back(Instant::now());
@@ -143,6 +141,14 @@ mod tests {
         limit.wait().await;
         limit.wait().await;
         assert_eq!(start.elapsed().as_millis(), 5500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_period_that_no_clock_can_add_never_ends() {
+        let RateLimit(limit) = RateLimit::new(1, Duration::MAX);
+        limit.wait().await;
+        let day = Duration::from_secs(24 * 60 * 60);
+        assert!(tokio::time::timeout(day, limit.wait()).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
