@@ -12,12 +12,9 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use mooq_client::{Callback, CallbackError, Delivery, Outcome, hooks};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use crate::batches::{BatchFailed, IntoBatchOutcome, Reason};
-
-/// Time after which a batch is closed whose own time is too long to be added to a clock.
-const FAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A callback for batches, called with single deliveries.
 pub(crate) struct Batching<T, F> {
@@ -31,7 +28,7 @@ pub(crate) struct Batching<T, F> {
 struct Batch<T> {
     /// The deliveries, by the order in which they came. Empty once the callback has them.
     members: Mutex<Vec<Member<T>>>,
-    due: Instant,
+    opened: Instant,
     full: Notify,
 }
 
@@ -72,10 +69,9 @@ impl<T, F> Batching<T, F> {
         // One that all have left may be overdue.
         open.take_if(|batch| lock(&batch.members).is_empty());
         let batch = open.get_or_insert_with(|| {
-            let now = Instant::now();
             Arc::new(Batch {
                 members: Mutex::new(Vec::new()),
-                due: now.checked_add(self.within).unwrap_or(now + FAR),
+                opened: Instant::now(),
                 full: Notify::new(),
             })
         });
@@ -113,11 +109,12 @@ where
 {
     async fn call(&self, delivery: Delivery<T>) -> Result<Outcome, CallbackError> {
         let (place, mut own) = self.join(delivery);
+        let left = self.within.saturating_sub(place.batch.opened.elapsed());
         tokio::select! {
             biased;
             ended = &mut own => return ended_as(ended),
             () = place.batch.full.notified() => {}
-            () = sleep_until(place.batch.due) => {}
+            () = sleep(left) => {}
         }
         let members = self.close(&place.batch);
         if !members.is_empty() {
