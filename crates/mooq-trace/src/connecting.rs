@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use mooq_client::{Connection, Event};
 use mooq_core::{Endpoint, OpenedConnection, Result, Transport};
 use tracing::Instrument;
-use tracing::field::{Empty, display};
+use tracing::field::Empty;
+
+use crate::failure::record_error;
 
 /// A transport with a span for each connection that it opens, also when a lost one is opened again.
 #[derive(Debug)]
@@ -35,9 +37,7 @@ impl Transport for Traced {
         );
         let opened = self.0.open(endpoint).instrument(span.clone()).await;
         if let Err(err) = &opened {
-            span.record("otel.status_code", "ERROR");
-            span.record("otel.status_description", display(err));
-            span.record("error.type", format!("{:?}", err.kind()));
+            record_error(&span, err);
         }
         opened
     }

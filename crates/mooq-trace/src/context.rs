@@ -14,11 +14,11 @@ const TRACESTATE: &str = "tracestate";
 /// Sets the headers `traceparent` and `tracestate` to this context. Without a valid span in it,
 /// nothing is changed, and false returned.
 pub fn inject(context: &Context, headers: &mut FieldTable) -> bool {
-    let span = context.span();
-    let span = span.span_context();
-    if !span.is_valid() {
+    if !is_valid(context) {
         return false;
     }
+    let span = context.span();
+    let span = span.span_context();
     let parent = format!(
         "00-{}-{}-{:02x}",
         span.trace_id(),
@@ -31,6 +31,11 @@ pub fn inject(context: &Context, headers: &mut FieldTable) -> bool {
         set(headers, TRACESTATE, state);
     }
     true
+}
+
+/// Returns true if there is a span in this context that another one can have for its parent.
+pub(crate) fn is_valid(context: &Context) -> bool {
+    context.span().span_context().is_valid()
 }
 
 fn set(headers: &mut FieldTable, name: &'static str, value: String) {

@@ -12,10 +12,12 @@
 //! | `context` | trace context in headers |
 //! | `publishing` | [`TracePublishes`]: a span for each publish |
 //! | `processing` | [`TraceCallbacks`]: a span for each callback |
+//! | `failure` | failures on spans |
 //! | `connecting` | [`Traced`] and [`trace_recovery`]: spans for connecting and recovery |
 
 mod connecting;
 mod context;
+mod failure;
 mod processing;
 mod publishing;
 

@@ -7,11 +7,12 @@ use futures_util::future::BoxFuture;
 use mooq_client::{CallbackError, Delivery, Outcome};
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::field::{Empty, display};
+use tracing::field::Empty;
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::context::extract;
+use crate::failure::record;
 
 /// A layer with a span for each call of a callback, whose parent is the publish of the message: the
 /// span in its headers, which it keeps when it is dead-lettered, retried or forwarded.
@@ -58,11 +59,7 @@ where
                 Ok(outcome) => {
                     span.record("mooq.outcome", format!("{outcome:?}"));
                 }
-                Err(err) => {
-                    span.record("otel.status_code", "ERROR");
-                    span.record("otel.status_description", display(err));
-                    span.record("error.type", "callback");
-                }
+                Err(err) => record(&span, "callback", err),
             }
             ended
         })

@@ -8,11 +8,12 @@ use mooq_client::{Confirmation, Outgoing};
 use mooq_core::{Error, Result};
 use tower_layer::Layer;
 use tower_service::Service;
-use tracing::field::{Empty, display};
+use tracing::field::Empty;
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::context::inject;
+use crate::context::{inject, is_valid};
+use crate::failure::record_error;
 
 /// A layer with a span for each publish, from its first poll to the broker's answer, which the
 /// message carries in its headers.
@@ -46,9 +47,11 @@ where
 
     fn call(&mut self, mut outgoing: Outgoing) -> Self::Future {
         let span = span(&outgoing);
-        if !span.is_disabled() {
+        let context = span.context();
+        // Without OpenTelemetry there is none, and the properties stay shared.
+        if is_valid(&context) {
             let properties = Arc::make_mut(&mut outgoing.message.properties);
-            inject(&span.context(), &mut properties.headers);
+            inject(&context, &mut properties.headers);
         }
         let call = self.0.call(outgoing).instrument(span.clone());
         Box::pin(async move {
@@ -56,11 +59,11 @@ where
             match handed_over {
                 Ok(confirmation) => Ok(confirmation.watch(move |outcome| {
                     if let Err(err) = outcome {
-                        failed(&span, err);
+                        record_error(&span, err);
                     }
                 })),
                 Err(err) => {
-                    failed(&span, &err);
+                    record_error(&span, &err);
                     Err(err)
                 }
             }
@@ -88,10 +91,4 @@ fn span(outgoing: &Outgoing) -> Span {
         messaging.message.body.size = i64::try_from(message.body.len()).unwrap_or(i64::MAX),
         error.type = Empty,
     )
-}
-
-fn failed(span: &Span, err: &Error) {
-    span.record("otel.status_code", "ERROR");
-    span.record("otel.status_description", display(err));
-    span.record("error.type", format!("{:?}", err.kind()));
 }
