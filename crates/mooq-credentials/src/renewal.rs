@@ -31,7 +31,7 @@ impl Renewal {
     /// from then on. Ends with the connection.
     pub(crate) async fn run(self, asked: Instant, lifetime: Duration) {
         let (mut asked, mut lifetime) = (asked, lifetime);
-        let mut next = later(asked, (lifetime / 5 * 4).max(LEAST));
+        let mut next = before_expiry(asked, lifetime);
         loop {
             sleep_until(next).await;
             let began = Instant::now();
@@ -44,7 +44,7 @@ impl Renewal {
                 Ok(Some(new)) => {
                     self.events.send(ConnectionEvent::CredentialsRenewed);
                     (asked, lifetime) = (began, new);
-                    next = later(asked, (lifetime / 5 * 4).max(LEAST));
+                    next = before_expiry(asked, lifetime);
                 }
                 // These do not expire any more.
                 Ok(None) => return self.events.send(ConnectionEvent::CredentialsRenewed),
@@ -89,6 +89,11 @@ impl Renewal {
         let connection = self.connection.upgrade();
         connection.is_none_or(|connection| connection.closed().is_some())
     }
+}
+
+/// Returns the time at which credentials are renewed that were asked for at this time.
+fn before_expiry(asked: Instant, lifetime: Duration) -> Instant {
+    later(asked, (lifetime / 5 * 4).max(LEAST))
 }
 
 /// Time until the next attempt after one that failed, with `left` until the credentials expire.

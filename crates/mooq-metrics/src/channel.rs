@@ -92,14 +92,14 @@ impl State {
             }
             false => usize::from(self.unsettled.remove(&settle.delivery_tag)),
         };
-        gauge!(UNSETTLED).decrement(u32::try_from(settled).unwrap_or(u32::MAX));
+        gauge!(UNSETTLED).decrement(settled as f64);
         counter!(SETTLED, "outcome" => outcome).increment(settled as u64);
     }
 
     /// The broker requeues what is not settled.
     fn end(&mut self) {
         let left = std::mem::take(&mut self.unsettled).len();
-        gauge!(UNSETTLED).decrement(u32::try_from(left).unwrap_or(u32::MAX));
+        gauge!(UNSETTLED).decrement(left as f64);
         self.publishes.end();
     }
 }

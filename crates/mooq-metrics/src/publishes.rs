@@ -47,14 +47,14 @@ impl Publishes {
             histogram!(CONFIRM_SECONDS).record(since.elapsed());
         }
         let n = answered.len();
-        gauge!(UNCONFIRMED).decrement(u32::try_from(n).unwrap_or(u32::MAX));
+        gauge!(UNCONFIRMED).decrement(n as f64);
         counter!(name).increment(n as u64);
     }
 
     /// Notes the end of the channel: what has no answer gets none.
     pub(crate) fn end(&mut self) {
         let left = std::mem::take(&mut self.unconfirmed).len();
-        gauge!(UNCONFIRMED).decrement(u32::try_from(left).unwrap_or(u32::MAX));
+        gauge!(UNCONFIRMED).decrement(left as f64);
     }
 }
 
