@@ -1,7 +1,6 @@
 //! Delayed publishes, and the removal of delay queues.
 
 use std::future::IntoFuture;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -9,9 +8,8 @@ use mooq_core::{ExchangeName, IntoChecked, QueueName, Result};
 use mooq_retry::{DelayQueue, Destination, Retry, check_delayed, delete_for, delete_of_exchange};
 
 use super::channel::Channel;
-use super::confirmation::Outgoing;
 use super::publish::Publish;
-use super::published::Published;
+use super::published::{Prepared, Published};
 use crate::runtime::moving::Moves;
 
 /// A message to publish after a delay: made by [`Publish::delay`].
@@ -81,20 +79,19 @@ impl IntoFuture for DelayedPublish<'_> {
         let (prepared, delay) = (self.publish.prepare(), self.delay);
         Box::pin(async move {
             let prepared = prepared?;
-            let Outgoing {
-                channel, message, ..
-            } = &prepared.outgoing;
-            let Some(place) = DelayQueue::of_exchange(&message.exchange, delay)? else {
+            let exchange = &prepared.outgoing.message.exchange;
+            let Some(place) = DelayQueue::of_exchange(exchange, delay)? else {
                 return Published::new(Ok(prepared)).await;
             };
-            check_delayed(message, prepared.outgoing.mandatory)?;
-            let (channel, message) = (Arc::clone(channel), message.clone());
+            let Prepared { outgoing, through } = prepared;
+            check_delayed(&outgoing.message, outgoing.mandatory)?;
             let moves = Moves {
-                channel: &channel,
-                terms: prepared.outgoing.terms,
-                through: prepared.through,
+                channel: &outgoing.channel,
+                terms: outgoing.terms,
+                through,
             };
-            Destination::Exchange(place).publish(&moves, message).await
+            let destination = Destination::Exchange(place);
+            destination.publish(&moves, outgoing.message).await
         })
     }
 }
