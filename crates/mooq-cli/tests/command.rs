@@ -43,6 +43,13 @@ impl Ended {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
+
+    /// The routing keys of the messages in the output.
+    #[track_caller]
+    fn routing_keys(&self) -> Vec<Value> {
+        let lines = self.json().into_iter();
+        lines.map(|line| line["routing_key"].clone()).collect()
+    }
 }
 
 impl Place {
@@ -379,11 +386,7 @@ async fn tap_copies_what_passes_and_takes_nothing() {
             .unwrap();
     }
     let copied = ended(running.wait_with_output().await.unwrap());
-    let keys: Vec<_> = copied
-        .json()
-        .iter()
-        .map(|line| line["routing_key"].clone())
-        .collect();
+    let keys = copied.routing_keys();
     assert_eq!(
         (copied.code, keys),
         (0, vec![json!("order.new"), json!("refund.new")])
@@ -424,11 +427,7 @@ async fn tap_by_a_queue_copies_its_bindings() {
             .unwrap();
     }
     let copied = ended(running.wait_with_output().await.unwrap());
-    let keys: Vec<_> = copied
-        .json()
-        .iter()
-        .map(|line| line["routing_key"].clone())
-        .collect();
+    let keys = copied.routing_keys();
     assert_eq!(keys, [json!("new"), json!("changed")]);
     assert_eq!(place.ready("to-bill").len(), 2);
 

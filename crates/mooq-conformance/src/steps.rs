@@ -1,8 +1,13 @@
 //! Steps that scenarios share.
 
 use std::future::{Future, Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use mooq::{Channel, Connection, Delivery, ErrorKind};
+use futures_util::future::BoxFuture;
+use mooq::{Channel, Connection, Delivery, ErrorKind, Retry};
+use tokio::sync::Barrier;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
 use crate::Fixture;
@@ -18,6 +23,11 @@ pub async fn processing<T>(conn: &Connection, what: &str, event: impl Future<Out
         }
     };
     within(what, both).await
+}
+
+/// A policy that retries at once.
+pub fn quickly() -> Retry {
+    Retry::exponential(Duration::from_millis(1), Duration::from_secs(60)).in_place()
 }
 
 /// Declares a durable queue and publishes `bodies` to it through the default exchange, each
@@ -143,6 +153,30 @@ impl<T> Calls<T> {
     pub fn so_far(&mut self) -> Vec<Delivery<T>> {
         std::iter::from_fn(|| self.0.try_recv().ok()).collect()
     }
+}
+
+/// A callback that ends once `n` of its calls run at once, and the numbers of those that ran when each
+/// began.
+pub fn running_together(
+    n: usize,
+) -> (
+    impl Fn(Delivery<String>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    UnboundedReceiver<usize>,
+) {
+    let running = Arc::new(AtomicUsize::new(0));
+    let barrier = Arc::new(Barrier::new(n));
+    let (ended, ends) = mpsc::unbounded_channel();
+    let callback = move |_| -> BoxFuture<'static, ()> {
+        let (running, barrier) = (Arc::clone(&running), Arc::clone(&barrier));
+        let ended = ended.clone();
+        Box::pin(async move {
+            let at_once = running.fetch_add(1, Ordering::SeqCst) + 1;
+            barrier.wait().await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            ended.send(at_once).unwrap();
+        })
+    };
+    (callback, ends)
 }
 
 /// The bodies of deliveries.

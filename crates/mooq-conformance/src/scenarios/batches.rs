@@ -4,21 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mooq::{Channel, Connection, Delivery, ErrorKind, Outcome, Retry, Schedule};
+use mooq::{Channel, Connection, Delivery, ErrorKind, Outcome, Schedule};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use crate::expect::{INTENDED, LIMIT};
 use crate::scenario;
-use crate::steps::{drain, fill, processing, ready_in};
+use crate::steps::{drain, fill, processing, quickly, ready_in};
 use crate::{Fixture, within};
 
 /// Longer than any scenario: a batch is closed because it is full.
 const NEVER: Duration = Duration::from_secs(3_600);
-
-/// A policy that retries at once.
-fn quickly() -> Retry {
-    Retry::exponential(Duration::from_millis(1), Duration::from_secs(60)).in_place()
-}
 
 /// A queue with these messages.
 async fn queue_with(fixture: &Fixture, names: &[&str]) -> (Connection, Channel, String) {

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mooq::{Delivery, ErrorKind, Outcome, RawBytes, Recovery};
-use tokio::sync::{Barrier, Notify, mpsc};
+use tokio::sync::{Notify, mpsc};
 
 use crate::expect::LIMIT;
 use crate::scenario;
-use crate::steps::{bodies, drain, fill, processing, ready_in, record, until_gone};
+use crate::steps::{
+    bodies, drain, fill, processing, ready_in, record, running_together, until_gone,
+};
 use crate::{Fixture, within};
 
 #[scenario]
@@ -66,23 +68,11 @@ async fn callbacks_run_at_once_up_to_the_prefetch(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["1", "2", "3", "4", "5", "6"]).await;
-    let running = Arc::new(AtomicUsize::new(0));
-    // The barrier opens when PREFETCH callbacks run at once.
-    let barrier = Arc::new(Barrier::new(PREFETCH));
-    let (ended, mut ends) = mpsc::unbounded_channel();
+    let (callback, mut ends) = running_together(PREFETCH);
     chan.register_consumer(fixture.name("exchange"), "fanout")
         .queue(&queue)
         .prefetch(PREFETCH as u16)
-        .callback(move |_: Delivery<String>| {
-            let (running, barrier) = (Arc::clone(&running), Arc::clone(&barrier));
-            let ended = ended.clone();
-            async move {
-                let at_once = running.fetch_add(1, Ordering::SeqCst) + 1;
-                barrier.wait().await;
-                running.fetch_sub(1, Ordering::SeqCst);
-                ended.send(at_once).unwrap();
-            }
-        })
+        .callback(callback)
         .await
         .unwrap();
     let all = async {

@@ -12,13 +12,8 @@ use mooq::{
 
 use crate::expect::{INTENDED, LIMIT};
 use crate::scenario;
-use crate::steps::{Calls, bodies, drain, fill, processing, put, ready_in, record};
+use crate::steps::{Calls, bodies, drain, fill, processing, put, quickly, ready_in, record};
 use crate::{Fixture, within};
-
-/// A policy that retries at once.
-fn quickly() -> Retry {
-    Retry::exponential(Duration::from_millis(1), Duration::from_secs(60)).in_place()
-}
 
 /// A policy that retries after the scenario is over.
 fn much_later() -> Retry {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use mooq::layers::{Outgoing, RateLimit, SeenInMemory, TimeoutLayer, Undecodable, WithLayers};
 use mooq::{
-    CallbackError, Channel, Confirmation, Delivery, ErrorKind, Outcome, RegisterCallback, Retry,
-    Rpc, WithCallback,
+    CallbackError, Channel, Delivery, ErrorKind, Outcome, RegisterCallback, Retry, Rpc,
+    WithCallback,
 };
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 use tower_layer::{Layer, layer_fn};
@@ -16,13 +16,8 @@ use tower_service::Service;
 
 use crate::expect::{INTENDED, LIMIT};
 use crate::scenario;
-use crate::steps::{bodies, drain, fill, processing, put, record};
+use crate::steps::{bodies, drain, fill, processing, put, quickly, record};
 use crate::{Fixture, within};
-
-/// A policy that retries at once.
-fn quickly() -> Retry {
-    Retry::exponential(Duration::from_millis(1), Duration::from_secs(60)).in_place()
-}
 
 /// A layer that notes when calls begin and how they end.
 #[derive(Clone)]
@@ -113,29 +108,29 @@ where
     }
 }
 
-/// A service that a function makes of another.
+/// A service before which a function may change or refuse what it is called with.
 #[derive(Clone)]
 struct Wrapped<S, F>(S, F);
 
 impl<S, F, R> Service<R> for Wrapped<S, F>
 where
-    S: Service<R>,
-    F: Fn(R) -> Result<R, S::Error>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-    S::Response: Send + 'static,
+    S: Service<R, Error: Into<CallbackError>, Future: Send + 'static, Response: Send + 'static>,
+    F: Fn(R) -> Result<R, CallbackError>,
 {
     type Response = S::Response;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+    type Error = CallbackError;
+    type Future = BoxFuture<'static, Result<S::Response, CallbackError>>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.0.poll_ready(cx)
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallbackError>> {
+        self.0.poll_ready(cx).map_err(Into::into)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
         match (self.1)(request) {
-            Ok(request) => Box::pin(self.0.call(request)),
+            Ok(request) => {
+                let call = self.0.call(request);
+                Box::pin(async move { call.await.map_err(Into::into) })
+            }
             Err(err) => Box::pin(async { Err(err) }),
         }
     }
@@ -400,42 +395,14 @@ async fn a_layer_that_fails_publishes_nothing_and_its_error_is_told(fixture: Fix
     let (_conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     chan.declare_queue(&queue).await.unwrap();
-    let refuse = |_: Outgoing| Err::<Outgoing, _>(CallbackError::from("no more today"));
-    let layer = layer_fn(move |inner| Refusing(inner, refuse));
+    let refuse = |_: Outgoing| Err("no more today".into());
+    let layer = layer_fn(move |inner| Wrapped(inner, refuse));
     let refusing = chan.clone().publish_layer(layer);
     let publish = refusing.publish("", "message").routing_key(&queue);
     let err = publish.await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::LayerFailed);
     assert!(err.to_string().contains("no more today"), "{err}");
     assert_eq!(drain(&chan, &queue).await, [""; 0]);
-}
-
-/// A publish that a function may refuse, with an error of its own.
-#[derive(Clone)]
-struct Refusing<S, F>(S, F);
-
-impl<S, F> Service<Outgoing> for Refusing<S, F>
-where
-    S: Service<Outgoing, Response = Confirmation, Error = mooq::Error, Future: Send + 'static>,
-    F: Fn(Outgoing) -> Result<Outgoing, CallbackError>,
-{
-    type Response = Confirmation;
-    type Error = CallbackError;
-    type Future = BoxFuture<'static, Result<Confirmation, CallbackError>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallbackError>> {
-        self.0.poll_ready(cx).map_err(Into::into)
-    }
-
-    fn call(&mut self, outgoing: Outgoing) -> Self::Future {
-        match (self.1)(outgoing) {
-            Ok(outgoing) => {
-                let call = self.0.call(outgoing);
-                Box::pin(async move { Ok(call.await?) })
-            }
-            Err(err) => Box::pin(async { Err(err) }),
-        }
-    }
 }
 
 #[scenario]

@@ -3,20 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use mooq::{Delivery, ErrorKind, Outcome, Retry, Schedule};
 use tokio::sync::{Barrier, Notify, mpsc};
 
 use crate::expect::{INTENDED, LIMIT};
 use crate::scenario;
-use crate::steps::{bodies, drain, fill, processing, ready_in, record};
+use crate::steps::{bodies, drain, fill, processing, quickly, ready_in, record, running_together};
 use crate::{Fixture, within};
-
-/// A policy that retries at once.
-fn quickly() -> Retry {
-    Retry::exponential(Duration::from_millis(1), Duration::from_secs(60)).in_place()
-}
 
 /// The part of a body before its first character that is a digit.
 fn letter(resp: &Delivery<String>) -> String {
@@ -31,21 +25,10 @@ async fn as_many_callbacks_run_at_once_as_there_are_workers(fixture: Fixture) {
     let (conn, chan) = fixture.channel().await;
     let queue = fixture.name("queue");
     fill(&chan, &queue, &["1", "2", "3", "4", "5", "6"]).await;
-    let running = Arc::new(AtomicUsize::new(0));
-    let barrier = Arc::new(Barrier::new(WORKERS));
-    let (ended, mut ends) = mpsc::unbounded_channel();
+    let (callback, mut ends) = running_together(WORKERS);
     chan.register_callback(&queue)
         .workers(WORKERS)
-        .callback(move |_: Delivery<String>| {
-            let (running, barrier) = (Arc::clone(&running), Arc::clone(&barrier));
-            let ended = ended.clone();
-            async move {
-                let at_once = running.fetch_add(1, Ordering::SeqCst) + 1;
-                barrier.wait().await;
-                running.fetch_sub(1, Ordering::SeqCst);
-                ended.send(at_once).unwrap();
-            }
-        })
+        .callback(callback)
         .await
         .unwrap();
     let all = async {
