@@ -59,7 +59,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 mod tests {
     use super::*;
 
-    /// What a service's tests can hold of its topology, without a connection.
+    /// A rule that a service's tests can hold its topology to, without a connection.
     #[test]
     fn every_queue_of_the_shop_but_the_dead_letters_is_bound() {
         let shop = shop();

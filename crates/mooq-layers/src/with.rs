@@ -71,7 +71,7 @@ mod sealed {
 
     use super::{RegisterCallback, RegisterConsumer};
 
-    /// What layers are added to.
+    /// A registration that layers are added to.
     pub trait Layered: Sized {
         fn with_layer(self, layer: impl CallbackLayer) -> Self;
     }

@@ -31,7 +31,7 @@ impl fmt::Display for Role {
 pub(crate) struct Opener {
     transport: Arc<dyn Transport>,
     options: ConnectOptions,
-    /// What follows once a connection is open.
+    /// Called with each connection once it is open.
     opened: Vec<fn(&Connection)>,
     role: Role,
     number: usize,

@@ -25,7 +25,7 @@ pub struct Handed<W> {
     pub failures: u32,
     /// The error of the latest of them.
     pub error: Option<String>,
-    /// What the shell keeps until the delivery is settled.
+    /// Guard that the shell keeps until the delivery is settled.
     pub kept: Option<Box<dyn Any + Send + Sync>>,
 }
 

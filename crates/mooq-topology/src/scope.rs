@@ -49,7 +49,7 @@ impl Scope {
         unexpected
     }
 
-    /// What an interrupted plan has left belongs to the topology too.
+    /// Parts that an interrupted plan has left belong to the topology too.
     fn owns_exchange(&self, topology: &Topology, name: &ExchangeName) -> bool {
         let is_in = topology.exchanges().iter().any(|one| one.name() == name);
         let ours = self.holds(name) || is_aid_of(topology, name);

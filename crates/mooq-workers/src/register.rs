@@ -41,7 +41,7 @@ where
 pub(crate) mod sealed {
     use super::{Error, NoCallback, RegisterCallback, RegisterConsumer};
 
-    /// What is set on a registration for its user.
+    /// Options that are set on a registration for its user.
     pub trait Options: Sized {
         fn at_once(self, n: u16) -> Self;
         fn fail_with(self, err: Error) -> Self;

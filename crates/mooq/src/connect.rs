@@ -117,7 +117,7 @@ pub trait ConnectTo: sealed::Sealed {
 pub struct Target {
     transport: Arc<dyn Transport>,
     options: ConnectOptions,
-    /// What follows once the connection is open.
+    /// Called with the connection once it is open.
     opened: Vec<fn(&Connection)>,
 }
 

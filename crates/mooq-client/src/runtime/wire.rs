@@ -203,7 +203,7 @@ pub(crate) struct Unsettled {
     /// None once settled.
     wire: Option<WireRef>,
     delivery_tag: u64,
-    /// What a crate above keeps until the delivery is settled.
+    /// Guard that a crate above keeps until the delivery is settled.
     pub(crate) kept: Option<Box<dyn Any + Send + Sync>>,
 }
 

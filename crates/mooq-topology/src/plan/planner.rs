@@ -28,7 +28,7 @@ pub(crate) struct Planner<'a> {
     pub(super) options: &'a Options,
     /// The bindings that the broker has after the steps so far.
     pub(super) present: Vec<Binding>,
-    /// What is to be removed.
+    /// Parts to remove.
     unexpected: Vec<Resource>,
     pub(super) steps: Vec<Step>,
     blocked: Vec<Blocked>,
